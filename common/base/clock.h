@@ -1,0 +1,26 @@
+/*
+ * clock: time and randomness behind one small table, so that hours of polling, time limits and back-off run
+ * in milliseconds in a test, and repeatably. Nothing else in the tree asks the kernel for either.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct clock_ops {
+	uint64_t (*monotonic_ms)(void);
+	int64_t (*unix_s)(void);
+	void (*sleep_ms)(uint64_t ms);
+	void (*random)(void *ret_data, size_t len_bytes);
+};
+
+/* Replace the clock (tests only; before any thread starts). NULL: the real one again. */
+void clock_set_ops(const struct clock_ops *ops);
+
+uint64_t clock_monotonic_ms(void);
+int64_t clock_unix_s(void);
+void clock_sleep_ms(uint64_t ms);
+void clock_random(void *ret_data, size_t len_bytes);
+
+/* A random number below @limit (> 0), for jitter; not for secrets. */
+uint64_t clock_random_below(uint64_t limit);

@@ -1,0 +1,72 @@
+/*
+ * file: reading small files with a limit. Contract: file.h.
+ */
+#include "common/base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/cleanup.h"
+
+int file_read_fd(int fd, size_t max_bytes, struct buf *buf)
+{
+	size_t before = buf->len_bytes;
+	char chunk[1 << 14];
+	int r = 0;
+
+	for (;;) {
+		ssize_t n = read(fd, chunk, sizeof(chunk));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			r = -errno;
+			break;
+		}
+		if (n == 0)
+			return 0;
+		if ((size_t)n > max_bytes - (buf->len_bytes - before)) {
+			r = -EFBIG;
+			break;
+		}
+		r = buf_append(buf, chunk, (size_t)n);
+		if (r < 0)
+			break;
+	}
+	buf->len_bytes = before;
+	if (buf->data)
+		buf->data[before] = '\0';
+	return r;
+}
+
+int file_read(int dir_fd, const char *path, size_t max_bytes, struct buf *buf)
+{
+	/* O_NONBLOCK: a FIFO in the file's place must not hang the open. */
+	AUTO_CLOSE int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	return file_read_fd(fd, max_bytes, buf);
+}
+
+int file_write_all(int fd, const void *data, size_t len_bytes)
+{
+	const char *p = data;
+
+	while (len_bytes > 0) {
+		ssize_t n = write(fd, p, len_bytes);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len_bytes -= (size_t)n;
+	}
+	return 0;
+}

@@ -1,0 +1,104 @@
+/*
+ * mount: the door to libmount (mountinfo) and mount(2). Contract: mount.h.
+ */
+#include "common/base/mount.h"
+
+#include <errno.h>
+#include <libmount/libmount.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+
+static void unref_tablep(struct libmnt_table **tb)
+{
+	mnt_unref_table(*tb);
+}
+
+static int mountinfo_load(struct libmnt_table **ret_table, struct ota_err *err)
+{
+	struct libmnt_table *tb = mnt_new_table_from_file("/proc/self/mountinfo");
+
+	if (!tb)
+		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "Cannot read /proc/self/mountinfo");
+	*ret_table = tb;
+	return 0;
+}
+
+int mount_source_of(const char *mount_point, struct buf *ret_source, struct ota_err *err)
+{
+	CLEANUP(unref_tablep) struct libmnt_table *tb = NULL;
+	struct libmnt_fs *fs;
+	const char *source;
+	int r = mountinfo_load(&tb, err);
+
+	if (r < 0)
+		return r;
+	fs = mnt_table_find_target(tb, mount_point, MNT_ITER_BACKWARD);
+	source = fs ? mnt_fs_get_source(fs) : NULL;
+	if (!source)
+		return ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC, "Nothing is mounted on %s", mount_point);
+	return buf_puts(ret_source, source);
+}
+
+int mount_point_of(dev_t dev, struct buf *ret_mount_point, struct ota_err *err)
+{
+	CLEANUP(unref_tablep) struct libmnt_table *tb = NULL;
+	struct libmnt_fs *fs;
+	int r = mountinfo_load(&tb, err);
+
+	if (r < 0)
+		return r;
+	fs = mnt_table_find_devno(tb, dev, MNT_ITER_BACKWARD);
+	if (!fs || !mnt_fs_get_target(fs))
+		return ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC, "The device is not mounted");
+	return buf_puts(ret_mount_point, mnt_fs_get_target(fs));
+}
+
+int mount_private(const char *source, const char *target, const char *fstype, unsigned long flags,
+	const char *data, struct ota_err *err)
+{
+	unsigned long first = flags & MS_BIND ? MS_BIND : flags;
+
+	if (mount(source, target, fstype, first, data) < 0)
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot mount %s on %s: %s", source,
+			target, strerror(errno));
+	/* A bind mount takes its flags only from a second call. */
+	if ((flags & MS_BIND && mount(NULL, target, NULL, MS_REMOUNT | flags, NULL) < 0) ||
+		mount(NULL, target, NULL, MS_PRIVATE, NULL) < 0 ||
+		mount(NULL, target, NULL, MS_UNBINDABLE, NULL) < 0) {
+		int r = -errno;
+
+		umount2(target, MNT_DETACH);
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot make the mount of %s private: %s",
+			source, strerror(-r));
+	}
+	return 0;
+}
+
+int mount_change(const char *target, unsigned long flags, const char *data, struct ota_err *err)
+{
+	if (mount(NULL, target, NULL, MS_REMOUNT | flags, data) < 0)
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot remount %s %s: %s", target,
+			flags & MS_RDONLY ? "read-only" : "writable", strerror(errno));
+	return 0;
+}
+
+int mount_undo(const char *target, bool lazy, struct ota_err *err)
+{
+	unsigned tries = 0;
+
+	for (;;) {
+		if (umount2(target, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0)
+			continue;
+		if (errno == EINVAL || errno == ENOENT)
+			return 0;
+		/* A scanner may have a file open for a moment. */
+		if (errno != EBUSY || ++tries > 20)
+			return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot unmount %s: %s", target,
+				strerror(errno));
+		clock_sleep_ms(100);
+	}
+}

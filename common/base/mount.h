@@ -1,0 +1,30 @@
+/*
+ * mount: what is mounted where, and private mounts of our own. The door to libmount.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "common/base/buf.h"
+#include "common/base/err.h"
+
+/* The device that is mounted at @mount_point ("/dev/sda3"), appended to @ret_source. -ENOENT: nothing is. */
+int mount_source_of(const char *mount_point, struct buf *ret_source, struct ota_err *err);
+
+/* The first place where the block device @dev is mounted in this mount namespace. -ENOENT: nowhere. */
+int mount_point_of(dev_t dev, struct buf *ret_mount_point, struct ota_err *err);
+
+/*
+ * Mount @source on the existing directory @target; then make it private and unbindable. @flags as in mount(2)
+ * (MS_BIND is done together with MS_RDONLY, which takes two calls).
+ */
+int mount_private(const char *source, const char *target, const char *fstype, unsigned long flags,
+	const char *data, struct ota_err *err);
+
+/* Change the flags of one of our mounts. */
+int mount_change(const char *target, unsigned long flags, const char *data, struct ota_err *err);
+
+/* Unmount all that is stacked on @target. @lazy: also if it is in use. Nothing mounted: 0. */
+int mount_undo(const char *target, bool lazy, struct ota_err *err);

@@ -1,0 +1,62 @@
+/*
+ * cert_store: the certificates that this machine trusts to vouch for images, and whether they vouch for a
+ * signer. Chains end in an installed anchor, or they do not count.
+ *
+ * Files: CERTS_DIR/<chain>.<role>.pem, one certificate each, as docs/formats.md, "certs" says (I§3.1). All of
+ * one <chain> prefix form one chain; the self-issued ones of it are its anchors, the others its
+ * intermediates. Files of other names are skipped and reported.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "common/base/err.h"
+
+struct cert_store;
+struct signer_cert;
+
+/*
+ * Load @dir. Returns 0 (also with no usable chain at all: then every image is refused), or -errno when the
+ * folder cannot be read. @note (may be NULL) is told about each file that was skipped and why.
+ */
+int cert_store_open(const char *dir, void (*note)(void *ctx, const char *sentence), void *note_ctx,
+	struct cert_store **ret_store, struct ota_err *err);
+void cert_store_free(struct cert_store *store);
+void cert_store_freep(struct cert_store **store);
+#define AUTO_CERT_STORE CLEANUP(cert_store_freep)
+
+enum {
+	CERT_PEM_MAX_BYTES = 64 * 1024, /* one PEM certificate; real ones are about 1 kB */
+};
+
+/* Parse one PEM certificate with an EC key on P-256. -EBADMSG with code E309. */
+int signer_cert_parse(const char *pem, size_t len_bytes, struct signer_cert **ret_cert, struct ota_err *err);
+void signer_cert_free(struct signer_cert *cert);
+void signer_cert_freep(struct signer_cert **cert);
+#define AUTO_SIGNER_CERT CLEANUP(signer_cert_freep)
+
+/* "CN=…, serial …" for messages and inspect; borrowed from @cert. */
+const char *signer_cert_name(const struct signer_cert *cert);
+
+/*
+ * Does a path lead from @cert to an anchor of one chain, every link valid now (signature, dates, CA flag, path
+ * length)? A self-issued signer is refused unless that very certificate is an installed anchor. 0, or -EPERM
+ * with code E309 and a sentence that says which link fails and why (dates with both times).
+ */
+int cert_store_verify(const struct cert_store *store, const struct signer_cert *cert, struct ota_err *err);
+
+/* Is @sig_der an ECDSA-SHA256 signature (ASN.1 DER) by @cert's key over the bytes? 0 or -EPERM with E309. */
+int signer_cert_check(const struct signer_cert *cert, const void *data, size_t len_bytes,
+	const void *sig_der, size_t sig_len, struct ota_err *err);
+
+/* For image builders: sign with a PEM private key (PKCS#8 or SEC1, no passphrase). */
+struct sign_key;
+int sign_key_load(const char *path, struct sign_key **ret_key, struct ota_err *err);
+void sign_key_free(struct sign_key *key);
+void sign_key_freep(struct sign_key **key);
+#define AUTO_SIGN_KEY CLEANUP(sign_key_freep)
+/* Does the key belong to the certificate? 0 or -EINVAL. */
+int sign_key_matches(const struct sign_key *key, const struct signer_cert *cert, struct ota_err *err);
+/* @ret_sig is malloc'ed DER. */
+int sign_key_sign(const struct sign_key *key, const void *data, size_t len_bytes, unsigned char **ret_sig,
+	size_t *ret_len, struct ota_err *err);

@@ -31,7 +31,7 @@ struct boot_slot {
 	char device[PATH_MAX];          /* block device, "/dev/sda3" */
 	char fs_uuid[BOOT_UUID_MAX];    /* "" = no file system found */
 	char fs_label[BOOT_UUID_MAX];   /* "" = none */
-	char status_dir[PATH_MAX];      /* folder of the status files, C§6.1; status_store.h reads and writes them */
+	char status_dir[PATH_MAX];      /* folder of the status files; status_store.h reads and writes them */
 };
 
 struct slot_pair {

@@ -26,7 +26,7 @@ enum update_phase {
 };
 const char *update_phase_name(enum update_phase p); /* "PROCESSING_METADATA" */
 
-/* The API's UpdateStatus; sizes in bytes, plain unless said otherwise (C§2.7). */
+/* The API's UpdateStatus; sizes in bytes, plain unless said otherwise. */
 struct update_stats {
 	char version[STATUS_VERSION_MAX]; /* requested */
 	uint64_t total_files_size, total_files_num;
@@ -77,7 +77,7 @@ void status_set_phase(struct status *s, enum update_phase phase);
 /* Change the counters under the lock: @change gets the live stats and must be quick. */
 void status_change(struct status *s, void (*change)(struct update_stats *u, const void *arg), const void *arg);
 
-/* Seconds spent so far as C§2.7 defines them. */
+/* Seconds spent so far as docs/api.md defines them. */
 struct update_times {
 	uint64_t total_s, delta_s, download_s, apply_s;
 };

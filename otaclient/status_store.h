@@ -1,8 +1,8 @@
 /*
  * status_store: the status files of a slot, as peers and the other client read them.
  *
- * In the slot's status folder (boot_slot.status_dir): status, slot_in_use, version, version_detail (C§6.1),
- * and our own "complete" (DESIGN 3: image digest, file system UUID, time, CRC). Each is one small file
+ * In the slot's status folder (boot_slot.status_dir): status, slot_in_use, version, version_detail,
+ * and our own "complete" (image digest, file system UUID, time, CRC). Each is one small file
  * replaced atomically through common/base/io, so a cut leaves the old or the new one.
  */
 #pragma once

@@ -2,7 +2,7 @@
  * cert_store: the certificates that this machine trusts to vouch for images, and whether they vouch for a
  * signer. Chains end in an installed anchor, or they do not count.
  *
- * Files: CERTS_DIR/<chain>.<role>.pem, one certificate each, as docs/formats.md, "certs" says (I§3.1). All of
+ * Files: CERTS_DIR/<chain>.<role>.pem, one certificate each, as docs/formats.md, "certs" says. All of
  * one <chain> prefix form one chain; the self-issued ones of it are its anchors, the others its
  * intermediates. Files of other names are skipped and reported.
  */

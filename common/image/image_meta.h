@@ -4,7 +4,7 @@
  * What is verified is the slice as received, and only what was verified is then used; until then nothing
  * but the certificate's name and digest is taken from it, both checked for form.
  *
- * Format: docs/formats.md, "metadata.jwt" (I§1.2–1.3).
+ * Format: docs/formats.md, "metadata.jwt".
  */
 #pragma once
 
@@ -54,6 +54,6 @@ int image_meta_write(const struct image_meta *meta, const struct sign_key *key, 
 /* Append the URL of a file of the image to @ret_url; @base has exactly one '/' at its end. 0 or -ENOMEM. */
 int image_url_part(const char *base, const char *name, struct buf *ret_url);
 int image_url_plain(const char *base, const char *rootfs_dir, const char *path, size_t path_len,
-	struct buf *ret_url); /* percent-encoding as I§1.14 */
+	struct buf *ret_url); /* percent-encoding as docs/formats.md says */
 int image_url_blob(const char *base, const char *compressed_dir, const struct digest *digest,
 	struct buf *ret_url);

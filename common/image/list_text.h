@@ -2,7 +2,7 @@
  * list_text: the text forms of an image's lists: dirs.txt, symlinks.txt, regulars.txt, persistents.txt and
  * attributes.txt. Reading fills a file_table; writing makes the lines of one entry. Pure.
  *
- * Format: docs/formats.md (I§1.5–1.10, 1.13). Lines end with LF alone, a last LF is optional; a line is read
+ * Format: docs/formats.md. Lines end with LF alone, a last LF is optional; a line is read
  * strictly from left to right, so every name that the writer can write is read back.
  */
 #pragma once

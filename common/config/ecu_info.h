@@ -1,0 +1,45 @@
+/*
+ * ecu_info: who this ECU is and which ECUs are directly below it (/boot/ota/ecu_info.yaml).
+ *
+ * Format: docs/formats.md, "ecu_info.yaml"; ecu_info.yaml.example shows every key.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/config/conf_table.h"
+
+enum {
+	ECU_ID_MAX = 128,         /* bytes with the NUL */
+	ECU_IDS_MAX = 128,        /* ECUs of one vehicle */
+	ECU_SECONDARIES_MAX = 64, /* direct children of one ECU */
+	ECU_API_PORT = 50051,
+};
+
+struct ecu_secondary {
+	char ecu_id[ECU_ID_MAX];
+	char ip_addr[CONF_IP_MAX];
+	uint32_t port;
+};
+
+struct ecu_info {
+	bool loaded; /* false: the file is missing or wrong, the rest are defaults, and updates are refused */
+	char ecu_id[ECU_ID_MAX];
+	char ip_addr[CONF_IP_MAX]; /* the API server binds here */
+	const char *bootloader;    /* as boot_controller_open() takes it; a constant */
+	uint32_t n_available;      /* at least 1 */
+	char available_ecu_ids[ECU_IDS_MAX][ECU_ID_MAX]; /* whose status is shown; [ecu_id] if the file has none */
+	uint32_t n_secondaries;
+	struct ecu_secondary secondaries[ECU_SECONDARIES_MAX];
+};
+
+/*
+ * Always gives a usable description. If the file is missing or any rule is broken, that is the default one
+ * ({ecu_id: autoware}, loaded false), after every broken rule was reported to @note (may be NULL).
+ */
+void ecu_info_load(const char *path, conf_note_fn *note, void *ctx, struct ecu_info *ret_info);
+
+/* The same from text; @name stands for the file in sentences. */
+void ecu_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note, void *ctx,
+	struct ecu_info *ret_info);

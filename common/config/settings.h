@@ -1,0 +1,40 @@
+/*
+ * settings: everything else that an operator may change (/etc/otaclient/otaclient.yaml, optional).
+ *
+ * One table in settings.c describes every key; the parser, the messages, --help and otaclient.yaml.example
+ * come from it. docs/formats.md, "otaclient.yaml".
+ */
+#pragma once
+
+#include <limits.h>
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/base/log.h"
+#include "common/config/conf_table.h"
+
+#define SETTINGS_PATH "/etc/otaclient/otaclient.yaml"
+
+struct settings {
+	char tls_ca[PATH_MAX];    /* file of trusted CAs for https; "" = the system's store */
+	char certs_dir[PATH_MAX]; /* certificates that image signatures must lead to */
+	char run_dir[PATH_MAX];
+	char scratch_dir[PATH_MAX];
+	uint32_t download_connections;
+	uint32_t inactivity_timeout_s;
+	uint32_t listen_port;
+	uint32_t update_cooldown_s;
+	const char *log_level; /* a word that log_level_from_text() knows */
+};
+
+/*
+ * Always gives usable settings: a key that is missing or wrong has its default. Returns 0, also if there is no
+ * such file, or -EBADMSG if anything was reported to @note (may be NULL) as wrong.
+ */
+int settings_load(const char *path, conf_note_fn *note, void *ctx, struct settings *ret_settings);
+int settings_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note, void *ctx,
+	struct settings *ret_settings);
+
+/* The table for people: lines for --help, and the text of otaclient.yaml.example. 0 or -ENOMEM. */
+int settings_print_help(struct buf *out);
+int settings_print_example(struct buf *out);

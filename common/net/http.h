@@ -1,8 +1,9 @@
 /*
- * http: many GETs at once over few connections, with resume, retries and limits. The door to libcurl.
+ * http: many GETs at once over few connections, with resume, retries and limits. The door to
+ * libcurl.
  *
- * One http_client belongs to one thread and runs all its transfers in http_client_run(). HTTP/1.1 and, over
- * TLS, HTTP/2; keep-alive; TLS ≥ 1.2 always verified; no redirect from https to http.
+ * One http_client belongs to one thread and runs all its transfers in http_client_run(). HTTP/1.1
+ * and, over TLS, HTTP/2; keep-alive; TLS ≥ 1.2 always verified; no redirect from https to http.
  */
 #pragma once
 
@@ -14,69 +15,92 @@
 
 enum {
 	HTTP_CONNECT_TIMEOUT_MS = 16 * 1000,
-	HTTP_STALL_TIMEOUT_MS = 32 * 1000, /* one transfer without a byte for this long is cut and retried */
+	HTTP_STALL_TIMEOUT_MS = 32 * 1000, /* a transfer without a byte for this long is retried */
 	HTTP_TRIES_MAX = 8,                /* per file, over all causes */
 	HTTP_REDIRECTS_MAX = 5,
 };
 
 struct http_config {
-	const char *proxy;   /* "http://10.0.0.1:8082"; NULL = straight. With one, https URLs are asked for as http. */
-	const char *tls_ca;  /* file of trusted CAs; NULL = the system's store */
-	const char *cookies; /* whole Cookie header value, "k=v; k2=v2"; NULL = none */
-	const char *user_agent;
-	unsigned max_connections; /* at once, per client; 0 = 8 */
+	/* "http://10.0.0.1:8082"; NULL = straight. With one, https URLs are asked for as http. */
+	const char *proxy;
+	const char *tls_ca;        /* file of trusted CAs; NULL = the system's store */
+	const char *cookies;       /* whole Cookie header value, "k=v; k2=v2"; NULL = none */
+	const char *user_agent;    /* NULL = ours */
+	unsigned max_connections;  /* transfers at once, per client; 0 = 8 */
 	uint32_t stall_timeout_ms; /* 0 = HTTP_STALL_TIMEOUT_MS */
-	uint32_t retry_base_ms;    /* back-off before the 2nd try, doubled each time with jitter, ≤ 8 s; 0 = 200 */
+	/* Back-off before the 2nd try, doubled each time, with jitter, ≤ 8 s; 0 = 200. */
+	uint32_t retry_base_ms;
 };
 
 /* What came of one request. status: last HTTP status, 0 = none. */
 struct http_result {
-	int r; /* 0, or negative errno with err filled: -EACCES 401/403, -ENOENT 404/410, -EFBIG more than
-		* max_bytes, -ETIMEDOUT, -EIO, -EPROTO, -ECANCELED, or what the sink returned */
-	struct ota_err err; /* code: E204 401/403, E203 404/410 and too much, E100 the network; sink's own wins */
+	/* 0, or negative errno with err filled: -EACCES 401/403, -ENOENT 404/410, -EFBIG more than
+	 * max_bytes, -ETIMEDOUT, -EIO, -EPROTO, -EBADMSG wrong bytes every time, or what the sink
+	 * returned. Codes: E204 for 401/403; E203 for 404/410 and too much; E100 for the network;
+	 * the sink's own wins. */
+	int r;
+	struct ota_err err;
 	unsigned status;
 	uint64_t wire_bytes; /* body bytes received over all tries */
 	unsigned retries;
 };
 
 /*
- * The sink sees the body from its first byte, contiguous, although the transfer may have been cut and resumed
- * by range. Where the server cannot resume, restart() is called and the body comes from its first byte again.
- * Negative returns end the request; -EAGAIN from end() asks for one more try from the start (wrong bytes came).
+ * The sink sees the body from its first byte, contiguous, although the transfer may have been cut
+ * and resumed by range. Where the server cannot resume, restart() is called and the body comes from
+ * its first byte again.
+ *
+ * Negative returns end the request. -EAGAIN (with a sentence) says that wrong bytes came: while
+ * tries are left the body is asked for again from its start, without a range and, through a proxy,
+ * with "retry_caching" put first in the cache-control header; when none are left, the request ends
+ * with -EBADMSG and that sentence.
  */
 struct http_sink {
 	int (*restart)(void *ctx);
+	/* One field of the answer that the body comes from, before its bytes; NULL = not wanted. */
+	int (*header)(void *ctx, const char *name, const char *value, struct ota_err *err);
 	int (*data)(void *ctx, const void *data, size_t len_bytes, struct ota_err *err);
 	int (*end)(void *ctx, struct ota_err *err); /* the whole body came; NULL = fine */
 };
 
 struct http_request {
 	const char *url;
-	uint64_t max_bytes;           /* limit of the body; counted on the wire */
-	const char *cache_control;    /* value of ota-file-cache-control, sent only through a proxy; NULL = none */
-	unsigned tries_max;           /* 0 = HTTP_TRIES_MAX */
-	uint32_t total_timeout_ms;    /* over all tries; 0 = none */
+	uint64_t max_bytes; /* limit of the body as the sink sees it */
+	/* Value of ota-file-cache-control, sent only through a proxy; NULL = none. */
+	const char *cache_control;
+	unsigned tries_max; /* 0 = HTTP_TRIES_MAX; a try that brought the body further is free */
+	uint32_t total_timeout_ms; /* over all tries; 0 = none */
+	/* No connection, a cut, a stall, 429, 502, 503 and 504 do not count as tries: the caller
+	 * has a watchdog of its own. */
+	bool outlast_outages;
+	/* Undo a content-encoding that came although none was asked for; else the sink gets the
+	 * bytes as they are. */
+	bool undo_encoding;
 	struct http_sink sink;
 	void *sink_ctx;
-	void (*done)(void *ctx, const struct http_result *result); /* called once; may add requests */
+	/* Called once, with err and all borrowed for the call; may add requests. NULL is fine. */
+	void (*done)(void *ctx, const struct http_result *result);
 	void *done_ctx;
 };
 
 struct http_client;
-int http_client_new(const struct http_config *config, struct http_client **ret_client, struct ota_err *err);
-void http_client_free(struct http_client *c); /* requests still under way are dropped without done() */
+int http_client_new(
+	const struct http_config *config, struct http_client **ret_client, struct ota_err *err);
+/* Requests still under way are dropped without done(). */
+void http_client_free(struct http_client *c);
 void http_client_freep(struct http_client **c);
 #define AUTO_HTTP_CLIENT CLEANUP(http_client_freep)
 
-/* Copies what it needs of @request. 0 or -ENOMEM, -EINVAL (a URL that is not http or https). */
+/* Copies what it needs of @request. 0 or -ENOMEM, -EINVAL (E308: a URL that is not http or https,
+ * or with characters that no URL has). */
 int http_client_add(struct http_client *c, const struct http_request *request, struct ota_err *err);
 
 /* Requests added and not yet done. */
 size_t http_client_pending(const struct http_client *c);
 
 /*
- * Drive all transfers for up to @wait_ms (or until something was done, or http_client_wakeup()). 0, or
- * -EIO when libcurl itself fails.
+ * Drive all transfers for up to @wait_ms (or until something was done, or http_client_wakeup()). 0,
+ * or -EIO when libcurl itself fails.
  */
 int http_client_run(struct http_client *c, uint32_t wait_ms, struct ota_err *err);
 
@@ -86,9 +110,12 @@ uint64_t http_client_idle_ms(const struct http_client *c);
 /* From any thread: make http_client_run() return. */
 void http_client_wakeup(struct http_client *c);
 
-/* One request to its end, for metadata; the body is appended to a buffer by the caller's sink. */
-int http_get(struct http_client *c, const struct http_request *request, struct http_result *ret_result);
+/* One request to its end; done() is not called. Returns ret_result->r. */
+int http_get(
+	struct http_client *c, const struct http_request *request, struct http_result *ret_result);
 
-/* The cookies of an update request: a JSON object of strings (or "" = none) to a Cookie header value,
- * malloc'ed, NULL = none. -EINVAL with E308. Lives in common/net because the header form is HTTP's. */
-int http_cookies_from_json(const char *json, size_t len_bytes, char **ret_header, struct ota_err *err);
+/* The cookies of an update request: a JSON object of strings (or "" = none) to a Cookie header
+ * value, malloc'ed, NULL = none. -EINVAL with E308. Lives in common/net because the header form is
+ * HTTP's. */
+int http_cookies_from_json(
+	const char *json, size_t len_bytes, char **ret_header, struct ota_err *err);

@@ -36,8 +36,9 @@ int zstd_decoder_feed(struct zstd_decoder *d, const void *data, size_t len_bytes
 int zstd_decoder_finish(struct zstd_decoder *d);
 
 /*
- * Compress what @fd holds from its current position into one frame (content size in the header, window
- * ≤ 2^27), handing pieces to @sink. @size_bytes must be the file's exact size; -EBADMSG if it is not.
+ * Compress pieces of any size into one frame (content size in its header, window ≤ 2^27), handing the frame's
+ * bytes to @sink. start() says the exact number of plain bytes; -EBADMSG from feed() or finish() if they turn
+ * out to be more or fewer. Same bytes, level and library: same frame, however the pieces are cut.
  */
 struct zstd_encoder;
 struct zstd_encoder *zstd_encoder_new(int level); /* 1…19; NULL: no memory. One thread at a time. */

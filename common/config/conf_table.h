@@ -59,7 +59,7 @@ struct conf_key {
 	uint32_t min, max; /* CONF_TYPE_UINT */
 	const char *const *words; /* CONF_TYPE_CHOICE; ends with NULL */
 	const char *old_name;     /* another spelling, noticed as old; NULL = none */
-	bool required;
+	bool required;        /* never empty; without a default it must be there */
 	const char *fallback; /* the default as it stands in a file; NULL = field left alone */
 	const char *unit;     /* for people: "s"; NULL = none */
 	const char *text;     /* for people: one sentence on the effect */

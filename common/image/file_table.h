@@ -22,6 +22,7 @@
 
 enum {
 	FILE_TABLE_ENTRIES_MAX = 16 << 20, /* entries of all kinds; bounds memory against a hostile list */
+	FILE_TABLE_XATTRS_MAX = 16 << 20,  /* as many again */
 };
 #define CONTENT_SIZE_UNKNOWN UINT64_MAX
 
@@ -92,12 +93,14 @@ struct file_table {
 	struct entry_xattr *xattrs;
 	uint32_t n_xattrs;
 	/* Attributes of "/" itself, which has no line in dirs.txt but may have in attributes.txt: index
-	 * FILE_TABLE_NONE of kind ENTRY_DIR in xattrs. */
+	 * FILE_TABLE_NONE of kind ENTRY_DIR in xattrs, and: */
+	struct entry_mtime root_mtime;
 
 	uint64_t total_size_bytes; /* sum over all names, unknown sizes as 0 */
 
 	/* private to file_table.c */
 	struct arena arena;
+	struct group_map *groups; /* inode column -> first file; gone after the seal */
 	uint32_t caps[5];
 	uint32_t *content_index, content_slots;
 	uint32_t *path_index, path_slots;
@@ -108,10 +111,16 @@ void file_table_free(struct file_table *t);
 void file_table_freep(struct file_table **t);
 #define AUTO_FILE_TABLE CLEANUP(file_table_freep)
 
-/* Building, before the seal. 0, -ENOMEM or -E2BIG; they copy the struct, not the text behind it. */
+/*
+ * Building, before the seal. 0, -ENOMEM or -E2BIG; they copy the struct, not the text behind it. Of a
+ * file_entry, content and group are found here and need not be set.
+ */
 int file_table_add_dir(struct file_table *t, const struct dir_entry *d);
 int file_table_add_symlink(struct file_table *t, const struct symlink_entry *s);
-/* @inode != 0: files with the same number form a link group. -EBADMSG: one digest with two sizes. */
+/*
+ * @inode != 0: files with the same number form a link group. -EBADMSG: the digest is there with another size
+ * (contents[file_table_find_content()] tells which). Of a known and an unknown size the known one counts.
+ */
 int file_table_add_file(struct file_table *t, const struct file_entry *f, const struct digest *digest,
 	uint64_t size_bytes, bool has_zst, uint64_t inode);
 /* Space that lives as long as the table, for unquoted paths. */
@@ -120,15 +129,27 @@ struct arena *file_table_arena(struct file_table *t);
 /*
  * Check the whole and make it fast to search: paths canonical and unique, nothing below /.ota-*, every parent
  * a directory (listed or implied), owner and mode of a group those of its first file, dirs in parent-first
- * order. 0, or -EBADMSG with code E203 and the path in the sentence.
+ * order; files stay in theirs. 0, or -EBADMSG with code E203 and the path in the sentence; -E2BIG (E203) if the
+ * implied directories pass the limit; -ENOMEM. After a failure the table can only be freed.
  */
 int file_table_seal(struct file_table *t, struct ota_err *err);
+
+/*
+ * Attributes, after the seal and before the table is shared: begin, then any number of the others in any
+ * order, then end. "/" is kind ENTRY_DIR, index FILE_TABLE_NONE. Those of a link group are given for its first
+ * file and then hold for all its names. 0, -ENOMEM or -E2BIG; end: -EEXIST if an entry has a name twice.
+ */
+int file_table_begin_attributes(struct file_table *t);
+int file_table_add_xattr(struct file_table *t, const struct entry_xattr *x);
+void file_table_set_mtime(struct file_table *t, enum entry_kind kind, uint32_t index, int64_t sec,
+	uint32_t nsec);
+int file_table_end_attributes(struct file_table *t);
 
 /* Look up a path after the seal. Returns false if the image has none. */
 bool file_table_find(const struct file_table *t, const char *path, size_t len_bytes, enum entry_kind *ret_kind,
 	uint32_t *ret_index);
 
-/* The index of a content after the seal, or FILE_TABLE_NONE. */
+/* The index of a content, or FILE_TABLE_NONE; before the seal too. */
 uint32_t file_table_find_content(const struct file_table *t, const struct digest *digest);
 
 /* The xattrs of one entry: @ret_first and the count. "/" is kind ENTRY_DIR, index FILE_TABLE_NONE. */

@@ -1,0 +1,732 @@
+/*
+ * file_table: the entries of a root file system in flat arrays, with an index by digest and one by path.
+ *
+ * Building appends; contents are told apart at once, because every file needs the number of its own. All that
+ * concerns more than one entry (unique paths, parents, groups) is checked once, by the seal, which also
+ * gives back what the arrays have too much.
+ *
+ * The indexes are open hash tables of 32-bit references, at most three quarters full: about 100 bytes per file
+ * altogether. They need no secret seed: a table is read from lists that a trusted signer vouches for.
+ *
+ * Elsewhere: the text forms (list_text), what is done with the entries (the plan, the standby writer).
+ */
+#include "common/image/file_table.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/path.h"
+#include "common/image/utf8.h"
+
+enum {
+	CAP_DIRS,
+	CAP_SYMLINKS,
+	CAP_FILES,
+	CAP_CONTENTS,
+	CAP_XATTRS,
+	CAP_FIRST = 64, /* entries an array starts with */
+};
+
+/* A reference in the path index: kind in the top two bits, index below. FILE_TABLE_NONE is kind 3: none. */
+enum {
+	REF_INDEX_BITS = 30,
+	REF_INDEX_MASK = (1 << REF_INDEX_BITS) - 1,
+};
+_Static_assert((int)FILE_TABLE_ENTRIES_MAX <= (int)REF_INDEX_MASK, "an index must fit a reference");
+
+static const char *const kind_names[] = {"a directory", "a symbolic link", "a file"};
+
+/* Which file was the first with an inode number; open addressing, 0 = free. Only files with other names. */
+struct group_map {
+	uint32_t n_used, n_slots;
+	struct group_slot {
+		uint64_t inode;
+		uint32_t file;
+	} *slots;
+};
+
+/* ---- arrays and hashes ---- */
+
+/* Make room for one more element; ×1.5, so that at most a third is idle, and only until the seal. */
+static int array_grow(void *array_p, size_t size_bytes, uint32_t n, uint32_t *cap)
+{
+	uint32_t want = *cap ? *cap + *cap / 2 : CAP_FIRST;
+	void **array = array_p;
+	void *p;
+
+	if (n < *cap)
+		return 0;
+	p = reallocarray(*array, want, size_bytes);
+	if (!p)
+		return -ENOMEM;
+	*array = p;
+	*cap = want;
+	return 0;
+}
+
+static void array_trim(void *array_p, size_t size_bytes, uint32_t n, uint32_t *cap)
+{
+	void **array = array_p;
+	void *p = *array && n > 0 ? reallocarray(*array, n, size_bytes) : NULL;
+
+	if (p) {
+		*array = p;
+		*cap = n;
+	}
+}
+
+/* A place for each of @n references, at most three quarters used, all free. */
+static uint32_t *slots_new(uint32_t n, uint32_t *ret_slots)
+{
+	uint32_t n_slots = n + n / 3 + 2;
+	uint32_t *slots = malloc(n_slots * sizeof(*slots));
+
+	if (!slots)
+		return NULL;
+	memset(slots, 0xFF, n_slots * sizeof(*slots));
+	*ret_slots = n_slots;
+	return slots;
+}
+
+static bool slots_full(uint32_t n_used, uint32_t n_slots)
+{
+	return (uint64_t)n_used * 4 >= (uint64_t)n_slots * 3;
+}
+
+static uint32_t slot_first(uint32_t hash, uint32_t n_slots)
+{
+	return (uint32_t)((uint64_t)hash * n_slots >> 32);
+}
+
+static uint32_t slot_next(uint32_t slot, uint32_t n_slots)
+{
+	return slot + 1 < n_slots ? slot + 1 : 0;
+}
+
+static uint64_t hash_step(uint64_t h, uint64_t v)
+{
+	h = (h ^ v) * 0x9E3779B97F4A7C15;
+	return h ^ h >> 32;
+}
+
+static uint32_t hash_bytes(const char *s, size_t len)
+{
+	uint64_t h = len, v;
+
+	for (; len >= sizeof(v); s += sizeof(v), len -= sizeof(v)) {
+		memcpy(&v, s, sizeof(v));
+		h = hash_step(h, v);
+	}
+	v = 0;
+	memcpy(&v, s, len);
+	return (uint32_t)(hash_step(hash_step(h, v), 1) >> 32);
+}
+
+static uint32_t hash_digest(const struct digest *d)
+{
+	return hash_bytes((const char *)d->bytes, sizeof(uint64_t));
+}
+
+static bool text_equal(struct text a, struct text b)
+{
+	return a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
+}
+
+static int text_compare(struct text a, struct text b)
+{
+	int c = memcmp(a.at, b.at, MIN_OF(a.len, b.len));
+
+	return c ? c : (a.len > b.len) - (a.len < b.len);
+}
+
+/* ---- life ---- */
+
+struct file_table *file_table_new(void)
+{
+	struct file_table *t = calloc(1, sizeof(*t));
+
+	if (t)
+		t->root_mtime.nsec = MTIME_UNKNOWN;
+	return t;
+}
+
+static void groups_free(struct group_map *g)
+{
+	if (g)
+		free(g->slots);
+	free(g);
+}
+
+void file_table_free(struct file_table *t)
+{
+	if (!t)
+		return;
+	groups_free(t->groups);
+	free(t->dirs);
+	free(t->symlinks);
+	free(t->files);
+	free(t->contents);
+	for (size_t i = 0; i < ARRAY_SIZE(t->mtimes); i++)
+		free(t->mtimes[i]);
+	free(t->xattrs);
+	free(t->content_index);
+	free(t->path_index);
+	arena_done(&t->arena);
+	free(t);
+}
+
+void file_table_freep(struct file_table **t)
+{
+	file_table_free(*t);
+}
+
+struct arena *file_table_arena(struct file_table *t)
+{
+	return &t->arena;
+}
+
+static uint32_t n_entries(const struct file_table *t)
+{
+	return t->n_dirs + t->n_symlinks + t->n_files;
+}
+
+/* ---- contents ---- */
+
+/* The slot that holds the digest, or the free one where it belongs. */
+static uint32_t *content_slot(const struct file_table *t, const struct digest *digest)
+{
+	uint32_t i = slot_first(hash_digest(digest), t->content_slots);
+
+	while (t->content_index[i] != FILE_TABLE_NONE &&
+		!digest_equal(&t->contents[t->content_index[i]].digest, digest))
+		i = slot_next(i, t->content_slots);
+	return &t->content_index[i];
+}
+
+uint32_t file_table_find_content(const struct file_table *t, const struct digest *digest)
+{
+	return t->content_index ? *content_slot(t, digest) : FILE_TABLE_NONE;
+}
+
+static int content_index_make(struct file_table *t, uint32_t n)
+{
+	uint32_t n_slots;
+	uint32_t *slots = slots_new(n, &n_slots);
+
+	if (!slots)
+		return -ENOMEM;
+	free(t->content_index);
+	t->content_index = slots;
+	t->content_slots = n_slots;
+	for (uint32_t i = 0; i < t->n_contents; i++)
+		*content_slot(t, &t->contents[i].digest) = i;
+	return 0;
+}
+
+static int content_add(struct file_table *t, const struct content *c, uint32_t *ret_index)
+{
+	uint32_t *slot;
+	int r = 0;
+
+	if (!t->content_index || slots_full(t->n_contents + 1, t->content_slots))
+		r = content_index_make(t, MAX_OF(t->n_contents * 2, (uint32_t)CAP_FIRST));
+	if (r < 0)
+		return r;
+	slot = content_slot(t, &c->digest);
+	if (*slot == FILE_TABLE_NONE) {
+		r = array_grow(&t->contents, sizeof(*c), t->n_contents, &t->caps[CAP_CONTENTS]);
+		if (r < 0)
+			return r;
+		t->contents[t->n_contents] = *c;
+		*slot = t->n_contents++;
+	} else {
+		struct content *old = &t->contents[*slot];
+
+		if (old->size_bytes == CONTENT_SIZE_UNKNOWN)
+			old->size_bytes = c->size_bytes;
+		else if (c->size_bytes != CONTENT_SIZE_UNKNOWN && c->size_bytes != old->size_bytes)
+			return -EBADMSG;
+		old->has_zst |= c->has_zst;
+	}
+	*ret_index = *slot;
+	return 0;
+}
+
+/* ---- hard link groups ---- */
+
+static struct group_slot *group_slot(struct group_slot *slots, uint32_t n_slots, uint64_t inode)
+{
+	uint32_t i = slot_first((uint32_t)(hash_step(inode, 1) >> 32), n_slots);
+
+	while (slots[i].inode != 0 && slots[i].inode != inode)
+		i = slot_next(i, n_slots);
+	return &slots[i];
+}
+
+static int groups_grow(struct group_map *g)
+{
+	uint32_t n_slots = g->n_slots ? g->n_slots * 2 : CAP_FIRST;
+	struct group_slot *slots = calloc(n_slots, sizeof(*slots));
+
+	if (!slots)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < g->n_slots; i++)
+		if (g->slots[i].inode != 0)
+			*group_slot(slots, n_slots, g->slots[i].inode) = g->slots[i];
+	free(g->slots);
+	g->slots = slots;
+	g->n_slots = n_slots;
+	return 0;
+}
+
+/* The first file with this inode number: @file itself if there has been none. */
+static int group_of(struct file_table *t, uint64_t inode, uint32_t file, uint32_t *ret_first)
+{
+	struct group_slot *slot;
+	int r = 0;
+
+	if (!t->groups)
+		t->groups = calloc(1, sizeof(*t->groups));
+	if (!t->groups)
+		return -ENOMEM;
+	if (slots_full(t->groups->n_used + 1, t->groups->n_slots))
+		r = groups_grow(t->groups);
+	if (r < 0)
+		return r;
+	slot = group_slot(t->groups->slots, t->groups->n_slots, inode);
+	if (slot->inode == 0) {
+		*slot = (struct group_slot){.inode = inode, .file = file};
+		t->groups->n_used++;
+	}
+	*ret_first = slot->file;
+	return 0;
+}
+
+/* ---- building ---- */
+
+static int room_for_entry(const struct file_table *t)
+{
+	return n_entries(t) < FILE_TABLE_ENTRIES_MAX ? 0 : -E2BIG;
+}
+
+int file_table_add_dir(struct file_table *t, const struct dir_entry *d)
+{
+	int r = room_for_entry(t);
+
+	if (r == 0)
+		r = array_grow(&t->dirs, sizeof(*d), t->n_dirs, &t->caps[CAP_DIRS]);
+	if (r == 0)
+		t->dirs[t->n_dirs++] = *d;
+	return r;
+}
+
+int file_table_add_symlink(struct file_table *t, const struct symlink_entry *s)
+{
+	int r = room_for_entry(t);
+
+	assert(!t->path_index);
+	if (r == 0)
+		r = array_grow(&t->symlinks, sizeof(*s), t->n_symlinks, &t->caps[CAP_SYMLINKS]);
+	if (r == 0)
+		t->symlinks[t->n_symlinks++] = *s;
+	return r;
+}
+
+int file_table_add_file(struct file_table *t, const struct file_entry *f, const struct digest *digest,
+	uint64_t size_bytes, bool has_zst, uint64_t inode)
+{
+	uint64_t counted = size_bytes == CONTENT_SIZE_UNKNOWN ? 0 : size_bytes;
+	struct content c = {
+		.digest = *digest,
+		.size_bytes = size_bytes,
+		.first_file = t->n_files,
+		.has_zst = has_zst,
+	};
+	struct file_entry file = *f;
+	int r = room_for_entry(t);
+
+	assert(!t->path_index);
+	if (r == 0 && counted > UINT64_MAX - t->total_size_bytes)
+		r = -E2BIG;
+	if (r == 0)
+		r = array_grow(&t->files, sizeof(file), t->n_files, &t->caps[CAP_FILES]);
+	if (r == 0)
+		r = content_add(t, &c, &file.content);
+	file.group = t->n_files;
+	if (r == 0 && inode != 0)
+		r = group_of(t, inode, t->n_files, &file.group);
+	if (r < 0)
+		return r;
+	t->files[t->n_files++] = file;
+	t->total_size_bytes += counted;
+	return 0;
+}
+
+/* ---- the path index ---- */
+
+static uint32_t ref_make(enum entry_kind kind, uint32_t index)
+{
+	return (uint32_t)kind << REF_INDEX_BITS | index;
+}
+
+static enum entry_kind ref_kind(uint32_t ref)
+{
+	return (enum entry_kind)(ref >> REF_INDEX_BITS);
+}
+
+static struct text ref_path(const struct file_table *t, uint32_t ref)
+{
+	uint32_t i = ref & REF_INDEX_MASK;
+
+	switch (ref_kind(ref)) {
+	case ENTRY_DIR:
+		return t->dirs[i].path;
+	case ENTRY_SYMLINK:
+		return t->symlinks[i].path;
+	default:
+		return t->files[i].path;
+	}
+}
+
+static uint32_t *path_slot(const struct file_table *t, struct text path)
+{
+	uint32_t i = slot_first(hash_bytes(path.at, path.len), t->path_slots);
+
+	while (t->path_index[i] != FILE_TABLE_NONE &&
+		!text_equal(ref_path(t, t->path_index[i]), path))
+		i = slot_next(i, t->path_slots);
+	return &t->path_index[i];
+}
+
+/* Call @fn for each entry, directories first; stop at its first failure. */
+static int each_entry(struct file_table *t, struct ota_err *err,
+	int (*fn)(struct file_table *t, uint32_t ref, struct ota_err *err))
+{
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < t->n_dirs; i++)
+		r = fn(t, ref_make(ENTRY_DIR, i), err);
+	for (uint32_t i = 0; r == 0 && i < t->n_symlinks; i++)
+		r = fn(t, ref_make(ENTRY_SYMLINK, i), err);
+	for (uint32_t i = 0; r == 0 && i < t->n_files; i++)
+		r = fn(t, ref_make(ENTRY_FILE, i), err);
+	return r;
+}
+
+static int index_entry(struct file_table *t, uint32_t ref, struct ota_err *err)
+{
+	uint32_t *slot = path_slot(t, ref_path(t, ref));
+	struct text path = ref_path(t, ref);
+	char shown[UTF8_SHOW_MAX];
+
+	if (*slot != FILE_TABLE_NONE)
+		return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
+			"The image lists %s twice, first as %s, then as %s",
+			utf8_show(path.at, path.len, shown), kind_names[ref_kind(*slot)],
+			kind_names[ref_kind(ref)]);
+	*slot = ref;
+	return 0;
+}
+
+static int no_memory(struct ota_err *err)
+{
+	return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC,
+		"There is not enough memory for the image's list of files");
+}
+
+static int path_index_make(struct file_table *t, uint32_t n, struct ota_err *err)
+{
+	uint32_t n_slots;
+	uint32_t *slots = slots_new(n, &n_slots);
+
+	if (!slots)
+		return no_memory(err);
+	free(t->path_index);
+	t->path_index = slots;
+	t->path_slots = n_slots;
+	return each_entry(t, err, index_entry);
+}
+
+bool file_table_find(const struct file_table *t, const char *path, size_t len_bytes, enum entry_kind *ret_kind,
+	uint32_t *ret_index)
+{
+	uint32_t ref;
+
+	if (len_bytes > UINT32_MAX)
+		return false;
+	ref = *path_slot(t, (struct text){path, (uint32_t)len_bytes});
+	if (ref == FILE_TABLE_NONE)
+		return false;
+	*ret_kind = ref_kind(ref);
+	*ret_index = ref & REF_INDEX_MASK;
+	return true;
+}
+
+/* ---- the seal ---- */
+
+static int refuse_path(struct ota_err *err, struct text path, const char *why)
+{
+	char shown[UTF8_SHOW_MAX];
+
+	return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID, "The image lists %s, but %s",
+		utf8_show(path.at, path.len, shown), why);
+}
+
+static int check_target(const struct symlink_entry *s, struct ota_err *err)
+{
+	if (s->target.len == 0)
+		return refuse_path(err, s->path, "this symbolic link has no target");
+	if (s->target.len >= PATH_MAX)
+		return refuse_path(err, s->path, "the target of this symbolic link is too long");
+	if (memchr(s->target.at, '\0', s->target.len))
+		return refuse_path(err, s->path, "the target of this symbolic link has a NUL in it");
+	if (!utf8_is_valid(s->target.at, s->target.len))
+		return refuse_path(err, s->path, "the target of this symbolic link is not UTF-8");
+	return 0;
+}
+
+/* What can be said of an entry without looking at another. */
+static int check_entry(struct file_table *t, uint32_t ref, struct ota_err *err)
+{
+	static const char reserved[] = "/.ota-";
+	struct text path = ref_path(t, ref);
+
+	if (!path_is_canonical(path.at, path.len))
+		return refuse_path(err, path,
+			"a path must begin with \"/\", have no empty, \".\" or \"..\" part and no NUL, and "
+			"be no longer than the system allows");
+	if (!utf8_is_valid(path.at, path.len))
+		return refuse_path(err, path, "this path is not UTF-8");
+	if (path.len >= strlen(reserved) && memcmp(path.at, reserved, strlen(reserved)) == 0)
+		return refuse_path(err, path, "what begins with /.ota- belongs to the updater");
+	return ref_kind(ref) == ENTRY_SYMLINK ? check_target(&t->symlinks[ref & REF_INDEX_MASK], err)
+					      : 0;
+}
+
+/* The path of the folder that holds @path; empty for a path in the root. */
+static struct text parent_of(struct text path)
+{
+	const char *slash = memrchr(path.at, '/', path.len);
+
+	return (struct text){path.at, (uint32_t)(slash - path.at)};
+}
+
+static int add_implied(struct file_table *t, struct text path, struct ota_err *err)
+{
+	struct dir_entry d = {.path = path, .mode = 0755, .implied = true};
+	char shown[UTF8_SHOW_MAX];
+	int r;
+
+	if (slots_full(n_entries(t) + 1, t->path_slots)) {
+		r = path_index_make(t, n_entries(t) * 2, err);
+		if (r < 0)
+			return r;
+	}
+	r = file_table_add_dir(t, &d);
+	if (r == -E2BIG)
+		return ota_err_set(err, r, OTA_E_OTA_IMAGE_INVALID,
+			"The image has more than %d entries with the directory %s",
+			FILE_TABLE_ENTRIES_MAX, utf8_show(path.at, path.len, shown));
+	if (r < 0)
+		return no_memory(err);
+	*path_slot(t, path) = ref_make(ENTRY_DIR, t->n_dirs - 1);
+	return 0;
+}
+
+/* All folders above an entry are directories; those without a line get one. */
+static int check_parents(struct file_table *t, uint32_t ref, struct ota_err *err)
+{
+	struct text parent = parent_of(ref_path(t, ref));
+
+	while (parent.len > 0) {
+		uint32_t found = *path_slot(t, parent);
+		int r;
+
+		if (found != FILE_TABLE_NONE) {
+			char shown[UTF8_SHOW_MAX], above[UTF8_SHOW_MAX];
+			struct text path = ref_path(t, ref);
+
+			if (ref_kind(found) == ENTRY_DIR)
+				return 0; /* its own parents are checked in its own turn */
+			return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
+				"The image lists %s, but %s above it is %s",
+				utf8_show(path.at, path.len, shown),
+				utf8_show(parent.at, parent.len, above), kind_names[ref_kind(found)]);
+		}
+		r = add_implied(t, parent, err);
+		if (r < 0)
+			return r;
+		parent = parent_of(parent);
+	}
+	return 0;
+}
+
+/* One inode has one owner, one mode and one content: those of the group's first line. */
+static int settle_groups(struct file_table *t, struct ota_err *err)
+{
+	for (uint32_t i = 0; i < t->n_files; i++) {
+		struct file_entry *f = &t->files[i];
+		const struct file_entry *first = &t->files[f->group];
+		char shown[UTF8_SHOW_MAX], other[UTF8_SHOW_MAX];
+
+		if (f->content != first->content)
+			return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
+				"The image lists %s as another name of %s, but with another digest",
+				utf8_show(f->path.at, f->path.len, shown),
+				utf8_show(first->path.at, first->path.len, other));
+		f->uid = first->uid;
+		f->gid = first->gid;
+		f->mode = first->mode;
+	}
+	return 0;
+}
+
+/* A path sorts before all that lies below it. */
+static int compare_dirs(const void *a, const void *b)
+{
+	return text_compare(((const struct dir_entry *)a)->path, ((const struct dir_entry *)b)->path);
+}
+
+static void trim(struct file_table *t)
+{
+	groups_free(t->groups);
+	t->groups = NULL;
+	array_trim(&t->dirs, sizeof(*t->dirs), t->n_dirs, &t->caps[CAP_DIRS]);
+	array_trim(&t->symlinks, sizeof(*t->symlinks), t->n_symlinks, &t->caps[CAP_SYMLINKS]);
+	array_trim(&t->files, sizeof(*t->files), t->n_files, &t->caps[CAP_FILES]);
+	array_trim(&t->contents, sizeof(*t->contents), t->n_contents, &t->caps[CAP_CONTENTS]);
+}
+
+int file_table_seal(struct file_table *t, struct ota_err *err)
+{
+	int r;
+
+	assert(!t->path_index);
+	r = each_entry(t, err, check_entry);
+	if (r == 0)
+		r = path_index_make(t, n_entries(t), err);
+	if (r == 0)
+		r = each_entry(t, err, check_parents);
+	if (r == 0)
+		r = settle_groups(t, err);
+	if (r < 0)
+		return r;
+	trim(t);
+	if (t->n_dirs > 0)
+		qsort(t->dirs, t->n_dirs, sizeof(*t->dirs), compare_dirs);
+	if (content_index_make(t, t->n_contents) < 0)
+		return no_memory(err);
+	return path_index_make(t, n_entries(t), err);
+}
+
+/* ---- attributes ---- */
+
+/* The names of a group share one inode, whose attributes are kept under its first file. */
+static uint32_t inode_index(const struct file_table *t, enum entry_kind kind, uint32_t index)
+{
+	return kind == ENTRY_FILE ? t->files[index].group : index;
+}
+
+int file_table_begin_attributes(struct file_table *t)
+{
+	const uint32_t n[] = {t->n_dirs, t->n_symlinks, t->n_files};
+
+	assert(t->path_index && !t->has_attributes);
+	for (size_t kind = 0; kind < ARRAY_SIZE(n); kind++) {
+		t->mtimes[kind] = calloc(n[kind] + 1, sizeof(**t->mtimes));
+		if (!t->mtimes[kind])
+			return -ENOMEM;
+		for (uint32_t i = 0; i < n[kind]; i++)
+			t->mtimes[kind][i].nsec = MTIME_UNKNOWN;
+	}
+	t->has_attributes = true;
+	return 0;
+}
+
+int file_table_add_xattr(struct file_table *t, const struct entry_xattr *x)
+{
+	int r = t->n_xattrs < FILE_TABLE_XATTRS_MAX ? 0 : -E2BIG;
+
+	assert(t->has_attributes);
+	assert(inode_index(t, x->kind, x->index) == x->index);
+	if (r == 0)
+		r = array_grow(&t->xattrs, sizeof(*x), t->n_xattrs, &t->caps[CAP_XATTRS]);
+	if (r == 0)
+		t->xattrs[t->n_xattrs++] = *x;
+	return r;
+}
+
+void file_table_set_mtime(struct file_table *t, enum entry_kind kind, uint32_t index, int64_t sec,
+	uint32_t nsec)
+{
+	struct entry_mtime m = {.sec = sec, .nsec = nsec};
+
+	assert(t->has_attributes);
+	if (index == FILE_TABLE_NONE)
+		t->root_mtime = m;
+	else
+		t->mtimes[kind][index] = m;
+}
+
+static int compare_owner(const struct entry_xattr *a, const struct entry_xattr *b)
+{
+	if (a->kind != b->kind)
+		return a->kind < b->kind ? -1 : 1;
+	return (a->index > b->index) - (a->index < b->index);
+}
+
+static int compare_xattrs(const void *a, const void *b)
+{
+	const struct entry_xattr *x = a, *y = b;
+	int c = compare_owner(x, y);
+
+	return c ? c : text_compare(x->name, y->name);
+}
+
+int file_table_end_attributes(struct file_table *t)
+{
+	array_trim(&t->xattrs, sizeof(*t->xattrs), t->n_xattrs, &t->caps[CAP_XATTRS]);
+	if (t->n_xattrs > 0)
+		qsort(t->xattrs, t->n_xattrs, sizeof(*t->xattrs), compare_xattrs);
+	for (uint32_t i = 1; i < t->n_xattrs; i++)
+		if (compare_xattrs(&t->xattrs[i - 1], &t->xattrs[i]) == 0)
+			return -EEXIST;
+	for (uint32_t i = 0; i < t->n_files; i++)
+		t->mtimes[ENTRY_FILE][i] = t->mtimes[ENTRY_FILE][t->files[i].group];
+	return 0;
+}
+
+/* The first xattr that does not sort before @owner. */
+static uint32_t xattr_lower_bound(const struct file_table *t, const struct entry_xattr *owner)
+{
+	uint32_t low = 0, high = t->n_xattrs;
+
+	while (low < high) {
+		uint32_t mid = low + (high - low) / 2;
+
+		if (compare_owner(&t->xattrs[mid], owner) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+uint32_t file_table_xattrs_of(const struct file_table *t, enum entry_kind kind, uint32_t index,
+	const struct entry_xattr **ret_first)
+{
+	struct entry_xattr owner = {
+		.kind = kind,
+		.index = inode_index(t, kind, index),
+	};
+	uint32_t first = xattr_lower_bound(t, &owner);
+	uint32_t end = first;
+
+	while (end < t->n_xattrs && compare_owner(&t->xattrs[end], &owner) == 0)
+		end++;
+	*ret_first = end > first ? &t->xattrs[first] : NULL;
+	return end - first;
+}

@@ -1,0 +1,164 @@
+/*
+ * settings: the keys of otaclient.yaml, their defaults, and the texts made from their table.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/file.h"
+#include "common/config/settings.h"
+#include "tests/unit/note_list.h"
+
+static struct settings settings;
+static struct note_list notes;
+
+static int parse(const char *text)
+{
+	notes = (struct note_list){0};
+	return settings_parse(text, strlen(text), "otaclient.yaml", note_list_add, &notes, &settings);
+}
+
+static void assert_is_default(void)
+{
+	enum log_level level;
+
+	assert_string_equal(settings.tls_ca, "");
+	assert_string_equal(settings.certs_dir, "/opt/ota/client/certs");
+	assert_string_equal(settings.run_dir, "/run/otaclient");
+	assert_string_equal(settings.scratch_dir, "/var/tmp");
+	assert_int_equal(settings.download_connections, 8);
+	assert_int_equal(settings.inactivity_timeout_s, 600);
+	assert_int_equal(settings.listen_port, 50051);
+	assert_int_equal(settings.update_cooldown_s, 16);
+	assert_int_equal(log_level_from_text(settings.log_level, &level), 0);
+	assert_int_equal(level, LOG_LEVEL_INFO);
+}
+
+static void without_a_file_all_is_default(void **state)
+{
+	notes = (struct note_list){0};
+	assert_int_equal(settings_load("/nowhere/otaclient.yaml", note_list_add, &notes, &settings), 0);
+	assert_int_equal(notes.n_wrong + notes.n_notices, 0);
+	assert_is_default();
+	assert_int_equal(parse(""), 0);
+	assert_is_default();
+}
+
+static void every_key_is_read(void **state)
+{
+	assert_int_equal(parse("tls_ca: /etc/ssl/fleet.pem\n"
+			       "certs_dir: /certs\n"
+			       "run_dir: /run/x\n"
+			       "scratch_dir: /scratch\n"
+			       "download_connections: 1\n"
+			       "inactivity_timeout_s: 86400\n"
+			       "listen_port: 1024\n"
+			       "update_cooldown_s: 0\n"
+			       "log_level: debug\n"),
+		0);
+	assert_int_equal(notes.n_wrong + notes.n_notices, 0);
+	assert_string_equal(settings.tls_ca, "/etc/ssl/fleet.pem");
+	assert_string_equal(settings.certs_dir, "/certs");
+	assert_string_equal(settings.run_dir, "/run/x");
+	assert_string_equal(settings.scratch_dir, "/scratch");
+	assert_int_equal(settings.download_connections, 1);
+	assert_int_equal(settings.inactivity_timeout_s, 86400);
+	assert_int_equal(settings.listen_port, 1024);
+	assert_int_equal(settings.update_cooldown_s, 0);
+	assert_string_equal(settings.log_level, "debug");
+}
+
+static void a_wrong_key_keeps_its_default_and_the_others_count(void **state)
+{
+	assert_int_equal(parse("download_connections: 65\n"
+			       "certs_dir: ''\n"
+			       "log_level: loud\n"
+			       "inactivity_timeout_s: 5\n"
+			       "colour: blue\n"
+			       "listen_port: 1024\n"),
+		-EBADMSG);
+	assert_int_equal(notes.n_wrong, 4);
+	assert_string_equal(
+		notes.wrong[0], "otaclient.yaml, line 2: certs_dir must be an absolute path, not \"\"");
+	assert_string_equal(notes.wrong[1],
+		"otaclient.yaml, line 1: download_connections must be a whole number from 1 to 64, not 65");
+	assert_string_equal(notes.wrong[2],
+		"otaclient.yaml, line 4: inactivity_timeout_s must be a whole number from 10 to 86400 s, not 5");
+	assert_string_equal(notes.wrong[3],
+		"otaclient.yaml, line 3: log_level must be one of error, warning, info, debug, not \"loud\"");
+	assert_int_equal(notes.n_notices, 1);
+	assert_string_equal(
+		notes.notices[0], "otaclient.yaml, line 5: colour is not a known key and is ignored");
+	assert_int_equal(settings.listen_port, 1024);
+	settings.listen_port = 50051;
+	assert_is_default();
+}
+
+static void a_broken_file_is_reported_and_all_is_default(void **state)
+{
+	assert_int_equal(parse("listen_port: [\n"), -EBADMSG);
+	assert_int_equal(notes.n_wrong, 1);
+	assert_is_default();
+	assert_int_equal(parse("- 1\n"), -EBADMSG);
+	assert_string_equal(
+		notes.wrong[0], "otaclient.yaml, line 1: the file must be a map of keys and values");
+	assert_is_default();
+}
+
+static void the_example_file_is_what_the_table_prints(void **state)
+{
+	AUTO_BUF struct buf want = {0};
+	AUTO_BUF struct buf have = {0};
+
+	assert_int_equal(settings_print_example(&want), 0);
+	assert_int_equal(file_read(AT_FDCWD, SOURCE_DIR "/otaclient.yaml.example", 1 << 16, &have), 0);
+	assert_string_equal(buf_str(&have), buf_str(&want));
+}
+
+static void the_example_with_all_keys_in_force_is_the_default(void **state)
+{
+	AUTO_BUF struct buf text = {0};
+
+	assert_int_equal(settings_print_example(&text), 0);
+	for (size_t i = 0; i + 1 < text.len_bytes; i++)
+		if (text.data[i] == '\n' && text.data[i + 1] == '#' && text.data[i + 2] != ' ')
+			text.data[i + 1] = ' ';
+	assert_int_equal(parse(buf_str(&text)), 0);
+	assert_int_equal(notes.n_wrong + notes.n_notices, 0);
+	assert_is_default();
+}
+
+static void the_help_names_range_unit_and_default(void **state)
+{
+	AUTO_BUF struct buf help = {0};
+
+	assert_int_equal(settings_print_help(&help), 0);
+	assert_non_null(strstr(buf_str(&help),
+		"  inactivity_timeout_s\n"
+		"      A download in which nothing arrives for this long fails the update "
+		"(10 to 86400 s; default 600)\n"));
+	assert_non_null(strstr(buf_str(&help),
+		"  log_level\n"
+		"      Least important lines that are logged (error, warning, info, debug; default info)\n"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(without_a_file_all_is_default),
+		cmocka_unit_test(every_key_is_read),
+		cmocka_unit_test(a_wrong_key_keeps_its_default_and_the_others_count),
+		cmocka_unit_test(a_broken_file_is_reported_and_all_is_default),
+		cmocka_unit_test(the_example_file_is_what_the_table_prints),
+		cmocka_unit_test(the_example_with_all_keys_in_force_is_the_default),
+		cmocka_unit_test(the_help_names_range_unit_and_default),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,150 @@
+/*
+ * http_answer: reading the fields of an answer. Contract: http_answer.h.
+ */
+#include "common/net/http_answer.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/base/cleanup.h"
+
+void http_answer_init(struct http_answer *a)
+{
+	*a = (struct http_answer){
+		.length_bytes = HTTP_LENGTH_UNKNOWN,
+		.range_total = HTTP_LENGTH_UNKNOWN,
+	};
+}
+
+static bool is_space(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+bool http_field_split(const char *line, size_t len_bytes, struct http_field *ret_field)
+{
+	char *colon, *value, *end;
+
+	while (len_bytes > 0 && (line[len_bytes - 1] == '\n' || line[len_bytes - 1] == '\r' ||
+					is_space(line[len_bytes - 1])))
+		len_bytes--;
+	if (len_bytes >= HTTP_FIELD_MAX || memchr(line, '\0', len_bytes))
+		return false;
+	memcpy(ret_field->text, line, len_bytes);
+	ret_field->text[len_bytes] = '\0';
+	end = ret_field->text + len_bytes;
+	colon = memchr(ret_field->text, ':', len_bytes);
+	if (!colon || colon == ret_field->text || is_space(colon[-1]))
+		return false;
+	*colon = '\0';
+	value = colon + 1;
+	while (value < end && is_space(*value))
+		value++;
+	ret_field->name = ret_field->text;
+	ret_field->value = value;
+	return true;
+}
+
+/* Decimal digits at *@s, which is moved behind them. Stricter than strtoull: no sign, no space. */
+static bool read_number(const char **s, uint64_t *ret_number)
+{
+	uint64_t n = 0;
+	const char *at = *s;
+
+	for (; *at >= '0' && *at <= '9'; at++) {
+		unsigned digit = (unsigned)(*at - '0');
+
+		if (n > (UINT64_MAX - digit) / 10)
+			return false;
+		n = n * 10 + digit;
+	}
+	if (at == *s)
+		return false;
+	*s = at;
+	*ret_number = n;
+	return true;
+}
+
+static void note_length(struct http_answer *a, const char *value)
+{
+	uint64_t n;
+
+	if (read_number(&value, &n) && *value == '\0')
+		a->length_bytes = n;
+}
+
+/* "bytes FIRST-LAST/TOTAL" or "bytes FIRST-LAST/ *" without the space */
+static void note_range(struct http_answer *a, const char *value)
+{
+	uint64_t first, last, total = HTTP_LENGTH_UNKNOWN;
+
+	if (strncasecmp(value, "bytes ", 6) != 0)
+		return;
+	value += 6;
+	if (!read_number(&value, &first) || *value++ != '-')
+		return;
+	if (!read_number(&value, &last) || *value++ != '/')
+		return;
+	if (*value == '*')
+		value++;
+	else if (!read_number(&value, &total))
+		return;
+	if (*value != '\0' || last < first || total <= last)
+		return;
+	a->has_range = true;
+	a->range_first = first;
+	a->range_last = last;
+	a->range_total = total;
+}
+
+static void note_validator(char ret_text[HTTP_VALIDATOR_MAX], const char *value)
+{
+	if (strlen(value) < HTTP_VALIDATOR_MAX)
+		snprintf(ret_text, HTTP_VALIDATOR_MAX, "%s", value);
+}
+
+static void note_etag(struct http_answer *a, const char *value)
+{
+	if (value[0] == '"') /* else it is a weak one ("W/…"), which says nothing about bytes */
+		note_validator(a->etag, value);
+}
+
+static void note_last_modified(struct http_answer *a, const char *value)
+{
+	note_validator(a->last_modified, value);
+}
+
+static void note_accept_ranges(struct http_answer *a, const char *value)
+{
+	a->refuses_ranges = strcasecmp(value, "none") == 0;
+}
+
+static void note_encoding(struct http_answer *a, const char *value)
+{
+	a->encoded = value[0] != '\0' && strcasecmp(value, "identity") != 0;
+}
+
+static const struct {
+	const char *name;
+	void (*note)(struct http_answer *a, const char *value);
+} field_table[] = {
+	{"accept-ranges",    note_accept_ranges},
+	{"content-encoding", note_encoding     },
+	{"content-length",   note_length       },
+	{"content-range",    note_range        },
+	{"etag",             note_etag         },
+	{"last-modified",    note_last_modified},
+};
+
+void http_answer_add(struct http_answer *a, const struct http_field *field)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(field_table); i++)
+		if (strcasecmp(field->name, field_table[i].name) == 0)
+			field_table[i].note(a, field->value);
+}
+
+const char *http_answer_validator(const struct http_answer *a)
+{
+	return a->etag[0] ? a->etag : a->last_modified;
+}

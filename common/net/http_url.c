@@ -1,0 +1,103 @@
+/*
+ * http_url: checks and forms of URLs. Contract: http_url.h.
+ */
+#include "common/net/http_url.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/base/cleanup.h"
+
+static const char http_scheme[] = "http://";
+static const char https_scheme[] = "https://";
+
+bool http_text_is_field_value(const char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s < 0x20 || *s == 0x7f)
+			return false;
+	return true;
+}
+
+bool http_url_is_https(const char *url)
+{
+	return strncasecmp(url, https_scheme, sizeof(https_scheme) - 1) == 0;
+}
+
+static bool is_http(const char *url)
+{
+	return strncasecmp(url, http_scheme, sizeof(http_scheme) - 1) == 0;
+}
+
+/* Behind the scheme; NULL if it is neither of the two. */
+static const char *after_scheme(const char *url)
+{
+	if (http_url_is_https(url))
+		return url + sizeof(https_scheme) - 1;
+	return is_http(url) ? url + sizeof(http_scheme) - 1 : NULL;
+}
+
+/* Behind user and password, if there are any. */
+static const char *host_of(const char *authority)
+{
+	const char *end = authority + strcspn(authority, "/?#");
+	const char *at = memrchr(authority, '@', (size_t)(end - authority));
+
+	return at ? at + 1 : authority;
+}
+
+int http_url_check(const char *url, struct ota_err *err)
+{
+	char text[HTTP_URL_TEXT_MAX];
+	const char *rest = after_scheme(url);
+
+	for (const char *s = url; *s; s++)
+		if ((unsigned char)*s <= 0x20 || (unsigned char)*s >= 0x7f)
+			return ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST,
+				"The URL has the byte 0x%02x at position %td, which no URL may "
+				"have",
+				(unsigned char)*s, s - url);
+	if (strlen(url) > HTTP_URL_MAX_BYTES)
+		return ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST,
+			"The URL %s is longer than %d bytes", http_url_text(url, text),
+			HTTP_URL_MAX_BYTES);
+	if (!rest)
+		return ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST,
+			"The URL \"%s\" begins with neither http:// nor https://",
+			http_url_text(url, text));
+	if (strcspn(host_of(rest), "/?#:") == 0)
+		return ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST,
+			"The URL \"%s\" has no host", http_url_text(url, text));
+	return 0;
+}
+
+char *http_url_for_request(const char *url, bool as_http)
+{
+	char *copy = NULL;
+
+	if (!as_http || !http_url_is_https(url))
+		return strdup(url);
+	if (asprintf(&copy, "http://%s", url + sizeof(https_scheme) - 1) < 0)
+		return NULL;
+	return copy;
+}
+
+const char *http_url_text(const char *url, char ret_text[HTTP_URL_TEXT_MAX])
+{
+	const char *rest = after_scheme(url);
+	const char *host = rest ? host_of(rest) : url;
+	int scheme_len = rest ? (int)(rest - url) : 0;
+	size_t len = strcspn(host, "?#");
+	size_t room = HTTP_URL_TEXT_MAX - 1 - (size_t)scheme_len;
+
+	if (len <= room)
+		snprintf(ret_text, HTTP_URL_TEXT_MAX, "%.*s%.*s", scheme_len, url, (int)len, host);
+	else
+		snprintf(ret_text, HTTP_URL_TEXT_MAX, "%.*s%.*s...%.*s", scheme_len, url,
+			(int)(room / 2 - 2), host, (int)(room / 2 - 2),
+			host + len - (room / 2 - 2));
+	return ret_text;
+}

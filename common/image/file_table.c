@@ -1,14 +1,17 @@
 /*
- * file_table: the entries of a root file system in flat arrays, with an index by digest and one by path.
+ * file_table: the entries of a root file system in flat arrays, with an index by digest and one by
+ * path.
  *
- * Building appends; contents are told apart at once, because every file needs the number of its own. All that
- * concerns more than one entry (unique paths, parents, groups) is checked once, by the seal, which also
- * gives back what the arrays have too much.
+ * Building appends; contents are told apart at once, because every file needs the number of its
+ * own. All that concerns more than one entry (unique paths, parents, groups) is checked once, by
+ * the seal, which also gives back what the arrays have too much.
  *
- * The indexes are open hash tables of 32-bit references, at most three quarters full: about 100 bytes per file
- * altogether. They need no secret seed: a table is read from lists that a trusted signer vouches for.
+ * The indexes are open hash tables of 32-bit references, at most three quarters full: about 100
+ * bytes per file altogether. They need no secret seed: a table is read from lists that a trusted
+ * signer vouches for.
  *
- * Elsewhere: the text forms (list_text), what is done with the entries (the plan, the standby writer).
+ * Elsewhere: the text forms (list_text), what is done with the entries (the plan, the standby
+ * writer).
  */
 #include "common/image/file_table.h"
 
@@ -30,27 +33,37 @@ enum {
 	CAP_FIRST = 64, /* entries an array starts with */
 };
 
-/* A reference in the path index: kind in the top two bits, index below. FILE_TABLE_NONE is kind 3: none. */
+/*
+ * A reference in an index, from the top: kind (of a content: 0), some bits of the hash, index
+ * within the kind. The hash bits spare nearly all looks at what only shares a slot.
+ * FILE_TABLE_NONE, of a kind that there is not, is a free slot.
+ */
 enum {
-	REF_INDEX_BITS = 30,
+	REF_INDEX_BITS = 24,
+	REF_HASH_BITS = 6,
+	REF_KIND_SHIFT = REF_INDEX_BITS + REF_HASH_BITS,
 	REF_INDEX_MASK = (1 << REF_INDEX_BITS) - 1,
+	REF_HASH_MASK = ((1 << REF_HASH_BITS) - 1) << REF_INDEX_BITS,
 };
-_Static_assert((int)FILE_TABLE_ENTRIES_MAX <= (int)REF_INDEX_MASK, "an index must fit a reference");
+_Static_assert(
+	(int)FILE_TABLE_ENTRIES_MAX <= (int)REF_INDEX_MASK + 1, "an index must fit a reference");
 
 static const char *const kind_names[] = {"a directory", "a symbolic link", "a file"};
 
-/* Which file was the first with an inode number; open addressing, 0 = free. Only files with other names. */
+/* Which file was the first with an inode number; open addressing, 0 = free. Only files with other
+ * names. */
 struct group_map {
 	uint32_t n_used, n_slots;
 	struct group_slot {
 		uint64_t inode;
 		uint32_t file;
-	} *slots;
+	} * slots;
 };
 
 /* ---- arrays and hashes ---- */
 
-/* Make room for one more element; ×1.5, so that at most a third is idle, and only until the seal. */
+/* Make room for one more element; ×1.5, so that at most a third is idle, and only until the seal.
+ */
 static int array_grow(void *array_p, size_t size_bytes, uint32_t n, uint32_t *cap)
 {
 	uint32_t want = *cap ? *cap + *cap / 2 : CAP_FIRST;
@@ -125,9 +138,10 @@ static uint32_t hash_bytes(const char *s, size_t len)
 	return (uint32_t)(hash_step(hash_step(h, v), 1) >> 32);
 }
 
-static uint32_t hash_digest(const struct digest *d)
+/* A slot is chosen by the high bits of the hash, so the low ones are news. */
+static uint32_t ref_hash(uint32_t hash)
 {
-	return hash_bytes((const char *)d->bytes, sizeof(uint64_t));
+	return hash << REF_INDEX_BITS & REF_HASH_MASK;
 }
 
 static bool text_equal(struct text a, struct text b)
@@ -195,20 +209,35 @@ static uint32_t n_entries(const struct file_table *t)
 
 /* ---- contents ---- */
 
-/* The slot that holds the digest, or the free one where it belongs. */
-static uint32_t *content_slot(const struct file_table *t, const struct digest *digest)
+/* The slot that holds the digest, or the free one where it belongs; @ret_hash: what a reference in
+ * it must carry. */
+static uint32_t *content_slot(
+	const struct file_table *t, const struct digest *digest, uint32_t *ret_hash)
 {
-	uint32_t i = slot_first(hash_digest(digest), t->content_slots);
+	uint32_t hash = hash_bytes((const char *)digest->bytes, sizeof(uint64_t));
+	uint32_t i = slot_first(hash, t->content_slots);
 
-	while (t->content_index[i] != FILE_TABLE_NONE &&
-		!digest_equal(&t->contents[t->content_index[i]].digest, digest))
-		i = slot_next(i, t->content_slots);
+	*ret_hash = ref_hash(hash);
+	for (;; i = slot_next(i, t->content_slots)) {
+		uint32_t ref = t->content_index[i];
+
+		if (ref == FILE_TABLE_NONE)
+			break;
+		if ((ref & REF_HASH_MASK) == *ret_hash &&
+			digest_equal(&t->contents[ref & REF_INDEX_MASK].digest, digest))
+			break;
+	}
 	return &t->content_index[i];
 }
 
 uint32_t file_table_find_content(const struct file_table *t, const struct digest *digest)
 {
-	return t->content_index ? *content_slot(t, digest) : FILE_TABLE_NONE;
+	uint32_t hash, ref;
+
+	if (!t->content_index)
+		return FILE_TABLE_NONE;
+	ref = *content_slot(t, digest, &hash);
+	return ref == FILE_TABLE_NONE ? ref : ref & REF_INDEX_MASK;
 }
 
 static int content_index_make(struct file_table *t, uint32_t n)
@@ -221,37 +250,47 @@ static int content_index_make(struct file_table *t, uint32_t n)
 	free(t->content_index);
 	t->content_index = slots;
 	t->content_slots = n_slots;
-	for (uint32_t i = 0; i < t->n_contents; i++)
-		*content_slot(t, &t->contents[i].digest) = i;
+	for (uint32_t i = 0; i < t->n_contents; i++) {
+		uint32_t hash;
+		uint32_t *slot = content_slot(t, &t->contents[i].digest, &hash);
+
+		*slot = i | hash;
+	}
+	return 0;
+}
+
+/* The same content again: of a known and an unknown size the known one counts, and a blob serves
+ * all. */
+static int content_merge(struct content *old, const struct content *c)
+{
+	if (old->size_bytes == CONTENT_SIZE_UNKNOWN)
+		old->size_bytes = c->size_bytes;
+	else if (c->size_bytes != CONTENT_SIZE_UNKNOWN && c->size_bytes != old->size_bytes)
+		return -EBADMSG;
+	old->has_zst |= c->has_zst;
 	return 0;
 }
 
 static int content_add(struct file_table *t, const struct content *c, uint32_t *ret_index)
 {
-	uint32_t *slot;
+	uint32_t hash, *slot;
 	int r = 0;
 
 	if (!t->content_index || slots_full(t->n_contents + 1, t->content_slots))
 		r = content_index_make(t, MAX_OF(t->n_contents * 2, (uint32_t)CAP_FIRST));
 	if (r < 0)
 		return r;
-	slot = content_slot(t, &c->digest);
-	if (*slot == FILE_TABLE_NONE) {
-		r = array_grow(&t->contents, sizeof(*c), t->n_contents, &t->caps[CAP_CONTENTS]);
-		if (r < 0)
-			return r;
-		t->contents[t->n_contents] = *c;
-		*slot = t->n_contents++;
-	} else {
-		struct content *old = &t->contents[*slot];
-
-		if (old->size_bytes == CONTENT_SIZE_UNKNOWN)
-			old->size_bytes = c->size_bytes;
-		else if (c->size_bytes != CONTENT_SIZE_UNKNOWN && c->size_bytes != old->size_bytes)
-			return -EBADMSG;
-		old->has_zst |= c->has_zst;
+	slot = content_slot(t, &c->digest, &hash);
+	if (*slot != FILE_TABLE_NONE) {
+		*ret_index = *slot & REF_INDEX_MASK;
+		return content_merge(&t->contents[*ret_index], c);
 	}
-	*ret_index = *slot;
+	r = array_grow(&t->contents, sizeof(*c), t->n_contents, &t->caps[CAP_CONTENTS]);
+	if (r < 0)
+		return r;
+	*ret_index = t->n_contents;
+	*slot = t->n_contents | hash;
+	t->contents[t->n_contents++] = *c;
 	return 0;
 }
 
@@ -335,8 +374,8 @@ int file_table_add_symlink(struct file_table *t, const struct symlink_entry *s)
 	return r;
 }
 
-int file_table_add_file(struct file_table *t, const struct file_entry *f, const struct digest *digest,
-	uint64_t size_bytes, bool has_zst, uint64_t inode)
+int file_table_add_file(struct file_table *t, const struct file_entry *f,
+	const struct digest *digest, uint64_t size_bytes, bool has_zst, uint64_t inode)
 {
 	uint64_t counted = size_bytes == CONTENT_SIZE_UNKNOWN ? 0 : size_bytes;
 	struct content c = {
@@ -369,12 +408,12 @@ int file_table_add_file(struct file_table *t, const struct file_entry *f, const 
 
 static uint32_t ref_make(enum entry_kind kind, uint32_t index)
 {
-	return (uint32_t)kind << REF_INDEX_BITS | index;
+	return (uint32_t)kind << REF_KIND_SHIFT | index;
 }
 
 static enum entry_kind ref_kind(uint32_t ref)
 {
-	return (enum entry_kind)(ref >> REF_INDEX_BITS);
+	return (enum entry_kind)(ref >> REF_KIND_SHIFT);
 }
 
 static struct text ref_path(const struct file_table *t, uint32_t ref)
@@ -391,14 +430,30 @@ static struct text ref_path(const struct file_table *t, uint32_t ref)
 	}
 }
 
-static uint32_t *path_slot(const struct file_table *t, struct text path)
+/* The slot that holds the path, or the free one where it belongs; @ret_hash: what a reference in it
+ * must carry. */
+static uint32_t *path_slot(const struct file_table *t, struct text path, uint32_t *ret_hash)
 {
-	uint32_t i = slot_first(hash_bytes(path.at, path.len), t->path_slots);
+	uint32_t hash = hash_bytes(path.at, path.len);
+	uint32_t i = slot_first(hash, t->path_slots);
 
-	while (t->path_index[i] != FILE_TABLE_NONE &&
-		!text_equal(ref_path(t, t->path_index[i]), path))
-		i = slot_next(i, t->path_slots);
+	*ret_hash = ref_hash(hash);
+	for (;; i = slot_next(i, t->path_slots)) {
+		uint32_t ref = t->path_index[i];
+
+		if (ref == FILE_TABLE_NONE)
+			break;
+		if ((ref & REF_HASH_MASK) == *ret_hash && text_equal(ref_path(t, ref), path))
+			break;
+	}
 	return &t->path_index[i];
+}
+
+static uint32_t path_find(const struct file_table *t, struct text path)
+{
+	uint32_t hash;
+
+	return *path_slot(t, path, &hash);
 }
 
 /* Call @fn for each entry, directories first; stop at its first failure. */
@@ -418,16 +473,17 @@ static int each_entry(struct file_table *t, struct ota_err *err,
 
 static int index_entry(struct file_table *t, uint32_t ref, struct ota_err *err)
 {
-	uint32_t *slot = path_slot(t, ref_path(t, ref));
 	struct text path = ref_path(t, ref);
 	char shown[UTF8_SHOW_MAX];
+	uint32_t hash;
+	uint32_t *slot = path_slot(t, path, &hash);
 
 	if (*slot != FILE_TABLE_NONE)
 		return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
 			"The image lists %s twice, first as %s, then as %s",
 			utf8_show(path.at, path.len, shown), kind_names[ref_kind(*slot)],
 			kind_names[ref_kind(ref)]);
-	*slot = ref;
+	*slot = ref | hash;
 	return 0;
 }
 
@@ -450,14 +506,14 @@ static int path_index_make(struct file_table *t, uint32_t n, struct ota_err *err
 	return each_entry(t, err, index_entry);
 }
 
-bool file_table_find(const struct file_table *t, const char *path, size_t len_bytes, enum entry_kind *ret_kind,
-	uint32_t *ret_index)
+bool file_table_find(const struct file_table *t, const char *path, size_t len_bytes,
+	enum entry_kind *ret_kind, uint32_t *ret_index)
 {
 	uint32_t ref;
 
 	if (len_bytes > UINT32_MAX)
 		return false;
-	ref = *path_slot(t, (struct text){path, (uint32_t)len_bytes});
+	ref = path_find(t, (struct text){path, (uint32_t)len_bytes});
 	if (ref == FILE_TABLE_NONE)
 		return false;
 	*ret_kind = ref_kind(ref);
@@ -482,7 +538,8 @@ static int check_target(const struct symlink_entry *s, struct ota_err *err)
 	if (s->target.len >= PATH_MAX)
 		return refuse_path(err, s->path, "the target of this symbolic link is too long");
 	if (memchr(s->target.at, '\0', s->target.len))
-		return refuse_path(err, s->path, "the target of this symbolic link has a NUL in it");
+		return refuse_path(
+			err, s->path, "the target of this symbolic link has a NUL in it");
 	if (!utf8_is_valid(s->target.at, s->target.len))
 		return refuse_path(err, s->path, "the target of this symbolic link is not UTF-8");
 	return 0;
@@ -496,14 +553,16 @@ static int check_entry(struct file_table *t, uint32_t ref, struct ota_err *err)
 
 	if (!path_is_canonical(path.at, path.len))
 		return refuse_path(err, path,
-			"a path must begin with \"/\", have no empty, \".\" or \"..\" part and no NUL, and "
+			"a path must begin with \"/\", have no empty, \".\" or \"..\" part and no "
+			"NUL, and "
 			"be no longer than the system allows");
 	if (!utf8_is_valid(path.at, path.len))
 		return refuse_path(err, path, "this path is not UTF-8");
 	if (path.len >= strlen(reserved) && memcmp(path.at, reserved, strlen(reserved)) == 0)
 		return refuse_path(err, path, "what begins with /.ota- belongs to the updater");
-	return ref_kind(ref) == ENTRY_SYMLINK ? check_target(&t->symlinks[ref & REF_INDEX_MASK], err)
-					      : 0;
+	return ref_kind(ref) == ENTRY_SYMLINK
+		       ? check_target(&t->symlinks[ref & REF_INDEX_MASK], err)
+		       : 0;
 }
 
 /* The path of the folder that holds @path; empty for a path in the root. */
@@ -518,6 +577,7 @@ static int add_implied(struct file_table *t, struct text path, struct ota_err *e
 {
 	struct dir_entry d = {.path = path, .mode = 0755, .implied = true};
 	char shown[UTF8_SHOW_MAX];
+	uint32_t hash, *slot;
 	int r;
 
 	if (slots_full(n_entries(t) + 1, t->path_slots)) {
@@ -532,7 +592,8 @@ static int add_implied(struct file_table *t, struct text path, struct ota_err *e
 			FILE_TABLE_ENTRIES_MAX, utf8_show(path.at, path.len, shown));
 	if (r < 0)
 		return no_memory(err);
-	*path_slot(t, path) = ref_make(ENTRY_DIR, t->n_dirs - 1);
+	slot = path_slot(t, path, &hash);
+	*slot = ref_make(ENTRY_DIR, t->n_dirs - 1) | hash;
 	return 0;
 }
 
@@ -542,7 +603,7 @@ static int check_parents(struct file_table *t, uint32_t ref, struct ota_err *err
 	struct text parent = parent_of(ref_path(t, ref));
 
 	while (parent.len > 0) {
-		uint32_t found = *path_slot(t, parent);
+		uint32_t found = path_find(t, parent);
 		int r;
 
 		if (found != FILE_TABLE_NONE) {
@@ -554,7 +615,8 @@ static int check_parents(struct file_table *t, uint32_t ref, struct ota_err *err
 			return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
 				"The image lists %s, but %s above it is %s",
 				utf8_show(path.at, path.len, shown),
-				utf8_show(parent.at, parent.len, above), kind_names[ref_kind(found)]);
+				utf8_show(parent.at, parent.len, above),
+				kind_names[ref_kind(found)]);
 		}
 		r = add_implied(t, parent, err);
 		if (r < 0)
@@ -587,7 +649,8 @@ static int settle_groups(struct file_table *t, struct ota_err *err)
 /* A path sorts before all that lies below it. */
 static int compare_dirs(const void *a, const void *b)
 {
-	return text_compare(((const struct dir_entry *)a)->path, ((const struct dir_entry *)b)->path);
+	return text_compare(
+		((const struct dir_entry *)a)->path, ((const struct dir_entry *)b)->path);
 }
 
 static void trim(struct file_table *t)
@@ -659,8 +722,8 @@ int file_table_add_xattr(struct file_table *t, const struct entry_xattr *x)
 	return r;
 }
 
-void file_table_set_mtime(struct file_table *t, enum entry_kind kind, uint32_t index, int64_t sec,
-	uint32_t nsec)
+void file_table_set_mtime(
+	struct file_table *t, enum entry_kind kind, uint32_t index, int64_t sec, uint32_t nsec)
 {
 	struct entry_mtime m = {.sec = sec, .nsec = nsec};
 

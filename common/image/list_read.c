@@ -1,8 +1,10 @@
 /*
- * list_read: dirs.txt, symlinks.txt and regulars.txt into a file_table; persistents.txt path by path.
+ * list_read: dirs.txt, symlinks.txt and regulars.txt into a file_table; persistents.txt path by
+ * path.
  *
- * Here only the form of a line is checked. Whether paths are canonical, unique and under real directories
- * is a matter of the whole: file_table_seal(). Contract: list_text.h; scanner: list_scan.h.
+ * Here only the form of a line is checked. Whether paths are canonical, unique and under real
+ * directories is a matter of the whole: file_table_seal(). Contract: list_text.h; scanner:
+ * list_scan.h.
  */
 #include "common/image/list_text.h"
 
@@ -13,9 +15,9 @@
 #include "common/image/list_scan.h"
 #include "common/image/utf8.h"
 
-#define MODE_MAX      0177777                /* st_mode with its type bits, which are accepted and dropped */
-#define ID_MAX        (UINT32_MAX - 1)       /* the kernel keeps the last one for "no change" */
-#define FILE_SIZE_MAX ((uint64_t)INT64_MAX)  /* off_t */
+#define MODE_MAX 0177777        /* st_mode with its type bits, which are accepted and dropped */
+#define ID_MAX (UINT32_MAX - 1) /* the kernel keeps the last one for "no change" */
+#define FILE_SIZE_MAX ((uint64_t)INT64_MAX) /* off_t */
 
 /* "mode,uid,gid," */
 static int scan_owner(struct scan *s, uint16_t *ret_mode, uint32_t *ret_uid, uint32_t *ret_gid)
@@ -125,7 +127,7 @@ static int scan_compression(struct scan *s, bool *ret_has_zst)
 		if (!((*s->at >= '0' && *s->at <= '9') || (*s->at >= 'a' && *s->at <= 'z')))
 			break;
 	*ret_has_zst = (s->at - name == 3 && memcmp(name, "zst", 3) == 0) ||
-		(s->at - name == 4 && memcmp(name, "zstd", 4) == 0);
+		       (s->at - name == 4 && memcmp(name, "zstd", 4) == 0);
 	return 0;
 }
 
@@ -171,7 +173,8 @@ static int read_regular_line(struct scan *s, void *ctx)
 	int r = scan_owner(s, &f.mode, &f.uid, &f.gid);
 
 	if (r == 0)
-		r = scan_skip_number(s, "a number of links"); /* links are told by the inode column */
+		r = scan_skip_number(
+			s, "a number of links"); /* links are told by the inode column */
 	if (r == 0)
 		r = scan_char(s, ',', "a comma after the number of links");
 	if (r == 0)
@@ -198,16 +201,16 @@ int list_text_read_dirs(const char *text, size_t len_bytes, const char *name, st
 	return scan_lines(&s, text, len_bytes, read_dir_line, NULL);
 }
 
-int list_text_read_symlinks(const char *text, size_t len_bytes, const char *name, struct file_table *t,
-	struct ota_err *err)
+int list_text_read_symlinks(const char *text, size_t len_bytes, const char *name,
+	struct file_table *t, struct ota_err *err)
 {
 	struct scan s = {.list = name, .t = t, .err = err};
 
 	return scan_lines(&s, text, len_bytes, read_symlink_line, NULL);
 }
 
-int list_text_read_regulars(const char *text, size_t len_bytes, const char *name, struct file_table *t,
-	struct ota_err *err)
+int list_text_read_regulars(const char *text, size_t len_bytes, const char *name,
+	struct file_table *t, struct ota_err *err)
 {
 	struct scan s = {.list = name, .t = t, .err = err};
 
@@ -247,7 +250,8 @@ static int read_persistent_line(struct scan *s, void *ctx)
 }
 
 int list_text_read_persistents(const char *text, size_t len_bytes, const char *name,
-	int (*each)(void *ctx, const char *path, struct ota_err *err), void *ctx, struct ota_err *err)
+	int (*each)(void *ctx, const char *path, struct ota_err *err), void *ctx,
+	struct ota_err *err)
 {
 	struct scan s = {.list = name, .err = err};
 	struct persistents p = {.each = each, .ctx = ctx};

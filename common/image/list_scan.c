@@ -1,8 +1,10 @@
 /*
- * list_scan: lines, columns and quoting of an image's lists. Contract: list_scan.h; format: docs/formats.md.
+ * list_scan: lines, columns and quoting of an image's lists. Contract: list_scan.h; format:
+ * docs/formats.md.
  *
- * Nothing is searched for from the end of a line, so no name, however odd, can be taken for a separator. A
- * text without an apostrophe stays where it is; the others are unquoted into the table's arena.
+ * Nothing is searched for from the end of a line, so no name, however odd, can be taken for a
+ * separator. A text without an apostrophe stays where it is; the others are unquoted into the
+ * table's arena.
  */
 #include "common/image/list_scan.h"
 
@@ -47,7 +49,8 @@ int scan_table_failed(const struct scan *s, int r)
 {
 	if (r == -E2BIG)
 		return ota_err_set(s->err, r, OTA_E_OTA_IMAGE_INVALID,
-			"Line %u of %s is too much: at most %d entries, and sizes with a 64-bit sum",
+			"Line %u of %s is too much: at most %d entries, and sizes with a 64-bit "
+			"sum",
 			s->line_no, s->list, FILE_TABLE_ENTRIES_MAX);
 	return ota_err_set(
 		s->err, r, OTA_E_UNSPECIFIC, "There is not enough memory to read %s", s->list);
@@ -162,14 +165,15 @@ int scan_quoted(struct scan *s, const char *what, struct text *ret_text)
 
 /* ---- lines ---- */
 
-/* Around a line, never inside quotes. The CR is that of a list that was edited elsewhere; it ends no line. */
+/* Around a line, never inside quotes. The CR is that of a list that was edited elsewhere; it ends
+ * no line. */
 static bool is_blank(char c)
 {
 	return c == ' ' || c == '\t' || c == '\r';
 }
 
-int scan_lines(struct scan *s, const char *text, size_t len_bytes, int (*fn)(struct scan *s, void *ctx),
-	void *ctx)
+int scan_lines(struct scan *s, const char *text, size_t len_bytes,
+	int (*fn)(struct scan *s, void *ctx), void *ctx)
 {
 	size_t at = 0;
 	int r = 0;

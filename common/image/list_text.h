@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,11 +33,17 @@ int list_text_read_symlinks(const char *text, size_t len_bytes, const char *name
 int list_text_read_regulars(const char *text, size_t len_bytes, const char *name, struct file_table *t,
 	struct ota_err *err);
 
-/* After the seal: attach xattrs and mtimes. Lines for paths that the image has not are refused. */
+/*
+ * After the seal, at most once: attach xattrs and mtimes. Lines are sorted by path, then key, bytewise. Refused:
+ * paths that the image has not, and any name of a link group but its first in regulars.txt.
+ */
 int list_text_read_attributes(const char *text, size_t len_bytes, const char *name, struct file_table *t,
 	struct ota_err *err);
 
-/* Call @each with every unquoted path, NUL-terminated; its negative return ends the reading. */
+/*
+ * Call @each with every unquoted path, NUL-terminated; its negative return ends the reading. A path may be
+ * anything that is UTF-8: what is canonical and what may be kept is for the caller to say.
+ */
 int list_text_read_persistents(const char *text, size_t len_bytes, const char *name,
 	int (*each)(void *ctx, const char *path, struct ota_err *err), void *ctx, struct ota_err *err);
 
@@ -58,5 +65,14 @@ int list_text_write_mtime(struct buf *b, struct text path, int64_t sec, uint32_t
 int list_text_write_xattr(struct buf *b, struct text path, const char *xattr_name, const void *value,
 	size_t len_bytes);
 
-/* Can the format carry this name or target? UTF-8 without LF, CR and NUL. Else the reason, for a sentence. */
+/*
+ * Can the format carry this path, target or xattr name? UTF-8 without LF, CR and NUL, and not empty. NULL if so, else
+ * the reason for a sentence: "Cannot list …: it has a line feed in it".
+ */
 const char *list_text_cannot_carry(const char *s, size_t len_bytes);
+
+/*
+ * Do readers that look for the separator from the end of a line find it too? They do not if the path ends in an
+ * apostrophe or the target begins with a comma and an apostrophe; a builder warns of such a link.
+ */
+bool list_text_symlink_is_portable(struct text path, struct text target);

@@ -15,19 +15,20 @@ enum {
 	SHOW_END = 90,
 };
 
-/* The length of the character at @s, or 0 if there is none. Lead byte, length, range of the second byte. */
+/* The length of the character at @s, or 0 if there is none. Lead byte, length, range of the second
+ * byte. */
 static size_t char_len(const unsigned char *s, size_t len)
 {
 	static const struct {
 		unsigned char first, last, len, second_min, second_max;
 	} leads[] = {
 		{0x00, 0x7F, 1, 0x00, 0x00},
-		{0xC2, 0xDF, 2, 0x80, 0xBF},
+                {0xC2, 0xDF, 2, 0x80, 0xBF},
 		{0xE0, 0xE0, 3, 0xA0, 0xBF}, /* below: overlong */
 		{0xE1, 0xEC, 3, 0x80, 0xBF},
-		{0xED, 0xED, 3, 0x80, 0x9F}, /* above: surrogates */
+                {0xED, 0xED, 3, 0x80, 0x9F}, /* above: surrogates */
 		{0xEE, 0xEF, 3, 0x80, 0xBF},
-		{0xF0, 0xF0, 4, 0x90, 0xBF}, /* below: overlong */
+                {0xF0, 0xF0, 4, 0x90, 0xBF}, /* below: overlong */
 		{0xF1, 0xF3, 4, 0x80, 0xBF},
 		{0xF4, 0xF4, 4, 0x80, 0x8F}, /* above: beyond U+10FFFF */
 	};
@@ -103,7 +104,8 @@ const char *utf8_show(const char *s, size_t len_bytes, char ret_shown[UTF8_SHOW_
 	} else {
 		used = show_piece(ret_shown, 0, SHOW_START + 1, s, SHOW_START);
 		used = show_piece(ret_shown, used, UTF8_SHOW_MAX, "...", 3);
-		used = show_piece(ret_shown, used, UTF8_SHOW_MAX, s + len_bytes - SHOW_END, SHOW_END);
+		used = show_piece(
+			ret_shown, used, UTF8_SHOW_MAX, s + len_bytes - SHOW_END, SHOW_END);
 	}
 	ret_shown[used] = '\0';
 	return ret_shown;

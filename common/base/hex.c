@@ -35,6 +35,6 @@ int hex_decode(const char *text, size_t text_len, uint8_t *ret_data)
 		if (hex_digit(text[i]) < 0)
 			return -EBADMSG;
 	for (size_t i = 0; i < text_len / 2; i++)
-		ret_data[i] = (uint8_t)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
+		ret_data[i] = (uint8_t)(hex_digit(text[2 * i]) * 16 + hex_digit(text[2 * i + 1]));
 	return 0;
 }

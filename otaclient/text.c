@@ -30,3 +30,20 @@ void text_put(char *field, size_t size_bytes, const char *text)
 	memcpy(field, text, n);
 	field[n] = '\0';
 }
+
+void text_repair(char *s)
+{
+	size_t len = strlen(s);
+
+	for (size_t at = 0; at < len;) {
+		size_t n = 1;
+
+		while (n <= 4 && n <= len - at && !utf8_is_valid(s + at, n))
+			n++;
+		if (n > 4 || n > len - at) {
+			s[at] = '?';
+			n = 1;
+		}
+		at += n;
+	}
+}

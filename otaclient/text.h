@@ -17,3 +17,6 @@ size_t text_cut(const char *s, size_t len_bytes, size_t max_bytes);
 
 /* Copy the string @text into @field of @size_bytes; what does not fit is left out, whole characters only. */
 void text_put(char *field, size_t size_bytes, const char *text);
+
+/* Put '?' for each byte that is no part of valid UTF-8; for sentences that were cut to their buffer. */
+void text_repair(char *s);

@@ -4,6 +4,7 @@
 #include "common/base/mount.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libmount/libmount.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -11,6 +12,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/base/file.h"
 
 static void unref_tablep(struct libmnt_table **tb)
 {
@@ -55,6 +57,47 @@ int mount_point_of(dev_t dev, struct buf *ret_mount_point, struct ota_err *err)
 	if (!fs || !mnt_fs_get_target(fs))
 		return ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC, "The device is not mounted");
 	return buf_puts(ret_mount_point, mnt_fs_get_target(fs));
+}
+
+static int holder_in(const char *pid, dev_t dev, struct buf *ret_text)
+{
+	CLEANUP(unref_tablep) struct libmnt_table *tb = NULL;
+	AUTO_BUF struct buf comm = {0};
+	char path[64];
+	struct libmnt_fs *fs;
+
+	snprintf(path, sizeof(path), "/proc/%.16s/mountinfo", pid);
+	tb = mnt_new_table_from_file(path);
+	fs = tb ? mnt_table_find_devno(tb, dev, MNT_ITER_BACKWARD) : NULL;
+	if (!fs)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%.16s/comm", pid);
+	if (file_read(AT_FDCWD, path, 256, &comm) < 0)
+		return 0;
+	while (comm.len_bytes > 0 && comm.data[comm.len_bytes - 1] == '\n')
+		comm.data[--comm.len_bytes] = '\0';
+	return buf_printf(ret_text, "%s (process %s) has it mounted on %s", buf_str(&comm), pid,
+		mnt_fs_get_target(fs) ? mnt_fs_get_target(fs) : "?");
+}
+
+int mount_find_holder(dev_t dev, struct buf *ret_text)
+{
+	AUTO_CLOSEDIR DIR *proc = opendir("/proc");
+	size_t before = ret_text->len_bytes;
+	struct dirent *e;
+
+	if (!proc)
+		return -errno;
+	while ((e = readdir(proc)) && ret_text->len_bytes == before) {
+		int r;
+
+		if (e->d_name[0] < '1' || e->d_name[0] > '9')
+			continue;
+		r = holder_in(e->d_name, dev, ret_text);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 int mount_private(const char *source, const char *target, const char *fstype, unsigned long flags,

@@ -17,6 +17,12 @@ int mount_source_of(const char *mount_point, struct buf *ret_source, struct ota_
 int mount_point_of(dev_t dev, struct buf *ret_mount_point, struct ota_err *err);
 
 /*
+ * Append who has @dev mounted in another mount namespace: "firefox (process 12) has it mounted on /media/x".
+ * Nothing is appended if nobody is found. 0 or -errno.
+ */
+int mount_find_holder(dev_t dev, struct buf *ret_text);
+
+/*
  * Mount @source on the existing directory @target; then make it private and unbindable. @flags as in mount(2)
  * (MS_BIND is done together with MS_RDONLY, which takes two calls).
  */

@@ -13,7 +13,7 @@
 
 enum {
 	THREADS_MAX = 64,
-	STACK_BYTES = 256 * 1024,
+	STACK_BYTES = 1 << 20, /* visitors keep whole paths on it */
 };
 
 struct run {

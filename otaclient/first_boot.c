@@ -1,0 +1,146 @@
+/*
+ * first_boot: the table of what happens across a restart. Contract: first_boot.h.
+ *
+ * Commit order: the boot loader first and published, then the mark that the slot is complete, then the status. Cut
+ * anywhere, the next start finds UPDATING again and repeats what is missing.
+ */
+#include "otaclient/first_boot.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/image/image_meta.h"
+
+enum match {
+	MATCH_NO,
+	MATCH_YES,
+	MATCH_ANY,
+};
+
+/* stored status, is slot_in_use the slot that runs?, action: the first row that fits counts */
+static const struct first_boot_row {
+	enum ota_status stored;
+	enum match slot_matches;
+	enum first_boot_action action;
+} first_boot_table[] = {
+	{STATUS_NONE,        MATCH_ANY, FIRST_BOOT_INITIALIZE   },
+	{STATUS_UPDATING,    MATCH_YES, FIRST_BOOT_COMMIT       },
+	{STATUS_UPDATING,    MATCH_NO,  FIRST_BOOT_FAIL         },
+	{STATUS_ROLLBACKING, MATCH_YES, FIRST_BOOT_COMMIT       },
+	{STATUS_ROLLBACKING, MATCH_NO,  FIRST_BOOT_FAIL_ROLLBACK},
+};
+
+enum first_boot_action first_boot_decide(enum ota_status stored, bool slot_matches)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(first_boot_table); i++) {
+		const struct first_boot_row *row = &first_boot_table[i];
+
+		if (row->stored == stored &&
+			(row->slot_matches == MATCH_ANY || (row->slot_matches == MATCH_YES) == slot_matches))
+			return row->action;
+	}
+	return FIRST_BOOT_KEEP;
+}
+
+/* The mark cannot be had for a system that did not come as an image of ours; then there is no way back to it. */
+static void mark_complete(const struct boot_slot *slot, const char *root)
+{
+	struct complete_mark mark = {.unix_s = clock_unix_s()};
+	AUTO_BUF struct buf jwt = {0};
+	char path[PATH_MAX];
+	struct ota_err err = {0};
+
+	snprintf(path, sizeof(path), "%s/.ota-meta/metadata.jwt", root);
+	if (file_read(AT_FDCWD, path, IMAGE_META_JWT_MAX_BYTES, &jwt) < 0) {
+		log_warning("The slot %s is not marked complete: %s is missing", slot->id, path);
+		return;
+	}
+	digest_of(jwt.data, jwt.len_bytes, &mark.image);
+	snprintf(mark.fs_uuid, sizeof(mark.fs_uuid), "%s", slot->fs_uuid);
+	if (status_store_write_complete(slot->status_dir, &mark, &err) < 0)
+		log_warning("The slot %s is not marked complete: %s", slot->id, err.msg);
+}
+
+static int commit(struct boot_ctl *boot, const struct boot_slot *slot, const char *root, struct ota_err *err)
+{
+	int r = boot->ops->commit(boot, err);
+
+	if (r < 0) {
+		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
+		return ota_err_wrap(err, r, "Cannot commit the slot %s", slot->id);
+	}
+	mark_complete(slot, root);
+	return status_store_write_status(slot->status_dir, STATUS_SUCCESS, err);
+}
+
+/* The status to report, after whatever the table says was done. */
+static int act(enum first_boot_action action, struct boot_ctl *boot, const struct slot_pair *slots,
+	const char *root, enum ota_status *status, struct ota_err *err)
+{
+	const char *dir = slots->active.status_dir;
+	int r = 0;
+
+	switch (action) {
+	case FIRST_BOOT_KEEP:
+		break;
+	case FIRST_BOOT_INITIALIZE:
+		*status = STATUS_INITIALIZED;
+		r = status_store_write_status(dir, *status, err);
+		break;
+	case FIRST_BOOT_COMMIT:
+		r = commit(boot, &slots->active, root, err);
+		if (r == 0) {
+			*status = STATUS_SUCCESS;
+			log_info("The slot %s is committed", slots->active.id);
+		}
+		break;
+	case FIRST_BOOT_FAIL:
+		*status = STATUS_FAILURE;
+		r = status_store_write_status(dir, *status, err);
+		break;
+	case FIRST_BOOT_FAIL_ROLLBACK:
+		*status = STATUS_ROLLBACK_FAILURE;
+		r = status_store_write_status(dir, *status, err);
+		break;
+	}
+	return r;
+}
+
+int first_boot_run(struct boot_ctl *boot, bool reset, const char *root, struct status *status, struct ota_err *err)
+{
+	char slot_in_use[STATUS_SLOT_MAX] = "", version[STATUS_VERSION_MAX];
+	struct release_detail release;
+	struct slot_pair slots;
+	enum ota_status stored;
+	const char *dir;
+	int r = boot->ops->slots(boot, &slots, err);
+
+	if (r < 0)
+		return r;
+	dir = slots.active.status_dir;
+	stored = reset ? STATUS_NONE : status_store_read_status(dir);
+	if (!reset)
+		status_store_read_slot_in_use(dir, slot_in_use);
+	if (slot_in_use[0] == '\0') {
+		snprintf(slot_in_use, sizeof(slot_in_use), "%s", slots.active.id);
+		r = status_store_write_slot_in_use(dir, slot_in_use, err);
+		if (r < 0)
+			return r;
+	}
+	if (strcmp(slot_in_use, slots.active.id) != 0)
+		log_warning("The slot %s runs although %s was to be used: the last update did not come to its end",
+			slots.active.id, slot_in_use);
+	r = act(first_boot_decide(stored, strcmp(slot_in_use, slots.active.id) == 0), boot, &slots, root, &stored,
+		err);
+	if (r < 0)
+		return r;
+	status_store_read_version(dir, version);
+	status_store_read_release(dir, &release);
+	status_set_booted(status, stored, version, &release);
+	return 0;
+}

@@ -1,0 +1,31 @@
+/*
+ * first_boot: what happened across the restart, decided at each start of the daemon from what booted and what the
+ * status files say: commit the new system, or tell that it did not come up.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "boot-controllers/boot_controller.h"
+#include "common/base/err.h"
+#include "otaclient/status.h"
+#include "otaclient/status_store.h"
+
+/* What is to be done at this start. */
+enum first_boot_action {
+	FIRST_BOOT_KEEP,          /* nothing was going on: report what is stored */
+	FIRST_BOOT_INITIALIZE,    /* a fresh machine */
+	FIRST_BOOT_COMMIT,        /* the new system is up: make it the one to boot for good */
+	FIRST_BOOT_FAIL,          /* an update was going on, and another slot came up */
+	FIRST_BOOT_FAIL_ROLLBACK, /* the same for a rollback */
+};
+
+/* The decision alone; pure. */
+enum first_boot_action first_boot_decide(enum ota_status stored, bool slot_matches);
+
+/*
+ * Carry it out: status files, commit by the boot controller, the mark that the slot is complete; then tell @status.
+ * @reset: the boot controller has found a fresh machine. @root: where /.ota-meta of the running system is. Returns
+ * 0, or the commit's failure with E302: nothing is written then, and the next start tries again.
+ */
+int first_boot_run(struct boot_ctl *boot, bool reset, const char *root, struct status *status, struct ota_err *err);

@@ -1,0 +1,521 @@
+/*
+ * inventory: find the wanted contents on the two slots. Contract: inventory.h.
+ *
+ * Each search has two parts: walk a slot and note candidates (regular files of a wanted size), then hash the
+ * candidates in inode order on many threads and look the digests up. Only the list of candidates is shared
+ * while walking, under its lock; while hashing each thread writes its own candidate.
+ */
+#include "otaclient/inventory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/path.h"
+#include "common/base/workers.h"
+#include "otaclient/tree_walk.h"
+
+/* A file that may hold a wanted content. */
+struct candidate {
+	uint64_t ino;
+	uint64_t size_bytes;
+	const char *path;  /* NULL: the path of @file */
+	uint32_t file;     /* the image has a file at this very path; FILE_TABLE_NONE = not */
+	uint32_t content;  /* what hashing found; FILE_TABLE_NONE = nothing wanted, or not hashed */
+};
+
+/* One look through one slot. */
+struct search {
+	struct inventory *inv;
+	const struct file_table *table;
+	int root_fd;
+	bool on_standby;
+	inventory_stop_fn *stop;
+	void *stop_ctx;
+
+	uint64_t *sizes; /* sorted sizes of the contents that are looked for */
+	size_t n_sizes;
+
+	pthread_mutex_t lock;
+	struct candidate *candidates;
+	size_t n_candidates, cap_candidates;
+};
+
+struct inventory *inventory_new(const struct file_table *table)
+{
+	AUTO_INVENTORY struct inventory *inv = calloc(1, sizeof(*inv));
+
+	if (!inv)
+		return NULL;
+	inv->sources = calloc((size_t)table->n_contents + 1, sizeof(*inv->sources));
+	inv->kept_ino = calloc((size_t)table->n_files + 1, sizeof(*inv->kept_ino));
+	inv->anchor = calloc((size_t)table->n_files + 1, sizeof(*inv->anchor));
+	if (!inv->sources || !inv->kept_ino || !inv->anchor)
+		return NULL;
+	for (uint32_t i = 0; i < table->n_files; i++)
+		inv->anchor[i] = FILE_TABLE_NONE;
+	return TAKE_PTR(inv);
+}
+
+void inventory_free(struct inventory *inv)
+{
+	if (!inv)
+		return;
+	free(inv->sources);
+	free(inv->kept_ino);
+	free(inv->anchor);
+	arena_done(&inv->arena);
+	free(inv);
+}
+
+void inventory_freep(struct inventory **inv)
+{
+	inventory_free(*inv);
+}
+
+static void search_done(struct search *s)
+{
+	free(s->sizes);
+	free(s->candidates);
+	pthread_mutex_destroy(&s->lock);
+}
+
+static bool stopped(const struct search *s)
+{
+	return s->stop && s->stop(s->stop_ctx);
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The sizes of all contents that have no place yet (of all, for the first look at standby). */
+static int collect_sizes(struct search *s)
+{
+	const struct file_table *t = s->table;
+
+	free(s->sizes);
+	s->n_sizes = 0;
+	s->sizes = malloc(((size_t)t->n_contents + 1) * sizeof(*s->sizes));
+	if (!s->sizes)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < t->n_contents; i++)
+		if (s->inv->sources[i].place == PLACE_NOWHERE && t->contents[i].size_bytes > 0)
+			s->sizes[s->n_sizes++] = t->contents[i].size_bytes;
+	qsort(s->sizes, s->n_sizes, sizeof(*s->sizes), compare_u64);
+	return 0;
+}
+
+static bool size_is_wanted(const struct search *s, uint64_t size)
+{
+	/* A content whose size the list does not give could have any. */
+	if (s->n_sizes > 0 && s->sizes[s->n_sizes - 1] == CONTENT_SIZE_UNKNOWN)
+		return true;
+	return bsearch(&size, s->sizes, s->n_sizes, sizeof(size), compare_u64) != NULL;
+}
+
+static int add_candidate(struct search *s, const struct tree_entry *e, uint32_t file)
+{
+	struct candidate c = {
+		.ino = e->st.st_ino,
+		.size_bytes = (uint64_t)e->st.st_size,
+		.file = file,
+		.content = FILE_TABLE_NONE,
+	};
+	int r = -ENOMEM;
+
+	pthread_mutex_lock(&s->lock);
+	if (file == FILE_TABLE_NONE) {
+		c.path = arena_strndup(&s->inv->arena, e->path, strlen(e->path));
+		if (!c.path)
+			goto done;
+	}
+	if (s->n_candidates == s->cap_candidates) {
+		size_t cap = s->cap_candidates ? s->cap_candidates * 3 / 2 : 1024;
+		struct candidate *p = realloc(s->candidates, cap * sizeof(*p));
+
+		if (!p)
+			goto done;
+		s->candidates = p;
+		s->cap_candidates = cap;
+	}
+	s->candidates[s->n_candidates++] = c;
+	r = 0;
+done:
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+static uint32_t wanted_file_at(const struct file_table *t, const char *path)
+{
+	enum entry_kind kind;
+	uint32_t index;
+
+	if (file_table_find(t, path, strlen(path), &kind, &index) && kind == ENTRY_FILE)
+		return index;
+	return FILE_TABLE_NONE;
+}
+
+static int note_candidate(void *ctx, const struct tree_entry *e, bool *ret_descend, struct ota_err *err)
+{
+	struct search *s = ctx;
+	uint32_t file;
+
+	if (stopped(s))
+		return -ECANCELED;
+	if (!S_ISREG(e->st.st_mode))
+		return 0;
+	file = wanted_file_at(s->table, e->path);
+	if (file != FILE_TABLE_NONE && s->on_standby && e->st.st_size == 0 &&
+		s->table->contents[s->table->files[file].content].size_bytes == 0)
+		return add_candidate(s, e, file);
+	if (size_is_wanted(s, (uint64_t)e->st.st_size))
+		return add_candidate(s, e, file);
+	if (s->on_standby) {
+		/* Never read, but its removal frees its blocks with its last name. */
+		pthread_mutex_lock(&s->lock);
+		s->inv->prune_back_bytes += (uint64_t)e->st.st_blocks * 512 / e->st.st_nlink;
+		pthread_mutex_unlock(&s->lock);
+	}
+	return 0;
+}
+
+/* By inode, and names that the image wants first: the order of hashing. */
+static int compare_candidates(const void *a, const void *b)
+{
+	const struct candidate *x = a, *y = b;
+
+	if (x->ino != y->ino)
+		return x->ino < y->ino ? -1 : 1;
+	return (x->file == FILE_TABLE_NONE) - (y->file == FILE_TABLE_NONE);
+}
+
+static int open_candidate(const struct search *s, const struct candidate *c)
+{
+	char path[PATH_MAX];
+	const char *p = c->path;
+
+	if (!p) {
+		struct text t = s->table->files[c->file].path;
+
+		if (t.len >= sizeof(path))
+			return -ENAMETOOLONG;
+		memcpy(path, t.at, t.len);
+		path[t.len] = '\0';
+		p = path;
+	}
+	return path_open(s->root_fd, p, O_RDONLY | O_NOATIME | O_NONBLOCK, 0);
+}
+
+/* Candidates of one round, one per inode. */
+struct hash_round {
+	struct search *s;
+	uint32_t *picked; /* indices of candidates */
+	size_t n_picked;
+	uint64_t hashed_bytes; /* under the search's lock */
+};
+
+static int hash_candidate(void *ctx, size_t index, struct ota_err *err)
+{
+	struct hash_round *round = ctx;
+	struct search *s = round->s;
+	struct candidate *c = &s->candidates[round->picked[index]];
+	AUTO_DIGEST_CTX struct digest_ctx *hash = NULL;
+	AUTO_CLOSE int fd = -1;
+	struct digest d;
+	uint64_t size;
+
+	if (stopped(s))
+		return -ECANCELED;
+	hash = digest_ctx_new();
+	if (!hash)
+		return -ENOMEM;
+	/* What cannot be read is not there: a bad sector of the old system costs a download, not the update. */
+	fd = open_candidate(s, c);
+	if (fd < 0 || digest_of_fd(hash, fd, &d, &size) < 0)
+		return 0;
+	c->content = file_table_find_content(s->table, &d);
+	pthread_mutex_lock(&s->lock);
+	round->hashed_bytes += size;
+	pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
+/*
+ * Hash the first candidate of each inode that @wanted says yes to, and give the result to all names of the
+ * inode. Candidates are sorted.
+ */
+static int hash_round(struct search *s, bool (*wanted)(const struct search *s, const struct candidate *c),
+	struct ota_err *err)
+{
+	AUTO_FREE uint32_t *picked = malloc((s->n_candidates + 1) * sizeof(*picked));
+	struct hash_round round = {.s = s, .picked = picked};
+	int r;
+
+	if (!picked)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->n_candidates; i++)
+		if ((i == 0 || s->candidates[i].ino != s->candidates[i - 1].ino) &&
+			s->candidates[i].content == FILE_TABLE_NONE && wanted(s, &s->candidates[i]))
+			picked[round.n_picked++] = (uint32_t)i;
+	r = workers_run(round.n_picked, 8, WORKERS_FOR_DISK, hash_candidate, &round, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 1; i < s->n_candidates; i++)
+		if (s->candidates[i].ino == s->candidates[i - 1].ino)
+			s->candidates[i].content = s->candidates[i - 1].content;
+	s->inv->n_hashed_files += round.n_picked;
+	s->inv->n_hashed_bytes += round.hashed_bytes;
+	return 0;
+}
+
+static bool is_at_wanted_path(const struct search *s, const struct candidate *c)
+{
+	uint64_t size;
+
+	if (c->file == FILE_TABLE_NONE || c->size_bytes == 0)
+		return false;
+	size = s->table->contents[s->table->files[c->file].content].size_bytes;
+	return size == c->size_bytes || size == CONTENT_SIZE_UNKNOWN;
+}
+
+static bool has_missing_size(const struct search *s, const struct candidate *c)
+{
+	return c->size_bytes > 0 && size_is_wanted(s, c->size_bytes);
+}
+
+static const char *candidate_path(struct inventory *inv, const struct file_table *t, const struct candidate *c)
+{
+	struct text path;
+
+	if (c->path)
+		return c->path;
+	path = t->files[c->file].path;
+	return arena_strndup(&inv->arena, path.at, path.len);
+}
+
+/*
+ * A kept inode belongs to exactly one link group, and a group keeps exactly one inode. Goes through one inode's
+ * names (candidates from @from to @to), all with the right content for the group they are in.
+ */
+static void keep_names_of_inode(struct inventory *inv, const struct file_table *t, const struct candidate *c,
+	size_t n)
+{
+	uint32_t owner = FILE_TABLE_NONE; /* first file of the group that gets the inode */
+
+	for (size_t i = 0; i < n; i++) {
+		const struct file_entry *f;
+		bool empty;
+
+		if (c[i].file == FILE_TABLE_NONE)
+			continue;
+		f = &t->files[c[i].file];
+		empty = c[i].size_bytes == 0 && t->contents[f->content].size_bytes == 0;
+		if (!empty && c[i].content != f->content)
+			continue;
+		if (owner == FILE_TABLE_NONE && inv->anchor[f->group] == FILE_TABLE_NONE) {
+			owner = f->group;
+			inv->anchor[f->group] = c[i].file;
+		}
+		if (owner != f->group)
+			continue;
+		inv->kept_ino[c[i].file] = c[i].ino;
+	}
+}
+
+/* Is one of the inode's names kept? */
+static bool any_name_kept(const struct inventory *inv, const struct candidate *c, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (c[i].file != FILE_TABLE_NONE && inv->kept_ino[c[i].file] == c[i].ino)
+			return true;
+	return false;
+}
+
+static size_t same_inode(const struct search *s, size_t from)
+{
+	size_t n = 1;
+
+	while (from + n < s->n_candidates && s->candidates[from + n].ino == s->candidates[from].ino)
+		n++;
+	return n;
+}
+
+/* Write down what the hashing of standby showed. */
+static int settle_standby(struct search *s)
+{
+	struct inventory *inv = s->inv;
+	size_t n;
+
+	for (size_t i = 0; i < s->n_candidates; i += n) {
+		n = same_inode(s, i);
+		keep_names_of_inode(inv, s->table, &s->candidates[i], n);
+	}
+	for (size_t i = 0; i < s->n_candidates; i += n) {
+		struct candidate *c = &s->candidates[i];
+		bool kept;
+
+		n = same_inode(s, i);
+		kept = any_name_kept(inv, c, n);
+		if (c->content != FILE_TABLE_NONE) {
+			struct content_source *src = &inv->sources[c->content];
+
+			/* An inode that is free to move is the better source for further names than a kept one. */
+			if (src->place == PLACE_NOWHERE || (src->place == PLACE_KEPT && !kept)) {
+				src->path = candidate_path(inv, s->table, c);
+				if (!src->path)
+					return -ENOMEM;
+				src->ino = c->ino;
+				src->place = kept ? PLACE_KEPT : PLACE_STANDBY;
+				if (!kept)
+					continue;
+			}
+		}
+		if (!kept)
+			inv->prune_back_bytes += (c->size_bytes + 4095) / 4096 * 4096;
+	}
+	return 0;
+}
+
+int inventory_scan_standby(struct inventory *inv, const struct file_table *table, int standby_fd,
+	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err)
+{
+	CLEANUP(search_done) struct search s = {
+		.inv = inv,
+		.table = table,
+		.root_fd = standby_fd,
+		.on_standby = true,
+		.stop = stop,
+		.stop_ctx = stop_ctx,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+	};
+	int r = collect_sizes(&s);
+
+	if (r == 0)
+		r = tree_walk(standby_fd, WORKERS_FOR_DISK, note_candidate, &s, err);
+	if (r < 0)
+		return ota_err_wrap(err, r, "Cannot look through the standby slot");
+	qsort(s.candidates, s.n_candidates, sizeof(*s.candidates), compare_candidates);
+	r = hash_round(&s, is_at_wanted_path, err);
+	if (r < 0)
+		return r;
+	/* The second round looks only for what the first has not found. */
+	for (size_t i = 0; i < s.n_candidates; i++)
+		if (s.candidates[i].content != FILE_TABLE_NONE)
+			inv->sources[s.candidates[i].content].place = PLACE_KEPT;
+	r = collect_sizes(&s);
+	for (uint32_t i = 0; i < table->n_contents; i++)
+		inv->sources[i].place = PLACE_NOWHERE;
+	if (r == 0)
+		r = hash_round(&s, has_missing_size, err);
+	if (r < 0)
+		return r;
+	return settle_standby(&s);
+}
+
+/* State of inventory_guess_active() for its threads. */
+struct guess {
+	struct inventory *inv;
+	const struct file_table *table;
+	int active_fd;
+	inventory_stop_fn *stop;
+	void *stop_ctx;
+	pthread_mutex_t lock;
+};
+
+static int guess_file(void *ctx, size_t index, struct ota_err *err)
+{
+	struct guess *g = ctx;
+	const struct file_entry *f = &g->table->files[index];
+	struct content_source *src = &g->inv->sources[f->content];
+	const struct content *c = &g->table->contents[f->content];
+	AUTO_CLOSE int fd = -1;
+	char path[PATH_MAX];
+	struct stat st;
+	int r = 0;
+
+	if (c->size_bytes == 0 || __atomic_load_n(&src->place, __ATOMIC_RELAXED) != PLACE_NOWHERE)
+		return 0;
+	if (g->stop && g->stop(g->stop_ctx))
+		return -ECANCELED;
+	if (f->path.len >= sizeof(path))
+		return 0;
+	memcpy(path, f->path.at, f->path.len);
+	path[f->path.len] = '\0';
+	fd = path_open(g->active_fd, path, O_PATH, 0);
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != c->size_bytes)
+		return 0;
+	pthread_mutex_lock(&g->lock);
+	if (src->place == PLACE_NOWHERE) {
+		src->path = arena_strndup(&g->inv->arena, path, f->path.len);
+		if (src->path)
+			__atomic_store_n(&src->place, PLACE_ACTIVE_LIKELY, __ATOMIC_RELAXED);
+		else
+			r = -ENOMEM;
+	}
+	pthread_mutex_unlock(&g->lock);
+	return r;
+}
+
+int inventory_guess_active(struct inventory *inv, const struct file_table *table, int active_fd,
+	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err)
+{
+	struct guess g = {
+		.inv = inv,
+		.table = table,
+		.active_fd = active_fd,
+		.stop = stop,
+		.stop_ctx = stop_ctx,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+	};
+	int r = workers_run(table->n_files, 64, WORKERS_FOR_DISK, guess_file, &g, err);
+
+	pthread_mutex_destroy(&g.lock);
+	return r;
+}
+
+int inventory_search_active(struct inventory *inv, const struct file_table *table, int active_fd,
+	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err)
+{
+	CLEANUP(search_done) struct search s = {
+		.inv = inv,
+		.table = table,
+		.root_fd = active_fd,
+		.stop = stop,
+		.stop_ctx = stop_ctx,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+	};
+	int r = collect_sizes(&s);
+
+	if (r < 0 || s.n_sizes == 0)
+		return r;
+	r = tree_walk(active_fd, WORKERS_FOR_DISK, note_candidate, &s, err);
+	if (r < 0)
+		return ota_err_wrap(err, r, "Cannot look through the active slot");
+	qsort(s.candidates, s.n_candidates, sizeof(*s.candidates), compare_candidates);
+	r = hash_round(&s, has_missing_size, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < s.n_candidates; i++) {
+		const struct candidate *c = &s.candidates[i];
+		struct content_source *src;
+
+		if (c->content == FILE_TABLE_NONE)
+			continue;
+		src = &inv->sources[c->content];
+		if (src->place != PLACE_NOWHERE)
+			continue;
+		src->path = candidate_path(inv, table, c);
+		if (!src->path)
+			return -ENOMEM;
+		src->place = PLACE_ACTIVE;
+	}
+	return 0;
+}

@@ -1,0 +1,61 @@
+/*
+ * inventory: which of the wanted contents are on this machine already, measured, not remembered.
+ *
+ * Bytes are hashed before they count. What is cheap narrows the search first: only regular files whose size some
+ * missing content has are read, the ones at the wanted path before all others, in the order of their inodes, and
+ * no inode twice. The one thing taken on trust until it is copied is "same path, same size on the active slot":
+ * the copy hashes it, so it is read once, not twice (standby_writer).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/arena.h"
+#include "common/base/err.h"
+#include "common/image/file_table.h"
+
+enum content_place {
+	PLACE_NOWHERE = 0,    /* must be fetched */
+	PLACE_KEPT,           /* at a wanted name on standby already; nothing to do for that name */
+	PLACE_STANDBY,        /* on standby under another name (or left by an earlier run); hashed */
+	PLACE_ACTIVE,         /* on the active slot; hashed */
+	PLACE_ACTIVE_LIKELY,  /* on the active slot at the same path with the same size; not hashed yet */
+};
+
+/* Where the bytes of one content are. */
+struct content_source {
+	enum content_place place;
+	const char *path; /* on that slot; NULL for PLACE_NOWHERE. Arena of the inventory, or the table's text */
+	uint64_t ino;     /* on standby; 0 = not there */
+};
+
+struct inventory {
+	struct content_source *sources; /* one per content of the table */
+	uint64_t *kept_ino;             /* one per file: its inode if the name is kept as it is, 0 = not kept */
+	uint32_t *anchor;               /* one per file, valid at a group's first: a kept name of the group or
+					 * FILE_TABLE_NONE */
+	uint64_t prune_back_bytes;      /* what removing every unwanted file from standby frees */
+	uint64_t n_hashed_files, n_hashed_bytes;
+	struct arena arena;
+};
+
+struct inventory *inventory_new(const struct file_table *table);
+void inventory_free(struct inventory *inv);
+void inventory_freep(struct inventory **inv);
+#define AUTO_INVENTORY CLEANUP(inventory_freep)
+
+/* Polled by long work; true = the update is to be aborted, and the work returns -ECANCELED. */
+typedef bool inventory_stop_fn(void *ctx);
+
+/* Look through the standby slot. Fills kept_ino, anchor, prune_back and the sources found there. */
+int inventory_scan_standby(struct inventory *inv, const struct file_table *table, int standby_fd,
+	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);
+
+/* Contents still nowhere: is there a file at the same path with the same size on the active slot? No reading. */
+int inventory_guess_active(struct inventory *inv, const struct file_table *table, int active_fd,
+	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);
+
+/* Contents still nowhere: hash whatever on the active slot has their size. */
+int inventory_search_active(struct inventory *inv, const struct file_table *table, int active_fd,
+	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);

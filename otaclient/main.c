@@ -1,0 +1,338 @@
+/*
+ * otaclient: the update daemon of one ECU.
+ *
+ * Start: claim the machine (lock), read the configuration, let the boot controller recognise it, decide what the last
+ * restart meant (first_boot), then serve the API and run updates (updater) until told to stop.
+ *
+ * Threads: this one waits in the API's queue; the updater has one of its own while an update runs.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "boot-controllers/boot_controller.h"
+#include "common/base/cleanup.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/config/ecu_info.h"
+#include "common/config/proxy_info.h"
+#include "common/config/settings.h"
+#include "common/crypto/cert_store.h"
+#include "otaclient/api/service.h"
+#include "otaclient/first_boot.h"
+#include "otaclient/status.h"
+#include "otaclient/updater.h"
+
+#define LOCK_PATH "/run/otaclient.lock"
+#define PID_PATH  "/run/otaclient.pid" /* the other client looks here for a running one */
+
+enum {
+	EXIT_USAGE = 2,
+};
+
+struct options {
+	const char *config_dir;
+	const char *certs_dir; /* NULL = the settings' */
+	const char *settings_path;
+	const char *log_level; /* NULL = the settings' */
+};
+
+/* All that main() owns, in the order in which it comes to be. */
+struct daemon {
+	struct options options;
+	int lock_fd;
+	struct settings settings;
+	struct ecu_info ecu;
+	struct proxy_info proxy;
+	struct cert_store *certs;
+	struct boot_ctl *boot;
+	struct status *status;
+	struct update_env env;
+	struct updater *updater;
+	bool ready; /* the boot controller has started: updates may be accepted */
+	struct ota_err not_ready;
+	struct api_service *api;
+};
+
+static struct api_service *api_to_stop; /* for the signal handler */
+
+static void on_signal(int signo)
+{
+	if (api_to_stop)
+		api_service_stop(api_to_stop);
+}
+
+static void print_help(void)
+{
+	AUTO_BUF struct buf settings = {0};
+
+	settings_print_help(&settings);
+	printf("otaclient " OTA_VERSION " - the over-the-air update daemon of one ECU\n"
+	       "\n"
+	       "usage: otaclient [OPTION]...\n"
+	       "  --config-dir DIR   ecu_info.yaml and proxy_info.yaml are here (/boot/ota)\n"
+	       "  --certs DIR        certificates that images must be signed under\n"
+	       "  --settings FILE    further settings (" SETTINGS_PATH ")\n"
+	       "  --log-level L      error, warning, info or debug\n"
+	       "  --help  --version\n"
+	       "\n"
+	       "Settings:\n%s\n"
+	       "Exit status: 0 ended as told, 1 failed, 2 wrong usage.\n",
+		buf_str(&settings));
+}
+
+/* 0: go on; 1: all said; negative: wrong usage. */
+static int parse_options(int argc, char **argv, struct options *ret)
+{
+	static const struct option longs[] = {
+		{"config-dir", required_argument, NULL, 'c'},
+		{"certs",      required_argument, NULL, 'k'},
+		{"settings",   required_argument, NULL, 's'},
+		{"log-level",  required_argument, NULL, 'l'},
+		{"help",       no_argument,       NULL, 'h'},
+		{"version",    no_argument,       NULL, 'V'},
+		{0},
+	};
+	int c;
+
+	*ret = (struct options){.config_dir = "/boot/ota", .settings_path = SETTINGS_PATH};
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) >= 0) {
+		switch (c) {
+		case 'c':
+			ret->config_dir = optarg;
+			break;
+		case 'k':
+			ret->certs_dir = optarg;
+			break;
+		case 's':
+			ret->settings_path = optarg;
+			break;
+		case 'l':
+			ret->log_level = optarg;
+			break;
+		case 'h':
+			print_help();
+			return 1;
+		case 'V':
+			printf("otaclient " OTA_VERSION "\n");
+			return 1;
+		default:
+			return -EINVAL;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "otaclient: unexpected argument \"%s\"; see --help\n", argv[optind]);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static void log_conf_note(void *ctx, enum conf_note_kind kind, const char *sentence)
+{
+	if (kind == CONF_WRONG)
+		log_error("%s", sentence);
+	else
+		log_warning("%s", sentence);
+}
+
+static void log_cert_note(void *ctx, const char *sentence)
+{
+	log_warning("%s", sentence);
+}
+
+/* One daemon per machine, before anything is touched. */
+static int claim_machine(struct daemon *d, struct ota_err *err)
+{
+	char pid[32];
+	AUTO_CLOSE int pid_fd = -1;
+
+	d->lock_fd = open(LOCK_PATH, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (d->lock_fd < 0)
+		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED, "Cannot open %s: %s", LOCK_PATH,
+			strerror(errno));
+	if (flock(d->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED,
+			"Another otaclient is running on this machine (%s is locked)", LOCK_PATH);
+	pid_fd = open(PID_PATH, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	if (pid_fd < 0 || file_write_all(pid_fd, pid, strlen(pid)) < 0)
+		return ota_err_set(err, -EIO, OTA_E_STARTUP_FAILED, "Cannot write %s: %s", PID_PATH, strerror(errno));
+	return 0;
+}
+
+static void read_configuration(struct daemon *d)
+{
+	char path[PATH_MAX];
+	enum log_level level;
+
+	settings_load(d->options.settings_path, log_conf_note, NULL, &d->settings);
+	if (log_level_from_text(d->options.log_level ? d->options.log_level : d->settings.log_level, &level) == 0)
+		log_set_level(level);
+	snprintf(path, sizeof(path), "%s/ecu_info.yaml", d->options.config_dir);
+	ecu_info_load(path, log_conf_note, NULL, &d->ecu);
+	snprintf(path, sizeof(path), "%s/proxy_info.yaml", d->options.config_dir);
+	proxy_info_load(path, log_conf_note, NULL, &d->proxy);
+	if (!d->ecu.loaded)
+		log_error("Updates are refused until %s/ecu_info.yaml is right", d->options.config_dir);
+}
+
+/* The boot loader, and what the last restart meant. A failure here leaves the API up, to say so. */
+static int start_boot(struct daemon *d, struct ota_err *err)
+{
+	const struct boot_env env = {.root = "", .version = OTA_VERSION};
+	bool reset = false;
+	int r = boot_controller_open(d->ecu.bootloader, &env, &d->boot, err);
+
+	if (r == 0)
+		r = d->boot->ops->setup(d->boot, &reset, err);
+	if (r == 0)
+		r = first_boot_run(d->boot, reset, "", d->status, err);
+	if (r < 0)
+		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
+	return r;
+}
+
+static void fill_env(struct daemon *d)
+{
+	d->env = (struct update_env){
+		.status = d->status,
+		.boot = d->boot,
+		.certs = d->certs,
+		.proxy = d->proxy.upper_ota_proxy[0] ? d->proxy.upper_ota_proxy : NULL,
+		.tls_ca = d->settings.tls_ca[0] ? d->settings.tls_ca : NULL,
+		.run_dir = d->settings.run_dir,
+		.scratch_dir = d->settings.scratch_dir,
+		.active_root = "/",
+		.connections = d->settings.download_connections,
+		.inactivity_ms = d->settings.inactivity_timeout_s * 1000,
+	};
+}
+
+static int on_update(void *ctx, const struct update_request *request, struct ota_err *err)
+{
+	struct daemon *d = ctx;
+
+	if (!d->ready) {
+		*err = d->not_ready;
+		return ota_err_wrap(err, d->not_ready.errnum, "This ECU cannot be updated");
+	}
+	return updater_request(d->updater, request, err);
+}
+
+static int on_abort(void *ctx, struct ota_err *err)
+{
+	return ota_err_set(err, -EOPNOTSUPP, OTA_E_INVALID_REQUEST, "Cannot abort: no active OTA update in progress");
+}
+
+static int on_rollback(void *ctx, struct ota_err *err)
+{
+	return ota_err_set(err, -EOPNOTSUPP, OTA_E_INVALID_STATUS_FOR_ROLLBACK,
+		"This version cannot roll back by request");
+}
+
+static int start_api(struct daemon *d, struct ota_err *err)
+{
+	const char *ids[ECU_IDS_MAX];
+	const struct request_handler handler = {
+		.update = on_update,
+		.abort = on_abort,
+		.rollback = on_rollback,
+		.ctx = d,
+	};
+	struct api_config config = {
+		.listen_ip = d->ecu.ip_addr,
+		.port = (uint16_t)d->settings.listen_port,
+		.ecu_id = d->ecu.ecu_id,
+		.available_ecu_ids = ids,
+		.n_available = d->ecu.n_available,
+		.ecu_info_loaded = d->ecu.loaded,
+	};
+
+	for (uint32_t i = 0; i < d->ecu.n_available; i++)
+		ids[i] = d->ecu.available_ecu_ids[i];
+	return api_service_start(&config, d->status, &handler, &d->api, err);
+}
+
+static int daemon_start(struct daemon *d, struct ota_err *err)
+{
+	int r = claim_machine(d, err);
+
+	if (r < 0)
+		return r;
+	read_configuration(d);
+	r = cert_store_open(d->options.certs_dir ? d->options.certs_dir : d->settings.certs_dir, log_cert_note, NULL,
+		&d->certs, err);
+	if (r < 0) {
+		/* Without certificates every image is refused, with a sentence; that is no reason not to run. */
+		log_warning("%s", err->msg);
+		*err = (struct ota_err){0};
+	}
+	d->status = status_new();
+	if (!d->status)
+		return -ENOMEM;
+	r = start_boot(d, &d->not_ready);
+	d->ready = r == 0;
+	if (r < 0) {
+		log_error("E%03d: %s", d->not_ready.code, d->not_ready.msg);
+		status_set_failure(d->status, STATUS_FAILURE, &d->not_ready);
+	}
+	fill_env(d);
+	d->updater = updater_new(&d->env, d->settings.update_cooldown_s);
+	if (!d->updater)
+		return -ENOMEM;
+	return start_api(d, err);
+}
+
+static void daemon_done(struct daemon *d)
+{
+	api_to_stop = NULL;
+	api_service_free(d->api);
+	updater_free(d->updater);
+	status_free(d->status);
+	if (d->boot)
+		d->boot->ops->close(d->boot);
+	cert_store_free(d->certs);
+	if (d->lock_fd >= 0)
+		unlink(PID_PATH);
+	closep(&d->lock_fd);
+}
+
+static void catch_signals(struct api_service *api)
+{
+	struct sigaction sa = {.sa_handler = on_signal};
+
+	api_to_stop = api;
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGINT, &sa, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	static struct daemon d = {.lock_fd = -1};
+	struct ota_err err = {0};
+	int r = parse_options(argc, argv, &d.options);
+
+	if (r != 0)
+		return r < 0 ? EXIT_USAGE : 0;
+	signal(SIGPIPE, SIG_IGN);
+	umask(022);
+	r = daemon_start(&d, &err);
+	if (r == 0) {
+		catch_signals(d.api);
+		log_info("otaclient " OTA_VERSION " serves ECU %s on %s:%u", d.ecu.ecu_id, d.ecu.ip_addr,
+			d.settings.listen_port);
+		r = api_service_run(d.api);
+	} else {
+		if (err.errnum == 0)
+			ota_err_wrap(&err, r, "Cannot start");
+		log_error("E%03d: %s", err.code, err.msg);
+	}
+	daemon_done(&d);
+	return r < 0 ? 1 : 0;
+}

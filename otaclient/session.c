@@ -1,0 +1,153 @@
+/*
+ * session: life of one update's belongings. Contract: session.h.
+ */
+#include "otaclient/session.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/hex.h"
+
+enum {
+	PUBLISH_INTERVAL_MS = 500,
+};
+
+void update_request_free(struct update_request *r)
+{
+	if (!r)
+		return;
+	free(r->version);
+	free(r->url);
+	free(r->cookies);
+	free(r->release_name);
+	free(r->release_id);
+	free(r->image_id);
+	free(r->request_id);
+	free(r);
+}
+
+static void request_freep(struct update_request **r)
+{
+	update_request_free(*r);
+}
+
+static char *dup_or_empty(const char *s)
+{
+	return strdup(s ? s : "");
+}
+
+struct update_request *update_request_dup(const struct update_request *r)
+{
+	CLEANUP(request_freep) struct update_request *copy = calloc(1, sizeof(*copy));
+
+	if (!copy)
+		return NULL;
+	copy->version = dup_or_empty(r->version);
+	copy->url = dup_or_empty(r->url);
+	copy->cookies = dup_or_empty(r->cookies);
+	copy->release_name = dup_or_empty(r->release_name);
+	copy->release_id = dup_or_empty(r->release_id);
+	copy->image_id = dup_or_empty(r->image_id);
+	copy->request_id = dup_or_empty(r->request_id);
+	if (!copy->version || !copy->url || !copy->cookies || !copy->release_name || !copy->release_id ||
+		!copy->image_id || !copy->request_id)
+		return NULL;
+	return TAKE_PTR(copy);
+}
+
+/* The version is free text: what a file name or a log line could not carry becomes '_'. */
+static void make_id(struct update_session *s)
+{
+	uint8_t rnd[4];
+	char hex[2 * sizeof(rnd) + 1];
+	char version[101];
+
+	clock_random(rnd, sizeof(rnd));
+	hex_encode(rnd, sizeof(rnd), hex);
+	snprintf(version, sizeof(version), "%s", s->request->version);
+	for (char *p = version; *p; p++)
+		if ((unsigned char)*p < 0x20 || strchr("./<>:\"\\|?*", *p))
+			*p = '_';
+	snprintf(s->id, sizeof(s->id), "%" PRId64 "-%s-%s", clock_unix_s(), version, hex);
+}
+
+struct update_session *session_new(const struct update_env *env, struct update_request *request)
+{
+	struct update_session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->env = env;
+	s->request = request;
+	slot_mount_init(&s->mount);
+	make_id(s);
+	return s;
+}
+
+void session_free(struct update_session *s)
+{
+	if (!s)
+		return;
+	standby_writer_free(s->writer);
+	slot_mount_done(&s->mount);
+	plan_free(s->plan);
+	inventory_free(s->inventory);
+	if (s->has_image)
+		image_done(&s->image);
+	free(s->cookie_header);
+	update_request_free(s->request);
+	free(s);
+}
+
+void session_freep(struct update_session **s)
+{
+	session_free(*s);
+}
+
+void session_request_abort(struct update_session *s)
+{
+	atomic_store(&s->abort_requested, true);
+}
+
+struct counters {
+	struct writer_counts writer;
+	uint64_t kept_files, kept_bytes;
+};
+
+static void change_counters(struct update_stats *u, const void *arg)
+{
+	const struct counters *c = arg;
+
+	u->processed_files_num = c->kept_files + c->writer.processed_files;
+	u->processed_files_size = c->kept_bytes + c->writer.processed_bytes;
+	u->removed_files_num = c->writer.removed_entries;
+	u->written_bytes = c->writer.written_bytes;
+}
+
+void session_publish(struct update_session *s)
+{
+	struct counters c = {0};
+
+	if (!s->writer)
+		return;
+	standby_writer_counts(s->writer, &c.writer);
+	c.kept_files = s->plan->sums[PLAN_KEEP].files;
+	c.kept_bytes = s->plan->sums[PLAN_KEEP].bytes;
+	status_change(s->env->status, change_counters, &c);
+}
+
+bool session_poll(void *session)
+{
+	struct update_session *s = session;
+	uint64_t now = clock_monotonic_ms();
+	uint64_t last = atomic_load(&s->published_ms);
+
+	if (now - last >= PUBLISH_INTERVAL_MS && atomic_compare_exchange_strong(&s->published_ms, &last, now))
+		session_publish(s);
+	return atomic_load(&s->abort_requested);
+}

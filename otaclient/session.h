@@ -1,0 +1,84 @@
+/*
+ * session: everything that one update has in its hands, from the accepted request to the reboot.
+ *
+ * Owned and used by the updater's thread alone, but for two flags: anyone may ask for an abort, and the workers of
+ * the long steps poll session_poll().
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "boot-controllers/boot_controller.h"
+#include "common/base/err.h"
+#include "common/crypto/cert_store.h"
+#include "otaclient/image_source.h"
+#include "otaclient/inventory.h"
+#include "otaclient/plan.h"
+#include "otaclient/request.h"
+#include "otaclient/slot_mount.h"
+#include "otaclient/standby_writer.h"
+#include "otaclient/status.h"
+
+/* What the machine and its configuration give to every update. Outlives all sessions; nothing in it is owned. */
+struct update_env {
+	struct status *status;
+	struct boot_ctl *boot;
+	const struct cert_store *certs;
+	const char *proxy;       /* for downloads; NULL = straight to the server */
+	const char *tls_ca;      /* NULL = the system's store */
+	const char *run_dir;     /* mount points go below it */
+	const char *scratch_dir; /* on disk, for the image's lists */
+	const char *active_root; /* "/" but in tests */
+	unsigned connections;    /* per download thread; 0 = default */
+	uint32_t inactivity_ms;  /* no byte for this long fails a download */
+};
+
+enum {
+	SESSION_ID_MAX = 160,
+};
+
+struct update_session {
+	const struct update_env *env;
+	struct update_request *request; /* owned */
+	char id[SESSION_ID_MAX];        /* "<unix s>-<version>-<8 hex>", for the log */
+	char *cookie_header;            /* owned; NULL = none */
+
+	struct image image;
+	bool has_image;
+	struct slot_pair slots;
+	struct slot_mount mount;
+	struct inventory *inventory;
+	struct plan *plan;
+	struct standby_writer *writer;
+	bool may_destroy; /* step_prepare_standby has passed: the standby slot's old content is forfeit */
+	bool pruned;
+
+	atomic_bool abort_requested;
+	atomic_uint_fast64_t published_ms; /* when the counters were last told to the status */
+};
+
+/* Takes @request over. NULL: no memory. */
+struct update_session *session_new(const struct update_env *env, struct update_request *request);
+
+/* Unmounts and releases everything. */
+void session_free(struct update_session *s);
+void session_freep(struct update_session **s);
+#define AUTO_SESSION CLEANUP(session_freep)
+
+/* From any thread: stop the update at the next place where that is possible. */
+void session_request_abort(struct update_session *s);
+
+/*
+ * Polled by long work, on any of its threads: true if the update is to stop. Now and then it also passes the
+ * writer's counters on to the status.
+ */
+bool session_poll(void *session);
+
+/* Pass the writer's counters on to the status now. */
+void session_publish(struct update_session *s);
+
+void update_request_free(struct update_request *r);
+/* A copy of all strings. NULL: no memory. */
+struct update_request *update_request_dup(const struct update_request *r);

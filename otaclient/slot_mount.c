@@ -1,0 +1,305 @@
+/*
+ * slot_mount: claiming, checking and mounting the slots. Contract: slot_mount.h.
+ *
+ * The mounts stand in the daemon's own mount namespace and are private: nothing else sees or holds them.
+ */
+#include "otaclient/slot_mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/hex.h"
+#include "common/base/io.h"
+#include "common/base/log.h"
+#include "common/base/mount.h"
+#include "common/base/run.h"
+
+enum {
+	FSCK_TIMEOUT_MS = 15 * 60 * 1000, /* a full check of a large slot on slow flash */
+	MKFS_TIMEOUT_MS = 5 * 60 * 1000,
+	/* exit status bits of e2fsck(8) */
+	FSCK_CORRECTED = 1,
+	FSCK_REBOOT = 2, /* only matters for a mounted file system */
+	/* What an empty ext4 gives to files, of the device's size: the rest is inode tables and journal. */
+	EMPTY_FS_PCT = 94,
+	BYTES_PER_INODE = 16384, /* mkfs.ext4's default */
+};
+
+void slot_mount_init(struct slot_mount *m)
+{
+	memset(m, 0, sizeof(*m));
+	m->active_fd = m->standby_fd = -1;
+}
+
+static int make_dir_path(const char *path)
+{
+	char part[PATH_MAX];
+
+	for (const char *p = path + 1;; p++) {
+		if (*p != '/' && *p != '\0')
+			continue;
+		snprintf(part, sizeof(part), "%.*s", (int)(p - path), path);
+		if (mkdir(part, 0700) < 0 && errno != EEXIST)
+			return -errno;
+		if (*p == '\0')
+			return 0;
+	}
+}
+
+/* Who else has the device mounted, in whatever namespace: "firefox (pid 12) at /media/x". */
+static int find_holder(dev_t dev, struct buf *ret_text)
+{
+	AUTO_BUF struct buf point = {0};
+
+	if (mount_point_of(dev, &point, NULL) == 0)
+		return buf_printf(ret_text, "it is mounted on %s", buf_str(&point));
+	return mount_find_holder(dev, ret_text);
+}
+
+/* Is the device free? Unmounts it where we can see it. */
+static int take_device(const char *device, struct ota_err *err)
+{
+	AUTO_BUF struct buf point = {0};
+	AUTO_BUF struct buf holder = {0};
+	struct stat st;
+
+	if (stat(device, &st) < 0 || !S_ISBLK(st.st_mode))
+		return ota_err_set(err, -ENODEV, OTA_E_UNSPECIFIC, "The standby slot %s is no block device", device);
+	for (int tries = 0; tries < 8; tries++) {
+		AUTO_CLOSE int fd = open(device, O_RDWR | O_EXCL | O_CLOEXEC);
+
+		if (fd >= 0)
+			return 0;
+		if (errno != EBUSY)
+			return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot open the standby slot %s: %s",
+				device, strerror(errno));
+		buf_done(&point);
+		if (mount_point_of(st.st_rdev, &point, NULL) < 0 || mount_undo(buf_str(&point), false, NULL) < 0)
+			break;
+	}
+	if (find_holder(st.st_rdev, &holder) < 0 || holder.len_bytes == 0)
+		return ota_err_set(err, -EBUSY, OTA_E_UNSPECIFIC,
+			"The standby slot %s is in use by something that cannot be seen from here", device);
+	return ota_err_set(err, -EBUSY, OTA_E_UNSPECIFIC, "The standby slot %s is in use: %s", device,
+		buf_str(&holder));
+}
+
+/* Does it hold an ext4 file system that is, or could be made, whole? */
+static bool check_fs(const char *device)
+{
+	const char *const argv[] = {"e2fsck", "-p", device, NULL};
+	struct ota_err why = {0};
+	int status = -1;
+
+	if (run_tool(&(struct run_args){.argv = argv, .timeout_ms = FSCK_TIMEOUT_MS, .ret_status = &status},
+		    &why) < 0) {
+		log_warning("The standby slot cannot be checked: %s", why.msg);
+		return false;
+	}
+	if (status & ~(FSCK_CORRECTED | FSCK_REBOOT)) {
+		log_info("The standby slot %s holds no file system that can be kept (e2fsck ended with %d)", device,
+			status);
+		return false;
+	}
+	return true;
+}
+
+static int open_root(const char *dir, struct ota_err *err)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot open %s: %s", dir, strerror(errno));
+	return fd;
+}
+
+static int mount_standby(struct slot_mount *m, unsigned long flags, const char *data, struct ota_err *err)
+{
+	int r = mount_private(m->standby.device, m->standby_dir, "ext4", MS_NODEV | MS_NOSUID | MS_NOATIME | flags,
+		data, err);
+
+	if (r < 0)
+		return r;
+	m->standby_fd = open_root(m->standby_dir, err);
+	return m->standby_fd < 0 ? m->standby_fd : 0;
+}
+
+static int unmount_standby(struct slot_mount *m, struct ota_err *err)
+{
+	closep(&m->standby_fd);
+	m->standby_fd = -1;
+	return mount_undo(m->standby_dir, false, err);
+}
+
+static int prepare_points(struct slot_mount *m, const char *run_dir, struct ota_err *err)
+{
+	int r;
+
+	snprintf(m->active_dir, sizeof(m->active_dir), "%s/mnt/active_slot", run_dir);
+	snprintf(m->standby_dir, sizeof(m->standby_dir), "%s/mnt/standby_slot", run_dir);
+	r = make_dir_path(m->active_dir);
+	if (r == 0)
+		r = make_dir_path(m->standby_dir);
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot make the mount points in %s: %s", run_dir,
+			strerror(-r));
+	/* What an earlier run that was killed has left. */
+	r = mount_undo(m->active_dir, true, err);
+	return r < 0 ? r : mount_undo(m->standby_dir, true, err);
+}
+
+int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, const char *active_root,
+	const char *run_dir, struct ota_err *err)
+{
+	int r;
+
+	m->standby = *standby;
+	r = prepare_points(m, run_dir, err);
+	if (r == 0)
+		r = take_device(m->standby.device, err);
+	if (r < 0)
+		return r;
+	r = mount_private(active_root, m->active_dir, NULL, MS_BIND | MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOATIME,
+		NULL, err);
+	if (r < 0)
+		return r;
+	m->active_fd = open_root(m->active_dir, err);
+	if (m->active_fd < 0)
+		return m->active_fd;
+	m->usable = check_fs(m->standby.device);
+	if (m->usable && mount_standby(m, MS_RDONLY, "noload", err) < 0) {
+		log_info("The standby slot will be made anew: %s", err ? err->msg : "");
+		if (err)
+			*err = (struct ota_err){0};
+		m->usable = false;
+	}
+	return 0;
+}
+
+static int device_size(const char *device, uint64_t *ret_bytes)
+{
+	AUTO_CLOSE int fd = open(device, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || ioctl(fd, BLKGETSIZE64, ret_bytes) < 0)
+		return -errno;
+	return 0;
+}
+
+int slot_mount_space(const struct slot_mount *m, struct space *ret_space, struct ota_err *err)
+{
+	struct statvfs v;
+	uint64_t size;
+	int r;
+
+	if (m->standby_fd < 0) {
+		r = device_size(m->standby.device, &size);
+		if (r < 0)
+			return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot ask for the size of %s: %s",
+				m->standby.device, strerror(-r));
+		*ret_space = (struct space){
+			.free_bytes = size / 100 * EMPTY_FS_PCT,
+			.total_bytes = size / 100 * EMPTY_FS_PCT,
+			.free_inodes = size / BYTES_PER_INODE,
+			.total_inodes = size / BYTES_PER_INODE,
+		};
+		return 0;
+	}
+	if (fstatvfs(m->standby_fd, &v) < 0)
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot ask for the room on %s: %s",
+			m->standby.device, strerror(errno));
+	/* We write as root, so the blocks reserved for root count. */
+	*ret_space = (struct space){
+		.free_bytes = (uint64_t)v.f_bfree * v.f_frsize,
+		.total_bytes = (uint64_t)v.f_blocks * v.f_frsize,
+		.free_inodes = v.f_ffree,
+		.total_inodes = v.f_files,
+	};
+	return 0;
+}
+
+/* A slot that never held a file system gets a UUID of its own; the boot controller asks the device for it later. */
+static void make_uuid(char ret_uuid[BOOT_UUID_MAX])
+{
+	uint8_t u[16];
+	char hex[2 * sizeof(u) + 1];
+
+	clock_random(u, sizeof(u));
+	u[6] = (uint8_t)((u[6] & 0x0f) | 0x40);
+	u[8] = (uint8_t)((u[8] & 0x3f) | 0x80);
+	hex_encode(u, sizeof(u), hex);
+	snprintf(ret_uuid, BOOT_UUID_MAX, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
+}
+
+static int make_fs(struct slot_mount *m, struct ota_err *err)
+{
+	const char *argv[] = {"mkfs.ext4", "-q", "-F", "-U", m->standby.fs_uuid, "-L", m->standby.fs_label, "-E",
+		"lazy_itable_init=1,lazy_journal_init=1", m->standby.device, NULL};
+	int r = io_point("make the standby file system");
+
+	if (r < 0)
+		return r;
+	if (m->standby.fs_uuid[0] == '\0')
+		make_uuid(m->standby.fs_uuid);
+	r = run_tool(&(struct run_args){.argv = argv, .timeout_ms = MKFS_TIMEOUT_MS}, err);
+	if (r < 0)
+		return ota_err_wrap(err, r, "Cannot make a file system on the standby slot");
+	return 0;
+}
+
+int slot_mount_make_writable(struct slot_mount *m, bool rebuild, struct ota_err *err)
+{
+	int r = unmount_standby(m, err);
+
+	if (r == 0 && rebuild)
+		r = make_fs(m, err);
+	if (r == 0)
+		r = mount_standby(m, 0, "errors=remount-ro", err);
+	if (r < 0)
+		return r;
+	m->usable = true;
+	return 0;
+}
+
+int slot_mount_close_standby(struct slot_mount *m, struct ota_err *err)
+{
+	AUTO_CLOSE int dev_fd = -1;
+	int r;
+
+	if (m->standby_fd < 0)
+		return 0;
+	/* The descriptor is as old as the mount, so it reports every write error that happened since. */
+	r = io_sync_fs("sync the standby slot", m->standby_fd);
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write the standby slot to the disk: %s",
+			strerror(-r));
+	r = unmount_standby(m, err);
+	if (r < 0)
+		return r;
+	dev_fd = open(m->standby.device, O_RDWR | O_CLOEXEC);
+	r = dev_fd < 0 ? -errno : io_sync_file("sync the standby device", dev_fd);
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write %s to the disk: %s", m->standby.device,
+			strerror(-r));
+	return 0;
+}
+
+void slot_mount_done(struct slot_mount *m)
+{
+	closep(&m->active_fd);
+	closep(&m->standby_fd);
+	m->active_fd = m->standby_fd = -1;
+	if (m->standby_dir[0])
+		mount_undo(m->standby_dir, true, NULL);
+	if (m->active_dir[0])
+		mount_undo(m->active_dir, true, NULL);
+}

@@ -1,0 +1,44 @@
+/*
+ * slot_mount: the two slots as private mounts of ours: the active one read-only, the standby one claimed, checked,
+ * looked at, then writable, and closed so that what was written is on the disk.
+ */
+#pragma once
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "boot-controllers/boot_controller.h"
+#include "common/base/err.h"
+#include "otaclient/plan.h"
+
+struct slot_mount {
+	struct boot_slot standby;
+	char active_dir[PATH_MAX];  /* RUN_DIR/mnt/active_slot */
+	char standby_dir[PATH_MAX]; /* RUN_DIR/mnt/standby_slot */
+	int active_fd;              /* root directories; -1 = not mounted */
+	int standby_fd;
+	bool usable; /* the standby holds an ext4 file system that the check found fit */
+};
+
+void slot_mount_init(struct slot_mount *m);
+
+/*
+ * Take the standby device for us and check it; mount it read-only if it is usable, and bind the active root.
+ * @active_root: "/" but in tests. Changes nothing on the standby but what e2fsck -p mends.
+ *   -EBUSY  somebody else has it; the sentence names the mount point and process
+ */
+int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, const char *active_root,
+	const char *run_dir, struct ota_err *err);
+
+/* Room on the standby; of an empty one when it is not usable. */
+int slot_mount_space(const struct slot_mount *m, struct space *ret_space, struct ota_err *err);
+
+/* Mount the standby writable; with @rebuild on a new ext4 of the same UUID and label. Takes the right to destroy. */
+int slot_mount_make_writable(struct slot_mount *m, bool rebuild, struct ota_err *err);
+
+/* Sync the standby through the descriptor that was opened at mount, unmount it, sync the device. */
+int slot_mount_close_standby(struct slot_mount *m, struct ota_err *err);
+
+/* Unmount what is still mounted; never fails. */
+void slot_mount_done(struct slot_mount *m);

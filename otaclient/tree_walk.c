@@ -1,0 +1,177 @@
+/*
+ * tree_walk: a stack of directories shared by a few threads. Contract: tree_walk.h.
+ *
+ * Shared under the lock: the stack, the count of busy threads, the first error. A thread with nothing to do waits
+ * until there is a directory or nobody is busy any more. The stack is last in, first out: it stays about as
+ * long as one path's siblings, not as long as the tree.
+ */
+#include "otaclient/tree_walk.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/path.h"
+#include "common/base/workers.h"
+
+struct pending_dir {
+	struct pending_dir *next;
+	char path[]; /* "" = the root */
+};
+
+struct walk {
+	int root_fd;
+	dev_t dev;
+	tree_visit_fn *visit;
+	void *ctx;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct pending_dir *stack;
+	unsigned n_busy;
+	bool stop;
+};
+
+static int push(struct walk *w, const char *path)
+{
+	size_t len = strlen(path) + 1;
+	struct pending_dir *d = malloc(sizeof(*d) + len);
+
+	if (!d)
+		return -ENOMEM;
+	memcpy(d->path, path, len);
+	pthread_mutex_lock(&w->lock);
+	d->next = w->stack;
+	w->stack = d;
+	pthread_cond_signal(&w->changed);
+	pthread_mutex_unlock(&w->lock);
+	return 0;
+}
+
+/* The next directory, with this thread counted as busy; NULL when the walk is over. */
+static struct pending_dir *pop(struct walk *w)
+{
+	struct pending_dir *d = NULL;
+
+	pthread_mutex_lock(&w->lock);
+	while (!w->stop && !w->stack && w->n_busy > 0)
+		pthread_cond_wait(&w->changed, &w->lock);
+	if (!w->stop && w->stack) {
+		d = w->stack;
+		w->stack = d->next;
+		w->n_busy++;
+	}
+	pthread_mutex_unlock(&w->lock);
+	return d;
+}
+
+static void finish_one(struct walk *w, bool failed)
+{
+	pthread_mutex_lock(&w->lock);
+	w->n_busy--;
+	if (failed)
+		w->stop = true;
+	if (w->stop || (w->n_busy == 0 && !w->stack))
+		pthread_cond_broadcast(&w->changed);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static int visit_entry(struct walk *w, int dir_fd, const char *dir_path, const char *name, struct ota_err *err)
+{
+	char path[PATH_MAX];
+	struct tree_entry e = {.dir_fd = dir_fd, .name = name, .path = path};
+	bool descend;
+	int r, n;
+
+	n = snprintf(path, sizeof(path), "%s/%s", dir_path, name);
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return ota_err_set(err, -ENAMETOOLONG, OTA_E_UNSPECIFIC,
+			"The path of %s in %.100s… is longer than the system allows", name, dir_path);
+	if (fstatat(dir_fd, name, &e.st, AT_SYMLINK_NOFOLLOW) < 0) {
+		if (errno == ENOENT)
+			return 0; /* gone meanwhile: the active slot is alive */
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot look at %s: %s", path, strerror(errno));
+	}
+	descend = S_ISDIR(e.st.st_mode) && e.st.st_dev == w->dev;
+	r = w->visit(w->ctx, &e, &descend, err);
+	if (r < 0 || !descend)
+		return r;
+	return push(w, path);
+}
+
+static int walk_dir(struct walk *w, const char *path, struct ota_err *err)
+{
+	AUTO_CLOSEDIR DIR *dir = NULL;
+	struct dirent *e;
+	int fd = path_open(w->root_fd, path, O_RDONLY | O_DIRECTORY, 0);
+
+	if (fd == -ENOENT)
+		return 0;
+	if (fd < 0)
+		return ota_err_set(err, fd, OTA_E_UNSPECIFIC, "Cannot open the folder %s/: %s", path, strerror(-fd));
+	dir = fdopendir(fd);
+	if (!dir) {
+		closep(&fd);
+		return -errno;
+	}
+	while ((errno = 0, e = readdir(dir))) {
+		int r;
+
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		r = visit_entry(w, fd, path, e->d_name, err);
+		if (r < 0)
+			return r;
+	}
+	if (errno != 0)
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot read the folder %s/: %s", path,
+			strerror(errno));
+	return 0;
+}
+
+/* One "item" of workers_run() is one thread of the walk. */
+static int walk_thread(void *ctx, size_t index, struct ota_err *err)
+{
+	struct walk *w = ctx;
+	struct pending_dir *d;
+	int r = 0;
+
+	while (r >= 0 && (d = pop(w))) {
+		r = walk_dir(w, d->path, err);
+		free(d);
+		finish_one(w, r < 0);
+	}
+	return r;
+}
+
+int tree_walk(int root_fd, unsigned n_threads, tree_visit_fn *visit, void *ctx, struct ota_err *err)
+{
+	struct walk w = {
+		.root_fd = root_fd,
+		.visit = visit,
+		.ctx = ctx,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.changed = PTHREAD_COND_INITIALIZER,
+	};
+	struct stat st;
+	int r;
+
+	if (fstat(root_fd, &st) < 0)
+		return -errno;
+	w.dev = st.st_dev;
+	r = push(&w, "");
+	if (r == 0)
+		r = workers_run(n_threads, 1, n_threads, walk_thread, &w, err);
+	while (w.stack) {
+		struct pending_dir *d = w.stack;
+
+		w.stack = d->next;
+		free(d);
+	}
+	pthread_cond_destroy(&w.changed);
+	pthread_mutex_destroy(&w.lock);
+	return r;
+}

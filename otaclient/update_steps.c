@@ -1,0 +1,398 @@
+/*
+ * update_steps: what each step of an update does. Contract: update_steps.h; order and blame: updater.c.
+ */
+#include "otaclient/update_steps.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/io.h"
+#include "common/base/log.h"
+#include "common/base/path.h"
+#include "otaclient/fetch_pool.h"
+#include "otaclient/persist_files.h"
+#include "otaclient/status_store.h"
+
+/* ---- metadata ----------------------------------------------------------------------------------- */
+
+static struct http_config http_config_of(const struct update_session *s)
+{
+	return (struct http_config){
+		.proxy = s->env->proxy,
+		.tls_ca = s->env->tls_ca,
+		.cookies = s->cookie_header,
+		.user_agent = "otaclient/" OTA_VERSION,
+		.max_connections = s->env->connections,
+	};
+}
+
+static void add_wire_bytes(struct update_stats *u, const void *arg)
+{
+	u->downloaded_bytes += *(const uint64_t *)arg;
+}
+
+static void metadata_progress(void *ctx, uint64_t wire_bytes)
+{
+	struct update_session *s = ctx;
+
+	status_change(s->env->status, add_wire_bytes, &wire_bytes);
+}
+
+static void set_totals(struct update_stats *u, const void *arg)
+{
+	const struct image *image = arg;
+
+	u->total_files_num = image->table->n_files;
+	u->total_files_size = image->meta.total_regular_size_bytes ? image->meta.total_regular_size_bytes
+								   : image->table->total_size_bytes;
+}
+
+int step_fetch_metadata(struct update_session *s, struct ota_err *err)
+{
+	AUTO_CLOSE int scratch_fd = open(s->env->scratch_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct image_source_config config = {
+		.http = http_config_of(s),
+		.url = s->request->url,
+		.certs = s->env->certs,
+		.scratch_dir_fd = scratch_fd,
+		.inactivity_ms = s->env->inactivity_ms,
+		.progress = metadata_progress,
+		.stop = session_poll,
+		.ctx = s,
+	};
+	int r = image_source_open(&config, &s->image, err);
+
+	if (r < 0)
+		return r;
+	s->has_image = true;
+	status_change(s->env->status, set_totals, &s->image);
+	log_info("The image has %u files, %u folders and %u links, %" PRIu64 " MiB", s->image.table->n_files,
+		s->image.table->n_dirs, s->image.table->n_symlinks, s->image.table->total_size_bytes >> 20);
+	return 0;
+}
+
+/* ---- looking and deciding ----------------------------------------------------------------------- */
+
+int step_claim_standby(struct update_session *s, struct ota_err *err)
+{
+	int r = s->env->boot->ops->slots(s->env->boot, &s->slots, err);
+
+	if (r < 0)
+		return r;
+	return slot_mount_claim(&s->mount, &s->slots.standby, s->env->active_root, s->env->run_dir, err);
+}
+
+/* A fresh inventory and plan; of the standby slot's content only if it can be kept. */
+static int look_and_plan(struct update_session *s, bool with_standby, struct ota_err *err)
+{
+	const struct file_table *t = s->image.table;
+	struct space space;
+	int r;
+
+	inventory_free(s->inventory);
+	plan_free(s->plan);
+	s->inventory = inventory_new(t);
+	s->plan = plan_new(t);
+	if (!s->inventory || !s->plan)
+		return -ENOMEM;
+	r = slot_mount_space(&s->mount, &space, err);
+	if (r == 0 && with_standby)
+		r = inventory_scan_standby(s->inventory, t, s->mount.standby_fd, session_poll, s, err);
+	if (r == 0)
+		r = inventory_guess_active(s->inventory, t, s->mount.active_fd, session_poll, s, err);
+	if (r == 0)
+		r = inventory_search_active(s->inventory, t, s->mount.active_fd, session_poll, s, err);
+	return r < 0 ? r : plan_make(s->plan, t, s->inventory, &space, with_standby, err);
+}
+
+static void set_plan_sums(struct update_stats *u, const void *arg)
+{
+	const struct update_session *s = arg;
+	const struct plan_sum *sums = s->plan->sums;
+
+	u->kept_files = sums[PLAN_KEEP].files;
+	u->kept_bytes = sums[PLAN_KEEP].bytes;
+	u->moved_files = sums[PLAN_MOVE].files + sums[PLAN_REPEAT].files;
+	u->moved_bytes = sums[PLAN_MOVE].bytes + sums[PLAN_REPEAT].bytes;
+	u->copied_files = sums[PLAN_COPY].files;
+	u->copied_bytes = sums[PLAN_COPY].bytes;
+	u->fetched_files = sums[PLAN_FETCH].files;
+	u->fetched_bytes = sums[PLAN_FETCH].bytes;
+	u->total_download_files_num = sums[PLAN_FETCH].contents;
+	u->total_download_files_size = 0;
+	for (uint32_t i = 0; i < s->image.table->n_contents; i++)
+		if (s->plan->actions[i] == PLAN_FETCH &&
+			s->image.table->contents[i].size_bytes != CONTENT_SIZE_UNKNOWN)
+			u->total_download_files_size += s->image.table->contents[i].size_bytes;
+	u->processed_files_num = u->kept_files;
+	u->processed_files_size = u->kept_bytes;
+}
+
+static void log_plan(const struct update_session *s)
+{
+	static const char *const names[PLAN_ACTIONS] = {"keep", "move", "repeat", "copy", "fetch"};
+
+	log_info("The standby slot %s is %s", s->slots.standby.device,
+		s->plan->rebuild ? "made anew" : "changed in place");
+	for (int a = 0; a < PLAN_ACTIONS; a++)
+		if (s->plan->sums[a].files > 0)
+			log_info("Plan: %s %" PRIu64 " contents for %" PRIu64 " files, %" PRIu64 " MiB", names[a],
+				s->plan->sums[a].contents, s->plan->sums[a].files, s->plan->sums[a].bytes >> 20);
+}
+
+int step_plan(struct update_session *s, struct ota_err *err)
+{
+	int r = look_and_plan(s, s->mount.usable, err);
+
+	/* In place it does not fit: what the new file system will not have any more must come from elsewhere. */
+	if (r == 0 && s->plan->rebuild && s->mount.usable) {
+		r = look_and_plan(s, false, err);
+		s->plan->rebuild = true;
+	}
+	if (r < 0)
+		return r;
+	log_plan(s);
+	status_change(s->env->status, set_plan_sums, s);
+	return 0;
+}
+
+/* ---- changing the standby slot ------------------------------------------------------------------ */
+
+static int open_writer(struct update_session *s, struct ota_err *err)
+{
+	struct writer_config config = {
+		.table = s->image.table,
+		.inv = s->inventory,
+		.plan = s->plan,
+		.standby_fd = s->mount.standby_fd,
+		.active_fd = s->mount.active_fd,
+		.stop = session_poll,
+		.stop_ctx = s,
+	};
+
+	return standby_writer_open(&config, &s->writer, err);
+}
+
+static int prune(struct update_session *s, struct ota_err *err)
+{
+	int r = standby_prune(s->writer, err);
+
+	s->pruned = r == 0;
+	return r;
+}
+
+/* From here until the commit whoever looks sees a slot that is not to be trusted. */
+static int forfeit_standby(struct update_session *s, struct ota_err *err)
+{
+	const char *dir = s->slots.active.status_dir;
+	int r = status_store_write_status(dir, STATUS_FAILURE, err);
+
+	if (r == 0)
+		r = status_store_write_slot_in_use(dir, s->slots.standby.id, err);
+	if (r == 0)
+		r = status_store_remove_complete(s->slots.standby.status_dir, err);
+	if (r == 0)
+		r = s->env->boot->ops->prepare(s->env->boot, err);
+	if (r == 0)
+		s->may_destroy = true;
+	return r;
+}
+
+int step_prepare_standby(struct update_session *s, struct ota_err *err)
+{
+	int r = forfeit_standby(s, err);
+
+	if (r == 0)
+		r = slot_mount_make_writable(&s->mount, s->plan->rebuild, err);
+	if (r == 0)
+		r = open_writer(s, err);
+	if (r == 0)
+		r = standby_harvest(s->writer, err);
+	if (r == 0 && s->plan->prune_first)
+		r = prune(s, err);
+	return r;
+}
+
+/* Contents that were to be copied but were not what they seemed: are they elsewhere on the active slot? */
+static int search_again(struct update_session *s, struct ota_err *err)
+{
+	int r = inventory_search_active(s->inventory, s->image.table, s->mount.active_fd, session_poll, s, err);
+
+	for (uint32_t i = 0; r == 0 && i < s->image.table->n_contents; i++)
+		if (s->plan->actions[i] == PLAN_FETCH && s->inventory->sources[i].place == PLACE_ACTIVE)
+			s->plan->actions[i] = PLAN_COPY;
+	return r;
+}
+
+int step_copy_contents(struct update_session *s, struct ota_err *err)
+{
+	uint64_t planned = s->plan->sums[PLAN_FETCH].contents;
+	int r = standby_copy(s->writer, err);
+
+	if (r < 0)
+		return r;
+	plan_sum_up(s->plan, s->image.table, s->inventory);
+	if (s->plan->sums[PLAN_FETCH].contents > planned) {
+		r = search_again(s, err);
+		if (r == 0)
+			r = standby_copy(s->writer, err);
+		if (r < 0)
+			return r;
+		plan_sum_up(s->plan, s->image.table, s->inventory);
+	}
+	status_change(s->env->status, set_plan_sums, s);
+	session_publish(s);
+	return 0;
+}
+
+static void add_fetched(struct update_stats *u, const void *arg)
+{
+	const struct fetch_progress *p = arg;
+
+	u->downloaded_files_num += p->files;
+	u->downloaded_files_size += p->plain_bytes;
+	u->downloaded_bytes += p->wire_bytes;
+	u->downloading_errors += p->errors;
+}
+
+static void fetch_progress_of(void *ctx, const struct fetch_progress *delta)
+{
+	struct update_session *s = ctx;
+
+	standby_add_fetched(s->writer, delta->files, delta->plain_bytes);
+	status_change(s->env->status, add_fetched, delta);
+}
+
+int step_fetch_contents(struct update_session *s, struct ota_err *err)
+{
+	struct fetch_config config = {
+		.http = http_config_of(s),
+		.base_url = s->image.base_url,
+		.rootfs_dir = s->image.meta.rootfs_dir,
+		.compressed_dir = s->image.meta.compressed_dir,
+		.store_dir_fd = standby_writer_store_fd(s->writer),
+		.inactivity_ms = s->env->inactivity_ms,
+	};
+	AUTO_FREE uint32_t *missing = NULL;
+	size_t n_missing = 0;
+	int r = standby_missing(s->writer, &missing, &n_missing);
+
+	if (r < 0 || n_missing == 0)
+		return r;
+	log_info("Fetching %zu contents", n_missing);
+	r = fetch_pool_run(&config, s->image.table, missing, n_missing, fetch_progress_of, session_poll, s, err);
+	session_publish(s);
+	return r;
+}
+
+/*
+ * Something on the old file system cannot be removed: start over on a new one. What was in the store goes with it;
+ * most of it comes from the active slot again.
+ */
+static int start_over(struct update_session *s, struct ota_err *err)
+{
+	int r;
+
+	log_warning("The standby slot's file system is made anew: %s", err->msg);
+	*err = (struct ota_err){0};
+	standby_writer_free(s->writer);
+	s->writer = NULL;
+	r = slot_mount_make_writable(&s->mount, true, err);
+	if (r == 0)
+		r = look_and_plan(s, false, err);
+	if (r == 0)
+		r = open_writer(s, err);
+	if (r == 0)
+		r = step_copy_contents(s, err);
+	if (r == 0)
+		r = step_fetch_contents(s, err);
+	return r;
+}
+
+int step_prune_and_place(struct update_session *s, struct ota_err *err)
+{
+	int r = s->pruned ? 0 : prune(s, err);
+
+	if (r == -EBUSY)
+		r = start_over(s, err);
+	if (r == 0)
+		r = standby_place(s->writer, err);
+	if (r == 0)
+		r = standby_drop_store(s->writer, err);
+	if (r == 0)
+		r = standby_save_image(s->mount.standby_fd, &s->image, err);
+	if (r == 0)
+		r = standby_finish_dirs(s->writer, err);
+	session_publish(s);
+	return r;
+}
+
+/* ---- finishing ---------------------------------------------------------------------------------- */
+
+static void log_persist_note(void *ctx, const char *sentence)
+{
+	log_warning("%s", sentence);
+}
+
+int step_persist_files(struct update_session *s, struct ota_err *err)
+{
+	const struct image_text *list = &s->image.texts[IMAGE_LIST_PERSISTENTS];
+
+	if (list->name[0] == '\0')
+		return 0;
+	return persist_files_copy(list->text, list->len_bytes, list->name, s->mount.active_fd, s->mount.standby_fd,
+		log_persist_note, NULL, err);
+}
+
+static int write_standby_status(struct update_session *s, struct ota_err *err)
+{
+	const char *dir = s->slots.standby.status_dir;
+	const struct update_request *q = s->request;
+	struct release_detail d;
+	int r = status_store_write_status(dir, STATUS_UPDATING, err);
+
+	if (r == 0)
+		r = status_store_write_version(dir, q->version, err);
+	if (r == 0 && q->release_name[0] && q->release_id[0] && q->image_id[0]) {
+		snprintf(d.release_name, sizeof(d.release_name), "%s", q->release_name);
+		snprintf(d.release_id, sizeof(d.release_id), "%s", q->release_id);
+		snprintf(d.image_id, sizeof(d.image_id), "%s", q->image_id);
+		r = status_store_write_release(dir, &d, err);
+	}
+	if (r == 0)
+		r = status_store_write_slot_in_use(dir, s->slots.standby.id, err);
+	return r;
+}
+
+int step_stage_boot(struct update_session *s, struct ota_err *err)
+{
+	int r = write_standby_status(s, err);
+
+	return r < 0 ? r : s->env->boot->ops->stage(s->env->boot, s->mount.standby_dir, err);
+}
+
+int step_close_standby(struct update_session *s, struct ota_err *err)
+{
+	standby_writer_free(s->writer);
+	s->writer = NULL;
+	return slot_mount_close_standby(&s->mount, err);
+}
+
+int step_flip_and_reboot(struct update_session *s, struct ota_err *err)
+{
+	int r = s->env->boot->ops->flip(s->env->boot, err);
+
+	if (r < 0)
+		return r;
+	log_info("The next boot tries the slot %s", s->slots.standby.id);
+	return s->env->boot->ops->reboot(s->env->boot, err);
+}

@@ -1,0 +1,251 @@
+/*
+ * updater: the steps of an update, and what is done once for all of them. Contract: updater.h.
+ *
+ * In:  an accepted update_request.
+ * Out: a machine that reboots into the new system, or one on which nothing that runs has changed, with the
+ *      reason in the status.
+ *
+ * Until flip nothing that the running system depends on has changed. What happens after the reboot: first_boot.c.
+ *
+ * The thread is joined before the next one starts; "running" and the time of the last request are under the lock.
+ */
+#include "otaclient/updater.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/net/http.h"
+#include "otaclient/update_steps.h"
+
+struct step {
+	const char *name;
+	enum update_phase phase; /* what the API shows while it runs */
+	step_fn *run;
+	bool abort_before;   /* may an abort stop the update before this step? */
+	enum ota_code blame; /* code reported if the step itself gave none */
+};
+
+/* name, phase, step, abort_before, blame */
+static const struct step update_steps[] = {
+	{"fetch metadata",  PHASE_PROCESSING_METADATA,   step_fetch_metadata,  true,  OTA_E_OTAMETA_DOWNLOAD_FAILED },
+	{"claim standby",   PHASE_PROCESSING_METADATA,   step_claim_standby,   true,  OTA_E_BOOTCONTROL_PREUPDATE   },
+	{"plan",            PHASE_CALCULATING_DELTA,     step_plan,            true,  OTA_E_UPDATEDELTA_FAILED      },
+	{"prepare standby", PHASE_CALCULATING_DELTA,     step_prepare_standby, true,  OTA_E_BOOTCONTROL_PREUPDATE   },
+	{"copy contents",   PHASE_CALCULATING_DELTA,     step_copy_contents,   true,  OTA_E_UPDATEDELTA_FAILED      },
+	{"fetch contents",  PHASE_DOWNLOADING_OTA_FILES, step_fetch_contents,  true,  OTA_E_NETWORK                 },
+	{"prune and place", PHASE_APPLYING_UPDATE,       step_prune_and_place, true,  OTA_E_APPLY_OTAUPDATE_FAILED  },
+	{"persist files",   PHASE_PROCESSING_POSTUPDATE, step_persist_files,   false, OTA_E_APPLY_OTAUPDATE_FAILED  },
+	{"stage boot",      PHASE_PROCESSING_POSTUPDATE, step_stage_boot,      false, OTA_E_BOOTCONTROL_POSTUPDATE  },
+	{"close standby",   PHASE_PROCESSING_POSTUPDATE, step_close_standby,   false, OTA_E_APPLY_OTAUPDATE_FAILED  },
+	{"flip and reboot", PHASE_FINALIZING_UPDATE,     step_flip_and_reboot, false, OTA_E_BOOTCONTROL_POSTUPDATE  },
+};
+
+enum {
+	RESTART_WAIT_MS = 60 * 1000,
+	RESTART_POLL_MS = 200,
+};
+
+struct updater {
+	const struct update_env *env;
+	uint32_t cooldown_s;
+	atomic_bool stopping; /* the daemon ends */
+
+	pthread_mutex_t lock;
+	bool running;
+	bool joinable;              /* @thread has not been joined yet */
+	uint64_t last_accepted_ms;  /* 0 = never */
+	struct update_session *session; /* of the running update, for an abort */
+	pthread_t thread;
+};
+
+/* One step with all that is the same for each. */
+static int run_step(const struct step *step, struct update_session *s, struct ota_err *err)
+{
+	uint64_t began = clock_monotonic_ms();
+	int r;
+
+	if (step->abort_before && session_poll(s))
+		return ota_err_set(err, -ECANCELED, OTA_E_ABORTED, "The update was aborted");
+	status_set_phase(s->env->status, step->phase);
+	log_info("Update %s: %s", s->id, step->name);
+	r = step->run(s, err);
+	if (r < 0) {
+		if (err->errnum == 0)
+			ota_err_wrap(err, r, "Step \"%s\" failed", step->name);
+		ota_err_blame(err, step->blame);
+		return ota_err_wrap(err, r, "Update failed in %s", update_phase_name(step->phase));
+	}
+	log_info("Update %s: %s took %.1f s", s->id, step->name,
+		(double)(clock_monotonic_ms() - began) / 1000.0);
+	return 0;
+}
+
+/* An accepted update that fails: say so where peers and the next start look for it. */
+static void report_failure(struct update_session *s, const struct ota_err *err)
+{
+	struct slot_pair slots;
+	struct ota_err ignored = {0};
+
+	log_error("Update %s: E%03d: %s", s->id, err->code, err->msg);
+	if (s->env->boot->ops->slots(s->env->boot, &slots, &ignored) == 0) {
+		if (status_store_write_status(slots.active.status_dir, STATUS_FAILURE, &ignored) < 0)
+			log_error("%s", ignored.msg);
+		/* The standby's folder exists only once its status was written. */
+		if (s->may_destroy && status_store_read_status(slots.standby.status_dir) != STATUS_NONE &&
+			status_store_write_status(slots.standby.status_dir, STATUS_FAILURE, &ignored) < 0)
+			log_error("%s", ignored.msg);
+	}
+	status_set_failure(s->env->status, STATUS_FAILURE, err);
+}
+
+int updater_run(const struct update_env *env, struct update_session *s, struct ota_err *err)
+{
+	status_begin_update(env->status, s->request->version);
+	log_info("Update %s to version \"%s\" from %s begins", s->id, s->request->version, s->request->url);
+	for (size_t i = 0; i < ARRAY_SIZE(update_steps); i++) {
+		int r = run_step(&update_steps[i], s, err);
+
+		if (r < 0) {
+			report_failure(s, err);
+			return r;
+		}
+	}
+	return 0;
+}
+
+/* ---- requests ----------------------------------------------------------------------------------- */
+
+struct updater *updater_new(const struct update_env *env, uint32_t cooldown_s)
+{
+	struct updater *u = calloc(1, sizeof(*u));
+
+	if (!u)
+		return NULL;
+	u->env = env;
+	u->cooldown_s = cooldown_s;
+	pthread_mutex_init(&u->lock, NULL);
+	return u;
+}
+
+/*
+ * The restart has been asked for: stay, answering as "updating", until the service manager ends us. Whoever asks
+ * would else take the silence, or an idle ECU, for the end of the update.
+ */
+static void wait_for_restart(struct updater *u)
+{
+	struct ota_err err = {0};
+
+	for (uint32_t waited = 0; waited < RESTART_WAIT_MS; waited += RESTART_POLL_MS) {
+		if (atomic_load(&u->stopping))
+			return;
+		clock_sleep_ms(RESTART_POLL_MS);
+	}
+	ota_err_set(&err, -ETIMEDOUT, OTA_E_BOOTCONTROL_POSTUPDATE,
+		"The machine did not restart within %d s; the next start of it tries the new system",
+		RESTART_WAIT_MS / 1000);
+	log_error("%s", err.msg);
+	status_set_failure(u->env->status, STATUS_FAILURE, &err);
+}
+
+static void *updater_thread(void *arg)
+{
+	struct updater *u = arg;
+	AUTO_SESSION struct update_session *s = u->session;
+	struct ota_err err = {0};
+
+	if (updater_run(u->env, s, &err) == 0)
+		wait_for_restart(u);
+	/* Unmounted before the next request can come. */
+	pthread_mutex_lock(&u->lock);
+	u->session = NULL;
+	pthread_mutex_unlock(&u->lock);
+	session_free(TAKE_PTR(s));
+	pthread_mutex_lock(&u->lock);
+	u->running = false;
+	pthread_mutex_unlock(&u->lock);
+	return NULL;
+}
+
+void updater_free(struct updater *u)
+{
+	if (!u)
+		return;
+	atomic_store(&u->stopping, true);
+	pthread_mutex_lock(&u->lock);
+	if (u->session)
+		session_request_abort(u->session);
+	pthread_mutex_unlock(&u->lock);
+	if (u->joinable)
+		pthread_join(u->thread, NULL);
+	pthread_mutex_destroy(&u->lock);
+	free(u);
+}
+
+/* What can be seen to be wrong in the request itself. */
+static int check_request(const struct update_request *q, char **ret_cookies, struct ota_err *err)
+{
+	AUTO_FREE char *base = NULL;
+	int r = image_source_base_url(q->url, &base, err);
+
+	return r < 0 ? r : http_cookies_from_json(q->cookies, strlen(q->cookies), ret_cookies, err);
+}
+
+static int refuse_if_busy(struct updater *u, struct ota_err *err)
+{
+	uint64_t now = clock_monotonic_ms();
+
+	if (u->running)
+		return ota_err_set(err, -EBUSY, OTA_E_OTA_BUSY,
+			"An update is running already; this request has been ignored");
+	if (u->last_accepted_ms != 0 && now - u->last_accepted_ms < (uint64_t)u->cooldown_s * 1000)
+		return ota_err_set(err, -EBUSY, OTA_E_OTA_BUSY,
+			"The last request was accepted less than %u s ago; this one has been ignored", u->cooldown_s);
+	return 0;
+}
+
+static int start_session(struct updater *u, const struct update_request *request, char **cookies,
+	struct ota_err *err)
+{
+	struct update_request *copy = update_request_dup(request);
+	AUTO_SESSION struct update_session *s = copy ? session_new(u->env, copy) : NULL;
+	int r;
+
+	if (!s) {
+		update_request_free(copy);
+		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory for an update");
+	}
+	s->cookie_header = TAKE_PTR(*cookies);
+	if (u->joinable)
+		pthread_join(u->thread, NULL);
+	u->joinable = false;
+	u->session = s;
+	r = pthread_create(&u->thread, NULL, updater_thread, u);
+	if (r != 0) {
+		u->session = NULL;
+		return ota_err_set(err, -r, OTA_E_UNSPECIFIC, "Cannot start an update: %s", strerror(r));
+	}
+	u->joinable = u->running = true;
+	u->last_accepted_ms = MAX_OF(clock_monotonic_ms(), (uint64_t)1);
+	s = NULL; /* the thread's now */
+	return 0;
+}
+
+int updater_request(struct updater *u, const struct update_request *request, struct ota_err *err)
+{
+	AUTO_FREE char *cookies = NULL;
+	int r = check_request(request, &cookies, err);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&u->lock);
+	r = refuse_if_busy(u, err);
+	if (r == 0)
+		r = start_session(u, request, &cookies, err);
+	pthread_mutex_unlock(&u->lock);
+	return r;
+}

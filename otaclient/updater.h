@@ -1,0 +1,29 @@
+/*
+ * updater: run one update at a time, in a thread of its own.
+ *
+ * Start reading here for what an update is: updater.c holds the table of its steps.
+ */
+#pragma once
+
+#include "otaclient/request.h"
+#include "otaclient/session.h"
+
+struct updater;
+
+/*
+ * @cooldown_s: a further request this soon after an accepted one is refused; agents repeat themselves.
+ * Returns NULL when memory is short. @env must outlive it.
+ */
+struct updater *updater_new(const struct update_env *env, uint32_t cooldown_s);
+
+/* Waits for a running update to reach its next stopping place. */
+void updater_free(struct updater *u);
+
+/*
+ * Accept or refuse a request. 0: the session runs from now on in the background; every later problem shows in
+ * the status. A refused request has changed nothing: -EBUSY (E201), -EINVAL (E308).
+ */
+int updater_request(struct updater *u, const struct update_request *request, struct ota_err *err);
+
+/* Run one update to its end in the caller's thread: for tests, and what the thread does. */
+int updater_run(const struct update_env *env, struct update_session *s, struct ota_err *err);

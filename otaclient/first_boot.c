@@ -1,8 +1,8 @@
 /*
  * first_boot: the table of what happens across a restart. Contract: first_boot.h.
  *
- * Commit order: the boot loader first and published, then the mark that the slot is complete, then the status. Cut
- * anywhere, the next start finds UPDATING again and repeats what is missing.
+ * Commit order: the boot loader first and published, then the mark that the slot is complete, then
+ * the status. Cut anywhere, the next start finds UPDATING again and repeats what is missing.
  */
 #include "otaclient/first_boot.h"
 
@@ -41,13 +41,15 @@ enum first_boot_action first_boot_decide(enum ota_status stored, bool slot_match
 		const struct first_boot_row *row = &first_boot_table[i];
 
 		if (row->stored == stored &&
-			(row->slot_matches == MATCH_ANY || (row->slot_matches == MATCH_YES) == slot_matches))
+			(row->slot_matches == MATCH_ANY ||
+				(row->slot_matches == MATCH_YES) == slot_matches))
 			return row->action;
 	}
 	return FIRST_BOOT_KEEP;
 }
 
-/* The mark cannot be had for a system that did not come as an image of ours; then there is no way back to it. */
+/* The mark cannot be had for a system that did not come as an image of ours; then there is no way
+ * back to it. */
 static void mark_complete(const struct boot_slot *slot, const char *root)
 {
 	struct complete_mark mark = {.unix_s = clock_unix_s()};
@@ -66,7 +68,8 @@ static void mark_complete(const struct boot_slot *slot, const char *root)
 		log_warning("The slot %s is not marked complete: %s", slot->id, err.msg);
 }
 
-static int commit(struct boot_ctl *boot, const struct boot_slot *slot, const char *root, struct ota_err *err)
+static int commit(
+	struct boot_ctl *boot, const struct boot_slot *slot, const char *root, struct ota_err *err)
 {
 	int r = boot->ops->commit(boot, err);
 
@@ -111,7 +114,8 @@ static int act(enum first_boot_action action, struct boot_ctl *boot, const struc
 	return r;
 }
 
-int first_boot_run(struct boot_ctl *boot, bool reset, const char *root, struct status *status, struct ota_err *err)
+int first_boot_run(struct boot_ctl *boot, bool reset, const char *root, struct status *status,
+	struct ota_err *err)
 {
 	char slot_in_use[STATUS_SLOT_MAX] = "", version[STATUS_VERSION_MAX];
 	struct release_detail release;
@@ -133,10 +137,11 @@ int first_boot_run(struct boot_ctl *boot, bool reset, const char *root, struct s
 			return r;
 	}
 	if (strcmp(slot_in_use, slots.active.id) != 0)
-		log_warning("The slot %s runs although %s was to be used: the last update did not come to its end",
+		log_warning("The slot %s runs although %s was to be used: the last update did not "
+			    "come to its end",
 			slots.active.id, slot_in_use);
-	r = act(first_boot_decide(stored, strcmp(slot_in_use, slots.active.id) == 0), boot, &slots, root, &stored,
-		err);
+	r = act(first_boot_decide(stored, strcmp(slot_in_use, slots.active.id) == 0), boot, &slots,
+		root, &stored, err);
 	if (r < 0)
 		return r;
 	status_store_read_version(dir, version);

@@ -1,6 +1,6 @@
 /*
- * first_boot: what happened across the restart, decided at each start of the daemon from what booted and what the
- * status files say: commit the new system, or tell that it did not come up.
+ * first_boot: what happened across the restart, decided at each start of the daemon from what
+ * booted and what the status files say: commit the new system, or tell that it did not come up.
  */
 #pragma once
 
@@ -24,8 +24,11 @@ enum first_boot_action {
 enum first_boot_action first_boot_decide(enum ota_status stored, bool slot_matches);
 
 /*
- * Carry it out: status files, commit by the boot controller, the mark that the slot is complete; then tell @status.
- * @reset: the boot controller has found a fresh machine. @root: where /.ota-meta of the running system is. Returns
- * 0, or the commit's failure with E302: nothing is written then, and the next start tries again.
+ * Carry it out: status files, commit by the boot controller, the mark that the slot is complete;
+ * then tell @status.
+ * @reset: the boot controller has found a fresh machine. @root: where /.ota-meta of the running
+ * system is. Returns 0, or the commit's failure with E302: nothing is written then, and the next
+ * start tries again.
  */
-int first_boot_run(struct boot_ctl *boot, bool reset, const char *root, struct status *status, struct ota_err *err);
+int first_boot_run(struct boot_ctl *boot, bool reset, const char *root, struct status *status,
+	struct ota_err *err);

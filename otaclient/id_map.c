@@ -37,7 +37,8 @@ struct id_map {
 static bool parse_line(const char *line, size_t len, struct name_id *ret)
 {
 	const char *colon = memchr(line, ':', len);
-	const char *second = colon ? memchr(colon + 1, ':', len - (size_t)(colon + 1 - line)) : NULL;
+	const char *second =
+		colon ? memchr(colon + 1, ':', len - (size_t)(colon + 1 - line)) : NULL;
 	uint64_t id = 0;
 	const char *p;
 
@@ -117,7 +118,8 @@ static uint32_t map_id(const struct names *from, const struct names *to, uint32_
 		if (from->entries[i].id == id)
 			name = &from->entries[i];
 	for (size_t i = 0; name && i < to->n; i++)
-		if (to->entries[i].len == name->len && memcmp(to->entries[i].name, name->name, name->len) == 0)
+		if (to->entries[i].len == name->len &&
+			memcmp(to->entries[i].name, name->name, name->len) == 0)
 			return to->entries[i].id;
 	return id;
 }

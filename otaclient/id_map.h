@@ -1,5 +1,6 @@
 /*
- * id_map: the number that an owner has on another slot, by name: two systems may number the same user differently.
+ * id_map: the number that an owner has on another slot, by name: two systems may number the same
+ * user differently.
  */
 #pragma once
 
@@ -7,7 +8,8 @@
 
 struct id_map;
 
-/* From /etc/passwd and /etc/group of both roots; a file that is missing maps nothing. NULL: no memory. */
+/* From /etc/passwd and /etc/group of both roots; a file that is missing maps nothing. NULL: no
+ * memory. */
 struct id_map *id_map_new(int from_root_fd, int to_root_fd);
 void id_map_free(struct id_map *m);
 void id_map_freep(struct id_map **m);

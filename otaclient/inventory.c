@@ -1,9 +1,10 @@
 /*
  * inventory: find the wanted contents on the two slots. Contract: inventory.h.
  *
- * Each search has two parts: walk a slot and note candidates (regular files of a wanted size), then hash the
- * candidates in inode order on many threads and look the digests up. Only the list of candidates is shared
- * while walking, under its lock; while hashing each thread writes its own candidate.
+ * Each search has two parts: walk a slot and note candidates (regular files of a wanted size), then
+ * hash the candidates in inode order on many threads and look the digests up. Only the list of
+ * candidates is shared while walking, under its lock; while hashing each thread writes its own
+ * candidate.
  */
 #include "otaclient/inventory.h"
 
@@ -23,9 +24,9 @@
 struct candidate {
 	uint64_t ino;
 	uint64_t size_bytes;
-	const char *path;  /* NULL: the path of @file */
-	uint32_t file;     /* the image has a file at this very path; FILE_TABLE_NONE = not */
-	uint32_t content;  /* what hashing found; FILE_TABLE_NONE = nothing wanted, or not hashed */
+	const char *path; /* NULL: the path of @file */
+	uint32_t file;    /* the image has a file at this very path; FILE_TABLE_NONE = not */
+	uint32_t content; /* what hashing found; FILE_TABLE_NONE = nothing wanted, or not hashed */
 };
 
 /* One look through one slot. */
@@ -163,7 +164,8 @@ static uint32_t wanted_file_at(const struct file_table *t, const char *path)
 	return FILE_TABLE_NONE;
 }
 
-static int note_candidate(void *ctx, const struct tree_entry *e, bool *ret_descend, struct ota_err *err)
+static int note_candidate(
+	void *ctx, const struct tree_entry *e, bool *ret_descend, struct ota_err *err)
 {
 	struct search *s = ctx;
 	uint32_t file;
@@ -237,7 +239,8 @@ static int hash_candidate(void *ctx, size_t index, struct ota_err *err)
 	hash = digest_ctx_new();
 	if (!hash)
 		return -ENOMEM;
-	/* What cannot be read is not there: a bad sector of the old system costs a download, not the update. */
+	/* What cannot be read is not there: a bad sector of the old system costs a download, not
+	 * the update. */
 	fd = open_candidate(s, c);
 	if (fd < 0 || digest_of_fd(hash, fd, &d, &size) < 0)
 		return 0;
@@ -249,11 +252,11 @@ static int hash_candidate(void *ctx, size_t index, struct ota_err *err)
 }
 
 /*
- * Hash the first candidate of each inode that @wanted says yes to, and give the result to all names of the
- * inode. Candidates are sorted.
+ * Hash the first candidate of each inode that @wanted says yes to, and give the result to all names
+ * of the inode. Candidates are sorted.
  */
-static int hash_round(struct search *s, bool (*wanted)(const struct search *s, const struct candidate *c),
-	struct ota_err *err)
+static int hash_round(struct search *s,
+	bool (*wanted)(const struct search *s, const struct candidate *c), struct ota_err *err)
 {
 	AUTO_FREE uint32_t *picked = malloc((s->n_candidates + 1) * sizeof(*picked));
 	struct hash_round round = {.s = s, .picked = picked};
@@ -291,7 +294,8 @@ static bool has_missing_size(const struct search *s, const struct candidate *c)
 	return c->size_bytes > 0 && size_is_wanted(s, c->size_bytes);
 }
 
-static const char *candidate_path(struct inventory *inv, const struct file_table *t, const struct candidate *c)
+static const char *candidate_path(
+	struct inventory *inv, const struct file_table *t, const struct candidate *c)
 {
 	struct text path;
 
@@ -302,11 +306,12 @@ static const char *candidate_path(struct inventory *inv, const struct file_table
 }
 
 /*
- * A kept inode belongs to exactly one link group, and a group keeps exactly one inode. Goes through one inode's
- * names (candidates from @from to @to), all with the right content for the group they are in.
+ * A kept inode belongs to exactly one link group, and a group keeps exactly one inode. Goes through
+ * one inode's names (candidates from @from to @to), all with the right content for the group they
+ * are in.
  */
-static void keep_names_of_inode(struct inventory *inv, const struct file_table *t, const struct candidate *c,
-	size_t n)
+static void keep_names_of_inode(
+	struct inventory *inv, const struct file_table *t, const struct candidate *c, size_t n)
 {
 	uint32_t owner = FILE_TABLE_NONE; /* first file of the group that gets the inode */
 
@@ -367,7 +372,8 @@ static int settle_standby(struct search *s)
 		if (c->content != FILE_TABLE_NONE) {
 			struct content_source *src = &inv->sources[c->content];
 
-			/* An inode that is free to move is the better source for further names than a kept one. */
+			/* An inode that is free to move is the better source for further names than
+			 * a kept one. */
 			if (src->place == PLACE_NOWHERE || (src->place == PLACE_KEPT && !kept)) {
 				src->path = candidate_path(inv, s->table, c);
 				if (!src->path)
@@ -387,7 +393,8 @@ static int settle_standby(struct search *s)
 int inventory_scan_standby(struct inventory *inv, const struct file_table *table, int standby_fd,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err)
 {
-	CLEANUP(search_done) struct search s = {
+	CLEANUP(search_done)
+	struct search s = {
 		.inv = inv,
 		.table = table,
 		.root_fd = standby_fd,
@@ -450,7 +457,8 @@ static int guess_file(void *ctx, size_t index, struct ota_err *err)
 	memcpy(path, f->path.at, f->path.len);
 	path[f->path.len] = '\0';
 	fd = path_open(g->active_fd, path, O_PATH, 0);
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != c->size_bytes)
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+		(uint64_t)st.st_size != c->size_bytes)
 		return 0;
 	pthread_mutex_lock(&g->lock);
 	if (src->place == PLACE_NOWHERE) {
@@ -484,7 +492,8 @@ int inventory_guess_active(struct inventory *inv, const struct file_table *table
 int inventory_search_active(struct inventory *inv, const struct file_table *table, int active_fd,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err)
 {
-	CLEANUP(search_done) struct search s = {
+	CLEANUP(search_done)
+	struct search s = {
 		.inv = inv,
 		.table = table,
 		.root_fd = active_fd,

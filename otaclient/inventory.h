@@ -1,10 +1,11 @@
 /*
  * inventory: which of the wanted contents are on this machine already, measured, not remembered.
  *
- * Bytes are hashed before they count. What is cheap narrows the search first: only regular files whose size some
- * missing content has are read, the ones at the wanted path before all others, in the order of their inodes, and
- * no inode twice. The one thing taken on trust until it is copied is "same path, same size on the active slot":
- * the copy hashes it, so it is read once, not twice (standby_writer).
+ * Bytes are hashed before they count. What is cheap narrows the search first: only regular files
+ * whose size some missing content has are read, the ones at the wanted path before all others, in
+ * the order of their inodes, and no inode twice. The one thing taken on trust until it is copied is
+ * "same path, same size on the active slot": the copy hashes it, so it is read once, not twice
+ * (standby_writer).
  */
 #pragma once
 
@@ -16,26 +17,28 @@
 #include "common/image/file_table.h"
 
 enum content_place {
-	PLACE_NOWHERE = 0,    /* must be fetched */
-	PLACE_KEPT,           /* at a wanted name on standby already; nothing to do for that name */
-	PLACE_STANDBY,        /* on standby under another name (or left by an earlier run); hashed */
-	PLACE_ACTIVE,         /* on the active slot; hashed */
-	PLACE_ACTIVE_LIKELY,  /* on the active slot at the same path with the same size; not hashed yet */
+	PLACE_NOWHERE = 0,   /* must be fetched */
+	PLACE_KEPT,          /* at a wanted name on standby already; nothing to do for that name */
+	PLACE_STANDBY,       /* on standby under another name (or left by an earlier run); hashed */
+	PLACE_ACTIVE,        /* on the active slot; hashed */
+	PLACE_ACTIVE_LIKELY, /* on the active slot at the same path with the same size; not hashed
+				yet */
 };
 
 /* Where the bytes of one content are. */
 struct content_source {
 	enum content_place place;
-	const char *path; /* on that slot; NULL for PLACE_NOWHERE. Arena of the inventory, or the table's text */
+	const char *path; /* on that slot; NULL for PLACE_NOWHERE. Arena of the inventory, or the
+			     table's text */
 	uint64_t ino;     /* on standby; 0 = not there */
 };
 
 struct inventory {
 	struct content_source *sources; /* one per content of the table */
-	uint64_t *kept_ino;             /* one per file: its inode if the name is kept as it is, 0 = not kept */
-	uint32_t *anchor;               /* one per file, valid at a group's first: a kept name of the group or
-					 * FILE_TABLE_NONE */
-	uint64_t prune_back_bytes;      /* what removing every unwanted file from standby frees */
+	uint64_t *kept_ino; /* one per file: its inode if the name is kept as it is, 0 = not kept */
+	uint32_t *anchor;   /* one per file, valid at a group's first: a kept name of the group or
+			     * FILE_TABLE_NONE */
+	uint64_t prune_back_bytes; /* what removing every unwanted file from standby frees */
 	uint64_t n_hashed_files, n_hashed_bytes;
 	struct arena arena;
 };
@@ -52,7 +55,8 @@ typedef bool inventory_stop_fn(void *ctx);
 int inventory_scan_standby(struct inventory *inv, const struct file_table *table, int standby_fd,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);
 
-/* Contents still nowhere: is there a file at the same path with the same size on the active slot? No reading. */
+/* Contents still nowhere: is there a file at the same path with the same size on the active slot?
+ * No reading. */
 int inventory_guess_active(struct inventory *inv, const struct file_table *table, int active_fd,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);
 

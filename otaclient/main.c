@@ -1,8 +1,9 @@
 /*
  * otaclient: the update daemon of one ECU.
  *
- * Start: claim the machine (lock), read the configuration, let the boot controller recognise it, decide what the last
- * restart meant (first_boot), then serve the API and run updates (updater) until told to stop.
+ * Start: claim the machine (lock), read the configuration, let the boot controller recognise it,
+ * decide what the last restart meant (first_boot), then serve the API and run updates (updater)
+ * until told to stop.
  *
  * Threads: this one waits in the API's queue; the updater has one of its own while an update runs.
  */
@@ -30,7 +31,7 @@
 #include "otaclient/updater.h"
 
 #define LOCK_PATH "/run/otaclient.lock"
-#define PID_PATH  "/run/otaclient.pid" /* the other client looks here for a running one */
+#define PID_PATH "/run/otaclient.pid" /* the other client looks here for a running one */
 
 enum {
 	EXIT_USAGE = 2,
@@ -91,13 +92,13 @@ static void print_help(void)
 static int parse_options(int argc, char **argv, struct options *ret)
 {
 	static const struct option longs[] = {
-		{"config-dir", required_argument, NULL, 'c'},
-		{"certs",      required_argument, NULL, 'k'},
-		{"settings",   required_argument, NULL, 's'},
-		{"log-level",  required_argument, NULL, 'l'},
-		{"help",       no_argument,       NULL, 'h'},
-		{"version",    no_argument,       NULL, 'V'},
-		{0},
+		{"config-dir",       required_argument, NULL, 'c'},
+		{"certs",              required_argument, NULL, 'k'},
+		{"settings",                  required_argument, NULL, 's'},
+		{"log-level",required_argument, NULL, 'l'},
+		{"help",               no_argument, NULL, 'h'},
+		{"version",         no_argument, NULL, 'V'},
+		{0             },
 	};
 	int c;
 
@@ -127,7 +128,8 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		}
 	}
 	if (optind < argc) {
-		fprintf(stderr, "otaclient: unexpected argument \"%s\"; see --help\n", argv[optind]);
+		fprintf(stderr, "otaclient: unexpected argument \"%s\"; see --help\n",
+			argv[optind]);
 		return -EINVAL;
 	}
 	return 0;
@@ -154,15 +156,16 @@ static int claim_machine(struct daemon *d, struct ota_err *err)
 
 	d->lock_fd = open(LOCK_PATH, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (d->lock_fd < 0)
-		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED, "Cannot open %s: %s", LOCK_PATH,
-			strerror(errno));
+		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED, "Cannot open %s: %s",
+			LOCK_PATH, strerror(errno));
 	if (flock(d->lock_fd, LOCK_EX | LOCK_NB) < 0)
 		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED,
 			"Another otaclient is running on this machine (%s is locked)", LOCK_PATH);
 	pid_fd = open(PID_PATH, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
 	snprintf(pid, sizeof(pid), "%d", (int)getpid());
 	if (pid_fd < 0 || file_write_all(pid_fd, pid, strlen(pid)) < 0)
-		return ota_err_set(err, -EIO, OTA_E_STARTUP_FAILED, "Cannot write %s: %s", PID_PATH, strerror(errno));
+		return ota_err_set(err, -EIO, OTA_E_STARTUP_FAILED, "Cannot write %s: %s", PID_PATH,
+			strerror(errno));
 	return 0;
 }
 
@@ -172,14 +175,16 @@ static void read_configuration(struct daemon *d)
 	enum log_level level;
 
 	settings_load(d->options.settings_path, log_conf_note, NULL, &d->settings);
-	if (log_level_from_text(d->options.log_level ? d->options.log_level : d->settings.log_level, &level) == 0)
+	if (log_level_from_text(d->options.log_level ? d->options.log_level : d->settings.log_level,
+		    &level) == 0)
 		log_set_level(level);
 	snprintf(path, sizeof(path), "%s/ecu_info.yaml", d->options.config_dir);
 	ecu_info_load(path, log_conf_note, NULL, &d->ecu);
 	snprintf(path, sizeof(path), "%s/proxy_info.yaml", d->options.config_dir);
 	proxy_info_load(path, log_conf_note, NULL, &d->proxy);
 	if (!d->ecu.loaded)
-		log_error("Updates are refused until %s/ecu_info.yaml is right", d->options.config_dir);
+		log_error("Updates are refused until %s/ecu_info.yaml is right",
+			d->options.config_dir);
 }
 
 /* The boot loader, and what the last restart meant. A failure here leaves the API up, to say so. */
@@ -227,7 +232,8 @@ static int on_update(void *ctx, const struct update_request *request, struct ota
 
 static int on_abort(void *ctx, struct ota_err *err)
 {
-	return ota_err_set(err, -EOPNOTSUPP, OTA_E_INVALID_REQUEST, "Cannot abort: no active OTA update in progress");
+	return ota_err_set(err, -EOPNOTSUPP, OTA_E_INVALID_REQUEST,
+		"Cannot abort: no active OTA update in progress");
 }
 
 static int on_rollback(void *ctx, struct ota_err *err)
@@ -266,10 +272,11 @@ static int daemon_start(struct daemon *d, struct ota_err *err)
 	if (r < 0)
 		return r;
 	read_configuration(d);
-	r = cert_store_open(d->options.certs_dir ? d->options.certs_dir : d->settings.certs_dir, log_cert_note, NULL,
-		&d->certs, err);
+	r = cert_store_open(d->options.certs_dir ? d->options.certs_dir : d->settings.certs_dir,
+		log_cert_note, NULL, &d->certs, err);
 	if (r < 0) {
-		/* Without certificates every image is refused, with a sentence; that is no reason not to run. */
+		/* Without certificates every image is refused, with a sentence; that is no reason
+		 * not to run. */
 		log_warning("%s", err->msg);
 		*err = (struct ota_err){0};
 	}
@@ -325,8 +332,8 @@ int main(int argc, char **argv)
 	r = daemon_start(&d, &err);
 	if (r == 0) {
 		catch_signals(d.api);
-		log_info("otaclient " OTA_VERSION " serves ECU %s on %s:%u", d.ecu.ecu_id, d.ecu.ip_addr,
-			d.settings.listen_port);
+		log_info("otaclient " OTA_VERSION " serves ECU %s on %s:%u", d.ecu.ecu_id,
+			d.ecu.ip_addr, d.settings.listen_port);
 		r = api_service_run(d.api);
 	} else {
 		if (err.errnum == 0)

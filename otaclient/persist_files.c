@@ -1,9 +1,9 @@
 /*
  * persist_files: copy the listed entries between the slots. Contract: persist_files.h.
  *
- * Errors come in two kinds. What lies on the source side, or in the list, concerns one entry: it is told and
- * skipped (copy functions return 0 after a note). What lies on the target side concerns the new system: it is
- * returned and fails the update.
+ * Errors come in two kinds. What lies on the source side, or in the list, concerns one entry: it is
+ * told and skipped (copy functions return 0 after a note). What lies on the target side concerns
+ * the new system: it is returned and fails the update.
  */
 #include "otaclient/persist_files.h"
 
@@ -79,15 +79,17 @@ static int target_error(struct ota_err *err, int r, const char *path)
 	if (r == -ENOSPC || r == -EDQUOT)
 		return ota_err_set(err, r, OTA_E_STANDBY_SLOT_SPACE,
 			"Cannot carry over %s: the standby slot is full", path);
-	return ota_err_set(err, r, OTA_E_APPLY_OTAUPDATE_FAILED, "Cannot carry over %s to the standby slot: %s",
-		path, strerror(-r));
+	return ota_err_set(err, r, OTA_E_APPLY_OTAUPDATE_FAILED,
+		"Cannot carry over %s to the standby slot: %s", path, strerror(-r));
 }
 
-/* ---- what may be persisted ---------------------------------------------------------------------- */
+/* ---- what may be persisted ----------------------------------------------------------------------
+ */
 
 static const char *refusal(const struct persist *p, const char *path)
 {
-	static const char *const never[] = {"/boot", "/dev", "/proc", "/sys", "/run", "/lost+found"};
+	static const char *const never[] = {
+		"/boot", "/dev", "/proc", "/sys", "/run", "/lost+found"};
 	const char *at = buf_str(&p->swaps);
 	size_t len = strlen(path);
 
@@ -106,9 +108,11 @@ static const char *refusal(const struct persist *p, const char *path)
 	return NULL;
 }
 
-/* ---- attributes --------------------------------------------------------------------------------- */
+/* ---- attributes ---------------------------------------------------------------------------------
+ */
 
-static int copy_xattrs(struct persist *p, const char *src, const char *dst, const char *path, struct ota_err *err)
+static int copy_xattrs(
+	struct persist *p, const char *src, const char *dst, const char *path, struct ota_err *err)
 {
 	AUTO_FREE char *list = malloc(XATTR_LIST_MAX_BYTES);
 	AUTO_FREE char *value = malloc(XATTR_VALUE_MAX_BYTES);
@@ -119,19 +123,22 @@ static int copy_xattrs(struct persist *p, const char *src, const char *dst, cons
 	len = llistxattr(src, list, XATTR_LIST_MAX_BYTES);
 	if (len < 0) {
 		if (errno != EOPNOTSUPP)
-			note(p, "The extended attributes of %s cannot be read: %s", path, strerror(errno));
+			note(p, "The extended attributes of %s cannot be read: %s", path,
+				strerror(errno));
 		return 0;
 	}
 	for (const char *x = list; x < list + len; x += strlen(x) + 1) {
 		n = lgetxattr(src, x, value, XATTR_VALUE_MAX_BYTES);
 		if (n < 0) {
-			note(p, "The extended attribute %s of %s cannot be read: %s", x, path, strerror(errno));
+			note(p, "The extended attribute %s of %s cannot be read: %s", x, path,
+				strerror(errno));
 			continue;
 		}
 		if (lsetxattr(dst, x, value, (size_t)n, 0) < 0) {
 			if (errno == ENOSPC || errno == EIO)
 				return target_error(err, -errno, path);
-			note(p, "The extended attribute %s of %s cannot be set: %s", x, path, strerror(errno));
+			note(p, "The extended attribute %s of %s cannot be set: %s", x, path,
+				strerror(errno));
 		}
 	}
 	return 0;
@@ -145,24 +152,27 @@ static int copy_attrs(struct persist *p, const struct copy *c, int dst_dir, cons
 	char src[64 + NAME_MAX], dst[64 + NAME_MAX];
 	int r;
 
-	if (fchownat(dst_dir, dst_name, id_map_uid(p->ids, c->st.st_uid), id_map_gid(p->ids, c->st.st_gid),
-		    AT_SYMLINK_NOFOLLOW) < 0)
+	if (fchownat(dst_dir, dst_name, id_map_uid(p->ids, c->st.st_uid),
+		    id_map_gid(p->ids, c->st.st_gid), AT_SYMLINK_NOFOLLOW) < 0)
 		return target_error(err, -errno, c->path);
 	snprintf(src, sizeof(src), "/proc/self/fd/%d/%s", c->src_dir, c->name);
 	snprintf(dst, sizeof(dst), "/proc/self/fd/%d/%s", dst_dir, dst_name);
 	r = copy_xattrs(p, src, dst, c->path, err);
 	if (r < 0)
 		return r;
-	if ((!S_ISLNK(c->st.st_mode) && fchmodat(dst_dir, dst_name, c->st.st_mode & 07777, 0) < 0) ||
+	if ((!S_ISLNK(c->st.st_mode) &&
+		    fchmodat(dst_dir, dst_name, c->st.st_mode & 07777, 0) < 0) ||
 		utimensat(dst_dir, dst_name, times, AT_SYMLINK_NOFOLLOW) < 0)
 		return target_error(err, -errno, c->path);
 	return 0;
 }
 
-/* ---- entries ------------------------------------------------------------------------------------ */
+/* ---- entries ------------------------------------------------------------------------------------
+ */
 
 /* 1: the source could not be read (a note was made); 0; or the target's error. */
-static int copy_data(struct persist *p, const struct copy *c, int src_fd, int dst_fd, struct ota_err *err)
+static int copy_data(
+	struct persist *p, const struct copy *c, int src_fd, int dst_fd, struct ota_err *err)
 {
 	AUTO_FREE char *chunk = malloc(COPY_CHUNK_BYTES);
 
@@ -175,7 +185,8 @@ static int copy_data(struct persist *p, const struct copy *c, int src_fd, int ds
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
-			note(p, "%s is not carried over: it cannot be read: %s", c->path, strerror(errno));
+			note(p, "%s is not carried over: it cannot be read: %s", c->path,
+				strerror(errno));
 			return 1;
 		}
 		if (n == 0)
@@ -196,18 +207,21 @@ static bool same_version(const struct stat *a, const struct stat *b)
 /* One reading of the source into a new inode TMP_NAME. 1: not readable; 2: it changed meanwhile. */
 static int copy_once(struct persist *p, struct copy *c, struct ota_err *err)
 {
-	AUTO_CLOSE int src_fd = openat(c->src_dir, c->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	AUTO_CLOSE int src_fd =
+		openat(c->src_dir, c->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	AUTO_CLOSE int dst_fd = -1;
 	struct stat after;
 	int r;
 
 	if (src_fd < 0 || fstat(src_fd, &c->st) < 0) {
-		note(p, "%s is not carried over: it cannot be opened: %s", c->path, strerror(errno));
+		note(p, "%s is not carried over: it cannot be opened: %s", c->path,
+			strerror(errno));
 		return 1;
 	}
 	if (unlinkat(c->dst_dir, TMP_NAME, 0) < 0 && errno != ENOENT)
 		return target_error(err, -errno, c->path);
-	dst_fd = openat(c->dst_dir, TMP_NAME, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	dst_fd = openat(
+		c->dst_dir, TMP_NAME, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (dst_fd < 0)
 		return target_error(err, -errno, c->path);
 	r = copy_data(p, c, src_fd, dst_fd, err);
@@ -270,7 +284,8 @@ static int link_earlier(struct persist *p, struct copy *c)
 		fd = path_open_in_root(p->standby_fd, p->linked[i].path, O_PATH | O_NOFOLLOW, 0);
 		snprintf(proc_path, sizeof(proc_path), "/proc/self/fd/%d", fd);
 		unlinkat(c->dst_dir, TMP_NAME, 0);
-		if (fd >= 0 && linkat(AT_FDCWD, proc_path, c->dst_dir, TMP_NAME, AT_SYMLINK_FOLLOW) == 0)
+		if (fd >= 0 &&
+			linkat(AT_FDCWD, proc_path, c->dst_dir, TMP_NAME, AT_SYMLINK_FOLLOW) == 0)
 			return 0;
 	}
 	return 1;
@@ -288,7 +303,10 @@ static int copy_file(struct persist *p, struct copy *c, struct ota_err *err)
 			break;
 	}
 	if (r == 2) {
-		note(p, "%s changed each time it was copied; what is on the standby slot may be torn", c->path);
+		note(p,
+			"%s changed each time it was copied; what is on the standby slot may be "
+			"torn",
+			c->path);
 		r = 0;
 	}
 	if (r == 0)
@@ -324,7 +342,8 @@ static int copy_symlink(struct persist *p, struct copy *c, struct ota_err *err)
 
 static int copy_entry(struct persist *p, struct copy *c, struct ota_err *err);
 
-static int copy_children(struct persist *p, const struct copy *c, DIR *src, int dst_fd, struct ota_err *err)
+static int copy_children(
+	struct persist *p, const struct copy *c, DIR *src, int dst_fd, struct ota_err *err)
 {
 	struct dirent *e;
 
@@ -351,7 +370,8 @@ static int copy_children(struct persist *p, const struct copy *c, DIR *src, int 
 			return r;
 	}
 	if (errno != 0)
-		note(p, "Not all of %s is carried over: it cannot be read: %s", c->path, strerror(errno));
+		note(p, "Not all of %s is carried over: it cannot be read: %s", c->path,
+			strerror(errno));
 	return 0;
 }
 
@@ -362,7 +382,8 @@ static int copy_dir(struct persist *p, struct copy *c, struct ota_err *err)
 	int src_fd, r;
 
 	if (c->depth > DEPTH_MAX) {
-		note(p, "%s is not carried over: more than %d folders lie in each other", c->path, DEPTH_MAX);
+		note(p, "%s is not carried over: more than %d folders lie in each other", c->path,
+			DEPTH_MAX);
 		return 0;
 	}
 	src_fd = openat(c->src_dir, c->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -404,11 +425,13 @@ static int copy_entry(struct persist *p, struct copy *c, struct ota_err *err)
 	}
 }
 
-/* ---- parents ------------------------------------------------------------------------------------ */
+/* ---- parents ------------------------------------------------------------------------------------
+ */
 
-/* The folder @path (a prefix of the entry's) on standby, made like the active slot's if it is missing. */
-static int open_or_make_parent(struct persist *p, const char *path, int above_fd, const char *name,
-	struct ota_err *err)
+/* The folder @path (a prefix of the entry's) on standby, made like the active slot's if it is
+ * missing. */
+static int open_or_make_parent(
+	struct persist *p, const char *path, int above_fd, const char *name, struct ota_err *err)
 {
 	AUTO_CLOSE int src_above = -1;
 	struct copy c = {.dst_dir = above_fd, .name = name, .path = path};
@@ -424,7 +447,8 @@ static int open_or_make_parent(struct persist *p, const char *path, int above_fd
 	snprintf(src_path, sizeof(src_path), "%.*s", (int)(strlen(path) - strlen(name)), path);
 	src_above = path_open_in_root(p->active_fd, src_path, O_PATH | O_DIRECTORY, 0);
 	/* The parent may be a link on the active slot: then it gets plain attributes. */
-	if (src_above >= 0 && fstatat(src_above, name, &c.st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(c.st.st_mode)) {
+	if (src_above >= 0 && fstatat(src_above, name, &c.st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		S_ISDIR(c.st.st_mode)) {
 		c.src_dir = src_above;
 		fd = copy_attrs(p, &c, above_fd, name, err);
 		if (fd < 0)
@@ -435,7 +459,8 @@ static int open_or_make_parent(struct persist *p, const char *path, int above_fd
 	return path_open_in_root(p->standby_fd, path, O_RDONLY | O_DIRECTORY, 0);
 }
 
-/* The folder of @path on standby. Negative with err->errnum set: the target's error; without: the entry's. */
+/* The folder of @path on standby. Negative with err->errnum set: the target's error; without: the
+ * entry's. */
 static int open_dst_parent(struct persist *p, const char *path, struct ota_err *err)
 {
 	char prefix[PATH_MAX];
@@ -482,7 +507,10 @@ static int persist_entry(void *ctx, const char *path, struct ota_err *err)
 	if (dst_dir < 0 && err->errnum != 0)
 		return dst_dir;
 	if (dst_dir < 0) {
-		note(p, "%s is not carried over: on the standby slot something that is no folder is in its way", path);
+		note(p,
+			"%s is not carried over: on the standby slot something that is no folder "
+			"is in its way",
+			path);
 		return 0;
 	}
 	c.src_dir = src_dir;
@@ -490,8 +518,8 @@ static int persist_entry(void *ctx, const char *path, struct ota_err *err)
 	return copy_entry(p, &c, err);
 }
 
-int persist_files_copy(const char *list, size_t len_bytes, const char *list_name, int active_fd, int standby_fd,
-	persist_note_fn *note_fn, void *note_ctx, struct ota_err *err)
+int persist_files_copy(const char *list, size_t len_bytes, const char *list_name, int active_fd,
+	int standby_fd, persist_note_fn *note_fn, void *note_ctx, struct ota_err *err)
 {
 	struct ota_err local = {0};
 	struct persist p = {
@@ -506,7 +534,8 @@ int persist_files_copy(const char *list, size_t len_bytes, const char *list_name
 	if (p.ids) {
 		/* No swap, no list: the names that are always refused remain. */
 		(void)file_read(AT_FDCWD, "/proc/swaps", PROC_SWAPS_MAX_BYTES, &p.swaps);
-		r = list_text_read_persistents(list, len_bytes, list_name, persist_entry, &p, &local);
+		r = list_text_read_persistents(
+			list, len_bytes, list_name, persist_entry, &p, &local);
 	}
 	if (r < 0 && err)
 		*err = local;

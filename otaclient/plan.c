@@ -41,7 +41,8 @@ void plan_freep(struct plan **p)
 	plan_free(*p);
 }
 
-/* An old list may not say the size: count it as nothing, the disk being full then stops the update later. */
+/* An old list may not say the size: count it as nothing, the disk being full then stops the update
+ * later. */
 static uint64_t known_size(const struct content *c)
 {
 	return c->size_bytes == CONTENT_SIZE_UNKNOWN ? 0 : c->size_bytes;
@@ -107,7 +108,8 @@ void plan_sum_up(struct plan *p, const struct file_table *t, const struct invent
 		p->sums[p->actions[i]].contents++;
 	for (uint32_t i = 0; i < t->n_files; i++) {
 		const struct file_entry *f = &t->files[i];
-		enum plan_action a = inv->kept_ino[i] ? PLAN_KEEP : (enum plan_action)p->actions[f->content];
+		enum plan_action a =
+			inv->kept_ino[i] ? PLAN_KEEP : (enum plan_action)p->actions[f->content];
 
 		p->sums[a].files++;
 		p->sums[a].bytes += known_size(&t->contents[f->content]);
@@ -146,8 +148,8 @@ int plan_make(struct plan *p, const struct file_table *table, const struct inven
 	}
 	if (with_slack(image_bytes) > space->total_bytes || image_inodes > space->total_inodes)
 		return ota_err_set(err, -ENOSPC, OTA_E_STANDBY_SLOT_SPACE,
-			"The image does not fit the standby slot: it needs %" PRIu64 " MiB and %" PRIu64
-			" inodes, the slot has %" PRIu64 " MiB and %" PRIu64,
+			"The image does not fit the standby slot: it needs %" PRIu64
+			" MiB and %" PRIu64 " inodes, the slot has %" PRIu64 " MiB and %" PRIu64,
 			with_slack(image_bytes) >> 20, image_inodes, space->total_bytes >> 20,
 			space->total_inodes);
 	p->rebuild = true;

@@ -1,5 +1,6 @@
 /*
- * plan: decide, for each content of the new image, where its bytes come from, and how the standby slot gets there.
+ * plan: decide, for each content of the new image, where its bytes come from, and how the standby
+ * slot gets there.
  *
  * In:  the image's file table (want), the inventory (have), the figures of the standby file system.
  * Out: one action per content, and whether the slot is changed in place or made anew.
@@ -37,8 +38,8 @@ struct plan_sum {
 };
 
 struct plan {
-	uint8_t *actions;  /* enum plan_action, one per content */
-	uint32_t *takers;  /* per content: link groups that still need an inode with it */
+	uint8_t *actions; /* enum plan_action, one per content */
+	uint32_t *takers; /* per content: link groups that still need an inode with it */
 	struct plan_sum sums[PLAN_ACTIONS];
 	uint64_t write_bytes; /* new blocks on standby, without the slack */
 	uint64_t write_inodes;
@@ -56,12 +57,14 @@ void plan_freep(struct plan **p);
 #define AUTO_PLAN CLEANUP(plan_freep)
 
 /*
- * Make the plan. @can_keep_fs: the standby file system is fit to be changed in place. 0, or -ENOSPC with E307 and
- * both figures when the image fits neither way. If the plan says rebuild although @can_keep_fs, the caller makes a
- * new inventory without standby and plans again with can_keep_fs = false.
+ * Make the plan. @can_keep_fs: the standby file system is fit to be changed in place. 0, or -ENOSPC
+ * with E307 and both figures when the image fits neither way. If the plan says rebuild although
+ * @can_keep_fs, the caller makes a new inventory without standby and plans again with can_keep_fs =
+ * false.
  */
 int plan_make(struct plan *p, const struct file_table *table, const struct inventory *inv,
 	const struct space *space, bool can_keep_fs, struct ota_err *err);
 
-/* Count the sums again after actions have changed (a copy that turned out to be of other bytes is fetched). */
+/* Count the sums again after actions have changed (a copy that turned out to be of other bytes is
+ * fetched). */
 void plan_sum_up(struct plan *p, const struct file_table *table, const struct inventory *inv);

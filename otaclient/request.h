@@ -15,9 +15,9 @@ struct update_request {
 };
 
 /*
- * What the API calls to have something done. Return at once; the work goes on in the background. The answer is
- * 0, or -EBUSY (E201), -EINVAL (E308), … with the sentence that becomes "message". A refused request has
- * changed nothing.
+ * What the API calls to have something done. Return at once; the work goes on in the background.
+ * The answer is 0, or -EBUSY (E201), -EINVAL (E308), … with the sentence that becomes "message". A
+ * refused request has changed nothing.
  */
 struct request_handler {
 	int (*update)(void *ctx, const struct update_request *request, struct ota_err *err);

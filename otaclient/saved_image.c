@@ -22,7 +22,8 @@
 
 static int save(int dir_fd, const char *name, const void *data, size_t len)
 {
-	AUTO_CLOSE int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	AUTO_CLOSE int fd =
+		openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	return fd < 0 ? -errno : file_write_all(fd, data, len);
 }
@@ -32,10 +33,12 @@ static int save_all(int dir_fd, const struct image *image)
 	int r = save(dir_fd, "metadata.jwt", image->jwt.data, image->jwt.len_bytes);
 
 	if (r == 0)
-		r = save(dir_fd, image->meta.certificate.name, image->cert.data, image->cert.len_bytes);
+		r = save(dir_fd, image->meta.certificate.name, image->cert.data,
+			image->cert.len_bytes);
 	for (int i = 0; r == 0 && i < IMAGE_LIST_COUNT; i++)
 		if (image->texts[i].name[0])
-			r = save(dir_fd, image->texts[i].name, image->texts[i].text, image->texts[i].len_bytes);
+			r = save(dir_fd, image->texts[i].name, image->texts[i].text,
+				image->texts[i].len_bytes);
 	return r;
 }
 

@@ -54,8 +54,8 @@ struct update_request *update_request_dup(const struct update_request *r)
 	copy->release_id = dup_or_empty(r->release_id);
 	copy->image_id = dup_or_empty(r->image_id);
 	copy->request_id = dup_or_empty(r->request_id);
-	if (!copy->version || !copy->url || !copy->cookies || !copy->release_name || !copy->release_id ||
-		!copy->image_id || !copy->request_id)
+	if (!copy->version || !copy->url || !copy->cookies || !copy->release_name ||
+		!copy->release_id || !copy->image_id || !copy->request_id)
 		return NULL;
 	return TAKE_PTR(copy);
 }
@@ -147,7 +147,8 @@ bool session_poll(void *session)
 	uint64_t now = clock_monotonic_ms();
 	uint64_t last = atomic_load(&s->published_ms);
 
-	if (now - last >= PUBLISH_INTERVAL_MS && atomic_compare_exchange_strong(&s->published_ms, &last, now))
+	if (now - last >= PUBLISH_INTERVAL_MS &&
+		atomic_compare_exchange_strong(&s->published_ms, &last, now))
 		session_publish(s);
 	return atomic_load(&s->abort_requested);
 }

@@ -1,8 +1,8 @@
 /*
  * session: everything that one update has in its hands, from the accepted request to the reboot.
  *
- * Owned and used by the updater's thread alone, but for two flags: anyone may ask for an abort, and the workers of
- * the long steps poll session_poll().
+ * Owned and used by the updater's thread alone, but for two flags: anyone may ask for an abort, and
+ * the workers of the long steps poll session_poll().
  */
 #pragma once
 
@@ -21,7 +21,8 @@
 #include "otaclient/standby_writer.h"
 #include "otaclient/status.h"
 
-/* What the machine and its configuration give to every update. Outlives all sessions; nothing in it is owned. */
+/* What the machine and its configuration give to every update. Outlives all sessions; nothing in it
+ * is owned. */
 struct update_env {
 	struct status *status;
 	struct boot_ctl *boot;
@@ -52,7 +53,8 @@ struct update_session {
 	struct inventory *inventory;
 	struct plan *plan;
 	struct standby_writer *writer;
-	bool may_destroy; /* step_prepare_standby has passed: the standby slot's old content is forfeit */
+	bool may_destroy; /* step_prepare_standby has passed: the standby slot's old content is
+			     forfeit */
 	bool pruned;
 
 	atomic_bool abort_requested;
@@ -71,8 +73,8 @@ void session_freep(struct update_session **s);
 void session_request_abort(struct update_session *s);
 
 /*
- * Polled by long work, on any of its threads: true if the update is to stop. Now and then it also passes the
- * writer's counters on to the status.
+ * Polled by long work, on any of its threads: true if the update is to stop. Now and then it also
+ * passes the writer's counters on to the status.
  */
 bool session_poll(void *session);
 

@@ -1,7 +1,8 @@
 /*
  * slot_mount: claiming, checking and mounting the slots. Contract: slot_mount.h.
  *
- * The mounts stand in the daemon's own mount namespace and are private: nothing else sees or holds them.
+ * The mounts stand in the daemon's own mount namespace and are private: nothing else sees or holds
+ * them.
  */
 #include "otaclient/slot_mount.h"
 
@@ -30,7 +31,8 @@ enum {
 	/* exit status bits of e2fsck(8) */
 	FSCK_CORRECTED = 1,
 	FSCK_REBOOT = 2, /* only matters for a mounted file system */
-	/* What an empty ext4 gives to files, of the device's size: the rest is inode tables and journal. */
+	/* What an empty ext4 gives to files, of the device's size: the rest is inode tables and
+	   journal. */
 	EMPTY_FS_PCT = 94,
 	BYTES_PER_INODE = 16384, /* mkfs.ext4's default */
 };
@@ -74,24 +76,27 @@ static int take_device(const char *device, struct ota_err *err)
 	struct stat st;
 
 	if (stat(device, &st) < 0 || !S_ISBLK(st.st_mode))
-		return ota_err_set(err, -ENODEV, OTA_E_UNSPECIFIC, "The standby slot %s is no block device", device);
+		return ota_err_set(err, -ENODEV, OTA_E_UNSPECIFIC,
+			"The standby slot %s is no block device", device);
 	for (int tries = 0; tries < 8; tries++) {
 		AUTO_CLOSE int fd = open(device, O_RDWR | O_EXCL | O_CLOEXEC);
 
 		if (fd >= 0)
 			return 0;
 		if (errno != EBUSY)
-			return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot open the standby slot %s: %s",
-				device, strerror(errno));
+			return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
+				"Cannot open the standby slot %s: %s", device, strerror(errno));
 		buf_done(&point);
-		if (mount_point_of(st.st_rdev, &point, NULL) < 0 || mount_undo(buf_str(&point), false, NULL) < 0)
+		if (mount_point_of(st.st_rdev, &point, NULL) < 0 ||
+			mount_undo(buf_str(&point), false, NULL) < 0)
 			break;
 	}
 	if (find_holder(st.st_rdev, &holder) < 0 || holder.len_bytes == 0)
 		return ota_err_set(err, -EBUSY, OTA_E_UNSPECIFIC,
-			"The standby slot %s is in use by something that cannot be seen from here", device);
-	return ota_err_set(err, -EBUSY, OTA_E_UNSPECIFIC, "The standby slot %s is in use: %s", device,
-		buf_str(&holder));
+			"The standby slot %s is in use by something that cannot be seen from here",
+			device);
+	return ota_err_set(err, -EBUSY, OTA_E_UNSPECIFIC, "The standby slot %s is in use: %s",
+		device, buf_str(&holder));
 }
 
 /* Does it hold an ext4 file system that is, or could be made, whole? */
@@ -101,14 +106,17 @@ static bool check_fs(const char *device)
 	struct ota_err why = {0};
 	int status = -1;
 
-	if (run_tool(&(struct run_args){.argv = argv, .timeout_ms = FSCK_TIMEOUT_MS, .ret_status = &status},
+	if (run_tool(
+		    &(struct run_args){
+			    .argv = argv, .timeout_ms = FSCK_TIMEOUT_MS, .ret_status = &status},
 		    &why) < 0) {
 		log_warning("The standby slot cannot be checked: %s", why.msg);
 		return false;
 	}
 	if (status & ~(FSCK_CORRECTED | FSCK_REBOOT)) {
-		log_info("The standby slot %s holds no file system that can be kept (e2fsck ended with %d)", device,
-			status);
+		log_info("The standby slot %s holds no file system that can be kept (e2fsck ended "
+			 "with %d)",
+			device, status);
 		return false;
 	}
 	return true;
@@ -119,14 +127,16 @@ static int open_root(const char *dir, struct ota_err *err)
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0)
-		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot open %s: %s", dir, strerror(errno));
+		return ota_err_set(
+			err, -errno, OTA_E_UNSPECIFIC, "Cannot open %s: %s", dir, strerror(errno));
 	return fd;
 }
 
-static int mount_standby(struct slot_mount *m, unsigned long flags, const char *data, struct ota_err *err)
+static int mount_standby(
+	struct slot_mount *m, unsigned long flags, const char *data, struct ota_err *err)
 {
-	int r = mount_private(m->standby.device, m->standby_dir, "ext4", MS_NODEV | MS_NOSUID | MS_NOATIME | flags,
-		data, err);
+	int r = mount_private(m->standby.device, m->standby_dir, "ext4",
+		MS_NODEV | MS_NOSUID | MS_NOATIME | flags, data, err);
 
 	if (r < 0)
 		return r;
@@ -151,8 +161,8 @@ static int prepare_points(struct slot_mount *m, const char *run_dir, struct ota_
 	if (r == 0)
 		r = make_dir_path(m->standby_dir);
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot make the mount points in %s: %s", run_dir,
-			strerror(-r));
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			"Cannot make the mount points in %s: %s", run_dir, strerror(-r));
 	/* What an earlier run that was killed has left. */
 	r = mount_undo(m->active_dir, true, err);
 	return r < 0 ? r : mount_undo(m->standby_dir, true, err);
@@ -169,8 +179,8 @@ int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, cons
 		r = take_device(m->standby.device, err);
 	if (r < 0)
 		return r;
-	r = mount_private(active_root, m->active_dir, NULL, MS_BIND | MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOATIME,
-		NULL, err);
+	r = mount_private(active_root, m->active_dir, NULL,
+		MS_BIND | MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOATIME, NULL, err);
 	if (r < 0)
 		return r;
 	m->active_fd = open_root(m->active_dir, err);
@@ -204,8 +214,9 @@ int slot_mount_space(const struct slot_mount *m, struct space *ret_space, struct
 	if (m->standby_fd < 0) {
 		r = device_size(m->standby.device, &size);
 		if (r < 0)
-			return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot ask for the size of %s: %s",
-				m->standby.device, strerror(-r));
+			return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+				"Cannot ask for the size of %s: %s", m->standby.device,
+				strerror(-r));
 		*ret_space = (struct space){
 			.free_bytes = size / 100 * EMPTY_FS_PCT,
 			.total_bytes = size / 100 * EMPTY_FS_PCT,
@@ -215,8 +226,8 @@ int slot_mount_space(const struct slot_mount *m, struct space *ret_space, struct
 		return 0;
 	}
 	if (fstatvfs(m->standby_fd, &v) < 0)
-		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot ask for the room on %s: %s",
-			m->standby.device, strerror(errno));
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
+			"Cannot ask for the room on %s: %s", m->standby.device, strerror(errno));
 	/* We write as root, so the blocks reserved for root count. */
 	*ret_space = (struct space){
 		.free_bytes = (uint64_t)v.f_bfree * v.f_frsize,
@@ -227,7 +238,8 @@ int slot_mount_space(const struct slot_mount *m, struct space *ret_space, struct
 	return 0;
 }
 
-/* A slot that never held a file system gets a UUID of its own; the boot controller asks the device for it later. */
+/* A slot that never held a file system gets a UUID of its own; the boot controller asks the device
+ * for it later. */
 static void make_uuid(char ret_uuid[BOOT_UUID_MAX])
 {
 	uint8_t u[16];
@@ -237,13 +249,15 @@ static void make_uuid(char ret_uuid[BOOT_UUID_MAX])
 	u[6] = (uint8_t)((u[6] & 0x0f) | 0x40);
 	u[8] = (uint8_t)((u[8] & 0x3f) | 0x80);
 	hex_encode(u, sizeof(u), hex);
-	snprintf(ret_uuid, BOOT_UUID_MAX, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
+	snprintf(ret_uuid, BOOT_UUID_MAX, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
+		hex + 16, hex + 20);
 }
 
 static int make_fs(struct slot_mount *m, struct ota_err *err)
 {
-	const char *argv[] = {"mkfs.ext4", "-q", "-F", "-U", m->standby.fs_uuid, "-L", m->standby.fs_label, "-E",
-		"lazy_itable_init=1,lazy_journal_init=1", m->standby.device, NULL};
+	const char *argv[] = {"mkfs.ext4", "-q", "-F", "-U", m->standby.fs_uuid, "-L",
+		m->standby.fs_label, "-E", "lazy_itable_init=1,lazy_journal_init=1",
+		m->standby.device, NULL};
 	int r = io_point("make the standby file system");
 
 	if (r < 0)
@@ -277,19 +291,20 @@ int slot_mount_close_standby(struct slot_mount *m, struct ota_err *err)
 
 	if (m->standby_fd < 0)
 		return 0;
-	/* The descriptor is as old as the mount, so it reports every write error that happened since. */
+	/* The descriptor is as old as the mount, so it reports every write error that happened
+	 * since. */
 	r = io_sync_fs("sync the standby slot", m->standby_fd);
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write the standby slot to the disk: %s",
-			strerror(-r));
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			"Cannot write the standby slot to the disk: %s", strerror(-r));
 	r = unmount_standby(m, err);
 	if (r < 0)
 		return r;
 	dev_fd = open(m->standby.device, O_RDWR | O_CLOEXEC);
 	r = dev_fd < 0 ? -errno : io_sync_file("sync the standby device", dev_fd);
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write %s to the disk: %s", m->standby.device,
-			strerror(-r));
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write %s to the disk: %s",
+			m->standby.device, strerror(-r));
 	return 0;
 }
 

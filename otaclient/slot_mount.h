@@ -1,6 +1,6 @@
 /*
- * slot_mount: the two slots as private mounts of ours: the active one read-only, the standby one claimed, checked,
- * looked at, then writable, and closed so that what was written is on the disk.
+ * slot_mount: the two slots as private mounts of ours: the active one read-only, the standby one
+ * claimed, checked, looked at, then writable, and closed so that what was written is on the disk.
  */
 #pragma once
 
@@ -24,7 +24,8 @@ struct slot_mount {
 void slot_mount_init(struct slot_mount *m);
 
 /*
- * Take the standby device for us and check it; mount it read-only if it is usable, and bind the active root.
+ * Take the standby device for us and check it; mount it read-only if it is usable, and bind the
+ * active root.
  * @active_root: "/" but in tests. Changes nothing on the standby but what e2fsck -p mends.
  *   -EBUSY  somebody else has it; the sentence names the mount point and process
  */
@@ -34,7 +35,8 @@ int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, cons
 /* Room on the standby; of an empty one when it is not usable. */
 int slot_mount_space(const struct slot_mount *m, struct space *ret_space, struct ota_err *err);
 
-/* Mount the standby writable; with @rebuild on a new ext4 of the same UUID and label. Takes the right to destroy. */
+/* Mount the standby writable; with @rebuild on a new ext4 of the same UUID and label. Takes the
+ * right to destroy. */
 int slot_mount_make_writable(struct slot_mount *m, bool rebuild, struct ota_err *err);
 
 /* Sync the standby through the descriptor that was opened at mount, unmount it, sync the device. */

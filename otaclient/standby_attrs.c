@@ -19,11 +19,13 @@ enum {
 	XATTR_LIST_BUF = 4096,
 	/* Flags that a person sets; the others describe how the file system stores the inode. */
 	SETTABLE_FLAGS = FS_SECRM_FL | FS_UNRM_FL | FS_COMPR_FL | FS_SYNC_FL | FS_IMMUTABLE_FL |
-			 FS_APPEND_FL | FS_NODUMP_FL | FS_NOATIME_FL | FS_NOCOMP_FL | FS_JOURNAL_DATA_FL |
-			 FS_NOTAIL_FL | FS_DIRSYNC_FL | FS_TOPDIR_FL | FS_NOCOW_FL | FS_PROJINHERIT_FL,
+			 FS_APPEND_FL | FS_NODUMP_FL | FS_NOATIME_FL | FS_NOCOMP_FL |
+			 FS_JOURNAL_DATA_FL | FS_NOTAIL_FL | FS_DIRSYNC_FL | FS_TOPDIR_FL |
+			 FS_NOCOW_FL | FS_PROJINHERIT_FL,
 };
 
-/* Where the xattr calls find the entry: a file descriptor, or a path that does not follow its last link. */
+/* Where the xattr calls find the entry: a file descriptor, or a path that does not follow its last
+ * link. */
 struct xattr_target {
 	int fd;           /* -1: use path */
 	const char *path; /* /proc/self/fd/<dir>/<name> */
@@ -36,10 +38,12 @@ static ssize_t target_list(const struct xattr_target *t, char *list, size_t size
 
 static ssize_t target_get(const struct xattr_target *t, const char *name, void *value, size_t size)
 {
-	return t->fd >= 0 ? fgetxattr(t->fd, name, value, size) : lgetxattr(t->path, name, value, size);
+	return t->fd >= 0 ? fgetxattr(t->fd, name, value, size)
+			  : lgetxattr(t->path, name, value, size);
 }
 
-static int target_set(const struct xattr_target *t, const char *name, const void *value, size_t size)
+static int target_set(
+	const struct xattr_target *t, const char *name, const void *value, size_t size)
 {
 	return t->fd >= 0 ? fsetxattr(t->fd, name, value, size, 0)
 			  : lsetxattr(t->path, name, value, size, 0);
@@ -62,8 +66,8 @@ int attrs_unlock_fd(int fd)
 	}
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (S_ISDIR(st.st_mode) && fremovexattr(fd, "system.posix_acl_default") < 0 && errno != ENODATA &&
-		errno != EOPNOTSUPP)
+	if (S_ISDIR(st.st_mode) && fremovexattr(fd, "system.posix_acl_default") < 0 &&
+		errno != ENODATA && errno != EOPNOTSUPP)
 		return -errno;
 	return 0;
 }
@@ -73,13 +77,15 @@ static bool text_is(struct text t, const char *s)
 	return strlen(s) == t.len && memcmp(s, t.at, t.len) == 0;
 }
 
-/* The label of a security module that the image says nothing about was put there by the running kernel. */
+/* The label of a security module that the image says nothing about was put there by the running
+ * kernel. */
 static bool stays_without_line(const char *name)
 {
 	return strcmp(name, "security.selinux") == 0;
 }
 
-static int remove_unwanted(const struct xattr_target *t, const struct entry_xattr *want, uint32_t n_want)
+static int remove_unwanted(
+	const struct xattr_target *t, const struct entry_xattr *want, uint32_t n_want)
 {
 	char small[XATTR_LIST_BUF];
 	AUTO_FREE char *large = NULL;
@@ -131,8 +137,8 @@ static int set_one(const struct xattr_target *t, const struct entry_xattr *x)
 	return target_set(t, name, value, len) < 0 ? -errno : 0;
 }
 
-static int apply_xattrs(const struct xattr_target *t, const struct attrs_want *want, const char *path,
-	struct ota_err *err)
+static int apply_xattrs(const struct xattr_target *t, const struct attrs_want *want,
+	const char *path, struct ota_err *err)
 {
 	const struct entry_xattr *x = NULL;
 	uint32_t n = file_table_xattrs_of(want->table, want->kind, want->index, &x);
@@ -145,21 +151,24 @@ static int apply_xattrs(const struct xattr_target *t, const struct attrs_want *w
 		r = set_one(t, &x[i]);
 		if (r < 0)
 			return ota_err_set(err, r, OTA_E_APPLY_OTAUPDATE_FAILED,
-				"Cannot set the extended attribute %.*s of %s: %s", (int)x[i].name.len,
-				x[i].name.at, path, strerror(-r));
+				"Cannot set the extended attribute %.*s of %s: %s",
+				(int)x[i].name.len, x[i].name.at, path, strerror(-r));
 	}
 	return 0;
 }
 
 /* Fill @ret_times and say whether the entry's own time differs from the image's. */
-static bool mtime_differs(const struct attrs_want *want, const struct stat *st, struct timespec ret_times[2])
+static bool mtime_differs(
+	const struct attrs_want *want, const struct stat *st, struct timespec ret_times[2])
 {
 	const struct entry_mtime *m;
 
-	if (!want->table->has_attributes || want->index == FILE_TABLE_NONE || !want->table->mtimes[want->kind])
+	if (!want->table->has_attributes || want->index == FILE_TABLE_NONE ||
+		!want->table->mtimes[want->kind])
 		return false;
 	m = &want->table->mtimes[want->kind][want->index];
-	if (m->nsec == MTIME_UNKNOWN || (st->st_mtim.tv_sec == m->sec && st->st_mtim.tv_nsec == (long)m->nsec))
+	if (m->nsec == MTIME_UNKNOWN ||
+		(st->st_mtim.tv_sec == m->sec && st->st_mtim.tv_nsec == (long)m->nsec))
 		return false;
 	ret_times[0] = (struct timespec){.tv_nsec = UTIME_OMIT};
 	ret_times[1] = (struct timespec){.tv_sec = m->sec, .tv_nsec = (long)m->nsec};
@@ -173,13 +182,15 @@ int attrs_apply_fd(int fd, const struct attrs_want *want, const char *path, stru
 	int r = attrs_unlock_fd(fd);
 
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_APPLY_OTAUPDATE_FAILED, "Cannot clear the flags of %s: %s",
-			path, strerror(-r));
+		return ota_err_set(err, r, OTA_E_APPLY_OTAUPDATE_FAILED,
+			"Cannot clear the flags of %s: %s", path, strerror(-r));
 	if (fstat(fd, &st) < 0)
 		goto fail;
-	if ((st.st_uid != want->uid || st.st_gid != want->gid) && fchown(fd, want->uid, want->gid) < 0)
+	if ((st.st_uid != want->uid || st.st_gid != want->gid) &&
+		fchown(fd, want->uid, want->gid) < 0)
 		goto fail;
-	/* An ACL on the inode would make the mode bits mean something else: xattrs go before the last chmod. */
+	/* An ACL on the inode would make the mode bits mean something else: xattrs go before the
+	 * last chmod. */
 	r = apply_xattrs(&(struct xattr_target){.fd = fd}, want, path, err);
 	if (r < 0)
 		return r;
@@ -191,12 +202,12 @@ int attrs_apply_fd(int fd, const struct attrs_want *want, const char *path, stru
 		goto fail;
 	return 0;
 fail:
-	return ota_err_set(err, -errno, OTA_E_APPLY_OTAUPDATE_FAILED, "Cannot set owner, mode and time of %s: %s",
-		path, strerror(errno));
+	return ota_err_set(err, -errno, OTA_E_APPLY_OTAUPDATE_FAILED,
+		"Cannot set owner, mode and time of %s: %s", path, strerror(errno));
 }
 
-int attrs_apply_symlink(int dir_fd, const char *name, const struct attrs_want *want, const char *path,
-	struct ota_err *err)
+int attrs_apply_symlink(int dir_fd, const char *name, const struct attrs_want *want,
+	const char *path, struct ota_err *err)
 {
 	char proc_path[64 + NAME_MAX];
 	struct timespec times[2];
@@ -212,7 +223,8 @@ int attrs_apply_symlink(int dir_fd, const char *name, const struct attrs_want *w
 	r = apply_xattrs(&(struct xattr_target){.fd = -1, .path = proc_path}, want, path, err);
 	if (r < 0)
 		return r;
-	if (mtime_differs(want, &st, times) && utimensat(dir_fd, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+	if (mtime_differs(want, &st, times) &&
+		utimensat(dir_fd, name, times, AT_SYMLINK_NOFOLLOW) < 0)
 		goto fail;
 	return 0;
 fail:

@@ -1,10 +1,11 @@
 /*
  * standby_writer: harvest, copy, prune, place. Contract: standby_writer.h.
  *
- * Threads: each phase is a parallel loop over contents, entries or directories and ends before the next begins.
- * Shared within a phase: the counters and, per content, how many link groups still want it (atomics). The
- * group that takes the last share may rename the store's inode away; the others copy from a file descriptor
- * that they opened before giving up their share, so it cannot vanish under them.
+ * Threads: each phase is a parallel loop over contents, entries or directories and ends before the
+ * next begins. Shared within a phase: the counters and, per content, how many link groups still
+ * want it (atomics). The group that takes the last share may rename the store's inode away; the
+ * others copy from a file descriptor that they opened before giving up their share, so it cannot
+ * vanish under them.
  */
 #include "otaclient/standby_writer.h"
 
@@ -39,11 +40,13 @@ struct standby_writer {
 	int store_fd;
 	atomic_uint *shares; /* per content: groups that still want it while placing */
 	struct {
-		atomic_uint_fast64_t processed_files, processed_bytes, removed_entries, written_bytes;
+		atomic_uint_fast64_t processed_files, processed_bytes, removed_entries,
+			written_bytes;
 	} counts;
 };
 
-/* ---- opening ------------------------------------------------------------------------------------ */
+/* ---- opening ------------------------------------------------------------------------------------
+ */
 
 static int open_store(int standby_fd, struct ota_err *err)
 {
@@ -51,30 +54,33 @@ static int open_store(int standby_fd, struct ota_err *err)
 	int fd, r = 0;
 
 	/* Whatever stands in the store's place that is no directory has no business there. */
-	if (fstatat(standby_fd, STANDBY_STORE_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
+	if (fstatat(standby_fd, STANDBY_STORE_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		!S_ISDIR(st.st_mode))
 		r = standby_remove_tree(standby_fd, STANDBY_STORE_NAME, err);
 	if (r < 0)
 		return r;
 	if (mkdirat(standby_fd, STANDBY_STORE_NAME, 0700) < 0 && errno != EEXIST)
-		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot make /%s on the standby slot: %s",
-			STANDBY_STORE_NAME, strerror(errno));
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
+			"Cannot make /%s on the standby slot: %s", STANDBY_STORE_NAME,
+			strerror(errno));
 	fd = path_open(standby_fd, STANDBY_STORE_NAME, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)
-		return ota_err_set(err, fd, OTA_E_UNSPECIFIC, "Cannot open /%s on the standby slot: %s",
-			STANDBY_STORE_NAME, strerror(-fd));
+		return ota_err_set(err, fd, OTA_E_UNSPECIFIC,
+			"Cannot open /%s on the standby slot: %s", STANDBY_STORE_NAME,
+			strerror(-fd));
 	r = attrs_unlock_fd(fd);
 	if (r == 0 && (fchown(fd, 0, 0) < 0 || fchmod(fd, 0700) < 0))
 		r = -errno;
 	if (r < 0) {
 		closep(&fd);
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot use /%s on the standby slot: %s",
-			STANDBY_STORE_NAME, strerror(-r));
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			"Cannot use /%s on the standby slot: %s", STANDBY_STORE_NAME, strerror(-r));
 	}
 	return fd;
 }
 
-int standby_writer_open(const struct writer_config *config, struct standby_writer **ret_writer,
-	struct ota_err *err)
+int standby_writer_open(
+	const struct writer_config *config, struct standby_writer **ret_writer, struct ota_err *err)
 {
 	AUTO_STANDBY_WRITER struct standby_writer *w = calloc(1, sizeof(*w));
 	AUTO_CLOSE int root_fd = -1;
@@ -91,8 +97,8 @@ int standby_writer_open(const struct writer_config *config, struct standby_write
 	root_fd = path_open(config->standby_fd, "", O_RDONLY | O_DIRECTORY, 0);
 	r = root_fd < 0 ? root_fd : attrs_unlock_fd(root_fd);
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot unlock the root of the standby slot: %s",
-			strerror(-r));
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			"Cannot unlock the root of the standby slot: %s", strerror(-r));
 	w->store_fd = open_store(config->standby_fd, err);
 	if (w->store_fd < 0)
 		return w->store_fd;
@@ -129,7 +135,8 @@ int standby_writer_store_fd(const struct standby_writer *w)
 	return w->store_fd;
 }
 
-/* ---- small helpers ------------------------------------------------------------------------------ */
+/* ---- small helpers ------------------------------------------------------------------------------
+ */
 
 static bool stopped(const struct standby_writer *w)
 {
@@ -170,12 +177,14 @@ static void tmp_name(char ret_name[TMP_NAME_MAX])
 static int apply_error(struct ota_err *err, int r, const char *what, const char *path)
 {
 	if (r == -ENOSPC)
-		return ota_err_set(err, r, OTA_E_STANDBY_SLOT_SPACE, "Cannot %s %s: the standby slot is full",
-			what, path);
-	return ota_err_set(err, r, OTA_E_APPLY_OTAUPDATE_FAILED, "Cannot %s %s: %s", what, path, strerror(-r));
+		return ota_err_set(err, r, OTA_E_STANDBY_SLOT_SPACE,
+			"Cannot %s %s: the standby slot is full", what, path);
+	return ota_err_set(
+		err, r, OTA_E_APPLY_OTAUPDATE_FAILED, "Cannot %s %s: %s", what, path, strerror(-r));
 }
 
-/* ---- removing ----------------------------------------------------------------------------------- */
+/* ---- removing -----------------------------------------------------------------------------------
+ */
 
 static void unlock_entry(int dir_fd, const char *name)
 {
@@ -202,7 +211,8 @@ struct emptying {
 	char name[NAME_MAX + 1];
 };
 
-static int enter_dir(int dir_fd, const char *name, struct emptying *parent, struct emptying **ret_top)
+static int enter_dir(
+	int dir_fd, const char *name, struct emptying *parent, struct emptying **ret_top)
 {
 	struct emptying *e = calloc(1, sizeof(*e));
 	int fd;
@@ -228,8 +238,8 @@ static int enter_dir(int dir_fd, const char *name, struct emptying *parent, stru
 }
 
 /*
- * Depth is the image's enemy's to choose, so no recursion: a list of open directories. It could reach the limit
- * of open files first; then the error says so and the file system is made anew.
+ * Depth is the image's enemy's to choose, so no recursion: a list of open directories. It could
+ * reach the limit of open files first; then the error says so and the file system is made anew.
  */
 int standby_remove_tree(int dir_fd, const char *name, struct ota_err *err)
 {
@@ -267,8 +277,8 @@ int standby_remove_tree(int dir_fd, const char *name, struct ota_err *err)
 		free(e);
 	}
 	if (r < 0)
-		return ota_err_set(err, -EBUSY, OTA_E_UNSPECIFIC, "Cannot remove %s from the standby slot: %s",
-			name, strerror(-r));
+		return ota_err_set(err, -EBUSY, OTA_E_UNSPECIFIC,
+			"Cannot remove %s from the standby slot: %s", name, strerror(-r));
 	return 0;
 }
 
@@ -303,7 +313,8 @@ static bool is_ours(const char *path)
 	return strcmp(path, "/" STANDBY_STORE_NAME) == 0 || strcmp(path, "/lost+found") == 0;
 }
 
-static int prune_entry(void *ctx, const struct tree_entry *e, bool *ret_descend, struct ota_err *err)
+static int prune_entry(
+	void *ctx, const struct tree_entry *e, bool *ret_descend, struct ota_err *err)
 {
 	struct standby_writer *w = ctx;
 	int r;
@@ -335,9 +346,11 @@ int standby_prune(struct standby_writer *w, struct ota_err *err)
 	return tree_walk(w->c.standby_fd, 4, prune_entry, w, err);
 }
 
-/* ---- the store ---------------------------------------------------------------------------------- */
+/* ---- the store ----------------------------------------------------------------------------------
+ */
 
-/* Give the content its name in the store as a further link of the inode that the inventory found. */
+/* Give the content its name in the store as a further link of the inode that the inventory found.
+ */
 static int harvest_one(struct standby_writer *w, uint32_t content, struct ota_err *err)
 {
 	const struct content_source *src = &w->c.inv->sources[content];
@@ -463,11 +476,12 @@ void standby_add_fetched(struct standby_writer *w, uint64_t files, uint64_t plai
 	atomic_fetch_add(&w->counts.written_bytes, plain_bytes);
 }
 
-/* ---- copying ------------------------------------------------------------------------------------ */
+/* ---- copying ------------------------------------------------------------------------------------
+ */
 
 /*
- * Copy what is left of @src_fd into @fd, hashing it when @hash is set. -EPIPE stands for "cannot be read", which is
- * another matter than not being able to write.
+ * Copy what is left of @src_fd into @fd, hashing it when @hash is set. -EPIPE stands for "cannot be
+ * read", which is another matter than not being able to write.
  */
 static int copy_bytes(int src_fd, int fd, struct digest_ctx *hash, uint64_t *ret_bytes)
 {
@@ -503,7 +517,8 @@ static int make_tmp(struct standby_writer *w, char ret_name[TMP_NAME_MAX])
 	int fd;
 
 	tmp_name(ret_name);
-	fd = openat(w->store_fd, ret_name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	fd = openat(
+		w->store_fd, ret_name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -553,7 +568,8 @@ static int copy_item(void *ctx, size_t index, struct ota_err *err)
 	uint32_t content = (uint32_t)index;
 	int r;
 
-	if (w->c.plan->actions[content] != PLAN_COPY || w->c.inv->sources[content].place == PLACE_STANDBY)
+	if (w->c.plan->actions[content] != PLAN_COPY ||
+		w->c.inv->sources[content].place == PLACE_STANDBY)
 		return 0;
 	if (stopped(w))
 		return -ECANCELED;
@@ -573,7 +589,8 @@ int standby_copy(struct standby_writer *w, struct ota_err *err)
 	return workers_run(w->c.table->n_contents, 8, WORKERS_FOR_DISK, copy_item, w, err);
 }
 
-/* ---- placing ------------------------------------------------------------------------------------ */
+/* ---- placing ------------------------------------------------------------------------------------
+ */
 
 static int place_dirs(struct standby_writer *w, struct ota_err *err)
 {
@@ -624,8 +641,8 @@ static int place_symlink(void *ctx, size_t index, struct ota_err *err)
 	return attrs_apply_symlink(parent, name, &want, path, err);
 }
 
-static int apply_file_attrs(struct standby_writer *w, uint32_t file, int fd, const char *path,
-	struct ota_err *err)
+static int apply_file_attrs(
+	struct standby_writer *w, uint32_t file, int fd, const char *path, struct ota_err *err)
 {
 	/* A group has one inode, and so the owner, mode and attributes of its first file. */
 	const struct file_entry *first = &w->c.table->files[w->c.table->files[file].group];
@@ -642,8 +659,8 @@ static int apply_file_attrs(struct standby_writer *w, uint32_t file, int fd, con
 }
 
 /*
- * Bring an inode with the content for @file to @name: the store's own for the last group that wants it, a copy for
- * the others.
+ * Bring an inode with the content for @file to @name: the store's own for the last group that wants
+ * it, a copy for the others.
  */
 static int place_from_store(struct standby_writer *w, uint32_t file, int parent, const char *name,
 	const char *path, struct ota_err *err)
@@ -723,7 +740,8 @@ static int place_group(void *ctx, size_t index, struct ota_err *err)
 	if (parent < 0)
 		return apply_error(err, parent, "open the folder of", path);
 	if (w->c.inv->kept_ino[file]) {
-		fd = openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOATIME);
+		fd = openat(
+			parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOATIME);
 		if (fd < 0)
 			return apply_error(err, -errno, "open", path);
 		return apply_file_attrs(w, file, fd, path, err);
@@ -745,7 +763,8 @@ static int place_link(void *ctx, size_t index, struct ota_err *err)
 	const char *name, *from_name;
 	uint32_t anchor;
 
-	anchor = w->c.inv->anchor[f->group] != FILE_TABLE_NONE ? w->c.inv->anchor[f->group] : f->group;
+	anchor = w->c.inv->anchor[f->group] != FILE_TABLE_NONE ? w->c.inv->anchor[f->group]
+							       : f->group;
 	if (anchor == index || w->c.inv->kept_ino[index])
 		return 0;
 	path_string(f->path, path);
@@ -765,11 +784,11 @@ static const struct {
 	const char *path;
 	uint16_t mode;
 } needed_dirs[] = {
-	{"dev", 0755},
-	{"proc", 0755},
-	{"sys", 0755},
-	{"run", 0755},
-	{"tmp", 01777},
+	{"dev",  0755 },
+	{"proc", 0755 },
+	{"sys",  0755 },
+	{"run",  0755 },
+	{"tmp",  01777},
 };
 
 static int place_needed_dirs(struct standby_writer *w, struct ota_err *err)

@@ -3,9 +3,10 @@
  *
  *     open → harvest → copy → (fetch_pool) → prune → place → finish
  *
- * Everything needed that is not kept in place first gets a name in the store, /.ota-resources/<digest>; so moves,
- * swaps and a directory that becomes a link have no order, and an interrupted run leaves contents that the next
- * one finds. The data of an existing inode is never written. Nothing is synced here but at the end, once.
+ * Everything needed that is not kept in place first gets a name in the store,
+ * /.ota-resources/<digest>; so moves, swaps and a directory that becomes a link have no order, and
+ * an interrupted run leaves contents that the next one finds. The data of an existing inode is
+ * never written. Nothing is synced here but at the end, once.
  */
 #pragma once
 
@@ -18,8 +19,9 @@
 #include "otaclient/inventory.h"
 #include "otaclient/plan.h"
 
-#define STANDBY_STORE_NAME ".ota-resources" /* mode 0700; the other client knows it by this name too */
-#define STANDBY_META_NAME  ".ota-meta"      /* the lists of the image that the slot was built from */
+#define STANDBY_STORE_NAME \
+	".ota-resources"              /* mode 0700; the other client knows it by this name too */
+#define STANDBY_META_NAME ".ota-meta" /* the lists of the image that the slot was built from */
 
 /* Totals, only ever growing; read by the reporter while the writer works (atomically). */
 struct writer_counts {
@@ -51,13 +53,14 @@ void standby_writer_counts(const struct standby_writer *w, struct writer_counts 
 /* The store's directory, where fetch_pool puts contents. Borrowed. */
 int standby_writer_store_fd(const struct standby_writer *w);
 
-/* Give every content of PLAN_MOVE and PLAN_REPEAT its name in the store, and clear the store of anything else. */
+/* Give every content of PLAN_MOVE and PLAN_REPEAT its name in the store, and clear the store of
+ * anything else. */
 int standby_harvest(struct standby_writer *w, struct ota_err *err);
 
 /*
- * Copy every content of PLAN_COPY from the active slot, hashing it on the way; its source is PLACE_STANDBY then,
- * and a second call passes it over. A content whose bytes turn out to be others is no error: its source becomes
- * PLACE_NOWHERE and its action PLAN_FETCH. -ENOSPC with E307.
+ * Copy every content of PLAN_COPY from the active slot, hashing it on the way; its source is
+ * PLACE_STANDBY then, and a second call passes it over. A content whose bytes turn out to be others
+ * is no error: its source becomes PLACE_NOWHERE and its action PLAN_FETCH. -ENOSPC with E307.
  */
 int standby_copy(struct standby_writer *w, struct ota_err *err);
 
@@ -68,26 +71,29 @@ int standby_missing(const struct standby_writer *w, uint32_t **ret_contents, siz
 void standby_add_fetched(struct standby_writer *w, uint64_t files, uint64_t plain_bytes);
 
 /*
- * Remove whatever is not a kept name, a real directory of the image, the store or /lost+found. -EBUSY: something
- * could not be removed although its flags were cleared; the file system should be made anew.
+ * Remove whatever is not a kept name, a real directory of the image, the store or /lost+found.
+ * -EBUSY: something could not be removed although its flags were cleared; the file system should be
+ * made anew.
  */
 int standby_prune(struct standby_writer *w, struct ota_err *err);
 
 /* Make directories, links and files, and set the attributes of everything but directories. */
 int standby_place(struct standby_writer *w, struct ota_err *err);
 
-/* Set the attributes of all directories, deepest first, and of the root. Call it last: it fixes their times. */
+/* Set the attributes of all directories, deepest first, and of the root. Call it last: it fixes
+ * their times. */
 int standby_finish_dirs(struct standby_writer *w, struct ota_err *err);
 
 /* Remove the store with all that is left in it. */
 int standby_drop_store(struct standby_writer *w, struct ota_err *err);
 
-/* Remove @name below @dir_fd with everything in it; flags are cleared, mount points refuse (-EBUSY). */
+/* Remove @name below @dir_fd with everything in it; flags are cleared, mount points refuse
+ * (-EBUSY). */
 int standby_remove_tree(int dir_fd, const char *name, struct ota_err *err);
 
 /*
- * Keep the image's lists on the slot, /.ota-meta (0700): the identity of what is installed, and for a later update a
- * hint where contents are. Replaces what was there.
+ * Keep the image's lists on the slot, /.ota-meta (0700): the identity of what is installed, and for
+ * a later update a hint where contents are. Replaces what was there.
  */
 struct image;
 int standby_save_image(int standby_fd, const struct image *image, struct ota_err *err);

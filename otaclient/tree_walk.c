@@ -1,9 +1,9 @@
 /*
  * tree_walk: a stack of directories shared by a few threads. Contract: tree_walk.h.
  *
- * Shared under the lock: the stack, the count of busy threads, the first error. A thread with nothing to do waits
- * until there is a directory or nobody is busy any more. The stack is last in, first out: it stays about as
- * long as one path's siblings, not as long as the tree.
+ * Shared under the lock: the stack, the count of busy threads, the first error. A thread with
+ * nothing to do waits until there is a directory or nobody is busy any more. The stack is last in,
+ * first out: it stays about as long as one path's siblings, not as long as the tree.
  */
 #include "otaclient/tree_walk.h"
 
@@ -79,7 +79,8 @@ static void finish_one(struct walk *w, bool failed)
 	pthread_mutex_unlock(&w->lock);
 }
 
-static int visit_entry(struct walk *w, int dir_fd, const char *dir_path, const char *name, struct ota_err *err)
+static int visit_entry(
+	struct walk *w, int dir_fd, const char *dir_path, const char *name, struct ota_err *err)
 {
 	char path[PATH_MAX];
 	struct tree_entry e = {.dir_fd = dir_fd, .name = name, .path = path};
@@ -89,11 +90,13 @@ static int visit_entry(struct walk *w, int dir_fd, const char *dir_path, const c
 	n = snprintf(path, sizeof(path), "%s/%s", dir_path, name);
 	if (n < 0 || (size_t)n >= sizeof(path))
 		return ota_err_set(err, -ENAMETOOLONG, OTA_E_UNSPECIFIC,
-			"The path of %s in %.100s… is longer than the system allows", name, dir_path);
+			"The path of %s in %.100s… is longer than the system allows", name,
+			dir_path);
 	if (fstatat(dir_fd, name, &e.st, AT_SYMLINK_NOFOLLOW) < 0) {
 		if (errno == ENOENT)
 			return 0; /* gone meanwhile: the active slot is alive */
-		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot look at %s: %s", path, strerror(errno));
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot look at %s: %s", path,
+			strerror(errno));
 	}
 	descend = S_ISDIR(e.st.st_mode) && e.st.st_dev == w->dev;
 	r = w->visit(w->ctx, &e, &descend, err);
@@ -111,7 +114,8 @@ static int walk_dir(struct walk *w, const char *path, struct ota_err *err)
 	if (fd == -ENOENT)
 		return 0;
 	if (fd < 0)
-		return ota_err_set(err, fd, OTA_E_UNSPECIFIC, "Cannot open the folder %s/: %s", path, strerror(-fd));
+		return ota_err_set(err, fd, OTA_E_UNSPECIFIC, "Cannot open the folder %s/: %s",
+			path, strerror(-fd));
 	dir = fdopendir(fd);
 	if (!dir) {
 		closep(&fd);
@@ -127,8 +131,8 @@ static int walk_dir(struct walk *w, const char *path, struct ota_err *err)
 			return r;
 	}
 	if (errno != 0)
-		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot read the folder %s/: %s", path,
-			strerror(errno));
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot read the folder %s/: %s",
+			path, strerror(errno));
 	return 0;
 }
 

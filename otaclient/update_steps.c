@@ -1,5 +1,6 @@
 /*
- * update_steps: what each step of an update does. Contract: update_steps.h; order and blame: updater.c.
+ * update_steps: what each step of an update does. Contract: update_steps.h; order and blame:
+ * updater.c.
  */
 #include "otaclient/update_steps.h"
 
@@ -22,7 +23,8 @@
 #include "otaclient/persist_files.h"
 #include "otaclient/status_store.h"
 
-/* ---- metadata ----------------------------------------------------------------------------------- */
+/* ---- metadata -----------------------------------------------------------------------------------
+ */
 
 static struct http_config http_config_of(const struct update_session *s)
 {
@@ -52,8 +54,9 @@ static void set_totals(struct update_stats *u, const void *arg)
 	const struct image *image = arg;
 
 	u->total_files_num = image->table->n_files;
-	u->total_files_size = image->meta.total_regular_size_bytes ? image->meta.total_regular_size_bytes
-								   : image->table->total_size_bytes;
+	u->total_files_size = image->meta.total_regular_size_bytes
+				      ? image->meta.total_regular_size_bytes
+				      : image->table->total_size_bytes;
 }
 
 int step_fetch_metadata(struct update_session *s, struct ota_err *err)
@@ -75,12 +78,14 @@ int step_fetch_metadata(struct update_session *s, struct ota_err *err)
 		return r;
 	s->has_image = true;
 	status_change(s->env->status, set_totals, &s->image);
-	log_info("The image has %u files, %u folders and %u links, %" PRIu64 " MiB", s->image.table->n_files,
-		s->image.table->n_dirs, s->image.table->n_symlinks, s->image.table->total_size_bytes >> 20);
+	log_info("The image has %u files, %u folders and %u links, %" PRIu64 " MiB",
+		s->image.table->n_files, s->image.table->n_dirs, s->image.table->n_symlinks,
+		s->image.table->total_size_bytes >> 20);
 	return 0;
 }
 
-/* ---- looking and deciding ----------------------------------------------------------------------- */
+/* ---- looking and deciding -----------------------------------------------------------------------
+ */
 
 int step_claim_standby(struct update_session *s, struct ota_err *err)
 {
@@ -88,7 +93,8 @@ int step_claim_standby(struct update_session *s, struct ota_err *err)
 
 	if (r < 0)
 		return r;
-	return slot_mount_claim(&s->mount, &s->slots.standby, s->env->active_root, s->env->run_dir, err);
+	return slot_mount_claim(
+		&s->mount, &s->slots.standby, s->env->active_root, s->env->run_dir, err);
 }
 
 /* A fresh inventory and plan; of the standby slot's content only if it can be kept. */
@@ -106,11 +112,14 @@ static int look_and_plan(struct update_session *s, bool with_standby, struct ota
 		return -ENOMEM;
 	r = slot_mount_space(&s->mount, &space, err);
 	if (r == 0 && with_standby)
-		r = inventory_scan_standby(s->inventory, t, s->mount.standby_fd, session_poll, s, err);
+		r = inventory_scan_standby(
+			s->inventory, t, s->mount.standby_fd, session_poll, s, err);
 	if (r == 0)
-		r = inventory_guess_active(s->inventory, t, s->mount.active_fd, session_poll, s, err);
+		r = inventory_guess_active(
+			s->inventory, t, s->mount.active_fd, session_poll, s, err);
 	if (r == 0)
-		r = inventory_search_active(s->inventory, t, s->mount.active_fd, session_poll, s, err);
+		r = inventory_search_active(
+			s->inventory, t, s->mount.active_fd, session_poll, s, err);
 	return r < 0 ? r : plan_make(s->plan, t, s->inventory, &space, with_standby, err);
 }
 
@@ -145,15 +154,18 @@ static void log_plan(const struct update_session *s)
 		s->plan->rebuild ? "made anew" : "changed in place");
 	for (int a = 0; a < PLAN_ACTIONS; a++)
 		if (s->plan->sums[a].files > 0)
-			log_info("Plan: %s %" PRIu64 " contents for %" PRIu64 " files, %" PRIu64 " MiB", names[a],
-				s->plan->sums[a].contents, s->plan->sums[a].files, s->plan->sums[a].bytes >> 20);
+			log_info("Plan: %s %" PRIu64 " contents for %" PRIu64 " files, %" PRIu64
+				 " MiB",
+				names[a], s->plan->sums[a].contents, s->plan->sums[a].files,
+				s->plan->sums[a].bytes >> 20);
 }
 
 int step_plan(struct update_session *s, struct ota_err *err)
 {
 	int r = look_and_plan(s, s->mount.usable, err);
 
-	/* In place it does not fit: what the new file system will not have any more must come from elsewhere. */
+	/* In place it does not fit: what the new file system will not have any more must come from
+	 * elsewhere. */
 	if (r == 0 && s->plan->rebuild && s->mount.usable) {
 		r = look_and_plan(s, false, err);
 		s->plan->rebuild = true;
@@ -165,7 +177,8 @@ int step_plan(struct update_session *s, struct ota_err *err)
 	return 0;
 }
 
-/* ---- changing the standby slot ------------------------------------------------------------------ */
+/* ---- changing the standby slot ------------------------------------------------------------------
+ */
 
 static int open_writer(struct update_session *s, struct ota_err *err)
 {
@@ -222,13 +235,16 @@ int step_prepare_standby(struct update_session *s, struct ota_err *err)
 	return r;
 }
 
-/* Contents that were to be copied but were not what they seemed: are they elsewhere on the active slot? */
+/* Contents that were to be copied but were not what they seemed: are they elsewhere on the active
+ * slot? */
 static int search_again(struct update_session *s, struct ota_err *err)
 {
-	int r = inventory_search_active(s->inventory, s->image.table, s->mount.active_fd, session_poll, s, err);
+	int r = inventory_search_active(
+		s->inventory, s->image.table, s->mount.active_fd, session_poll, s, err);
 
 	for (uint32_t i = 0; r == 0 && i < s->image.table->n_contents; i++)
-		if (s->plan->actions[i] == PLAN_FETCH && s->inventory->sources[i].place == PLACE_ACTIVE)
+		if (s->plan->actions[i] == PLAN_FETCH &&
+			s->inventory->sources[i].place == PLACE_ACTIVE)
 			s->plan->actions[i] = PLAN_COPY;
 	return r;
 }
@@ -289,14 +305,15 @@ int step_fetch_contents(struct update_session *s, struct ota_err *err)
 	if (r < 0 || n_missing == 0)
 		return r;
 	log_info("Fetching %zu contents", n_missing);
-	r = fetch_pool_run(&config, s->image.table, missing, n_missing, fetch_progress_of, session_poll, s, err);
+	r = fetch_pool_run(&config, s->image.table, missing, n_missing, fetch_progress_of,
+		session_poll, s, err);
 	session_publish(s);
 	return r;
 }
 
 /*
- * Something on the old file system cannot be removed: start over on a new one. What was in the store goes with it;
- * most of it comes from the active slot again.
+ * Something on the old file system cannot be removed: start over on a new one. What was in the
+ * store goes with it; most of it comes from the active slot again.
  */
 static int start_over(struct update_session *s, struct ota_err *err)
 {
@@ -336,7 +353,8 @@ int step_prune_and_place(struct update_session *s, struct ota_err *err)
 	return r;
 }
 
-/* ---- finishing ---------------------------------------------------------------------------------- */
+/* ---- finishing ----------------------------------------------------------------------------------
+ */
 
 static void log_persist_note(void *ctx, const char *sentence)
 {
@@ -349,8 +367,8 @@ int step_persist_files(struct update_session *s, struct ota_err *err)
 
 	if (list->name[0] == '\0')
 		return 0;
-	return persist_files_copy(list->text, list->len_bytes, list->name, s->mount.active_fd, s->mount.standby_fd,
-		log_persist_note, NULL, err);
+	return persist_files_copy(list->text, list->len_bytes, list->name, s->mount.active_fd,
+		s->mount.standby_fd, log_persist_note, NULL, err);
 }
 
 static int write_standby_status(struct update_session *s, struct ota_err *err)

@@ -1,6 +1,6 @@
 /*
- * update_steps: the steps of an update, in the order of the table in updater.c. Each takes what it needs from the
- * session, calls one or two modules, and puts the result back.
+ * update_steps: the steps of an update, in the order of the table in updater.c. Each takes what it
+ * needs from the session, calls one or two modules, and puts the result back.
  */
 #pragma once
 
@@ -14,7 +14,8 @@ step_fn step_fetch_metadata;
 step_fn step_claim_standby;
 /* Find out what is there already, and decide. Still nothing is touched. */
 step_fn step_plan;
-/* Take the right to destroy: from here on the standby slot counts as incomplete until the commit. */
+/* Take the right to destroy: from here on the standby slot counts as incomplete until the commit.
+ */
 step_fn step_prepare_standby;
 /* Bring what the active slot has into the store. */
 step_fn step_copy_contents;
@@ -24,7 +25,8 @@ step_fn step_fetch_contents;
 step_fn step_prune_and_place;
 /* Carry over what the machine keeps. */
 step_fn step_persist_files;
-/* Kernel, loader entry, fstab for the new system, and the status files that its first boot will read. */
+/* Kernel, loader entry, fstab for the new system, and the status files that its first boot will
+ * read. */
 step_fn step_stage_boot;
 /* Everything on the disk, and the slot closed. */
 step_fn step_close_standby;

@@ -2,12 +2,14 @@
  * updater: the steps of an update, and what is done once for all of them. Contract: updater.h.
  *
  * In:  an accepted update_request.
- * Out: a machine that reboots into the new system, or one on which nothing that runs has changed, with the
- *      reason in the status.
+ * Out: a machine that reboots into the new system, or one on which nothing that runs has changed,
+ * with the reason in the status.
  *
- * Until flip nothing that the running system depends on has changed. What happens after the reboot: first_boot.c.
+ * Until flip nothing that the running system depends on has changed. What happens after the reboot:
+ * first_boot.c.
  *
- * The thread is joined before the next one starts; "running" and the time of the last request are under the lock.
+ * The thread is joined before the next one starts; "running" and the time of the last request are
+ * under the lock.
  */
 #include "otaclient/updater.h"
 
@@ -32,17 +34,26 @@ struct step {
 
 /* name, phase, step, abort_before, blame */
 static const struct step update_steps[] = {
-	{"fetch metadata",  PHASE_PROCESSING_METADATA,   step_fetch_metadata,  true,  OTA_E_OTAMETA_DOWNLOAD_FAILED },
-	{"claim standby",   PHASE_PROCESSING_METADATA,   step_claim_standby,   true,  OTA_E_BOOTCONTROL_PREUPDATE   },
-	{"plan",            PHASE_CALCULATING_DELTA,     step_plan,            true,  OTA_E_UPDATEDELTA_FAILED      },
-	{"prepare standby", PHASE_CALCULATING_DELTA,     step_prepare_standby, true,  OTA_E_BOOTCONTROL_PREUPDATE   },
-	{"copy contents",   PHASE_CALCULATING_DELTA,     step_copy_contents,   true,  OTA_E_UPDATEDELTA_FAILED      },
-	{"fetch contents",  PHASE_DOWNLOADING_OTA_FILES, step_fetch_contents,  true,  OTA_E_NETWORK                 },
-	{"prune and place", PHASE_APPLYING_UPDATE,       step_prune_and_place, true,  OTA_E_APPLY_OTAUPDATE_FAILED  },
-	{"persist files",   PHASE_PROCESSING_POSTUPDATE, step_persist_files,   false, OTA_E_APPLY_OTAUPDATE_FAILED  },
-	{"stage boot",      PHASE_PROCESSING_POSTUPDATE, step_stage_boot,      false, OTA_E_BOOTCONTROL_POSTUPDATE  },
-	{"close standby",   PHASE_PROCESSING_POSTUPDATE, step_close_standby,   false, OTA_E_APPLY_OTAUPDATE_FAILED  },
-	{"flip and reboot", PHASE_FINALIZING_UPDATE,     step_flip_and_reboot, false, OTA_E_BOOTCONTROL_POSTUPDATE  },
+	{"fetch metadata",  PHASE_PROCESSING_METADATA,   step_fetch_metadata,  true,
+         OTA_E_OTAMETA_DOWNLOAD_FAILED									},
+	{"claim standby",   PHASE_PROCESSING_METADATA,   step_claim_standby,   true,
+         OTA_E_BOOTCONTROL_PREUPDATE									  },
+	{"plan",            PHASE_CALCULATING_DELTA,     step_plan,            true,  OTA_E_UPDATEDELTA_FAILED},
+	{"prepare standby", PHASE_CALCULATING_DELTA,     step_prepare_standby, true,
+         OTA_E_BOOTCONTROL_PREUPDATE									  },
+	{"copy contents",   PHASE_CALCULATING_DELTA,     step_copy_contents,   true,
+         OTA_E_UPDATEDELTA_FAILED									     },
+	{"fetch contents",  PHASE_DOWNLOADING_OTA_FILES, step_fetch_contents,  true,  OTA_E_NETWORK           },
+	{"prune and place", PHASE_APPLYING_UPDATE,       step_prune_and_place, true,
+         OTA_E_APPLY_OTAUPDATE_FAILED									 },
+	{"persist files",   PHASE_PROCESSING_POSTUPDATE, step_persist_files,   false,
+         OTA_E_APPLY_OTAUPDATE_FAILED									 },
+	{"stage boot",      PHASE_PROCESSING_POSTUPDATE, step_stage_boot,      false,
+         OTA_E_BOOTCONTROL_POSTUPDATE									 },
+	{"close standby",   PHASE_PROCESSING_POSTUPDATE, step_close_standby,   false,
+         OTA_E_APPLY_OTAUPDATE_FAILED									 },
+	{"flip and reboot", PHASE_FINALIZING_UPDATE,     step_flip_and_reboot, false,
+         OTA_E_BOOTCONTROL_POSTUPDATE									 },
 };
 
 enum {
@@ -57,8 +68,8 @@ struct updater {
 
 	pthread_mutex_t lock;
 	bool running;
-	bool joinable;              /* @thread has not been joined yet */
-	uint64_t last_accepted_ms;  /* 0 = never */
+	bool joinable;                  /* @thread has not been joined yet */
+	uint64_t last_accepted_ms;      /* 0 = never */
 	struct update_session *session; /* of the running update, for an abort */
 	pthread_t thread;
 };
@@ -93,11 +104,14 @@ static void report_failure(struct update_session *s, const struct ota_err *err)
 
 	log_error("Update %s: E%03d: %s", s->id, err->code, err->msg);
 	if (s->env->boot->ops->slots(s->env->boot, &slots, &ignored) == 0) {
-		if (status_store_write_status(slots.active.status_dir, STATUS_FAILURE, &ignored) < 0)
+		if (status_store_write_status(slots.active.status_dir, STATUS_FAILURE, &ignored) <
+			0)
 			log_error("%s", ignored.msg);
 		/* The standby's folder exists only once its status was written. */
-		if (s->may_destroy && status_store_read_status(slots.standby.status_dir) != STATUS_NONE &&
-			status_store_write_status(slots.standby.status_dir, STATUS_FAILURE, &ignored) < 0)
+		if (s->may_destroy &&
+			status_store_read_status(slots.standby.status_dir) != STATUS_NONE &&
+			status_store_write_status(
+				slots.standby.status_dir, STATUS_FAILURE, &ignored) < 0)
 			log_error("%s", ignored.msg);
 	}
 	status_set_failure(s->env->status, STATUS_FAILURE, err);
@@ -106,7 +120,8 @@ static void report_failure(struct update_session *s, const struct ota_err *err)
 int updater_run(const struct update_env *env, struct update_session *s, struct ota_err *err)
 {
 	status_begin_update(env->status, s->request->version);
-	log_info("Update %s to version \"%s\" from %s begins", s->id, s->request->version, s->request->url);
+	log_info("Update %s to version \"%s\" from %s begins", s->id, s->request->version,
+		s->request->url);
 	for (size_t i = 0; i < ARRAY_SIZE(update_steps); i++) {
 		int r = run_step(&update_steps[i], s, err);
 
@@ -118,7 +133,8 @@ int updater_run(const struct update_env *env, struct update_session *s, struct o
 	return 0;
 }
 
-/* ---- requests ----------------------------------------------------------------------------------- */
+/* ---- requests -----------------------------------------------------------------------------------
+ */
 
 struct updater *updater_new(const struct update_env *env, uint32_t cooldown_s)
 {
@@ -133,8 +149,8 @@ struct updater *updater_new(const struct update_env *env, uint32_t cooldown_s)
 }
 
 /*
- * The restart has been asked for: stay, answering as "updating", until the service manager ends us. Whoever asks
- * would else take the silence, or an idle ECU, for the end of the update.
+ * The restart has been asked for: stay, answering as "updating", until the service manager ends us.
+ * Whoever asks would else take the silence, or an idle ECU, for the end of the update.
  */
 static void wait_for_restart(struct updater *u)
 {
@@ -146,7 +162,8 @@ static void wait_for_restart(struct updater *u)
 		clock_sleep_ms(RESTART_POLL_MS);
 	}
 	ota_err_set(&err, -ETIMEDOUT, OTA_E_BOOTCONTROL_POSTUPDATE,
-		"The machine did not restart within %d s; the next start of it tries the new system",
+		"The machine did not restart within %d s; the next start of it tries the new "
+		"system",
 		RESTART_WAIT_MS / 1000);
 	log_error("%s", err.msg);
 	status_set_failure(u->env->status, STATUS_FAILURE, &err);
@@ -204,7 +221,9 @@ static int refuse_if_busy(struct updater *u, struct ota_err *err)
 			"An update is running already; this request has been ignored");
 	if (u->last_accepted_ms != 0 && now - u->last_accepted_ms < (uint64_t)u->cooldown_s * 1000)
 		return ota_err_set(err, -EBUSY, OTA_E_OTA_BUSY,
-			"The last request was accepted less than %u s ago; this one has been ignored", u->cooldown_s);
+			"The last request was accepted less than %u s ago; this one has been "
+			"ignored",
+			u->cooldown_s);
 	return 0;
 }
 
@@ -217,7 +236,8 @@ static int start_session(struct updater *u, const struct update_request *request
 
 	if (!s) {
 		update_request_free(copy);
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory for an update");
+		return ota_err_set(
+			err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory for an update");
 	}
 	s->cookie_header = TAKE_PTR(*cookies);
 	if (u->joinable)
@@ -227,7 +247,8 @@ static int start_session(struct updater *u, const struct update_request *request
 	r = pthread_create(&u->thread, NULL, updater_thread, u);
 	if (r != 0) {
 		u->session = NULL;
-		return ota_err_set(err, -r, OTA_E_UNSPECIFIC, "Cannot start an update: %s", strerror(r));
+		return ota_err_set(
+			err, -r, OTA_E_UNSPECIFIC, "Cannot start an update: %s", strerror(r));
 	}
 	u->joinable = u->running = true;
 	u->last_accepted_ms = MAX_OF(clock_monotonic_ms(), (uint64_t)1);

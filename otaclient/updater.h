@@ -11,8 +11,8 @@
 struct updater;
 
 /*
- * @cooldown_s: a further request this soon after an accepted one is refused; agents repeat themselves.
- * Returns NULL when memory is short. @env must outlive it.
+ * @cooldown_s: a further request this soon after an accepted one is refused; agents repeat
+ * themselves. Returns NULL when memory is short. @env must outlive it.
  */
 struct updater *updater_new(const struct update_env *env, uint32_t cooldown_s);
 
@@ -20,8 +20,9 @@ struct updater *updater_new(const struct update_env *env, uint32_t cooldown_s);
 void updater_free(struct updater *u);
 
 /*
- * Accept or refuse a request. 0: the session runs from now on in the background; every later problem shows in
- * the status. A refused request has changed nothing: -EBUSY (E201), -EINVAL (E308).
+ * Accept or refuse a request. 0: the session runs from now on in the background; every later
+ * problem shows in the status. A refused request has changed nothing: -EBUSY (E201), -EINVAL
+ * (E308).
  */
 int updater_request(struct updater *u, const struct update_request *request, struct ota_err *err);
 

@@ -1,6 +1,6 @@
 /*
- * cleanup: ownership in declarations. A variable declared AUTO_… is released at the end of its block;
- * TAKE_… moves it out. Each module adds its own AUTO_… beside its free function.
+ * cleanup: ownership in declarations. A variable declared AUTO_… is released at the end of its
+ * block; TAKE_… moves it out. Each module adds its own AUTO_… beside its free function.
  */
 #pragma once
 
@@ -40,24 +40,24 @@ static inline void closedirp(DIR **d)
 		closedir(*d);
 }
 
-#define AUTO_FREE     CLEANUP(freep)
-#define AUTO_CLOSE    CLEANUP(closep)
-#define AUTO_FCLOSE   CLEANUP(fclosep)
+#define AUTO_FREE CLEANUP(freep)
+#define AUTO_CLOSE CLEANUP(closep)
+#define AUTO_FCLOSE CLEANUP(fclosep)
 #define AUTO_CLOSEDIR CLEANUP(closedirp)
 
-#define TAKE_PTR(p)                                                                                \
-	__extension__({                                                                            \
-		__typeof__(p) t_ = (p);                                                            \
-		(p) = NULL;                                                                        \
-		t_;                                                                                \
+#define TAKE_PTR(p)                     \
+	__extension__({                 \
+		__typeof__(p) t_ = (p); \
+		(p) = NULL;             \
+		t_;                     \
 	})
-#define TAKE_FD(fd)                                                                                \
-	__extension__({                                                                            \
-		int t_ = (fd);                                                                     \
-		(fd) = -1;                                                                         \
-		t_;                                                                                \
+#define TAKE_FD(fd)            \
+	__extension__({        \
+		int t_ = (fd); \
+		(fd) = -1;     \
+		t_;            \
 	})
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN_OF(a, b)  ((a) < (b) ? (a) : (b))
-#define MAX_OF(a, b)  ((a) > (b) ? (a) : (b))
+#define MIN_OF(a, b) ((a) < (b) ? (a) : (b))
+#define MAX_OF(a, b) ((a) > (b) ? (a) : (b))

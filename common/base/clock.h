@@ -1,6 +1,7 @@
 /*
- * clock: time and randomness behind one small table, so that hours of polling, time limits and back-off run
- * in milliseconds in a test, and repeatably. Nothing else in the tree asks the kernel for either.
+ * clock: time and randomness behind one small table, so that hours of polling, time limits and
+ * back-off run in milliseconds in a test, and repeatably. Nothing else in the tree asks the kernel
+ * for either.
  */
 #pragma once
 

@@ -1,8 +1,9 @@
 /*
  * err: why something failed, for both readers: the program gets a code, the person a sentence.
  *
- * common/base returns -errno and is silent. Domain modules also fill struct ota_err and are silent too.
- * Only main, the updater and the servers log. The innermost code wins; outer words go in front.
+ * common/base returns -errno and is silent. Domain modules also fill struct ota_err and are silent
+ * too. Only main, the updater and the servers log. The innermost code wins; outer words go in
+ * front.
  */
 #pragma once
 
@@ -48,8 +49,8 @@ struct ota_err {
 
 /*
  * Both return the code they are given (which must be negative), so that a failure is one line.
- * @err may be NULL. ota_err_wrap() puts words in front of the callee's sentence ("words: sentence"); if the
- * callee was silent (common/base), the sentence is strerror's.
+ * @err may be NULL. ota_err_wrap() puts words in front of the callee's sentence ("words:
+ * sentence"); if the callee was silent (common/base), the sentence is strerror's.
  */
 int ota_err_set(struct ota_err *err, int errnum, enum ota_code code, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

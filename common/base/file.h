@@ -9,9 +9,9 @@
 #include "common/base/buf.h"
 
 /*
- * Append the whole of @path (below @dir_fd, or AT_FDCWD) to @buf. Only a regular file is read (or one of
- * /proc and /sys), never a FIFO or device. 0, or -EFBIG if there are more than @max_bytes, -EINVAL if it is
- * no regular file, or open's and read's errno; on failure @buf is as before.
+ * Append the whole of @path (below @dir_fd, or AT_FDCWD) to @buf. Only a regular file is read (or
+ * one of /proc and /sys), never a FIFO or device. 0, or -EFBIG if there are more than @max_bytes,
+ * -EINVAL if it is no regular file, or open's and read's errno; on failure @buf is as before.
  */
 int file_read(int dir_fd, const char *path, size_t max_bytes, struct buf *buf);
 int file_read_fd(int fd, size_t max_bytes, struct buf *buf);

@@ -38,7 +38,8 @@ int io_point(const char *what)
 	return io_hook ? io_hook(io_hook_ctx, what) : 0;
 }
 
-/* Names begin like this so that leftovers of a cut are recognised and removed by whoever owns the folder. */
+/* Names begin like this so that leftovers of a cut are recognised and removed by whoever owns the
+ * folder. */
 static void tmp_name(char ret_name[TMP_NAME_MAX])
 {
 	uint8_t rnd[6];
@@ -147,8 +148,8 @@ int io_replace_symlink(const char *what, int dir_fd, const char *name, const cha
 	return settle(what, dir_fd, tmp, name);
 }
 
-int io_replace_link(const char *what, int old_dir_fd, const char *old_name, int dir_fd,
-	const char *name)
+int io_replace_link(
+	const char *what, int old_dir_fd, const char *old_name, int dir_fd, const char *name)
 {
 	char tmp[TMP_NAME_MAX];
 	int r;
@@ -230,7 +231,8 @@ int io_publish_boot(const char *what, int fd)
 		return -errno;
 	if (fs.f_type == EXT4_MAGIC)
 		return 0;
-	/* Not every file system can freeze; those that cannot (vfat) have no journal to write back. */
+	/* Not every file system can freeze; those that cannot (vfat) have no journal to write back.
+	 */
 	if (ioctl(fd, FIFREEZE, 0) < 0)
 		return errno == EOPNOTSUPP || errno == ENOTTY ? 0 : -errno;
 	return ioctl(fd, FITHAW, 0) < 0 ? -errno : 0;

@@ -1,11 +1,13 @@
 /*
- * io: the one layer that every durable change goes through: state files, renames, syncs, boot flips.
+ * io: the one layer that every durable change goes through: state files, renames, syncs, boot
+ * flips.
  *
- * Each step has a name and, in the order of execution, a number; a test can count them, stop the process at
- * the Nth, make the Nth fail, and replay what a power cut there would leave. docs/power-cuts.md lists the names.
+ * Each step has a name and, in the order of execution, a number; a test can count them, stop the
+ * process at the Nth, make the Nth fail, and replay what a power cut there would leave.
+ * docs/power-cuts.md lists the names.
  *
- * The bulk of a slot's content (thousands of files below the standby root) does not pass through here: it is
- * made durable at once by io_sync_fs(). io_point() marks where that work may be cut.
+ * The bulk of a slot's content (thousands of files below the standby root) does not pass through
+ * here: it is made durable at once by io_sync_fs(). io_point() marks where that work may be cut.
  */
 #pragma once
 
@@ -13,8 +15,8 @@
 #include <sys/types.h>
 
 /*
- * Called before each durable step, from whatever thread does it. Returns 0, or a negative errno that the step
- * fails with, or does not return. Set before threads start; NULL takes it off.
+ * Called before each durable step, from whatever thread does it. Returns 0, or a negative errno
+ * that the step fails with, or does not return. Set before threads start; NULL takes it off.
  */
 typedef int io_hook_fn(void *ctx, const char *what);
 void io_set_hook(io_hook_fn *hook, void *ctx);
@@ -23,8 +25,9 @@ void io_set_hook(io_hook_fn *hook, void *ctx);
 int io_point(const char *what);
 
 /*
- * Replace or make @name in @dir_fd with @data: temporary name, write, fsync, rename, fsync of the folder. After
- * 0 the new content is there whatever happens; before, the old one is. @name is one path component.
+ * Replace or make @name in @dir_fd with @data: temporary name, write, fsync, rename, fsync of the
+ * folder. After 0 the new content is there whatever happens; before, the old one is. @name is one
+ * path component.
  */
 int io_replace_file(const char *what, int dir_fd, const char *name, const void *data,
 	size_t len_bytes, mode_t mode);
@@ -36,8 +39,8 @@ int io_install_file(const char *what, int dir_fd, const char *name, int src_fd, 
 int io_replace_symlink(const char *what, int dir_fd, const char *name, const char *target);
 
 /* Make @name another name of @old_name (one file system), replacing what was there; as above. */
-int io_replace_link(const char *what, int old_dir_fd, const char *old_name, int dir_fd,
-	const char *name);
+int io_replace_link(
+	const char *what, int old_dir_fd, const char *old_name, int dir_fd, const char *name);
 
 /* rename(2), then fsync of the target folder. */
 int io_rename(const char *what, int old_dir_fd, const char *old_name, int dir_fd, const char *name);
@@ -52,8 +55,8 @@ int io_sync_file(const char *what, int fd); /* fsync */
 int io_sync_fs(const char *what, int fd);   /* syncfs */
 
 /*
- * Make what a boot loader reads durable on the raw disk: a loader does not replay the journal, so after
- * fsync and rename it would still see the old file. syncfs where that writes the journal back (ext4);
- * freeze and thaw elsewhere.
+ * Make what a boot loader reads durable on the raw disk: a loader does not replay the journal, so
+ * after fsync and rename it would still see the old file. syncfs where that writes the journal back
+ * (ext4); freeze and thaw elsewhere.
  */
 int io_publish_boot(const char *what, int fd);

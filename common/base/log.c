@@ -29,10 +29,10 @@ int log_level_from_text(const char *text, enum log_level *ret_level)
 		const char *name;
 		enum log_level level;
 	} names[] = {
-		{"error", LOG_LEVEL_ERROR},
+		{"error",   LOG_LEVEL_ERROR  },
 		{"warning", LOG_LEVEL_WARNING},
-		{"info", LOG_LEVEL_INFO},
-		{"debug", LOG_LEVEL_DEBUG},
+		{"info",    LOG_LEVEL_INFO   },
+		{"debug",   LOG_LEVEL_DEBUG  },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {

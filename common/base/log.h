@@ -1,6 +1,6 @@
 /*
- * log: lines for the operator on stderr, with the kernel's "<level>" prefix where a service manager reads
- * them. Only main, the updater and the servers log; modules return their errors.
+ * log: lines for the operator on stderr, with the kernel's "<level>" prefix where a service manager
+ * reads them. Only main, the updater and the servers log; modules return their errors.
  */
 #pragma once
 
@@ -17,12 +17,13 @@ void log_set_level(enum log_level level);
 /* "error", "warning", "info", "debug"; 0 or -EINVAL. */
 int log_level_from_text(const char *text, enum log_level *ret_level);
 
-/* Where a line goes besides stderr (NULL: nowhere), such as a log server. Called under the log's lock. */
+/* Where a line goes besides stderr (NULL: nowhere), such as a log server. Called under the log's
+ * lock. */
 void log_set_sink(void (*sink)(void *ctx, enum log_level level, const char *line), void *ctx);
 
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-#define log_error(...)   log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_error(...) log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_LEVEL_WARNING, __VA_ARGS__)
-#define log_info(...)    log_line(LOG_LEVEL_INFO, __VA_ARGS__)
-#define log_debug(...)   log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
+#define log_info(...) log_line(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...) log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)

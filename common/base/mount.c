@@ -41,7 +41,8 @@ int mount_source_of(const char *mount_point, struct buf *ret_source, struct ota_
 	fs = mnt_table_find_target(tb, mount_point, MNT_ITER_BACKWARD);
 	source = fs ? mnt_fs_get_source(fs) : NULL;
 	if (!source)
-		return ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC, "Nothing is mounted on %s", mount_point);
+		return ota_err_set(
+			err, -ENOENT, OTA_E_UNSPECIFIC, "Nothing is mounted on %s", mount_point);
 	return buf_puts(ret_source, source);
 }
 
@@ -106,8 +107,8 @@ int mount_private(const char *source, const char *target, const char *fstype, un
 	unsigned long first = flags & MS_BIND ? MS_BIND : flags;
 
 	if (mount(source, target, fstype, first, data) < 0)
-		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot mount %s on %s: %s", source,
-			target, strerror(errno));
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot mount %s on %s: %s",
+			source, target, strerror(errno));
 	/* A bind mount takes its flags only from a second call. */
 	if ((flags & MS_BIND && mount(NULL, target, NULL, MS_REMOUNT | flags, NULL) < 0) ||
 		mount(NULL, target, NULL, MS_PRIVATE, NULL) < 0 ||
@@ -115,8 +116,8 @@ int mount_private(const char *source, const char *target, const char *fstype, un
 		int r = -errno;
 
 		umount2(target, MNT_DETACH);
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot make the mount of %s private: %s",
-			source, strerror(-r));
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			"Cannot make the mount of %s private: %s", source, strerror(-r));
 	}
 	return 0;
 }
@@ -124,8 +125,8 @@ int mount_private(const char *source, const char *target, const char *fstype, un
 int mount_change(const char *target, unsigned long flags, const char *data, struct ota_err *err)
 {
 	if (mount(NULL, target, NULL, MS_REMOUNT | flags, data) < 0)
-		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot remount %s %s: %s", target,
-			flags & MS_RDONLY ? "read-only" : "writable", strerror(errno));
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot remount %s %s: %s",
+			target, flags & MS_RDONLY ? "read-only" : "writable", strerror(errno));
 	return 0;
 }
 
@@ -140,8 +141,8 @@ int mount_undo(const char *target, bool lazy, struct ota_err *err)
 			return 0;
 		/* A scanner may have a file open for a moment. */
 		if (errno != EBUSY || ++tries > 20)
-			return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot unmount %s: %s", target,
-				strerror(errno));
+			return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot unmount %s: %s",
+				target, strerror(errno));
 		clock_sleep_ms(100);
 	}
 }

@@ -10,21 +10,23 @@
 #include "common/base/buf.h"
 #include "common/base/err.h"
 
-/* The device that is mounted at @mount_point ("/dev/sda3"), appended to @ret_source. -ENOENT: nothing is. */
+/* The device that is mounted at @mount_point ("/dev/sda3"), appended to @ret_source. -ENOENT:
+ * nothing is. */
 int mount_source_of(const char *mount_point, struct buf *ret_source, struct ota_err *err);
 
-/* The first place where the block device @dev is mounted in this mount namespace. -ENOENT: nowhere. */
+/* The first place where the block device @dev is mounted in this mount namespace. -ENOENT: nowhere.
+ */
 int mount_point_of(dev_t dev, struct buf *ret_mount_point, struct ota_err *err);
 
 /*
- * Append who has @dev mounted in another mount namespace: "firefox (process 12) has it mounted on /media/x".
- * Nothing is appended if nobody is found. 0 or -errno.
+ * Append who has @dev mounted in another mount namespace: "firefox (process 12) has it mounted on
+ * /media/x". Nothing is appended if nobody is found. 0 or -errno.
  */
 int mount_find_holder(dev_t dev, struct buf *ret_text);
 
 /*
- * Mount @source on the existing directory @target; then make it private and unbindable. @flags as in mount(2)
- * (MS_BIND is done together with MS_RDONLY, which takes two calls).
+ * Mount @source on the existing directory @target; then make it private and unbindable. @flags as
+ * in mount(2) (MS_BIND is done together with MS_RDONLY, which takes two calls).
  */
 int mount_private(const char *source, const char *target, const char *fstype, unsigned long flags,
 	const char *data, struct ota_err *err);

@@ -78,8 +78,8 @@ int path_open(int root_fd, const char *path, int flags, mode_t mode)
 
 int path_open_in_root(int root_fd, const char *path, int flags, mode_t mode)
 {
-	return open_resolved(
-		root_fd, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS);
+	return open_resolved(root_fd, path, flags, mode,
+		RESOLVE_IN_ROOT | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS);
 }
 
 int path_open_parent(int root_fd, const char *path, const char **ret_name)

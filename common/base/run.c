@@ -1,5 +1,6 @@
 /*
- * run: fork, exec, read both pipes, reap; kill the whole process group at the time limit. Contract: run.h.
+ * run: fork, exec, read both pipes, reap; kill the whole process group at the time limit. Contract:
+ * run.h.
  */
 #include "common/base/run.h"
 
@@ -58,8 +59,7 @@ _Noreturn static void child_exec(const struct run_args *args, int out, int errfd
 		dup2(null_fd, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(errfd, STDERR_FILENO);
-	execvpe(args->argv[0], (char *const *)(uintptr_t)args->argv,
-		(char *const *)(uintptr_t)env);
+	execvpe(args->argv[0], (char *const *)(uintptr_t)args->argv, (char *const *)(uintptr_t)env);
 fail:
 	e = errno;
 	if (write(fail, &e, sizeof(e)) < 0)
@@ -130,7 +130,8 @@ static void drain(int *fd, struct buf *b, bool tail)
 }
 
 /* Until both pipes are closed or @deadline_ms has come. Returns false at the deadline. */
-static bool child_collect(struct child *c, struct buf *out, struct buf *errtext, uint64_t deadline_ms)
+static bool child_collect(
+	struct child *c, struct buf *out, struct buf *errtext, uint64_t deadline_ms)
 {
 	while (c->out_fd >= 0 || c->err_fd >= 0) {
 		struct pollfd p[2] = {
@@ -156,7 +157,8 @@ static const char *last_line(struct buf *b)
 {
 	char *line;
 
-	while (b->len_bytes > 0 && (b->data[b->len_bytes - 1] == '\n' || b->data[b->len_bytes - 1] == ' '))
+	while (b->len_bytes > 0 &&
+		(b->data[b->len_bytes - 1] == '\n' || b->data[b->len_bytes - 1] == ' '))
 		b->data[--b->len_bytes] = '\0';
 	if (b->len_bytes == 0)
 		return "it said nothing";
@@ -176,7 +178,8 @@ int run_tool(const struct run_args *args, struct ota_err *err)
 
 	r = child_start(args, &c);
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot start %s: %s", name, strerror(-r));
+		return ota_err_set(
+			err, r, OTA_E_UNSPECIFIC, "Cannot start %s: %s", name, strerror(-r));
 	in_time = child_collect(&c, args->out, &errtext, clock_monotonic_ms() + limit);
 	if (!in_time)
 		kill(-c.pid, SIGKILL);
@@ -192,12 +195,12 @@ int run_tool(const struct run_args *args, struct ota_err *err)
 		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "%s was ended by signal %d", name,
 			WTERMSIG(status));
 	if (args->out && args->out->len_bytes >= RUN_OUTPUT_MAX_BYTES)
-		return ota_err_set(err, -EFBIG, OTA_E_UNSPECIFIC, "%s printed more than %d bytes", name,
-			RUN_OUTPUT_MAX_BYTES);
+		return ota_err_set(err, -EFBIG, OTA_E_UNSPECIFIC, "%s printed more than %d bytes",
+			name, RUN_OUTPUT_MAX_BYTES);
 	if (args->ret_status)
 		*args->ret_status = WEXITSTATUS(status);
 	else if (WEXITSTATUS(status) != 0)
-		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "%s failed with status %d: %s", name,
-			WEXITSTATUS(status), last_line(&errtext));
+		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "%s failed with status %d: %s",
+			name, WEXITSTATUS(status), last_line(&errtext));
 	return 0;
 }

@@ -1,7 +1,8 @@
 /*
  * workers: a parallel loop. Contract: workers.h.
  *
- * Shared between the threads: the next index, the stop flag (atomics) and the first error (under the lock).
+ * Shared between the threads: the next index, the stop flag (atomics) and the first error (under
+ * the lock).
  */
 #include "common/base/workers.h"
 

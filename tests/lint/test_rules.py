@@ -1,0 +1,76 @@
+#!/usr/bin/python3
+"""The lints must be able to fail: each rule is given something that breaks it."""
+import os
+import sys
+import unittest
+
+ROOT = sys.argv.pop(1)
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(ROOT, "tests/lint"))
+import include_rules  # noqa: E402
+import text_rules  # noqa: E402
+
+with open(os.path.join(ROOT, "ARCHITECTURE.md"), encoding="utf-8") as f:
+    TABLES = include_rules.Tables(f.read())
+
+
+def include(path, header, kind='"'):
+    return include_rules.check(path, kind, header, TABLES, lambda h: not h.startswith("nowhere"))
+
+
+def text(path, content):
+    return [wrong for _, wrong in text_rules.offences(path, content)]
+
+
+class IncludeRules(unittest.TestCase):
+    def test_own_room_and_lower_rooms_are_fine(self):
+        self.assertIsNone(include("common/image/a.c", "common/image/a.h"))
+        self.assertIsNone(include("common/image/a.c", "common/base/err.h"))
+        self.assertIsNone(include("otaclient/api/a.c", "otaclient/status.h"))
+        self.assertIsNone(include("otaclient/a.c", "boot-controllers/boot_controller.h"))
+        self.assertIsNone(include("tests/unit/a.c", "otaproxy/a.h"))
+
+    def test_sideways_and_up_are_refused(self):
+        self.assertEqual(include("common/codec/a.c", "common/config/a.h"), "common/codec may not include common/config/a.h")
+        self.assertEqual(include("common/base/a.c", "common/image/a.h"), "common/base may not include common/image/a.h")
+        self.assertEqual(include("otaclient/a.c", "otaproxy/a.h"), "otaclient may not include otaproxy/a.h")
+        self.assertEqual(include("otaclient/a.c", "boot-controllers/grub/a.h"),
+                         "otaclient may not include boot-controllers/grub/a.h")
+
+    def test_a_library_is_included_behind_its_door_only(self):
+        self.assertIsNone(include("common/net/http.c", "curl/curl.h", "<"))
+        self.assertIsNone(include("tests/support/a.c", "microhttpd.h", "<"))
+        self.assertEqual(include("otaclient/a.c", "curl/curl.h", "<"), "curl/curl.h belongs behind common/net")
+        self.assertEqual(include("otaproxy/other.c", "microhttpd.h", "<"),
+                         "microhttpd.h belongs behind otaproxy/proxy_server.c")
+
+    def test_an_unknown_library_or_path_is_refused(self):
+        self.assertEqual(include("common/base/a.c", "glib.h", "<"), "glib.h has no door in ARCHITECTURE.md")
+        self.assertEqual(include("tests/unit/a.c", "glib.h", "<"), "glib.h has no door in ARCHITECTURE.md")
+        self.assertEqual(include("common/base/a.c", "nowhere.h"), "nowhere.h is not a path from the root of the tree")
+        self.assertEqual(include("newroom/a.c", "common/base/err.h"),
+                         "its folder is not in the include table of ARCHITECTURE.md")
+
+
+class TextRules(unittest.TestCase):
+    GOOD = "/*\n * plan: what to do.\n */\n"
+
+    def test_a_good_file_passes(self):
+        self.assertEqual(text("otaclient/plan.c", self.GOOD), [])
+        self.assertEqual(text("tests/unit/test_plan.c", self.GOOD), [])
+
+    def test_a_source_begins_with_what_it_is_for(self):
+        self.assertEqual(len(text("otaclient/plan.c", "#include <errno.h>\n")), 1)
+        self.assertEqual(text("otaclient/other.c", self.GOOD), ["its top comment is about plan, not other"])
+        self.assertEqual(len(text("tests/unit/test_plan.c", "#include <errno.h>\n")), 1)
+        self.assertEqual(text("otaclient/plan.h", self.GOOD), ["a header without #pragma once"])
+        self.assertEqual(len(text("scripts/x", "#!/bin/bash\nset -e\n")), 1)
+
+    def test_what_is_forbidden_is_found(self):
+        for line in ("/* TODO: later */", "/* as in C\xa73.1 */", "/* see /" + "work/x */", "\tsprintf(a, b);",
+                     "\t// no", "int a; ", "/* " + 120 * "x" + " */"):
+            self.assertEqual(len(text("otaclient/plan.c", self.GOOD + line + "\n")), 1, line)
+        self.assertEqual(text("README.md", "no end"), ["no newline at the end"])
+
+
+unittest.main()

@@ -1,0 +1,146 @@
+/*
+ * grub_env: read, change and write a GRUB environment block. Contract: grub_env.h.
+ *
+ * The block is a signature line, lines "name=value", and '#' up to its end. In a value a backslash makes the next
+ * byte plain, so that a newline can be part of it. We keep the lines as they were spelled and touch only those
+ * that we are asked for. Pure.
+ */
+#include "boot-controllers/grub/grub_env.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+static const char signature[] = "# GRUB Environment Block\n";
+
+enum {
+	SIGNATURE_BYTES = sizeof(signature) - 1,
+	BODY_MAX_BYTES = GRUB_ENV_BYTES - SIGNATURE_BYTES,
+};
+
+/* The end of the line at @p behind its newline, stepping over escaped bytes; @end if it has no newline. */
+static const char *line_end(const char *p, const char *end)
+{
+	while (p < end && *p != '\n')
+		p += *p == '\\' && p + 1 < end ? 2 : 1;
+	return p < end ? p + 1 : end;
+}
+
+int grub_env_parse(const void *data, size_t len_bytes, struct grub_env *ret_env, struct ota_err *err)
+{
+	const char *p = data, *end = p + len_bytes;
+	struct grub_env env = {0};
+
+	if (len_bytes < GRUB_ENV_BYTES || len_bytes > GRUB_ENV_FILE_MAX_BYTES ||
+		memcmp(p, signature, SIGNATURE_BYTES) != 0)
+		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
+			"It is not a GRUB environment block of %d bytes", GRUB_ENV_BYTES);
+	for (p += SIGNATURE_BYTES; p < end;) {
+		/* A comment, and the padding too: neither knows an escape. */
+		const char *stop = *p == '#' ? memchr(p, '\n', (size_t)(end - p)) : line_end(p, end);
+		const char *next = *p == '#' && stop ? stop + 1 : stop ? stop : end;
+		size_t len = (size_t)(next - p);
+		bool keep = *p != '#' && *p != '=' && memchr(p, '=', len) && next[-1] == '\n';
+
+		if (keep && memchr(p, '\0', len))
+			return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
+				"A variable of the GRUB environment block has a NUL byte");
+		if (keep && env.len_bytes + len > BODY_MAX_BYTES)
+			return ota_err_set(err, -E2BIG, OTA_E_UNSPECIFIC,
+				"The variables of the GRUB environment do not fit into %d bytes",
+				GRUB_ENV_BYTES);
+		if (keep) {
+			memcpy(env.body + env.len_bytes, p, len);
+			env.len_bytes += len;
+		}
+		p = next;
+	}
+	*ret_env = env;
+	return 0;
+}
+
+/* The line of @name, its length in @ret_len; NULL if there is none. */
+static char *find_line(struct grub_env *env, const char *name, size_t *ret_len)
+{
+	size_t name_len = strlen(name);
+	char *p = env->body, *end = env->body + env->len_bytes;
+
+	while (p < end) {
+		size_t len = (size_t)(line_end(p, end) - p);
+
+		if (len > name_len && memcmp(p, name, name_len) == 0 && p[name_len] == '=') {
+			*ret_len = len;
+			return p;
+		}
+		p += len;
+	}
+	return NULL;
+}
+
+int grub_env_get(const struct grub_env *env, const char *name, char *ret_value, size_t value_size)
+{
+	struct grub_env copy = *env;
+	size_t len = 0, out = 0;
+	char *line = find_line(&copy, name, &len);
+
+	if (!line)
+		return -ENOENT;
+	for (size_t i = strlen(name) + 1; i < len - 1; i++) {
+		if (line[i] == '\\' && i + 1 < len - 1)
+			i++;
+		if (out + 1 >= value_size)
+			return -ENAMETOOLONG;
+		line[out++] = line[i];
+	}
+	memcpy(ret_value, line, out);
+	ret_value[out] = '\0';
+	return 0;
+}
+
+void grub_env_unset(struct grub_env *env, const char *name)
+{
+	size_t len = 0;
+	char *line;
+
+	while ((line = find_line(env, name, &len))) {
+		char *next = line + len;
+
+		memmove(line, next, (size_t)(env->body + env->len_bytes - next));
+		env->len_bytes -= len;
+	}
+}
+
+int grub_env_set(struct grub_env *env, const char *name, const char *value)
+{
+	struct grub_env copy = *env;
+	size_t name_len = strlen(name), need;
+
+	if (name_len == 0 || name_len > GRUB_ENV_VALUE_MAX || name[0] == '#' || strpbrk(name, "=\n\\"))
+		return -EINVAL;
+	grub_env_unset(&copy, name);
+	need = name_len + 2;
+	for (const char *v = value; *v; v++)
+		need += *v == '\\' || *v == '\n' ? 2 : 1;
+	if (need > BODY_MAX_BYTES - copy.len_bytes)
+		return -ENOSPC;
+	memcpy(copy.body + copy.len_bytes, name, name_len);
+	copy.len_bytes += name_len;
+	copy.body[copy.len_bytes++] = '=';
+	for (const char *v = value; *v; v++) {
+		if (*v == '\\' || *v == '\n')
+			copy.body[copy.len_bytes++] = '\\';
+		copy.body[copy.len_bytes++] = *v;
+	}
+	copy.body[copy.len_bytes++] = '\n';
+	*env = copy;
+	return 0;
+}
+
+void grub_env_render(const struct grub_env *env, char ret_block[GRUB_ENV_BYTES])
+{
+	assert(env->len_bytes <= BODY_MAX_BYTES);
+	memset(ret_block, '#', GRUB_ENV_BYTES);
+	memcpy(ret_block, signature, SIGNATURE_BYTES);
+	memcpy(ret_block + SIGNATURE_BYTES, env->body, env->len_bytes);
+}

@@ -46,6 +46,7 @@ enum outcome {
 	OUTCOME_FAULT,       /* the server answers, but not as it should */
 	OUTCOME_WRONG_BYTES, /* the sink says so, or more came than could be right */
 	OUTCOME_NO_RANGE,    /* the server cannot continue where we stopped */
+	OUTCOME_REDIRECT,    /* not a try of its own */
 };
 
 struct verdict {
@@ -58,7 +59,7 @@ struct transfer {
 	struct transfer *next; /* in the queue */
 
 	/* the request */
-	char *url, *request_url, *cache_control;
+	char *url, *request_url, *cache_control; /* request_url: as it is asked for */
 	uint64_t max_bytes;
 	unsigned tries_max;
 	bool outlast_outages, undo_encoding;
@@ -77,6 +78,8 @@ struct transfer {
 	unsigned tries_used, failures_in_row;
 	unsigned n_answers; /* with a body for the sink */
 	bool no_range, came_wrong;
+	char *hop_url; /* where a redirect led; NULL = none did, since the last try began */
+	unsigned n_hops;
 	char validator[HTTP_VALIDATOR_MAX];
 
 	/* this try */
@@ -112,6 +115,7 @@ static void transfer_free(struct transfer *t)
 	curl_slist_free_all(t->headers);
 	free(t->url);
 	free(t->request_url);
+	free(t->hop_url);
 	free(t->cache_control);
 	free(t);
 }
@@ -119,6 +123,11 @@ static void transfer_free(struct transfer *t)
 static void transfer_freep(struct transfer **t)
 {
 	transfer_free(*t);
+}
+
+static const char *asked_url(const struct transfer *t)
+{
+	return t->hop_url ? t->hop_url : t->request_url;
 }
 
 /* End this try from inside a callback. Returns false, so that the callback can return it. */
@@ -323,7 +332,6 @@ static const struct {
 	{CURLE_BAD_CONTENT_ENCODING,     OUTCOME_FAULT,  -EPROTO},
 	{CURLE_PEER_FAILED_VERIFICATION, OUTCOME_FINAL,  -EPROTO},
 	{CURLE_SSL_CACERT_BADFILE,       OUTCOME_FINAL,  -EPROTO},
-	{CURLE_TOO_MANY_REDIRECTS,       OUTCOME_FINAL,  -EPROTO},
 	{CURLE_UNSUPPORTED_PROTOCOL,     OUTCOME_FINAL,  -EPROTO},
 	{CURLE_OUT_OF_MEMORY,            OUTCOME_FINAL,  -ENOMEM},
 };
@@ -364,6 +372,40 @@ static struct verdict judge_status(struct transfer *t, long status)
 	return (struct verdict){status >= 500 ? OUTCOME_FAULT : OUTCOME_FINAL, -EPROTO};
 }
 
+/*
+ * Redirects are followed here and not by libcurl, for the sake of two rules: never from https to
+ * http, and cookies only to the host that they are for.
+ */
+static struct verdict judge_redirect(struct transfer *t, const char *to)
+{
+	const struct verdict refused = {OUTCOME_FINAL, -EPROTO};
+	const char *from = asked_url(t);
+	AUTO_FREE char *hop_url = NULL;
+	struct ota_err why = {0};
+
+	if (http_url_check(to, &why) < 0) {
+		network_error(t, -EPROTO, OTA_E_NETWORK, "the server redirects to what is no URL");
+		return refused;
+	}
+	if (http_url_is_https(from) && !http_url_is_https(to)) {
+		network_error(t, -EPROTO, OTA_E_NETWORK, "the server redirects from https to http");
+		return refused;
+	}
+	if (t->n_hops == HTTP_REDIRECTS_MAX) {
+		network_error(t, -EPROTO, OTA_E_NETWORK, "the server redirects too often");
+		return refused;
+	}
+	hop_url = http_url_for_request(to, t->client->proxy != NULL);
+	if (!hop_url) {
+		network_error(t, -ENOMEM, OTA_E_UNSPECIFIC, strerror(ENOMEM));
+		return (struct verdict){OUTCOME_FINAL, -ENOMEM};
+	}
+	free(t->hop_url);
+	t->hop_url = TAKE_PTR(hop_url);
+	t->n_hops++;
+	return (struct verdict){OUTCOME_REDIRECT, 0};
+}
+
 static struct verdict judge_curl(struct transfer *t, CURLcode code)
 {
 	struct verdict v = {OUTCOME_FINAL, -EIO};
@@ -379,10 +421,15 @@ static struct verdict judge_curl(struct transfer *t, CURLcode code)
 static struct verdict judge(struct transfer *t, CURLcode code)
 {
 	long status = status_of(t);
+	char *to = NULL;
 
 	t->result.status = (unsigned)status;
 	if (t->verdict.outcome != OUTCOME_UNKNOWN)
 		return t->verdict;
+	if (status >= 300 && status < 400)
+		curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &to);
+	if (to)
+		return judge_redirect(t, to);
 	/* A page of error text that was cut, or that we stopped reading, is still that error. */
 	if (!t->takes_body && (code == CURLE_OK || status >= 400))
 		return judge_status(t, status);
@@ -437,6 +484,8 @@ static bool try_settles(struct http_client *c, struct transfer *t, struct verdic
 {
 	bool last = v.outcome == OUTCOME_DONE || v.outcome == OUTCOME_FINAL;
 
+	if (v.outcome == OUTCOME_REDIRECT)
+		return false;
 	if (v.outcome == OUTCOME_WRONG_BYTES)
 		last = is_last_wrong(t, v.r);
 	if (!last)
@@ -450,6 +499,8 @@ static bool try_settles(struct http_client *c, struct transfer *t, struct verdic
 		return true;
 	}
 	t->result.retries++;
+	t->n_hops = 0;
+	free(TAKE_PTR(t->hop_url));
 	if (v.outcome == OUTCOME_WRONG_BYTES || v.outcome == OUTCOME_NO_RANGE) {
 		/* From the start. A cache that had wrong bytes is not asked for a part of them. */
 		t->no_range = true;
@@ -501,13 +552,9 @@ static bool set_connection(CURL *e, const struct http_client *c, const struct tr
 	bool ok = true;
 
 	SET(CURLOPT_PROTOCOLS_STR, "http,https");
-	/* Through a proxy everything is http; never from https to http. */
-	SET(CURLOPT_REDIR_PROTOCOLS_STR, c->proxy                            ? "http"
-					 : http_url_is_https(t->request_url) ? "https"
-									     : "http,https");
 	SET(CURLOPT_PROXY, c->proxy ? c->proxy : ""); /* "": nor one from the environment */
 	SET(CURLOPT_NOPROXY, "");
-	if (http_url_is_https(t->request_url)) {
+	if (http_url_is_https(asked_url(t))) {
 		SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 		SET(CURLOPT_PIPEWAIT, 1L); /* rather share a connection than open the next */
 	} else {
@@ -532,13 +579,11 @@ static bool set_request(CURL *e, const struct http_client *c, struct transfer *t
 	char range[32];
 
 	snprintf(range, sizeof(range), "%llu-", (unsigned long long)t->offset);
-	SET(CURLOPT_URL, t->request_url);
+	SET(CURLOPT_URL, asked_url(t));
 	SET(CURLOPT_PATH_AS_IS, 1L);
 	SET(CURLOPT_HTTPGET, 1L);
-	SET(CURLOPT_FOLLOWLOCATION, 1L);
-	SET(CURLOPT_MAXREDIRS, (long)HTTP_REDIRECTS_MAX);
 	SET(CURLOPT_USERAGENT, c->user_agent);
-	SET(CURLOPT_COOKIE, c->cookies);
+	SET(CURLOPT_COOKIE, http_url_same_host(asked_url(t), t->request_url) ? c->cookies : NULL);
 	SET(CURLOPT_HTTPHEADER, t->headers);
 	SET(CURLOPT_RANGE, t->asked_range ? range : NULL);
 	if (t->undo_encoding)
@@ -790,7 +835,7 @@ static int check_field(const char *what, const char *value, struct ota_err *err)
 	if (!value || http_text_is_field_value(value))
 		return 0;
 	return ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST,
-		"The %s has a line end or another control character in it", what);
+		"The value of %s has a line end or another control character in it", what);
 }
 
 static int check_config(const struct http_config *config, struct ota_err *err)

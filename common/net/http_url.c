@@ -49,6 +49,20 @@ static const char *host_of(const char *authority)
 	return at ? at + 1 : authority;
 }
 
+/* Of "[::1]" its brackets are part. */
+static size_t host_len(const char *host)
+{
+	return host[0] == '[' ? strcspn(host, "]/?#") : strcspn(host, "/?#:");
+}
+
+bool http_url_same_host(const char *a, const char *b)
+{
+	const char *host_a = host_of(after_scheme(a)), *host_b = host_of(after_scheme(b));
+	size_t len = host_len(host_a);
+
+	return len == host_len(host_b) && strncasecmp(host_a, host_b, len) == 0;
+}
+
 int http_url_check(const char *url, struct ota_err *err)
 {
 	char text[HTTP_URL_TEXT_MAX];
@@ -68,7 +82,7 @@ int http_url_check(const char *url, struct ota_err *err)
 		return ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST,
 			"The URL \"%s\" begins with neither http:// nor https://",
 			http_url_text(url, text));
-	if (strcspn(host_of(rest), "/?#:") == 0)
+	if (host_len(host_of(rest)) == 0)
 		return ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST,
 			"The URL \"%s\" has no host", http_url_text(url, text));
 	return 0;

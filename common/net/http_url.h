@@ -25,6 +25,9 @@ int http_url_check(const char *url, struct ota_err *err);
 
 bool http_url_is_https(const char *url);
 
+/* The same host, whatever scheme and port? Both URLs have passed http_url_check(). */
+bool http_url_same_host(const char *a, const char *b);
+
 /* What is asked for: a copy of @url, as http where it was https if @as_http. NULL: no memory. */
 char *http_url_for_request(const char *url, bool as_http);
 

@@ -1,0 +1,1023 @@
+/*
+ * The HTTP client against a server that misbehaves on purpose. Loopback only.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/run.h"
+#include "common/net/http.h"
+#include "tests/support/origin.h"
+
+enum {
+	MAX_BYTES = 1 << 20,
+	STALL_MS = 200,
+};
+
+/* ---- a sink that keeps everything ---- */
+
+struct body {
+	struct buf got;
+	unsigned n_restarts, n_ends,
+		n_wrong;  /* n_wrong: how often end() still finds the bytes wrong */
+	bool saw_control; /* the field ota-file-cache-control came */
+	char control[128];
+	int refuse; /* data() returns it */
+};
+
+static int body_restart(void *ctx)
+{
+	struct body *b = ctx;
+
+	b->n_restarts++;
+	b->got.len_bytes = 0;
+	return 0;
+}
+
+static int body_header(void *ctx, const char *name, const char *value, struct ota_err *err)
+{
+	struct body *b = ctx;
+
+	if (strcasecmp(name, "ota-file-cache-control") == 0) {
+		b->saw_control = true;
+		snprintf(b->control, sizeof(b->control), "%s", value);
+	}
+	return 0;
+}
+
+static int body_data(void *ctx, const void *data, size_t len, struct ota_err *err)
+{
+	struct body *b = ctx;
+
+	return b->refuse ? b->refuse : buf_append(&b->got, data, len);
+}
+
+static int body_end(void *ctx, struct ota_err *err)
+{
+	struct body *b = ctx;
+
+	b->n_ends++;
+	if (b->n_wrong == 0)
+		return 0;
+	b->n_wrong--;
+	return ota_err_set(err, -EAGAIN, OTA_E_OTA_IMAGE_INVALID, "These are not the bytes");
+}
+
+static const struct http_sink body_sink = {
+	.restart = body_restart,
+	.header = body_header,
+	.data = body_data,
+	.end = body_end,
+};
+
+static void assert_pattern(const struct body *b, size_t size)
+{
+	assert_int_equal(b->got.len_bytes, size);
+	for (size_t i = 0; i < size; i++)
+		if ((uint8_t)b->got.data[i] != i % 251)
+			fail_msg("byte %zu is %u", i, (uint8_t)b->got.data[i]);
+}
+
+/* ---- one server, one client, one request: what most tests need ---- */
+
+struct bench {
+	struct origin origin;
+	struct http_config config;
+	struct http_request request;
+	struct http_result result;
+	struct body body;
+};
+
+static int setup(void **state)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+
+	b->config.retry_base_ms = 1;
+	b->config.stall_timeout_ms = 10 * 1000;
+	b->request.max_bytes = MAX_BYTES;
+	b->request.sink = body_sink;
+	b->request.sink_ctx = &b->body;
+	*state = b;
+	return b ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	struct bench *b = *state;
+
+	origin_stop(&b->origin);
+	buf_done(&b->body.got);
+	free(b);
+	return 0;
+}
+
+static void serve(struct bench *b, const char *script)
+{
+	origin_start(&b->origin, &(struct origin_options){.script = script});
+}
+
+static int get_url(struct bench *b, const char *url)
+{
+	AUTO_HTTP_CLIENT struct http_client *c = NULL;
+	struct ota_err err = {0};
+
+	if (http_client_new(&b->config, &c, &err) < 0)
+		fail_msg("%s", err.msg);
+	b->request.url = url;
+	return http_get(c, &b->request, &b->result);
+}
+
+static int get(struct bench *b, const char *path)
+{
+	return get_url(b, origin_url(&b->origin, path));
+}
+
+static void assert_fetched(struct bench *b, size_t size)
+{
+	if (b->result.r != 0)
+		fail_msg("%s", b->result.err.msg);
+	assert_pattern(&b->body, size);
+	assert_int_equal(b->body.n_ends, 1);
+}
+
+/* ---- resume ---- */
+
+static void a_file_arrives_whole(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 300000}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_int_equal(b->result.status, 200);
+	assert_int_equal(b->result.wire_bytes, 300000);
+	assert_int_equal(b->result.retries, 0);
+	assert_int_equal(b->body.n_restarts, 0);
+	assert_int_equal(origin_hits(&b->origin, "accept-encoding"), 0);
+}
+
+static void an_empty_file_is_a_file(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 0}]}");
+	get(b, "/f");
+	assert_fetched(b, 0);
+}
+
+static void fetch_resumes_after_connection_is_cut(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\", "
+		 "\"cut_after\": 100000},"
+		 "{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\"}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_int_equal(b->result.retries, 1);
+	assert_int_equal(b->result.wire_bytes, 300000);
+	assert_int_equal(b->body.n_restarts, 0);
+	assert_int_equal(origin_hits(&b->origin, ""), 2);
+	assert_false(origin_saw(&b->origin, 0, "\"range\""));
+	assert_true(origin_saw(&b->origin, 1, "\"range\": \"bytes=100000-\""));
+	assert_true(origin_saw(&b->origin, 1, "\"if-range\": \"\\\"v1\\\"\""));
+}
+
+static void fetch_resumes_by_date_where_there_is_no_etag(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 300000, \"ranges\": true, \"last_modified\": \"Sat, 21 Nov "
+		 "2026 00:00:00 GMT\","
+		 " \"cut_after\": 100000},"
+		 "{\"size\": 300000, \"ranges\": true, \"last_modified\": \"Sat, 21 Nov 2026 "
+		 "00:00:00 GMT\"}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_int_equal(b->body.n_restarts, 0);
+	assert_true(origin_saw(&b->origin, 1, "\"if-range\": \"Sat, 21 Nov 2026 00:00:00 GMT\""));
+}
+
+static void fetch_resumes_after_a_stall(void **state)
+{
+	struct bench *b = *state;
+
+	b->config.stall_timeout_ms = STALL_MS;
+	serve(b, "{\"/f\": [{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\", "
+		 "\"stall_after\": 100000},"
+		 "{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\"}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_true(origin_saw(&b->origin, 1, "\"range\": \"bytes=100000-\""));
+}
+
+static void a_server_without_ranges_is_asked_from_the_start(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 300000, \"cut_after\": 100000}, {\"size\": 300000}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_int_equal(b->body.n_restarts, 1);
+	assert_int_equal(b->result.wire_bytes, 400000);
+	assert_false(origin_saw(&b->origin, 1, "\"range\""));
+}
+
+static void a_server_that_says_it_has_no_ranges_is_believed(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 300000, \"etag\": \"\\\"v1\\\"\", \"cut_after\": 100000,"
+		 " \"headers\": {\"Accept-Ranges\": \"none\"}}, {\"size\": 300000}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_false(origin_saw(&b->origin, 1, "\"range\""));
+}
+
+static void a_file_that_changed_meanwhile_is_not_continued(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 200000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\", "
+		 "\"cut_after\": 100000},"
+		 "{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v2\\\"\"}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_true(origin_saw(&b->origin, 1, "\"range\": \"bytes=100000-\""));
+	assert_int_equal(b->body.n_restarts, 1);
+}
+
+static void a_weak_etag_does_not_name_bytes(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 300000, \"ranges\": true, \"etag\": \"W/\\\"v1\\\"\", "
+		 "\"cut_after\": 100000},"
+		 "{\"size\": 300000, \"ranges\": true, \"etag\": \"W/\\\"v1\\\"\"}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_false(origin_saw(&b->origin, 1, "\"range\""));
+}
+
+static void a_part_from_elsewhere_is_not_taken(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\", "
+		 "\"cut_after\": 100000},"
+		 "{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\", \"range_shift\": "
+		 "10},"
+		 "{\"size\": 300000}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_int_equal(origin_hits(&b->origin, ""), 3);
+	assert_false(origin_saw(&b->origin, 2, "\"range\""));
+	assert_int_equal(b->body.n_restarts, 1);
+}
+
+static void a_part_of_a_longer_file_is_not_taken(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\", "
+		 "\"cut_after\": 100000},"
+		 "{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\", \"range_total\": "
+		 "400000},"
+		 "{\"size\": 300000}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_false(origin_saw(&b->origin, 2, "\"range\""));
+}
+
+static void a_part_of_another_version_is_not_taken(void **state)
+{
+	struct bench *b = *state;
+
+	/* A server that does not understand If-Range. */
+	serve(b, "{\"/f\": [{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\", "
+		 "\"cut_after\": 100000},"
+		 "{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\", \"headers\": "
+		 "{\"ETag\": \"\\\"v2\\\"\"}},"
+		 "{\"size\": 300000}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_false(origin_saw(&b->origin, 2, "\"range\""));
+}
+
+static void a_range_behind_the_end_leads_back_to_the_start(void **state)
+{
+	struct bench *b = *state;
+
+	/* Without a length, the end of the body is not seen before the connection breaks. */
+	serve(b, "{\"/f\": [{\"size\": 100000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\", "
+		 "\"content_length\": \"chunked\","
+		 " \"cut_after\": 100000},"
+		 "{\"size\": 100000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\"}]}");
+	get(b, "/f");
+	assert_fetched(b, 100000);
+	assert_int_equal(origin_hits(&b->origin, ""), 3);
+	assert_true(origin_saw(&b->origin, 1, "\"range\": \"bytes=100000-\""));
+	assert_false(origin_saw(&b->origin, 2, "\"range\""));
+}
+
+static void a_body_shorter_than_announced_is_a_cut(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 100000, \"content_length\": 200000}, {\"size\": 200000}]}");
+	get(b, "/f");
+	assert_fetched(b, 200000);
+	assert_int_equal(b->result.retries, 1);
+}
+
+/* ---- how often ---- */
+
+static void a_try_that_brought_the_body_further_is_free(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.tries_max = 2;
+	serve(b, "{\"/f\": [{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\", "
+		 "\"cut_after\": 20000}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_int_equal(b->result.retries, 14);
+	assert_int_equal(b->result.wire_bytes, 300000);
+}
+
+static void tries_that_lead_nowhere_come_to_an_end(void **state)
+{
+	struct bench *b = *state;
+
+	/* Bytes flow all the time, so no watchdog would ever notice. */
+	b->request.outlast_outages = true;
+	serve(b, "{\"/f\": [{\"size\": 300000, \"cut_after\": 100000}]}");
+	assert_int_equal(get(b, "/f"), -EIO);
+	assert_int_equal(b->result.err.code, OTA_E_NETWORK);
+	/* The first brought the body further, and so was free. */
+	assert_int_equal(origin_hits(&b->origin, ""), HTTP_TRIES_MAX + 1);
+}
+
+static void a_failing_server_gets_time_to_recover(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"hang_up\": true}, {\"status\": 500}, {\"status\": 503}, "
+		 "{\"status\": 429},"
+		 " {\"size\": 1000}]}");
+	get(b, "/f");
+	assert_fetched(b, 1000);
+	assert_int_equal(b->result.retries, 4);
+}
+
+static void a_server_that_always_fails_ends_the_request(void **state)
+{
+	struct bench *b = *state;
+	char sentence[256];
+
+	serve(b, "{\"/f\": [{\"status\": 500, \"body\": \"oh no\"}]}");
+	assert_int_equal(get(b, "/f"), -EIO);
+	snprintf(sentence, sizeof(sentence), "Cannot fetch %s: the server failed (status 500)",
+		origin_url(&b->origin, "/f"));
+	assert_string_equal(b->result.err.msg, sentence);
+	assert_int_equal(b->result.err.code, OTA_E_NETWORK);
+	assert_int_equal(b->result.status, 500);
+	assert_int_equal(origin_hits(&b->origin, ""), HTTP_TRIES_MAX);
+	assert_int_equal(b->body.got.len_bytes, 0);
+}
+
+static void an_outage_can_be_outlasted(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.outlast_outages = true;
+	b->request.tries_max = 2;
+	serve(b, "{\"/f\": [{\"hang_up\": true}, {\"status\": 502}, {\"status\": 503}, "
+		 "{\"status\": 504},"
+		 " {\"status\": 502}, {\"size\": 1000}]}");
+	get(b, "/f");
+	assert_fetched(b, 1000);
+	assert_int_equal(b->result.retries, 5);
+}
+
+static void retry_after_is_honoured(void **state)
+{
+	struct bench *b = *state;
+	uint64_t started = clock_monotonic_ms();
+
+	serve(b, "{\"/f\": [{\"status\": 503, \"headers\": {\"Retry-After\": \"1\"}}, {\"size\": "
+		 "10}]}");
+	get(b, "/f");
+	assert_fetched(b, 10);
+	assert_true(clock_monotonic_ms() - started >= 1000);
+}
+
+static void refusals_are_final_and_name_their_cause(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *path;
+		int r;
+		enum ota_code code;
+		const char *reason;
+	} rows[] = {
+		{"/401", -EACCES, OTA_E_COOKIE_INVALID,    "the server wants other credentials (status 401)"},
+		{"/403", -EACCES, OTA_E_COOKIE_INVALID,    "the server forbids it (status 403)"},
+		{"/404", -ENOENT, OTA_E_OTA_IMAGE_INVALID, "the server does not have it (status 404)"},
+		{"/410", -ENOENT, OTA_E_OTA_IMAGE_INVALID, "the server does not have it any more (status 410)"},
+		{"/400", -EPROTO, OTA_E_NETWORK,           "the server answers with status 400"},
+		{"/204", -EPROTO, OTA_E_NETWORK,           "the server answers with status 204"},
+		{"/206", -EPROTO, OTA_E_NETWORK,           "the server answers with status 206"},
+		{"/301", -EPROTO, OTA_E_NETWORK,           "the server answers with status 301"},
+	};
+	/* clang-format on */
+	struct bench *b = *state;
+
+	serve(b, "{\"/401\": [{\"status\": 401, \"body\": \"x\"}], \"/403\": [{\"status\": 403}],"
+		 "\"/410\": [{\"status\": 410}], \"/400\": [{\"status\": 400}], \"/204\": "
+		 "[{\"status\": 204}],"
+		 "\"/206\": [{\"status\": 206, \"size\": 100}], \"/301\": [{\"status\": 301}]}");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		assert_int_equal(get(b, rows[i].path), rows[i].r);
+		assert_int_equal(b->result.err.code, rows[i].code);
+		assert_non_null(strstr(b->result.err.msg, rows[i].reason));
+		assert_non_null(strstr(b->result.err.msg, rows[i].path));
+		assert_int_equal(b->body.got.len_bytes, 0);
+	}
+	assert_int_equal(origin_hits(&b->origin, ""), ARRAY_SIZE(rows));
+}
+
+static void an_endless_error_page_is_not_read(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"status\": 404, \"endless\": true}]}");
+	assert_int_equal(get(b, "/f"), -ENOENT);
+	assert_int_equal(b->result.wire_bytes, 0);
+}
+
+static void nobody_listening_is_an_error_with_a_name(void **state)
+{
+	struct bench *b = *state;
+	unsigned port;
+
+	serve(b, "{}");
+	port = b->origin.port;
+	origin_stop(&b->origin);
+	b->origin.port = port;
+	b->request.tries_max = 3;
+	assert_int_equal(get(b, "/f"), -EIO);
+	assert_int_equal(b->result.err.code, OTA_E_NETWORK);
+	assert_int_equal(b->result.retries, 2);
+	assert_non_null(strstr(b->result.err.msg, "Cannot fetch http://127.0.0.1:"));
+}
+
+static void the_time_for_all_tries_is_kept(void **state)
+{
+	struct bench *b = *state;
+	uint64_t started;
+
+	b->request.total_timeout_ms = 300;
+	serve(b,
+		"{\"/stall\": [{\"size\": 1000, \"stall_after\": 10}], \"/503\": [{\"status\": 503,"
+		" \"headers\": {\"Retry-After\": \"20\"}}]}");
+	started = clock_monotonic_ms();
+	assert_int_equal(get(b, "/stall"), -ETIMEDOUT);
+	assert_int_equal(get(b, "/503"), -ETIMEDOUT);
+	assert_true(clock_monotonic_ms() - started < 5000);
+	assert_non_null(strstr(b->result.err.msg, "its time is up"));
+}
+
+/* ---- limits and wrong bytes ---- */
+
+static void more_than_the_limit_is_refused_by_its_length(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.max_bytes = 1000;
+	serve(b, "{\"/f\": [{\"size\": 1001}]}");
+	assert_int_equal(get(b, "/f"), -EFBIG);
+	assert_int_equal(b->result.err.code, OTA_E_OTA_IMAGE_INVALID);
+	assert_non_null(strstr(b->result.err.msg, "the server sends more than the 1000 bytes"));
+	assert_int_equal(b->body.got.len_bytes, 0);
+}
+
+static void exactly_the_limit_is_fine(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.max_bytes = 1000;
+	serve(b, "{\"/f\": [{\"size\": 1000, \"content_length\": null}]}");
+	get(b, "/f");
+	assert_fetched(b, 1000);
+}
+
+static void an_endless_body_is_cut_at_the_limit(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"endless\": true}]}");
+	assert_int_equal(get(b, "/f"), -EFBIG);
+	assert_true(b->body.got.len_bytes <= MAX_BYTES);
+	/* Once more: it may have come from a cache. */
+	assert_int_equal(origin_hits(&b->origin, ""), 2);
+}
+
+static void wrong_bytes_are_asked_for_again(void **state)
+{
+	struct bench *b = *state;
+
+	b->body.n_wrong = 1;
+	serve(b, "{\"/f\": [{\"size\": 1000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\"}]}");
+	assert_int_equal(get(b, "/f"), 0);
+	assert_pattern(&b->body, 1000);
+	assert_int_equal(b->body.n_restarts, 1);
+	assert_false(origin_saw(&b->origin, 1, "\"range\""));
+}
+
+static void bytes_that_stay_wrong_end_with_the_sinks_sentence(void **state)
+{
+	struct bench *b = *state;
+
+	b->body.n_wrong = 100;
+	serve(b, "{\"/f\": [{\"size\": 1000}]}");
+	assert_int_equal(get(b, "/f"), -EBADMSG);
+	assert_string_equal(b->result.err.msg, "These are not the bytes");
+	assert_int_equal(b->result.err.errnum, -EBADMSG);
+	assert_int_equal(b->result.err.code, OTA_E_OTA_IMAGE_INVALID);
+	assert_int_equal(origin_hits(&b->origin, ""), HTTP_TRIES_MAX);
+}
+
+static void a_sink_that_fails_ends_the_request(void **state)
+{
+	struct bench *b = *state;
+
+	b->body.refuse = -ENOSPC;
+	serve(b, "{\"/f\": [{\"size\": 1000}]}");
+	assert_int_equal(get(b, "/f"), -ENOSPC);
+	assert_int_equal(origin_hits(&b->origin, ""), 1);
+}
+
+static void a_coding_nobody_asked_for_is_undone_on_wish(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.undo_encoding = true;
+	serve(b, "{\"/f\": [{\"size\": 100000, \"gzip\": true}]}");
+	get(b, "/f");
+	assert_fetched(b, 100000);
+	assert_int_equal(origin_hits(&b->origin, "accept-encoding"), 0);
+}
+
+static void a_coding_is_left_alone_otherwise(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 100000, \"gzip\": true}]}");
+	assert_int_equal(get(b, "/f"), 0);
+	assert_true(b->body.got.len_bytes > 2 && b->body.got.len_bytes < 100000);
+	assert_memory_equal(b->body.got.data, "\x1f\x8b", 2);
+}
+
+static void a_coded_body_is_never_continued(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.undo_encoding = true;
+	serve(b, "{\"/f\": [{\"size\": 300000, \"gzip\": true, \"ranges\": true, \"etag\": "
+		 "\"\\\"v1\\\"\","
+		 " \"cut_after\": 1000}, {\"size\": 300000}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_false(origin_saw(&b->origin, 1, "\"range\""));
+}
+
+static void a_coded_body_is_limited_by_what_it_becomes(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.undo_encoding = true;
+	b->request.max_bytes = 50000;
+	serve(b, "{\"/f\": [{\"size\": 100000, \"gzip\": true}]}");
+	assert_int_equal(get(b, "/f"), -EFBIG);
+}
+
+/* ---- proxy, cookies, redirects ---- */
+
+static void through_a_proxy_everything_is_asked_for_as_http(void **state)
+{
+	struct bench *b = *state;
+	char proxy[64];
+
+	serve(b, "{\"/img/f\": [{\"size\": 1000, \"headers\": {\"ota-file-cache-control\":"
+		 " \"file_sha256=12,file_compression_alg=zst\"}}]}");
+	snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%u", b->origin.port);
+	b->config.proxy = proxy;
+	b->config.cookies = "a=1; b=2";
+	b->request.cache_control = "file_sha256=34";
+	b->body.n_wrong = 1;
+	assert_int_equal(get_url(b, "https://ota.invalid:8443/img/f"), 0);
+	assert_true(origin_saw(&b->origin, 0, "\"target\": \"http://ota.invalid:8443/img/f\""));
+	assert_true(origin_saw(&b->origin, 0, "\"ota-file-cache-control\": \"file_sha256=34\""));
+	assert_true(origin_saw(&b->origin, 0, "\"cookie\": \"a=1; b=2\""));
+	assert_true(origin_saw(
+		&b->origin, 1, "\"ota-file-cache-control\": \"retry_caching,file_sha256=34\""));
+	assert_string_equal(b->body.control, "file_sha256=12,file_compression_alg=zst");
+}
+
+static void without_a_proxy_no_cache_control_is_sent(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.cache_control = "file_sha256=34";
+	serve(b, "{\"/f\": [{\"size\": 1000}]}");
+	get(b, "/f");
+	assert_fetched(b, 1000);
+	assert_int_equal(origin_hits(&b->origin, "ota-file-cache-control"), 0);
+}
+
+static void the_environments_proxies_are_not_used(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 1000}]}");
+	setenv("http_proxy", "http://127.0.0.1:1", 1);
+	setenv("all_proxy", "http://127.0.0.1:1", 1);
+	get(b, "/f");
+	unsetenv("http_proxy");
+	unsetenv("all_proxy");
+	assert_fetched(b, 1000);
+}
+
+static void the_environment_cannot_take_the_proxy_away(void **state)
+{
+	struct bench *b = *state;
+	char proxy[64];
+
+	serve(b, "{\"/f\": [{\"size\": 1000}]}");
+	snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%u", b->origin.port);
+	b->config.proxy = proxy;
+	setenv("no_proxy", "*", 1);
+	get_url(b, "http://ota.invalid/f");
+	unsetenv("no_proxy");
+	assert_fetched(b, 1000);
+}
+
+static void redirects_are_followed_a_few_times(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/a\": [{\"redirect\": \"/b\"}], \"/b\": [{\"redirect\": \"/c\"}], \"/c\": "
+		 "[{\"size\": 1000}],"
+		 "\"/loop\": [{\"redirect\": \"/loop\"}]}");
+	get(b, "/a");
+	assert_fetched(b, 1000);
+	assert_int_equal(get(b, "/loop"), -EPROTO);
+	assert_int_equal(origin_hits(&b->origin, "/loop"), 1 + HTTP_REDIRECTS_MAX);
+}
+
+static void cookies_do_not_follow_a_redirect_to_another_host(void **state)
+{
+	struct bench *b = *state;
+	struct origin other = {0};
+	char script[256];
+
+	origin_start(&other, &(struct origin_options){.script = "{\"/f\": [{\"size\": 1000}]}"});
+	snprintf(script, sizeof(script), "{\"/f\": [{\"redirect\": \"http://localhost:%u/f\"}]}",
+		other.port);
+	serve(b, script);
+	b->config.cookies = "secret=1";
+	get(b, "/f");
+	assert_int_equal(origin_hits(&b->origin, "secret=1"), 1);
+	assert_int_equal(origin_hits(&other, ""), 1);
+	assert_int_equal(origin_hits(&other, "secret=1"), 0);
+	origin_stop(&other);
+	assert_fetched(b, 1000);
+}
+
+static void cookies_follow_a_redirect_within_the_host(void **state)
+{
+	struct bench *b = *state;
+	struct origin other = {0};
+	char script[256];
+
+	origin_start(&other, &(struct origin_options){.script = "{\"/f\": [{\"size\": 1000}]}"});
+	snprintf(script, sizeof(script), "{\"/f\": [{\"redirect\": \"http://127.0.0.1:%u/f\"}]}",
+		other.port);
+	serve(b, script);
+	b->config.cookies = "secret=1";
+	get(b, "/f");
+	assert_int_equal(origin_hits(&other, "secret=1"), 1);
+	origin_stop(&other);
+	assert_fetched(b, 1000);
+}
+
+static void a_retry_begins_where_the_redirect_began(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"redirect\": \"/dead\"}, {\"redirect\": \"/alive\"}], \"/dead\": "
+		 "[{\"status\": 500}],"
+		 " \"/alive\": [{\"size\": 1000}]}");
+	get(b, "/f");
+	assert_fetched(b, 1000);
+	assert_int_equal(b->result.retries, 1);
+}
+
+static void a_redirect_to_another_protocol_is_refused(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"redirect\": \"file:///etc/passwd\"}]}");
+	assert_int_equal(get(b, "/f"), -EPROTO);
+	assert_int_equal(b->body.got.len_bytes, 0);
+}
+
+static void bad_configurations_are_refused(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		struct http_config config;
+		const char *sentence;
+	} rows[] = {
+		{{.cookies = "a=1\r\nX-Evil: 1"}, "The value of cookies has a line end or another control character in it"},
+		{{.user_agent = "a\nb"}, "The value of user agent has a line end or another control character in it"},
+		{{.proxy = "https://10.0.0.1:8082"}, "Cannot use the proxy https://10.0.0.1:8082: only http:// is spoken to a proxy"},
+		{{.proxy = "10.0.0.1:8082"}, "Cannot use the proxy: The URL \"10.0.0.1:8082\" begins with neither http:// nor https://"},
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct http_client *c = NULL;
+		struct ota_err err = {0};
+
+		assert_int_equal(http_client_new(&rows[i].config, &c, &err), -EINVAL);
+		assert_null(c);
+		assert_string_equal(err.msg, rows[i].sentence);
+		assert_int_equal(err.code, OTA_E_INVALID_REQUEST);
+	}
+}
+
+/* ---- many at once ---- */
+
+struct many {
+	struct http_client *client;
+	unsigned n_left, n_done, n_bad;
+	struct http_request request;
+};
+
+static int drop(void *ctx, const void *data, size_t len, struct ota_err *err)
+{
+	return 0;
+}
+
+static void many_done(void *ctx, const struct http_result *result)
+{
+	struct many *m = ctx;
+	struct ota_err err = {0};
+
+	m->n_done++;
+	if (result->r < 0)
+		m->n_bad++;
+	if (m->n_left > 0) {
+		m->n_left--;
+		if (http_client_add(m->client, &m->request, &err) < 0)
+			m->n_bad++;
+	}
+}
+
+static void many_transfers_share_few_connections(void **state)
+{
+	struct bench *b = *state;
+	struct many m = {.n_left = 190};
+	struct ota_err err = {0};
+
+	serve(b, "{\"/f\": [{\"size\": 5000}]}");
+	b->config.max_connections = 4;
+	assert_int_equal(http_client_new(&b->config, &m.client, &err), 0);
+	m.request = (struct http_request){
+		.url = origin_url(&b->origin, "/f"),
+		.max_bytes = MAX_BYTES,
+		.sink = {.data = drop},
+		.done = many_done,
+		.done_ctx = &m,
+	};
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(http_client_add(m.client, &m.request, &err), 0);
+	assert_int_equal(http_client_pending(m.client), 10);
+	while (http_client_pending(m.client) > 0)
+		assert_int_equal(http_client_run(m.client, 1000, &err), 0);
+	http_client_free(m.client);
+	assert_int_equal(m.n_done, 200);
+	assert_int_equal(m.n_bad, 0);
+	assert_int_equal(origin_hits(&b->origin, ""), 200);
+	assert_true(origin_connections(&b->origin) <= 4);
+}
+
+static void a_client_can_go_while_transfers_run(void **state)
+{
+	struct bench *b = *state;
+	struct http_client *c = NULL;
+	struct ota_err err = {0};
+	struct http_request request = {
+		.max_bytes = MAX_BYTES, .sink = body_sink, .sink_ctx = &b->body};
+
+	serve(b, "{\"/f\": [{\"size\": 1000, \"stall_after\": 500}]}");
+	b->config.max_connections = 2;
+	assert_int_equal(http_client_new(&b->config, &c, &err), 0);
+	request.url = origin_url(&b->origin, "/f");
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(http_client_add(c, &request, &err), 0);
+	while (b->body.got.len_bytes < 1000) /* both have their half */
+		assert_int_equal(http_client_run(c, 50, &err), 0);
+	http_client_free(c);
+	assert_int_equal(b->body.n_ends, 0);
+}
+
+static void *wake(void *ctx)
+{
+	http_client_wakeup(ctx);
+	return NULL;
+}
+
+static void another_thread_can_wake_the_client(void **state)
+{
+	struct bench *b = *state;
+	AUTO_HTTP_CLIENT struct http_client *c = NULL;
+	struct ota_err err = {0};
+	struct http_request request = {
+		.max_bytes = MAX_BYTES, .sink = body_sink, .sink_ctx = &b->body};
+	uint64_t started = clock_monotonic_ms();
+	pthread_t thread;
+
+	serve(b, "{\"/f\": [{\"size\": 1000, \"stall_after\": 500}]}");
+	assert_int_equal(http_client_new(&b->config, &c, &err), 0);
+	request.url = origin_url(&b->origin, "/f");
+	assert_int_equal(http_client_add(c, &request, &err), 0);
+	pthread_create(&thread, NULL, wake, c);
+	assert_int_equal(http_client_run(c, 30 * 1000, &err), 0);
+	assert_true(clock_monotonic_ms() - started < 10 * 1000);
+	assert_int_equal(http_client_pending(c), 1);
+	pthread_join(thread, NULL);
+}
+
+/* ---- TLS ---- */
+
+struct certs {
+	char dir[64], cert[96], key[96], other[96], other_key[96];
+};
+
+static void make_cert(const char *cert, const char *key, const char *san)
+{
+	const char *argv[] = {"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+		"ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=test",
+		"-addext", san, "-keyout", key, "-out", cert, NULL};
+	struct ota_err err = {0};
+
+	if (run_tool(&(struct run_args){.argv = argv}, &err) < 0)
+		fail_msg("%s", err.msg);
+}
+
+static void certs_make(struct certs *t)
+{
+	snprintf(t->dir, sizeof(t->dir), "/tmp/ota-tls-XXXXXX");
+	assert_non_null(mkdtemp(t->dir));
+	snprintf(t->cert, sizeof(t->cert), "%s/cert.pem", t->dir);
+	snprintf(t->key, sizeof(t->key), "%s/key.pem", t->dir);
+	snprintf(t->other, sizeof(t->other), "%s/other.pem", t->dir);
+	snprintf(t->other_key, sizeof(t->other_key), "%s/other.key", t->dir);
+	make_cert(t->cert, t->key, "subjectAltName=IP:127.0.0.1");
+	make_cert(t->other, t->other_key, "subjectAltName=DNS:elsewhere.invalid");
+}
+
+static void certs_remove(struct certs *t)
+{
+	unlink(t->cert);
+	unlink(t->key);
+	unlink(t->other);
+	unlink(t->other_key);
+	rmdir(t->dir);
+}
+
+static void tls_is_verified(void **state)
+{
+	struct bench *b = *state;
+	struct certs t;
+
+	certs_make(&t);
+	origin_start(&b->origin,
+		&(struct origin_options){
+			.script = "{\"/f\": [{\"size\": 1000}]}", .cert = t.cert, .key = t.key});
+	b->config.tls_ca = t.cert;
+	get(b, "/f");
+	assert_fetched(b, 1000);
+
+	b->config.tls_ca = t.other; /* signed by somebody else */
+	assert_int_equal(get(b, "/f"), -EPROTO);
+	assert_int_equal(b->result.err.code, OTA_E_NETWORK);
+	assert_non_null(strstr(b->result.err.msg, "certificate"));
+	b->config.tls_ca = NULL; /* unknown to the system */
+	assert_int_equal(get(b, "/f"), -EPROTO);
+	origin_stop(&b->origin);
+
+	origin_start(&b->origin, &(struct origin_options){.script = "{\"/f\": [{\"size\": 1000}]}",
+					 .cert = t.other,
+					 .key = t.other_key});
+	b->config.tls_ca = t.other; /* trusted, but for another host */
+	assert_int_equal(get(b, "/f"), -EPROTO);
+	assert_int_equal(origin_hits(&b->origin, ""), 0);
+	certs_remove(&t);
+}
+
+static void https_is_not_redirected_to_http(void **state)
+{
+	struct bench *b = *state;
+	struct origin plain = {0};
+	char script[256];
+	struct certs t;
+
+	certs_make(&t);
+	origin_start(&plain, &(struct origin_options){.script = "{\"/f\": [{\"size\": 1000}]}"});
+	snprintf(script, sizeof(script), "{\"/f\": [{\"redirect\": \"http://127.0.0.1:%u/f\"}]}",
+		plain.port);
+	origin_start(&b->origin,
+		&(struct origin_options){.script = script, .cert = t.cert, .key = t.key});
+	b->config.tls_ca = t.cert;
+	assert_int_equal(get(b, "/f"), -EPROTO);
+	assert_int_equal(origin_hits(&plain, ""), 0);
+	origin_stop(&plain);
+	certs_remove(&t);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_file_arrives_whole),
+		TEST(an_empty_file_is_a_file),
+		TEST(fetch_resumes_after_connection_is_cut),
+		TEST(fetch_resumes_by_date_where_there_is_no_etag),
+		TEST(fetch_resumes_after_a_stall),
+		TEST(a_server_without_ranges_is_asked_from_the_start),
+		TEST(a_server_that_says_it_has_no_ranges_is_believed),
+		TEST(a_file_that_changed_meanwhile_is_not_continued),
+		TEST(a_weak_etag_does_not_name_bytes),
+		TEST(a_part_from_elsewhere_is_not_taken),
+		TEST(a_part_of_a_longer_file_is_not_taken),
+		TEST(a_part_of_another_version_is_not_taken),
+		TEST(a_range_behind_the_end_leads_back_to_the_start),
+		TEST(a_body_shorter_than_announced_is_a_cut),
+		TEST(a_try_that_brought_the_body_further_is_free),
+		TEST(tries_that_lead_nowhere_come_to_an_end),
+		TEST(a_failing_server_gets_time_to_recover),
+		TEST(a_server_that_always_fails_ends_the_request),
+		TEST(an_outage_can_be_outlasted),
+		TEST(retry_after_is_honoured),
+		TEST(refusals_are_final_and_name_their_cause),
+		TEST(an_endless_error_page_is_not_read),
+		TEST(nobody_listening_is_an_error_with_a_name),
+		TEST(the_time_for_all_tries_is_kept),
+		TEST(more_than_the_limit_is_refused_by_its_length),
+		TEST(exactly_the_limit_is_fine),
+		TEST(an_endless_body_is_cut_at_the_limit),
+		TEST(wrong_bytes_are_asked_for_again),
+		TEST(bytes_that_stay_wrong_end_with_the_sinks_sentence),
+		TEST(a_sink_that_fails_ends_the_request),
+		TEST(a_coding_nobody_asked_for_is_undone_on_wish),
+		TEST(a_coding_is_left_alone_otherwise),
+		TEST(a_coded_body_is_never_continued),
+		TEST(a_coded_body_is_limited_by_what_it_becomes),
+		TEST(through_a_proxy_everything_is_asked_for_as_http),
+		TEST(without_a_proxy_no_cache_control_is_sent),
+		TEST(the_environments_proxies_are_not_used),
+		TEST(the_environment_cannot_take_the_proxy_away),
+		TEST(redirects_are_followed_a_few_times),
+		TEST(cookies_do_not_follow_a_redirect_to_another_host),
+		TEST(cookies_follow_a_redirect_within_the_host),
+		TEST(a_retry_begins_where_the_redirect_began),
+		TEST(a_redirect_to_another_protocol_is_refused),
+		TEST(bad_configurations_are_refused),
+		TEST(many_transfers_share_few_connections),
+		TEST(a_client_can_go_while_transfers_run),
+		TEST(another_thread_can_wake_the_client),
+		TEST(tls_is_verified),
+		TEST(https_is_not_redirected_to_http),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

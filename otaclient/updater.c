@@ -32,29 +32,22 @@ struct step {
 	enum ota_code blame; /* code reported if the step itself gave none */
 };
 
+/* clang-format off */
 /* name, phase, step, abort_before, blame */
 static const struct step update_steps[] = {
-	{"fetch metadata",  PHASE_PROCESSING_METADATA,   step_fetch_metadata,  true,
-         OTA_E_OTAMETA_DOWNLOAD_FAILED									},
-	{"claim standby",   PHASE_PROCESSING_METADATA,   step_claim_standby,   true,
-         OTA_E_BOOTCONTROL_PREUPDATE									  },
-	{"plan",            PHASE_CALCULATING_DELTA,     step_plan,            true,  OTA_E_UPDATEDELTA_FAILED},
-	{"prepare standby", PHASE_CALCULATING_DELTA,     step_prepare_standby, true,
-         OTA_E_BOOTCONTROL_PREUPDATE									  },
-	{"copy contents",   PHASE_CALCULATING_DELTA,     step_copy_contents,   true,
-         OTA_E_UPDATEDELTA_FAILED									     },
-	{"fetch contents",  PHASE_DOWNLOADING_OTA_FILES, step_fetch_contents,  true,  OTA_E_NETWORK           },
-	{"prune and place", PHASE_APPLYING_UPDATE,       step_prune_and_place, true,
-         OTA_E_APPLY_OTAUPDATE_FAILED									 },
-	{"persist files",   PHASE_PROCESSING_POSTUPDATE, step_persist_files,   false,
-         OTA_E_APPLY_OTAUPDATE_FAILED									 },
-	{"stage boot",      PHASE_PROCESSING_POSTUPDATE, step_stage_boot,      false,
-         OTA_E_BOOTCONTROL_POSTUPDATE									 },
-	{"close standby",   PHASE_PROCESSING_POSTUPDATE, step_close_standby,   false,
-         OTA_E_APPLY_OTAUPDATE_FAILED									 },
-	{"flip and reboot", PHASE_FINALIZING_UPDATE,     step_flip_and_reboot, false,
-         OTA_E_BOOTCONTROL_POSTUPDATE									 },
+	{"fetch metadata",  PHASE_PROCESSING_METADATA,   step_fetch_metadata,  true,  OTA_E_OTAMETA_DOWNLOAD_FAILED},
+	{"claim standby",   PHASE_PROCESSING_METADATA,   step_claim_standby,   true,  OTA_E_BOOTCONTROL_PREUPDATE  },
+	{"plan",            PHASE_CALCULATING_DELTA,     step_plan,            true,  OTA_E_UPDATEDELTA_FAILED     },
+	{"prepare standby", PHASE_CALCULATING_DELTA,     step_prepare_standby, true,  OTA_E_BOOTCONTROL_PREUPDATE  },
+	{"copy contents",   PHASE_CALCULATING_DELTA,     step_copy_contents,   true,  OTA_E_UPDATEDELTA_FAILED     },
+	{"fetch contents",  PHASE_DOWNLOADING_OTA_FILES, step_fetch_contents,  true,  OTA_E_NETWORK                },
+	{"prune and place", PHASE_APPLYING_UPDATE,       step_prune_and_place, true,  OTA_E_APPLY_OTAUPDATE_FAILED },
+	{"persist files",   PHASE_PROCESSING_POSTUPDATE, step_persist_files,   false, OTA_E_APPLY_OTAUPDATE_FAILED },
+	{"stage boot",      PHASE_PROCESSING_POSTUPDATE, step_stage_boot,      false, OTA_E_BOOTCONTROL_POSTUPDATE },
+	{"close standby",   PHASE_PROCESSING_POSTUPDATE, step_close_standby,   false, OTA_E_APPLY_OTAUPDATE_FAILED },
+	{"flip and reboot", PHASE_FINALIZING_UPDATE,     step_flip_and_reboot, false, OTA_E_BOOTCONTROL_POSTUPDATE },
 };
+/* clang-format on */
 
 enum {
 	RESTART_WAIT_MS = 60 * 1000,

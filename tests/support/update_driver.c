@@ -1,0 +1,212 @@
+/*
+ * update_driver: one update by the real updater on a real block device, without a boot loader and an API.
+ *
+ *     update_driver --url URL --certs DIR --device DEV --active DIR --work DIR [--version V] [--cookies JSON]
+ *                   [--tls-ca FILE] [--inactivity-ms N] [--count] [--stop-at N] [--fail-at N] [--stats]
+ *
+ * Simulated: the boot controller (a folder below --work) and the restart (the process ends). Everything else is
+ * what the daemon runs. --count prints how many durable operations and points were passed; --stop-at N ends the
+ * process with status 77 before the Nth, as a crash would; --fail-at N makes the Nth fail with EIO.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/io.h"
+#include "common/base/log.h"
+#include "common/net/http.h"
+#include "otaclient/updater.h"
+
+enum {
+	EXIT_STOPPED = 77,
+};
+
+static struct driver {
+	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca;
+	unsigned long stop_at, fail_at, inactivity_ms;
+	bool count, stats;
+} arg;
+
+/* ---- the simulated boot controller: two status folders below --work ------------------------------ */
+
+struct dir_boot {
+	struct boot_ctl base;
+	struct slot_pair slots;
+};
+
+static int dir_slots(const struct boot_ctl *ctl, struct slot_pair *ret_slots, struct ota_err *err)
+{
+	*ret_slots = ((const struct dir_boot *)ctl)->slots;
+	return 0;
+}
+
+static int dir_nothing(struct boot_ctl *ctl, struct ota_err *err)
+{
+	return 0;
+}
+
+static int dir_stage(struct boot_ctl *ctl, const char *standby_root, struct ota_err *err)
+{
+	return 0;
+}
+
+static int dir_flip(struct boot_ctl *ctl, struct ota_err *err)
+{
+	int r = io_replace_symlink("flip", AT_FDCWD, "flipped", "standby");
+
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot flip: %s", strerror(-r)) : 0;
+}
+
+static const struct boot_controller_ops dir_ops = {
+	.name = "folder",
+	.slots = dir_slots,
+	.prepare = dir_nothing,
+	.stage = dir_stage,
+	.flip = dir_flip,
+	.reboot = dir_nothing,
+};
+
+/* ---- counting and stopping ----------------------------------------------------------------------- */
+
+static atomic_ulong n_points;
+
+static int on_point(void *ctx, const char *what)
+{
+	unsigned long n = atomic_fetch_add(&n_points, 1) + 1;
+
+	if (n == arg.stop_at) {
+		fprintf(stderr, "stopped at %lu: %s\n", n, what);
+		_exit(EXIT_STOPPED);
+	}
+	return n == arg.fail_at ? -EIO : 0;
+}
+
+/* ---- the run -------------------------------------------------------------------------------------- */
+
+static void print_stats(struct status *status)
+{
+	struct status_snapshot snap;
+	const struct update_stats *u = &snap.update;
+
+	status_get(status, &snap);
+	printf("{\"kept\": %" PRIu64 ", \"moved\": %" PRIu64 ", \"copied\": %" PRIu64 ", \"fetched\": %" PRIu64
+	       ", \"fetched_contents\": %" PRIu64 ", \"written_bytes\": %" PRIu64 ", \"processed\": %" PRIu64
+	       ", \"processed_bytes\": %" PRIu64 ", \"total\": %" PRIu64 ", \"total_bytes\": %" PRIu64
+	       ", \"wire_bytes\": %" PRIu64 "}\n",
+		u->kept_files, u->moved_files, u->copied_files, u->fetched_files, u->downloaded_files_num,
+		u->written_bytes, u->processed_files_num, u->processed_files_size, u->total_files_num,
+		u->total_files_size, u->downloaded_bytes);
+}
+
+static int run(struct ota_err *err)
+{
+	struct dir_boot boot = {.base.ops = &dir_ops};
+	AUTO_CERT_STORE struct cert_store *certs = NULL;
+	struct update_env env = {
+		.boot = &boot.base,
+		.tls_ca = arg.tls_ca,
+		.run_dir = arg.work,
+		.scratch_dir = arg.work,
+		.active_root = arg.active,
+		.inactivity_ms = (uint32_t)arg.inactivity_ms,
+	};
+	struct update_request request = {
+		.version = (char *)(uintptr_t)arg.version,
+		.url = (char *)(uintptr_t)arg.url,
+		.cookies = (char *)(uintptr_t)arg.cookies,
+	};
+	AUTO_SESSION struct update_session *s = NULL;
+	int r;
+
+	snprintf(boot.slots.active.id, BOOT_SLOT_ID_MAX, "a");
+	snprintf(boot.slots.standby.id, BOOT_SLOT_ID_MAX, "b");
+	snprintf(boot.slots.standby.device, PATH_MAX, "%s", arg.device);
+	snprintf(boot.slots.active.status_dir, PATH_MAX, "%s/status-a", arg.work);
+	snprintf(boot.slots.standby.status_dir, PATH_MAX, "%s/status-b", arg.work);
+	r = cert_store_open(arg.certs, NULL, NULL, &certs, err);
+	if (r < 0)
+		return r;
+	env.certs = certs;
+	env.status = status_new();
+	s = session_new(&env, update_request_dup(&request));
+	r = http_cookies_from_json(arg.cookies, strlen(arg.cookies), &s->cookie_header, err);
+	if (r == 0)
+		r = updater_run(&env, s, err);
+	if (arg.stats)
+		print_stats(env.status);
+	session_free(TAKE_PTR(s));
+	status_free(env.status);
+	return r;
+}
+
+static void parse(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"url",           required_argument, NULL, 'u'},
+		{"certs",         required_argument, NULL, 'k'},
+		{"device",        required_argument, NULL, 'd'},
+		{"active",        required_argument, NULL, 'a'},
+		{"work",          required_argument, NULL, 'w'},
+		{"version",       required_argument, NULL, 'v'},
+		{"cookies",       required_argument, NULL, 'c'},
+		{"tls-ca",        required_argument, NULL, 't'},
+		{"inactivity-ms", required_argument, NULL, 'i'},
+		{"stop-at",       required_argument, NULL, 's'},
+		{"fail-at",       required_argument, NULL, 'f'},
+		{"count",         no_argument,       NULL, 'n'},
+		{"stats",         no_argument,       NULL, 'S'},
+		{0},
+	};
+	int c;
+
+	arg = (struct driver){.version = "test", .cookies = ""};
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) >= 0) {
+		switch (c) {
+		case 'u': arg.url = optarg; break;
+		case 'k': arg.certs = optarg; break;
+		case 'd': arg.device = optarg; break;
+		case 'a': arg.active = optarg; break;
+		case 'w': arg.work = optarg; break;
+		case 'v': arg.version = optarg; break;
+		case 'c': arg.cookies = optarg; break;
+		case 't': arg.tls_ca = optarg; break;
+		case 'i': arg.inactivity_ms = strtoul(optarg, NULL, 10); break;
+		case 's': arg.stop_at = strtoul(optarg, NULL, 10); break;
+		case 'f': arg.fail_at = strtoul(optarg, NULL, 10); break;
+		case 'n': arg.count = true; break;
+		case 'S': arg.stats = true; break;
+		default: exit(2);
+		}
+	}
+	if (!arg.url || !arg.certs || !arg.device || !arg.active || !arg.work) {
+		fprintf(stderr, "update_driver: see the top of its source for its options\n");
+		exit(2);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct ota_err err = {0};
+	int r;
+
+	parse(argc, argv);
+	if (chdir(arg.work) < 0) {
+		perror(arg.work);
+		return 2;
+	}
+	io_set_hook(on_point, NULL);
+	r = run(&err);
+	if (arg.count)
+		printf("%lu\n", (unsigned long)n_points);
+	if (r < 0)
+		fprintf(stderr, "E%03d: %s\n", err.code, err.msg);
+	return r < 0 ? 1 : 0;
+}

@@ -1,0 +1,184 @@
+"""update_lab: the real metadata_gen, a real HTTP server, a real ext4 slot and the real updater, for tests of the whole way.
+
+Simulated: the boot controller and the restart (tests/support/update_driver.c). Needs root and loop devices. Programs
+come from the environment: METADATA_GEN, UPDATE_DRIVER, MAKE_DEV_CERTS (meson sets them).
+
+    with UpdateLab() as lab:
+        lab.build("v2", make_v2)
+        lab.update("v2")
+        lab.check("v2")
+"""
+
+import contextlib
+import functools
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+
+sys.path.insert(0, os.path.dirname(__file__))
+from tree_list import differences, list_tree  # noqa: E402
+
+
+def enter_private_mounts():
+    """Run again in a mount namespace of our own, so that nothing we mount can stay behind."""
+    if os.environ.get("UPDATE_LAB_PRIVATE"):
+        return
+    os.environ["UPDATE_LAB_PRIVATE"] = "1"
+    os.execvp("unshare", ["unshare", "-m", "--propagation", "private", sys.executable, *sys.argv])
+
+
+class QuietServer(http.server.SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+
+class Failed(Exception):
+    """An update that ended with an error: .code ("E203") and .sentence."""
+
+    def __init__(self, stderr):
+        last = stderr.strip().splitlines()[-1] if stderr.strip() else ""
+        self.code, _, self.sentence = last.partition(": ")
+        super().__init__(stderr)
+
+
+class UpdateLab:
+    def __init__(self, slot_mib=96):
+        self.work = tempfile.mkdtemp(prefix="update-lab.")
+        self.stack = contextlib.ExitStack()
+        self.trees, self.wanted = {}, {}
+        self.slot_mib = slot_mib
+
+    def path(self, *names):
+        return os.path.join(self.work, *names)
+
+    def __enter__(self):
+        self.stack.callback(shutil.rmtree, self.work, ignore_errors=True)
+        try:
+            subprocess.run([os.environ["MAKE_DEV_CERTS"], self.path("certs")], check=True, capture_output=True)
+            os.makedirs(self.path("images"))
+            os.makedirs(self.path("run"))
+            self.make_slot()
+            handler = functools.partial(QuietServer, directory=self.path("images"))
+            self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+            self.url = f"http://127.0.0.1:{self.server.server_port}"
+            threading.Thread(target=self.server.serve_forever, daemon=True).start()
+            self.stack.callback(self.server.shutdown)
+            self.active = self.path("active")
+            os.makedirs(self.active)
+        except BaseException:
+            self.stack.close()
+            raise
+        return self
+
+    def __exit__(self, *exc):
+        self.stack.close()
+
+    # ---- the slot
+
+    def make_slot(self):
+        self.slot = self.path("slot.img")
+        with open(self.slot, "wb") as f:
+            f.truncate(self.slot_mib << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-L", "slot-b", self.slot], check=True)
+        self.device = subprocess.run(["losetup", "--show", "-f", self.slot], check=True, capture_output=True,
+                                     text=True).stdout.strip()
+        self.stack.callback(subprocess.run, ["losetup", "-d", self.device])
+
+    def save_slot(self, name):
+        subprocess.run(["cp", "--sparse=always", self.slot, self.path(name)], check=True)
+
+    def restore_slot(self, name):
+        # Written through the device, so that nothing of its cache survives.
+        subprocess.run(["dd", f"if={self.path(name)}", f"of={self.device}", "bs=4M", "status=none",
+                        "conv=fsync"], check=True)
+
+    @contextlib.contextmanager
+    def mounted(self, writable=False):
+        point = self.path("mnt")
+        os.makedirs(point, exist_ok=True)
+        subprocess.run(["mount", "-o", "rw" if writable else "ro", self.device, point], check=True)
+        try:
+            yield point
+        finally:
+            subprocess.run(["umount", point], check=True)
+
+    # ---- images
+
+    def build(self, name, make, *options, persistents=()):
+        """Make the tree with make(root) and the image of it with metadata_gen."""
+        tree = self.path("tree-" + name)
+        os.makedirs(tree)
+        make(tree)
+        return self.build_image(name, tree, *options, persistents=persistents)
+
+    def build_image(self, name, tree, *options, persistents=()):
+        with open(self.path("persistents"), "w") as f:
+            f.write("".join("'" + p.replace("'", "'\\''") + "'\n" for p in persistents))
+        subprocess.run([os.environ["METADATA_GEN"], "build", "--rootfs", tree, "--output", self.path("images", name),
+                        "--sign-key", self.path("certs", "sign.key"), "--cert", self.path("certs", "sign.pem"),
+                        "--persistents", self.path("persistents"), *options], check=True, capture_output=True)
+        self.trees[name] = tree
+        self.wanted[name] = list_tree(tree)
+        return self.path("images", name)
+
+    # ---- updates
+
+    def driver(self, name, *options, url=None, certs=None):
+        return subprocess.run(
+            [os.environ["UPDATE_DRIVER"], "--url", url or f"{self.url}/{name}", "--certs", certs or self.path("certs"),
+             "--device", self.device, "--active", self.active, "--work", self.path("run"), *options],
+            capture_output=True, text=True, timeout=300)
+
+    def update(self, name, *options, **more):
+        p = self.driver(name, "--stats", *options, **more)
+        if p.returncode != 0:
+            raise Failed(p.stderr)
+        self.log = p.stderr
+        return json.loads(p.stdout.splitlines()[0])
+
+    def fail(self, name, *options, **more):
+        """The update must fail; returns the Failed."""
+        try:
+            self.update(name, *options, **more)
+        except Failed as e:
+            return e
+        raise AssertionError("the update succeeded although it must not")
+
+    def status(self, slot, name="status"):
+        try:
+            with open(self.path("run", "status-" + slot, name)) as f:
+                return f.read()
+        except FileNotFoundError:
+            return None
+
+    def check(self, name, ignore_mtime_of=()):
+        """The law: the slot equals the tree that the image was made from, and its file system is clean."""
+        with self.mounted() as point:
+            diff = differences(self.wanted[name], list_tree(point), ignore_mtime_of)
+            assert not os.path.exists(os.path.join(point, ".ota-resources")), "the store was left behind"
+        assert not diff, f"{len(diff)} differences:\n" + "\n".join(diff[:20])
+        p = subprocess.run(["e2fsck", "-fn", self.device], capture_output=True, text=True)
+        assert p.returncode == 0, p.stdout
+
+
+def run(tests):
+    """Run functions named like sentences; the last line counts them."""
+    failed = 0
+    only = sys.argv[1:]
+    for test in tests:
+        if only and test.__name__ not in only:
+            continue
+        try:
+            test()
+            print(f"ok {test.__name__}", flush=True)
+        except Exception as e:  # a test says why it failed in its exception
+            failed += 1
+            print(f"FAILED {test.__name__}: {type(e).__name__}: {e}", flush=True)
+    sys.exit(1 if failed else 0)

@@ -1,0 +1,236 @@
+/*
+ * test_first_boot: every stored status, on the slot that was meant and on the other one.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/io.h"
+#include "otaclient/first_boot.h"
+
+/* A boot controller that only commits, or fails to. */
+struct commit_only {
+	struct boot_ctl base;
+	char dir[64];
+	int commit_result;
+	unsigned n_commits;
+};
+
+static int only_slots(const struct boot_ctl *ctl, struct slot_pair *ret_slots, struct ota_err *err)
+{
+	const struct commit_only *c = (const struct commit_only *)ctl;
+
+	memset(ret_slots, 0, sizeof(*ret_slots));
+	snprintf(ret_slots->active.id, BOOT_SLOT_ID_MAX, "ota-slot_b");
+	snprintf(ret_slots->active.fs_uuid, BOOT_UUID_MAX, "0b0b");
+	snprintf(ret_slots->active.status_dir, PATH_MAX, "%s/b", c->dir);
+	snprintf(ret_slots->standby.id, BOOT_SLOT_ID_MAX, "ota-slot_a");
+	snprintf(ret_slots->standby.status_dir, PATH_MAX, "%s/a", c->dir);
+	return 0;
+}
+
+static int only_commit(struct boot_ctl *ctl, struct ota_err *err)
+{
+	struct commit_only *c = (struct commit_only *)ctl;
+
+	c->n_commits++;
+	if (c->commit_result < 0)
+		return ota_err_set(err, c->commit_result, OTA_E_UNSPECIFIC, "grubenv cannot be written");
+	return 0;
+}
+
+static const struct boot_controller_ops commit_only_ops = {.slots = only_slots, .commit = only_commit};
+
+struct fixture {
+	struct commit_only boot;
+	struct status *status;
+	struct status_snapshot snap;
+	struct ota_err err;
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	f->boot.base.ops = &commit_only_ops;
+	snprintf(f->boot.dir, sizeof(f->boot.dir), "/tmp/first_boot.XXXXXX");
+	assert_non_null(mkdtemp(f->boot.dir));
+	f->status = status_new();
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	char cmd[128];
+
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", f->boot.dir);
+	assert_int_equal(system(cmd), 0);
+	status_free(f->status);
+	free(f);
+	return 0;
+}
+
+static char *status_dir(struct fixture *f, char path[80])
+{
+	snprintf(path, 80, "%s/b", f->boot.dir);
+	return path;
+}
+
+static void store(struct fixture *f, enum ota_status status, const char *slot_in_use)
+{
+	char dir[80];
+
+	assert_int_equal(status_store_write_status(status_dir(f, dir), status, NULL), 0);
+	assert_int_equal(status_store_write_slot_in_use(dir, slot_in_use, NULL), 0);
+}
+
+static enum ota_status stored(struct fixture *f)
+{
+	char dir[80];
+
+	return status_store_read_status(status_dir(f, dir));
+}
+
+static int run(struct fixture *f, bool reset)
+{
+	int r = first_boot_run(&f->boot.base, reset, f->boot.dir, f->status, &f->err);
+
+	status_get(f->status, &f->snap);
+	return r;
+}
+
+static void the_table_covers_every_status_and_slot(void **state)
+{
+	static const struct {
+		enum ota_status stored;
+		enum first_boot_action same, other;
+	} want[] = {
+		{STATUS_NONE, FIRST_BOOT_INITIALIZE, FIRST_BOOT_INITIALIZE},
+		{STATUS_INITIALIZED, FIRST_BOOT_KEEP, FIRST_BOOT_KEEP},
+		{STATUS_SUCCESS, FIRST_BOOT_KEEP, FIRST_BOOT_KEEP},
+		{STATUS_FAILURE, FIRST_BOOT_KEEP, FIRST_BOOT_KEEP},
+		{STATUS_UPDATING, FIRST_BOOT_COMMIT, FIRST_BOOT_FAIL},
+		{STATUS_ROLLBACKING, FIRST_BOOT_COMMIT, FIRST_BOOT_FAIL_ROLLBACK},
+		{STATUS_ROLLBACK_FAILURE, FIRST_BOOT_KEEP, FIRST_BOOT_KEEP},
+		{STATUS_CLIENT_UPDATING, FIRST_BOOT_KEEP, FIRST_BOOT_KEEP},
+		{STATUS_ABORTING, FIRST_BOOT_KEEP, FIRST_BOOT_KEEP},
+		{STATUS_ABORTED, FIRST_BOOT_KEEP, FIRST_BOOT_KEEP},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(want); i++) {
+		assert_int_equal(first_boot_decide(want[i].stored, true), want[i].same);
+		assert_int_equal(first_boot_decide(want[i].stored, false), want[i].other);
+	}
+}
+
+static void a_fresh_machine_is_initialized(void **state)
+{
+	struct fixture *f = *state;
+	char dir[80], slot[STATUS_SLOT_MAX];
+
+	assert_int_equal(run(f, false), 0);
+	assert_int_equal(f->snap.ota_status, STATUS_INITIALIZED);
+	assert_true(f->snap.known);
+	assert_int_equal(stored(f), STATUS_INITIALIZED);
+	status_store_read_slot_in_use(status_dir(f, dir), slot);
+	assert_string_equal(slot, "ota-slot_b");
+	assert_int_equal(f->boot.n_commits, 0);
+}
+
+static void a_new_system_that_came_up_is_committed_and_marked_complete(void **state)
+{
+	struct fixture *f = *state;
+	struct complete_mark mark;
+	char dir[80], meta[80];
+	int root;
+
+	store(f, STATUS_UPDATING, "ota-slot_b");
+	assert_int_equal(status_store_write_version(status_dir(f, dir), "v2", NULL), 0);
+	snprintf(meta, sizeof(meta), "%s/.ota-meta", f->boot.dir);
+	assert_int_equal(mkdir(meta, 0700), 0);
+	root = open(meta, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(io_replace_file("test", root, "metadata.jwt", "jwt", 3, 0600), 0);
+	close(root);
+	assert_int_equal(run(f, false), 0);
+	assert_int_equal(f->boot.n_commits, 1);
+	assert_int_equal(f->snap.ota_status, STATUS_SUCCESS);
+	assert_string_equal(f->snap.firmware_version, "v2");
+	assert_int_equal(stored(f), STATUS_SUCCESS);
+	assert_int_equal(status_store_read_complete(dir, &mark, NULL), 0);
+	assert_string_equal(mark.fs_uuid, "0b0b");
+}
+
+static void the_old_slot_after_an_update_says_failure(void **state)
+{
+	struct fixture *f = *state;
+
+	store(f, STATUS_FAILURE, "ota-slot_a");
+	assert_int_equal(run(f, false), 0);
+	assert_int_equal(f->snap.ota_status, STATUS_FAILURE);
+	assert_int_equal(f->boot.n_commits, 0);
+}
+
+static void an_update_that_landed_on_the_wrong_slot_has_failed(void **state)
+{
+	struct fixture *f = *state;
+
+	store(f, STATUS_UPDATING, "ota-slot_a");
+	assert_int_equal(run(f, false), 0);
+	assert_int_equal(f->snap.ota_status, STATUS_FAILURE);
+	assert_int_equal(stored(f), STATUS_FAILURE);
+	assert_int_equal(f->boot.n_commits, 0);
+}
+
+static void a_commit_that_fails_is_tried_again_at_the_next_start(void **state)
+{
+	struct fixture *f = *state;
+
+	store(f, STATUS_UPDATING, "ota-slot_b");
+	f->boot.commit_result = -EIO;
+	assert_int_equal(run(f, false), -EIO);
+	assert_int_equal(f->err.code, OTA_E_BOOTCONTROL_STARTUP);
+	assert_string_equal(f->err.msg, "Cannot commit the slot ota-slot_b: grubenv cannot be written");
+	assert_int_equal(stored(f), STATUS_UPDATING);
+	f->boot.commit_result = 0;
+	assert_int_equal(run(f, false), 0);
+	assert_int_equal(stored(f), STATUS_SUCCESS);
+}
+
+static void a_reset_forgets_what_is_stored(void **state)
+{
+	struct fixture *f = *state;
+
+	store(f, STATUS_UPDATING, "ota-slot_a");
+	assert_int_equal(run(f, true), 0);
+	assert_int_equal(f->snap.ota_status, STATUS_INITIALIZED);
+	assert_int_equal(f->boot.n_commits, 0);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_table_covers_every_status_and_slot),
+		T(a_fresh_machine_is_initialized),
+		T(a_new_system_that_came_up_is_committed_and_marked_complete),
+		T(the_old_slot_after_an_update_says_failure),
+		T(an_update_that_landed_on_the_wrong_slot_has_failed),
+		T(a_commit_that_fails_is_tried_again_at_the_next_start),
+		T(a_reset_forgets_what_is_stored),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,206 @@
+/*
+ * test_plan: one content, one source; and how an image gets onto a slot that is too small for both.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/base/cleanup.h"
+#include "common/image/list_text.h"
+#include "otaclient/plan.h"
+
+/* Five contents of 8192, 4096, 100, 0 and 5000 bytes; the first under three names, two of them one group. */
+static const char regulars[] =
+	"0644,0,0,2,1111111111111111111111111111111111111111111111111111111111111111,'/a',8192,1,\n"
+	"0644,0,0,2,1111111111111111111111111111111111111111111111111111111111111111,'/b',8192,1,\n"
+	"0644,0,0,1,1111111111111111111111111111111111111111111111111111111111111111,'/c',8192,,\n"
+	"0644,0,0,1,2222222222222222222222222222222222222222222222222222222222222222,'/d',4096,,\n"
+	"0644,0,0,1,3333333333333333333333333333333333333333333333333333333333333333,'/e',100,,\n"
+	"0644,0,0,1,e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855,'/f',0,,\n"
+	"0644,0,0,1,5555555555555555555555555555555555555555555555555555555555555555,'/g',5000,,\n";
+
+struct fixture {
+	struct file_table *table;
+	struct inventory *inv;
+	struct plan *plan;
+};
+
+static const struct space plenty = {
+	.free_bytes = 1 << 30,
+	.free_inodes = 1000,
+	.total_bytes = 1 << 30,
+	.total_inodes = 1000,
+};
+
+static int setup(void **state)
+{
+	static struct fixture f;
+
+	f.table = file_table_new();
+	assert_int_equal(
+		list_text_read_regulars(regulars, sizeof(regulars) - 1, "regulars.txt", f.table, NULL), 0);
+	assert_int_equal(file_table_seal(f.table, NULL), 0);
+	assert_int_equal(f.table->n_files, 7);
+	assert_int_equal(f.table->n_contents, 5);
+	f.inv = inventory_new(f.table);
+	f.plan = plan_new(f.table);
+	*state = &f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	plan_free(f->plan);
+	inventory_free(f->inv);
+	file_table_free(f->table);
+	return 0;
+}
+
+static uint32_t content_of(const struct fixture *f, const char *path)
+{
+	enum entry_kind kind;
+	uint32_t i;
+
+	assert_true(file_table_find(f->table, path, strlen(path), &kind, &i));
+	return f->table->files[i].content;
+}
+
+static uint32_t file_at(const struct fixture *f, const char *path)
+{
+	enum entry_kind kind;
+	uint32_t i;
+
+	assert_true(file_table_find(f->table, path, strlen(path), &kind, &i));
+	return i;
+}
+
+static void keep(struct fixture *f, const char *path, uint64_t ino)
+{
+	uint32_t i = file_at(f, path);
+
+	f->inv->kept_ino[i] = ino;
+	f->inv->anchor[f->table->files[i].group] = i;
+	f->inv->sources[f->table->files[i].content].place = PLACE_KEPT;
+}
+
+static void nothing_on_the_machine_means_fetch_everything(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
+	assert_int_equal(f->plan->sums[PLAN_FETCH].contents, 4);
+	assert_int_equal(f->plan->sums[PLAN_FETCH].files, 6);
+	assert_int_equal(f->plan->sums[PLAN_KEEP].files, 1); /* the empty file needs no source */
+	/* 2 × 8192 for the group and /c, 4096, 4096 and 8192 for 5000 bytes */
+	assert_int_equal(f->plan->write_bytes, 2 * 8192 + 4096 + 4096 + 8192);
+	assert_false(f->plan->rebuild);
+	assert_false(f->plan->prune_first);
+}
+
+static void each_place_gives_the_cheapest_action(void **state)
+{
+	struct fixture *f = *state;
+
+	keep(f, "/d", 10);
+	f->inv->sources[content_of(f, "/a")].place = PLACE_STANDBY;
+	f->inv->sources[content_of(f, "/e")].place = PLACE_ACTIVE_LIKELY;
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
+	assert_int_equal(f->plan->actions[content_of(f, "/d")], PLAN_KEEP);
+	assert_int_equal(f->plan->actions[content_of(f, "/a")], PLAN_MOVE);
+	assert_int_equal(f->plan->actions[content_of(f, "/e")], PLAN_COPY);
+	assert_int_equal(f->plan->actions[content_of(f, "/g")], PLAN_FETCH);
+	assert_int_equal(f->plan->takers[content_of(f, "/a")], 2);
+	/* moving costs no byte for one group, the second gets a copy */
+	assert_int_equal(f->plan->write_bytes, 8192 + 4096 + 8192);
+}
+
+static void a_kept_inode_is_copied_for_a_second_group(void **state)
+{
+	struct fixture *f = *state;
+
+	keep(f, "/a", 10);
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
+	assert_int_equal(f->plan->actions[content_of(f, "/a")], PLAN_REPEAT);
+	assert_int_equal(f->plan->takers[content_of(f, "/a")], 1);
+}
+
+static void old_names_go_first_when_both_do_not_fit(void **state)
+{
+	struct fixture *f = *state;
+	struct space s = plenty;
+
+	s.free_bytes = 16 * 1024;
+	f->inv->prune_back_bytes = 64 * 1024;
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), 0);
+	assert_true(f->plan->prune_first);
+	assert_false(f->plan->rebuild);
+}
+
+static void a_new_file_system_when_pruning_is_not_enough(void **state)
+{
+	struct fixture *f = *state;
+	struct space s = plenty;
+
+	s.free_bytes = 16 * 1024;
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), 0);
+	assert_true(f->plan->rebuild);
+}
+
+static void an_image_that_fits_no_way_is_refused_with_both_figures(void **state)
+{
+	struct fixture *f = *state;
+	struct space s = {.free_bytes = 0, .total_bytes = 16 * 1024, .total_inodes = 100};
+	struct ota_err err = {0};
+
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, &err), -ENOSPC);
+	assert_int_equal(err.code, OTA_E_STANDBY_SLOT_SPACE);
+	assert_string_equal(err.msg,
+		"The image does not fit the standby slot: it needs 0 MiB and 6 inodes, the slot has 0 MiB and 100");
+}
+
+static void too_few_inodes_are_no_room_either(void **state)
+{
+	struct fixture *f = *state;
+	struct space s = plenty;
+
+	s.total_inodes = 5;
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), -ENOSPC);
+}
+
+static void sums_follow_changed_actions(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t c = content_of(f, "/e");
+
+	f->inv->sources[c].place = PLACE_ACTIVE_LIKELY;
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
+	assert_int_equal(f->plan->sums[PLAN_COPY].contents, 1);
+	f->plan->actions[c] = PLAN_FETCH;
+	plan_sum_up(f->plan, f->table, f->inv);
+	assert_int_equal(f->plan->sums[PLAN_COPY].contents, 0);
+	assert_int_equal(f->plan->sums[PLAN_FETCH].contents, 4);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(nothing_on_the_machine_means_fetch_everything),
+		T(each_place_gives_the_cheapest_action),
+		T(a_kept_inode_is_copied_for_a_second_group),
+		T(old_names_go_first_when_both_do_not_fit),
+		T(a_new_file_system_when_pruning_is_not_enough),
+		T(an_image_that_fits_no_way_is_refused_with_both_figures),
+		T(too_few_inodes_are_no_room_either),
+		T(sums_follow_changed_actions),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

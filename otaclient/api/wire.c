@@ -1,9 +1,9 @@
 /*
  * wire: the API's messages as plain structs, and back to bytes. Contract: wire.h.
  *
- * The door to protobuf-c. It reads a copy of proto/otaclient_v2.proto in which strings are bytes
- * (see proto/derive_private.py), into memory that is bounded however the message is made: a message
- * of two-byte parts would otherwise unpack to a hundred times its size.
+ * The door to protobuf-c. It reads a copy of proto/otaclient_v2.proto in which strings are bytes (see
+ * proto/derive_private.py), into memory that is bounded however the message is made: a message of two-byte
+ * parts would otherwise unpack to a hundred times its size.
  */
 #include "otaclient/api/wire.h"
 
@@ -28,13 +28,11 @@ enum {
 };
 
 /*
- * Update, Abort and Rollback have messages of their own that look alike: what is read through
- * Update's structs lies at the same place in the others'. (Of an Abort's or Rollback's entry only
- * the ECU's id is touched.)
+ * Update, Abort and Rollback have messages of their own that look alike: what is read through Update's structs
+ * lies at the same place in the others'. (Of an Abort's or Rollback's entry only the ECU's id is touched.)
  */
-#define SAME_PLACE(a, b, field)                                                          \
-	static_assert(offsetof(a, field) == offsetof(b, field), #a " and " #b " differ " \
-									      "in " #field)
+#define SAME_PLACE(a, b, field)                                                                    \
+	static_assert(offsetof(a, field) == offsetof(b, field), #a " and " #b " differ in " #field)
 SAME_PLACE(pb_request, OtaClientV2__AbortRequest, ecu);
 SAME_PLACE(pb_request, OtaClientV2__AbortRequest, request_id);
 SAME_PLACE(pb_request, OtaClientV2__RollbackRequest, ecu);
@@ -42,8 +40,7 @@ SAME_PLACE(pb_request, OtaClientV2__RollbackRequest, request_id);
 SAME_PLACE(pb_request_ecu, OtaClientV2__AbortRequestEcu, ecu_id);
 SAME_PLACE(pb_request_ecu, OtaClientV2__RollbackRequestEcu, ecu_id);
 static_assert(sizeof(pb_request) == sizeof(OtaClientV2__AbortRequest), "AbortRequest has grown");
-static_assert(
-	sizeof(pb_request) == sizeof(OtaClientV2__RollbackRequest), "RollbackRequest has grown");
+static_assert(sizeof(pb_request) == sizeof(OtaClientV2__RollbackRequest), "RollbackRequest has grown");
 SAME_PLACE(pb_answer, OtaClientV2__AbortResponse, ecu);
 SAME_PLACE(pb_answer, OtaClientV2__RollbackResponse, ecu);
 SAME_PLACE(pb_answer_ecu, OtaClientV2__AbortResponseEcu, ecu_id);
@@ -61,15 +58,15 @@ static const struct method {
 	const char *path;
 	const ProtobufCMessageDescriptor *request, *request_ecu, *answer, *answer_ecu;
 } methods[API_METHOD_COUNT] = {
-	[API_UPDATE] = {SERVICE "Update",           DESC(update_request),   DESC(update_request_ecu),
-			DESC(update_response),						     DESC(update_response_ecu)  },
-	[API_ABORT] = {SERVICE "Abort",            DESC(abort_request),    DESC(abort_request_ecu),
-			DESC(abort_response),						      DESC(abort_response_ecu)   },
-	[API_ROLLBACK] = {SERVICE "Rollback",         DESC(rollback_request), DESC(rollback_request_ecu),
-			DESC(rollback_response),						   DESC(rollback_response_ecu)},
-	[API_STATUS] = {SERVICE "Status"          },
+	[API_UPDATE] = {SERVICE "Update", DESC(update_request), DESC(update_request_ecu),
+		DESC(update_response), DESC(update_response_ecu)},
+	[API_ABORT] = {SERVICE "Abort", DESC(abort_request), DESC(abort_request_ecu),
+		DESC(abort_response), DESC(abort_response_ecu)},
+	[API_ROLLBACK] = {SERVICE "Rollback", DESC(rollback_request), DESC(rollback_request_ecu),
+		DESC(rollback_response), DESC(rollback_response_ecu)},
+	[API_STATUS] = {SERVICE "Status"},
 	[API_CLIENT_UPDATE] = {SERVICE "ClientUpdate", DESC(update_request),
-			DESC(update_request_ecu),                            DESC(update_response), DESC(update_response_ecu)                                                                              },
+		DESC(update_request_ecu), DESC(update_response), DESC(update_response_ecu)},
 };
 
 const char *api_method_path(enum api_method m)
@@ -139,8 +136,7 @@ static const struct number_row {
 	NUMBER(processed_files_size, processed_files_size),
 };
 
-/* --- memory
- * ------------------------------------------------------------------------------------------ */
+/* --- memory --- */
 
 /* Protobuf's memory while a message is taken apart; freed at once with its arena. */
 struct scratch {
@@ -261,8 +257,8 @@ const struct wire_status_ecu *wire_status_find(const struct wire_status *s, cons
 }
 
 /* Progress shows only while the ECU is updating, and a failure's cause only while it is failed. */
-void wire_status_ecu_from(const struct status_snapshot *snapshot, const char *ecu_id,
-	uint64_t now_ms, struct wire_status_ecu *ret_ecu)
+void wire_status_ecu_from(const struct status_snapshot *snapshot, const char *ecu_id, uint64_t now_ms,
+	struct wire_status_ecu *ret_ecu)
 {
 	bool failed = snapshot->ota_status == STATUS_FAILURE ||
 		      snapshot->ota_status == STATUS_ROLLBACK_FAILURE;
@@ -277,8 +273,8 @@ void wire_status_ecu_from(const struct status_snapshot *snapshot, const char *ec
 		.ota_status = (int)snapshot->ota_status,
 	};
 	if (failed && snapshot->has_failure) {
-		ret_ecu->failure_type =
-			snapshot->failure_is_recoverable ? API_RECOVERABLE : API_UNRECOVERABLE;
+		ret_ecu->failure_type = snapshot->failure_is_recoverable ? API_RECOVERABLE
+									 : API_UNRECOVERABLE;
 		ret_ecu->failure_reason = snapshot->failure_reason;
 	}
 	if (snapshot->ota_status == STATUS_UPDATING) {
@@ -287,8 +283,7 @@ void wire_status_ecu_from(const struct status_snapshot *snapshot, const char *ec
 	}
 }
 
-/* --- bytes to structs
- * -------------------------------------------------------------------------------- */
+/* --- bytes to structs --- */
 
 static int no_memory(struct ota_err *err)
 {
@@ -307,7 +302,7 @@ static int unpack(const ProtobufCMessageDescriptor *desc, const void *data, size
 		scratch->full = true;
 	if (!message && scratch->full)
 		return ota_err_set(err, -E2BIG, OTA_E_INVALID_REQUEST,
-			"The message is too large for a %s", desc->short_name);
+			"The message is too large for %s", desc->short_name);
 	if (!message)
 		return ota_err_set(err, -EBADMSG, OTA_E_INVALID_REQUEST, "The message is no %s",
 			desc->short_name);
@@ -339,13 +334,13 @@ static int take_text(struct arena *a, const ProtobufCBinaryData *bytes, const ch
 	return *ret_text ? 0 : no_memory(err);
 }
 
-static int take_texts(struct arena *a, const struct text_row *rows, size_t n_rows,
-	const void *theirs, const char *where, void *ours, struct ota_err *err)
+static int take_texts(struct arena *a, const struct text_row *rows, size_t n_rows, const void *theirs,
+	const char *where, void *ours, struct ota_err *err)
 {
 	for (size_t i = 0; i < n_rows; i++) {
 		const void *from = (const char *)theirs + rows[i].theirs;
-		int r = take_text(
-			a, from, where, rows[i].name, (char **)((char *)ours + rows[i].ours), err);
+		int r = take_text(a, from, where, rows[i].name,
+			(char **)((char *)ours + rows[i].ours), err);
 
 		if (r < 0)
 			return r;
@@ -362,8 +357,7 @@ static const char *place(char ret_where[PLACE_MAX], const char *list, size_t i)
 
 static size_t n_request_ecu_texts(enum api_method m)
 {
-	return methods[m].request_ecu == DESC(update_request_ecu) ? ARRAY_SIZE(request_ecu_texts)
-								  : 1;
+	return methods[m].request_ecu == DESC(update_request_ecu) ? ARRAY_SIZE(request_ecu_texts) : 1;
 }
 
 int wire_request_decode(enum api_method m, const void *data, size_t len_bytes,
@@ -468,8 +462,8 @@ static int take_status_ecu(const pb_status_ecu *from, struct arena *a, const cha
 	return from->update_status ? take_progress(from->update_status, a, where, to, err) : 0;
 }
 
-int wire_status_decode(
-	const void *data, size_t len_bytes, struct wire_status *ret_status, struct ota_err *err)
+int wire_status_decode(const void *data, size_t len_bytes, struct wire_status *ret_status,
+	struct ota_err *err)
 {
 	AUTO_SCRATCH struct scratch scratch = {0};
 	AUTO_WIRE_STATUS struct wire_status status = {0};
@@ -484,8 +478,8 @@ int wire_status_decode(
 	for (size_t i = 0; i < message->n_available_ecu_ids; i++) {
 		char *id;
 
-		r = take_text(&status.arena, &message->available_ecu_ids[i], "",
-			"available_ecu_ids", &id, err);
+		r = take_text(&status.arena, &message->available_ecu_ids[i],
+			"", "available_ecu_ids", &id, err);
 		if (r < 0)
 			return r;
 		if (wire_status_add_available(&status, id) < 0)
@@ -505,8 +499,7 @@ int wire_status_decode(
 	return 0;
 }
 
-/* --- structs to bytes
- * -------------------------------------------------------------------------------- */
+/* --- structs to bytes --- */
 
 static int pack(const void *message, struct arena *a, struct buf *ret_bytes)
 {
@@ -531,11 +524,12 @@ static int put_text(struct arena *a, const char *text, ProtobufCBinaryData *to)
 	return 0;
 }
 
-static int put_texts(
-	struct arena *a, const struct text_row *rows, size_t n_rows, const void *ours, void *theirs)
+static int put_texts(struct arena *a, const struct text_row *rows, size_t n_rows, const void *ours,
+	void *theirs)
 {
 	for (size_t i = 0; i < n_rows; i++) {
-		const char *const *text = (const char *const *)((const char *)ours + rows[i].ours);
+		const char *const *text =
+			(const char *const *)((const char *)ours + rows[i].ours);
 		void *to = (char *)theirs + rows[i].theirs;
 
 		if (put_text(a, *text, to) < 0)
@@ -545,8 +539,8 @@ static int put_texts(
 }
 
 /* @n new messages, initialised, and an array of pointers to them. */
-static int new_messages(
-	struct arena *a, const ProtobufCMessageDescriptor *desc, size_t n, void *ret_array)
+static int new_messages(struct arena *a, const ProtobufCMessageDescriptor *desc, size_t n,
+	void *ret_array)
 {
 	void **array = arena_alloc(a, (n + 1) * sizeof(*array));
 
@@ -562,8 +556,7 @@ static int new_messages(
 	return 0;
 }
 
-int wire_request_encode(
-	enum api_method m, const struct wire_request *request, struct buf *ret_bytes)
+int wire_request_encode(enum api_method m, const struct wire_request *request, struct buf *ret_bytes)
 {
 	AUTO_ARENA struct arena a = {0};
 	pb_request message;
@@ -609,8 +602,8 @@ static int put_seconds(struct arena *a, uint64_t seconds, OtaClientV2__Duration 
 	return 0;
 }
 
-static int put_progress(
-	struct arena *a, const struct wire_status_ecu *from, OtaClientV2__UpdateStatus *to)
+static int put_progress(struct arena *a, const struct wire_status_ecu *from,
+	OtaClientV2__UpdateStatus *to)
 {
 	int r = put_text(a, from->update.version, &to->update_firmware_version);
 
@@ -629,8 +622,7 @@ static int put_progress(
 	return r;
 }
 
-/* The optional fields are always present, empty or not: agents have never seen an answer without
- * them. */
+/* The optional fields are always present, empty or not: agents have never seen an answer without them. */
 static int put_status_ecu(struct arena *a, const struct wire_status_ecu *from, pb_status_ecu *to)
 {
 	OtaClientV2__UpdateStatus **progress;
@@ -645,7 +637,8 @@ static int put_status_ecu(struct arena *a, const struct wire_status_ecu *from, p
 	to->ota_status = (OtaClientV2__StatusOta)from->ota_status;
 	to->failure_type = (OtaClientV2__FailureType)from->failure_type;
 	to->update_status = progress[0];
-	to->_failure_type_case = OTA_CLIENT_V2__STATUS_RESPONSE_ECU_V2___FAILURE_TYPE_FAILURE_TYPE;
+	to->_failure_type_case =
+		OTA_CLIENT_V2__STATUS_RESPONSE_ECU_V2___FAILURE_TYPE_FAILURE_TYPE;
 	to->_failure_reason_case =
 		OTA_CLIENT_V2__STATUS_RESPONSE_ECU_V2___FAILURE_REASON_FAILURE_REASON;
 	to->_failure_traceback_case =
@@ -666,8 +659,8 @@ int wire_status_encode(const struct wire_status *status, struct buf *ret_bytes)
 	for (size_t i = 0; r == 0 && i < status->n_ecus; i++)
 		r = put_status_ecu(&a, &status->ecus[i], message.ecu_v2[i]);
 	message.n_ecu_v2 = status->n_ecus;
-	message.available_ecu_ids =
-		arena_alloc(&a, (status->n_available + 1) * sizeof(*message.available_ecu_ids));
+	message.available_ecu_ids = arena_alloc(&a,
+		(status->n_available + 1) * sizeof(*message.available_ecu_ids));
 	if (!message.available_ecu_ids)
 		return -ENOMEM;
 	for (size_t i = 0; r == 0 && i < status->n_available; i++)

@@ -119,7 +119,7 @@ int wire_answer_decode(enum api_method m, const void *data, size_t len_bytes,
 int wire_status_decode(const void *data, size_t len_bytes, struct wire_status *ret_status,
 	struct ota_err *err);
 
-/* Structs to bytes, appended to @ret_bytes. 0 or -ENOMEM. NULL strings are ""; what is no text is shown as "?". */
+/* Structs to bytes, appended to @ret_bytes. 0 or -ENOMEM. NULL is ""; bytes that are no text become "?". */
 int wire_request_encode(enum api_method m, const struct wire_request *request, struct buf *ret_bytes);
 int wire_answer_encode(enum api_method m, const struct wire_answer *answer, struct buf *ret_bytes);
 int wire_status_encode(const struct wire_status *status, struct buf *ret_bytes);

@@ -213,7 +213,7 @@ static void a_message_of_tiny_parts_does_not_eat_the_memory(void **state)
 		memcpy(bytes + i, "\x0a\x00", 2);
 	assert_int_equal(
 		wire_request_decode(API_UPDATE, bytes, WIRE_MESSAGE_MAX_BYTES, &got, &err), -E2BIG);
-	assert_string_equal(err.msg, "The message is too large for a UpdateRequest");
+	assert_string_equal(err.msg, "The message is too large for UpdateRequest");
 }
 
 static void progress_comes_back_while_updating(void **state)

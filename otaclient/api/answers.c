@@ -1,0 +1,246 @@
+/*
+ * answers: what each method of the API answers. Contract: answers.h; rules: docs/api.md.
+ *
+ * Each request is read first and refused as a whole if a string in it is no text. Then the ECUs below are asked,
+ * and this ECU's entry comes last. ECUs that are neither here nor below have no entry.
+ */
+#include "otaclient/api/answers.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/hex.h"
+#include "common/base/log.h"
+
+/* One call on its way. */
+struct asked {
+	const struct api_config *config;
+	struct status *status;
+	const struct request_handler *handler;
+	enum api_method method;
+	struct wire_request request;
+	struct wire_answer answer;
+};
+
+static int fill_request_id(struct wire_request *request)
+{
+	char id[64], hex[9];
+	uint8_t rnd[4];
+
+	if (request->request_id[0])
+		return 0;
+	clock_random(rnd, sizeof(rnd));
+	hex_encode(rnd, sizeof(rnd), hex);
+	snprintf(id, sizeof(id), "%" PRId64 "-%s", clock_unix_s(), hex);
+	request->request_id = arena_strndup(&request->arena, id, strlen(id));
+	if (!request->request_id)
+		return -ENOMEM;
+	for (size_t i = 0; i < request->n_ecus; i++)
+		request->ecus[i].update.request_id = request->request_id;
+	return 0;
+}
+
+/* The first entry for this ECU, or NULL. */
+static const struct wire_request_ecu *own_entry(const struct asked *a)
+{
+	for (size_t i = 0; i < a->request.n_ecus; i++)
+		if (strcmp(a->request.ecus[i].ecu_id, a->config->ecu_id) == 0)
+			return &a->request.ecus[i];
+	return NULL;
+}
+
+static int forward(struct asked *a)
+{
+	const struct api_tree *tree = a->config->tree;
+
+	return tree ? tree->forward(tree->ctx, a->method, &a->request, &a->answer) : 0;
+}
+
+/* The same answer for every ECU that is named. */
+static int answer_all(struct asked *a, int result, const char *message)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < a->request.n_ecus; i++)
+		r = wire_answer_add(&a->answer, a->request.ecus[i].ecu_id, result, message);
+	return r;
+}
+
+/* This ECU's entry, as the handler decided: @err is set unless it accepted. */
+static int answer_own(struct asked *a, const char *wish, int r, const struct ota_err *err)
+{
+	const char *why = err->msg[0] ? err->msg : ota_code_text(err->code);
+
+	if (r >= 0) {
+		log_info("%s accepted, request %s", wish, a->request.request_id);
+		return wire_answer_add(&a->answer, a->config->ecu_id, API_NO_FAILURE, "");
+	}
+	log_warning("%s refused, request %s: %s", wish, a->request.request_id, why);
+	return wire_answer_add(&a->answer, a->config->ecu_id,
+		ota_code_is_recoverable(err->code) ? API_RECOVERABLE : API_UNRECOVERABLE, why);
+}
+
+static const char no_ecu_info[] =
+	"This ECU takes no updates: its ecu_info.yaml could not be read when the daemon started";
+
+static int answer_update(struct asked *a)
+{
+	const struct wire_request_ecu *own;
+	struct ota_err err = {0};
+	int r = fill_request_id(&a->request);
+
+	if (r < 0)
+		return r;
+	if (!a->config->ecu_info_loaded)
+		return answer_all(a, API_UNRECOVERABLE, no_ecu_info);
+	r = forward(a);
+	own = own_entry(a);
+	if (r < 0 || !own)
+		return r;
+	if (a->handler->update)
+		r = a->handler->update(a->handler->ctx, &own->update, &err);
+	else
+		r = ota_err_set(&err, -EOPNOTSUPP, OTA_E_INVALID_REQUEST,
+			"Updates are not possible on this ECU");
+	return answer_own(a, "Update", r, &err);
+}
+
+static int answer_client_update(struct asked *a)
+{
+	struct ota_err err = {0};
+	int r = fill_request_id(&a->request);
+
+	if (r < 0)
+		return r;
+	if (!a->config->ecu_info_loaded)
+		return answer_all(a, API_UNRECOVERABLE, no_ecu_info);
+	r = forward(a);
+	if (r < 0 || !own_entry(a))
+		return r;
+	r = ota_err_set(&err, -EOPNOTSUPP, OTA_E_INVALID_REQUEST,
+		"The client of this ECU is updated together with its image, not by itself");
+	return answer_own(a, "Client update", r, &err);
+}
+
+/* A rollback is local; nothing is forwarded. */
+static int answer_rollback(struct asked *a)
+{
+	static const char unavailable[] = "Rollback is not available";
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < a->request.n_ecus; i++) {
+		const char *id = a->request.ecus[i].ecu_id;
+		struct ota_err err = {0};
+
+		if (strcmp(id, a->config->ecu_id) == 0 && a->handler->rollback)
+			r = answer_own(a, "Rollback",
+				a->handler->rollback(a->handler->ctx, &err), &err);
+		else
+			r = wire_answer_add(&a->answer, id, API_RECOVERABLE, unavailable);
+	}
+	return r;
+}
+
+/* An abort is for all ECUs, whichever are named. */
+static int answer_abort(struct asked *a)
+{
+	static const char nothing_runs[] = "Cannot abort: no active OTA update in progress";
+	struct ota_err err = {0};
+	int result = API_ABORT_FAILURE;
+	const char *message = nothing_runs;
+	int r = forward(a);
+
+	if (r < 0)
+		return r;
+	if (a->handler->abort) {
+		r = a->handler->abort(a->handler->ctx, &err);
+		if (r == 0)
+			result = API_NO_FAILURE;
+		if (r == 0 || err.msg[0])
+			message = err.msg[0] ? err.msg : "Abort accepted";
+	}
+	log_info("Abort: %s", message);
+	return wire_answer_add(&a->answer, a->config->ecu_id, result, message);
+}
+
+static bool is_available(const struct api_config *c, const char *ecu_id)
+{
+	for (size_t i = 0; i < c->n_available; i++)
+		if (strcmp(c->available_ecu_ids[i], ecu_id) == 0)
+			return true;
+	return c->n_available == 0 && strcmp(c->ecu_id, ecu_id) == 0;
+}
+
+/* The ids in the file's order, each once. */
+static int add_available(const struct api_config *c, struct wire_status *status)
+{
+	int r = 0;
+
+	if (c->n_available == 0)
+		return wire_status_add_available(status, c->ecu_id);
+	for (size_t i = 0; r == 0 && i < c->n_available; i++) {
+		struct api_config before = *c;
+
+		before.n_available = i;
+		if (i == 0 || !is_available(&before, c->available_ecu_ids[i]))
+			r = wire_status_add_available(status, c->available_ecu_ids[i]);
+	}
+	return r;
+}
+
+static int answer_status(const struct api_config *c, struct status *status, struct buf *ret_bytes,
+	struct ota_err *err)
+{
+	AUTO_WIRE_STATUS struct wire_status answer = {0};
+	AUTO_FREE struct status_snapshot *now = malloc(sizeof(*now));
+	struct wire_status_ecu own;
+	int r;
+
+	if (!now)
+		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+	status_get(status, now);
+	/* An ECU that only speaks for others has no status of its own to wait for. */
+	if (!now->known && is_available(c, c->ecu_id))
+		return ota_err_set(err, -EAGAIN, OTA_E_UNSPECIFIC,
+			"local ECU '%s' status not yet collected", c->ecu_id);
+	r = add_available(c, &answer);
+	if (r == 0 && now->known) {
+		wire_status_ecu_from(now, c->ecu_id, clock_monotonic_ms(), &own);
+		r = wire_status_add(&answer, &own);
+	}
+	if (r == 0 && c->tree)
+		r = c->tree->status(c->tree->ctx, &answer);
+	if (r == 0)
+		r = wire_status_encode(&answer, ret_bytes);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot answer Status") : 0;
+}
+
+int answer_call(const struct api_config *config, struct status *status,
+	const struct request_handler *handler, enum api_method m, const void *data, size_t len_bytes,
+	struct buf *ret_bytes, struct ota_err *err)
+{
+	static int (*const answers[API_METHOD_COUNT])(struct asked *a) = {
+		[API_UPDATE] = answer_update,
+		[API_ABORT] = answer_abort,
+		[API_ROLLBACK] = answer_rollback,
+		[API_CLIENT_UPDATE] = answer_client_update,
+	};
+	struct asked asked = {.config = config, .status = status, .handler = handler, .method = m};
+	int r;
+
+	if (m == API_STATUS)
+		return answer_status(config, status, ret_bytes, err);
+	r = wire_request_decode(m, data, len_bytes, &asked.request, err);
+	if (r < 0)
+		return r;
+	r = answers[m](&asked);
+	if (r == 0)
+		r = wire_answer_encode(m, &asked.answer, ret_bytes);
+	wire_request_done(&asked.request);
+	wire_answer_done(&asked.answer);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot answer") : 0;
+}

@@ -197,7 +197,9 @@ int io_mkdir(const char *what, int dir_fd, const char *name, mode_t mode)
 			return -errno;
 		if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			return -errno;
-		return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+		if (!S_ISDIR(st.st_mode))
+			return -ENOTDIR;
+		/* Who made it may have been stopped before it was durable. */
 	}
 	return sync_dir(what, dir_fd);
 }

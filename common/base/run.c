@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,13 +29,21 @@ static const char *const default_env[] = {
 
 struct child {
 	pid_t pid;
+	int pid_fd;  /* -1 once it has ended */
 	int out_fd;  /* -1 once at its end */
 	int err_fd;  /* 〃 */
 	int fail_fd; /* exec's errno comes through this, or nothing */
 };
 
+static void close_now(int *fd)
+{
+	closep(fd);
+	*fd = -1;
+}
+
 static void child_done(struct child *c)
 {
+	closep(&c->pid_fd);
 	closep(&c->out_fd);
 	closep(&c->err_fd);
 	closep(&c->fail_fd);
@@ -70,7 +79,7 @@ fail:
 static int child_start(const struct run_args *args, struct child *ret_child)
 {
 	int out[2] = {-1, -1}, errp[2] = {-1, -1}, fail[2] = {-1, -1};
-	int r = 0;
+	int pid_fd, r = 0;
 	pid_t pid;
 
 	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(errp, O_CLOEXEC) < 0 || pipe2(fail, O_CLOEXEC) < 0) {
@@ -84,8 +93,18 @@ static int child_start(const struct run_args *args, struct child *ret_child)
 	}
 	if (pid == 0)
 		child_exec(args, out[1], errp[1], fail[1]);
+	/* The child does the same; whoever is first, the group is there when it must be killed. */
+	setpgid(pid, pid);
+	pid_fd = pidfd_open(pid, 0);
+	if (pid_fd < 0) {
+		r = -errno;
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		goto done;
+	}
 	*ret_child = (struct child){
 		.pid = pid,
+		.pid_fd = pid_fd,
 		.out_fd = TAKE_FD(out[0]),
 		.err_fd = TAKE_FD(errp[0]),
 		.fail_fd = TAKE_FD(fail[0]),
@@ -110,46 +129,61 @@ static void tail_append(struct buf *b, const char *data, size_t len)
 	}
 }
 
-/* Read one of the pipes; closes it at its end. */
-static void drain(int *fd, struct buf *b, bool tail)
+/* Take one piece of output; beyond the limit it is only read, so that the tool can go on. */
+static void out_append(struct buf *b, const char *data, size_t len, bool *overflow)
 {
-	char chunk[8192];
-	ssize_t n = read(*fd, chunk, sizeof(chunk));
-
-	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+	if (!b || *overflow)
 		return;
-	if (n <= 0) {
-		close(*fd);
-		*fd = -1;
-	} else if (tail) {
-		tail_append(b, chunk, (size_t)n);
-	} else if (b && b->len_bytes + (size_t)n <= RUN_OUTPUT_MAX_BYTES) {
-		if (buf_append(b, chunk, (size_t)n) < 0)
-			b->len_bytes = RUN_OUTPUT_MAX_BYTES;
-	}
+	if (b->len_bytes + len > RUN_OUTPUT_MAX_BYTES || buf_append(b, data, len) < 0)
+		*overflow = true;
 }
 
-/* Until both pipes are closed or @deadline_ms has come. Returns false at the deadline. */
-static bool child_collect(
-	struct child *c, struct buf *out, struct buf *errtext, uint64_t deadline_ms)
+/* Read one of the pipes into @chunk; closes it at its end. Returns the bytes read. */
+static size_t drain(int *fd, char *chunk, size_t size)
 {
-	while (c->out_fd >= 0 || c->err_fd >= 0) {
-		struct pollfd p[2] = {
+	ssize_t n = read(*fd, chunk, size);
+
+	if (n > 0)
+		return (size_t)n;
+	if (n == 0 || (errno != EINTR && errno != EAGAIN))
+		close_now(fd);
+	return 0;
+}
+
+/*
+ * Until the tool has ended and said all, or @deadline_ms has come (then false). Its end alone
+ * counts: it may close its output and go on, or leave behind a process that keeps the output open.
+ */
+static bool child_collect(struct child *c, struct buf *out, bool *ret_overflow, struct buf *errtext,
+	uint64_t deadline_ms)
+{
+	char chunk[8192];
+
+	for (;;) {
+		struct pollfd p[] = {
+			{.fd = c->pid_fd, .events = POLLIN},
 			{.fd = c->out_fd, .events = POLLIN},
 			{.fd = c->err_fd, .events = POLLIN},
 		};
 		uint64_t now = clock_monotonic_ms();
+		int n, wait_ms;
 
 		if (now >= deadline_ms)
 			return false;
-		if (poll(p, 2, (int)MIN_OF(deadline_ms - now, (uint64_t)1000)) <= 0)
+		wait_ms = (int)MIN_OF(deadline_ms - now, (uint64_t)1000);
+		n = poll(p, ARRAY_SIZE(p), c->pid_fd < 0 ? 0 : wait_ms);
+		if (n <= 0 && c->pid_fd < 0)
+			return true;
+		if (n <= 0)
 			continue;
 		if (p[0].revents)
-			drain(&c->out_fd, out, false);
+			close_now(&c->pid_fd);
 		if (p[1].revents)
-			drain(&c->err_fd, errtext, true);
+			out_append(
+				out, chunk, drain(&c->out_fd, chunk, sizeof(chunk)), ret_overflow);
+		if (p[2].revents)
+			tail_append(errtext, chunk, drain(&c->err_fd, chunk, sizeof(chunk)));
 	}
-	return true;
 }
 
 /* The last non-empty line of what the tool said, cut out in place. */
@@ -169,18 +203,19 @@ static const char *last_line(struct buf *b)
 int run_tool(const struct run_args *args, struct ota_err *err)
 {
 	uint32_t limit = args->timeout_ms ? args->timeout_ms : RUN_TIMEOUT_DEFAULT_MS;
-	CLEANUP(child_done) struct child c = {.out_fd = -1, .err_fd = -1, .fail_fd = -1};
+	CLEANUP(child_done)
+	struct child c = {.pid_fd = -1, .out_fd = -1, .err_fd = -1, .fail_fd = -1};
 	AUTO_BUF struct buf errtext = {0};
 	const char *name = args->argv[0];
 	int status = 0, exec_errno = 0;
-	bool in_time;
+	bool in_time, overflow = false;
 	int r;
 
 	r = child_start(args, &c);
 	if (r < 0)
 		return ota_err_set(
 			err, r, OTA_E_UNSPECIFIC, "Cannot start %s: %s", name, strerror(-r));
-	in_time = child_collect(&c, args->out, &errtext, clock_monotonic_ms() + limit);
+	in_time = child_collect(&c, args->out, &overflow, &errtext, clock_monotonic_ms() + limit);
 	if (!in_time)
 		kill(-c.pid, SIGKILL);
 	while (waitpid(c.pid, &status, 0) < 0 && errno == EINTR)
@@ -194,7 +229,7 @@ int run_tool(const struct run_args *args, struct ota_err *err)
 	if (WIFSIGNALED(status))
 		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "%s was ended by signal %d", name,
 			WTERMSIG(status));
-	if (args->out && args->out->len_bytes >= RUN_OUTPUT_MAX_BYTES)
+	if (overflow)
 		return ota_err_set(err, -EFBIG, OTA_E_UNSPECIFIC, "%s printed more than %d bytes",
 			name, RUN_OUTPUT_MAX_BYTES);
 	if (args->ret_status)

@@ -10,13 +10,13 @@
 #include "common/base/err.h"
 
 struct run_args {
-	const char *const
-		*argv;    /* argv[0] is looked up in PATH when it has no '/'; NULL-terminated */
-	const char *root; /* run inside this root directory (chroot); NULL = ours */
+	/* argv[0] is looked up in PATH when it has no '/'; NULL-terminated */
+	const char *const *argv;
+	const char *root;       /* run inside this root directory (chroot); NULL = ours */
 	const char *const *env; /* whole environment, NULL-terminated; NULL = PATH, LC_ALL=C only */
 	uint32_t timeout_ms;    /* the tool is killed after this; 0 = RUN_TIMEOUT_DEFAULT_MS */
-	struct buf *out;        /* takes stdout, at most RUN_OUTPUT_MAX_BYTES; NULL = discarded */
-	int *ret_status; /* takes the exit status 0…255; NULL = anything but 0 is a failure */
+	struct buf *out;        /* stdout is appended, as far as it fits; NULL = discarded */
+	int *ret_status;        /* the exit status 0…255; NULL = anything but 0 is a failure */
 };
 
 enum {
@@ -25,9 +25,12 @@ enum {
 };
 
 /*
- * Run a tool to its end, stdin from /dev/null. Returns 0, or with a sentence that names the tool
- * and the end of what it said on stderr: -ENOENT     there is no such tool -EIO        it ended
- * with another status than 0 (only without ret_status), or by a signal -ETIMEDOUT  it was killed
- * after timeout_ms
+ * Run a tool to its end, stdin from /dev/null. What it leaves running in the background is not
+ * waited for. Returns 0, or with a sentence that names the tool and the end of what it said on
+ * stderr:
+ *   -ENOENT     there is no such tool
+ *   -EIO        it ended with another status than 0 (only without ret_status), or by a signal
+ *   -ETIMEDOUT  it was killed after timeout_ms, with what it had started
+ *   -EFBIG      args->out would be longer than RUN_OUTPUT_MAX_BYTES
  */
 int run_tool(const struct run_args *args, struct ota_err *err);

@@ -40,9 +40,9 @@ static inline void closedirp(DIR **d)
 		closedir(*d);
 }
 
-#define AUTO_FREE CLEANUP(freep)
-#define AUTO_CLOSE CLEANUP(closep)
-#define AUTO_FCLOSE CLEANUP(fclosep)
+#define AUTO_FREE     CLEANUP(freep)
+#define AUTO_CLOSE    CLEANUP(closep)
+#define AUTO_FCLOSE   CLEANUP(fclosep)
 #define AUTO_CLOSEDIR CLEANUP(closedirp)
 
 #define TAKE_PTR(p)                     \
@@ -59,5 +59,5 @@ static inline void closedirp(DIR **d)
 	})
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN_OF(a, b) ((a) < (b) ? (a) : (b))
-#define MAX_OF(a, b) ((a) > (b) ? (a) : (b))
+#define MIN_OF(a, b)  ((a) < (b) ? (a) : (b))
+#define MAX_OF(a, b)  ((a) > (b) ? (a) : (b))

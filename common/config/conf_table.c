@@ -17,7 +17,8 @@ enum {
 	SHOWN_MAX = 64, /* bytes of a wrong value that a sentence repeats */
 };
 
-void conf_note(struct conf_notes *notes, enum conf_note_kind kind, unsigned line, const char *fmt, ...)
+void conf_note(
+	struct conf_notes *notes, enum conf_note_kind kind, unsigned line, const char *fmt, ...)
 {
 	char sentence[OTA_ERR_MSG_MAX], words[OTA_ERR_MSG_MAX - 280];
 	va_list ap;
@@ -53,11 +54,11 @@ static const char *shown(const struct conf_node *value, char buf[SHOWN_MAX + 8])
 }
 
 /* Each reader returns NULL and has set the field, or what the value must be ("an IP address"). */
-typedef const char *read_fn(const struct conf_key *key, const struct conf_node *v, void *field, char *scratch,
-	size_t scratch_size);
+typedef const char *read_fn(const struct conf_key *key, const struct conf_node *v, void *field,
+	char *scratch, size_t scratch_size);
 
-static const char *read_bool(const struct conf_key *key, const struct conf_node *v, void *field, char *scratch,
-	size_t scratch_size)
+static const char *read_bool(const struct conf_key *key, const struct conf_node *v, void *field,
+	char *scratch, size_t scratch_size)
 {
 	if (v->kind != CONF_BOOL)
 		return "true or false";
@@ -77,8 +78,8 @@ static bool read_digits(const char *text, uint64_t *ret_number)
 	return true;
 }
 
-static const char *read_uint(const struct conf_key *key, const struct conf_node *v, void *field, char *scratch,
-	size_t scratch_size)
+static const char *read_uint(const struct conf_key *key, const struct conf_node *v, void *field,
+	char *scratch, size_t scratch_size)
 {
 	uint64_t n = 0;
 
@@ -104,8 +105,8 @@ static bool is_clean_text(const char *text)
 	return true;
 }
 
-static const char *read_string(const struct conf_key *key, const struct conf_node *v, void *field, char *scratch,
-	size_t scratch_size)
+static const char *read_string(const struct conf_key *key, const struct conf_node *v, void *field,
+	char *scratch, size_t scratch_size)
 {
 	if (v->kind == CONF_BOOL || v->kind == CONF_INT || v->kind == CONF_OTHER_SCALAR)
 		return "a string (put it in quotes)";
@@ -114,7 +115,8 @@ static const char *read_string(const struct conf_key *key, const struct conf_nod
 	if (!is_clean_text(v->text))
 		return "a string without control characters";
 	if (strlen(v->text) >= key->size_bytes) {
-		snprintf(scratch, scratch_size, "a string of at most %zu bytes", key->size_bytes - 1);
+		snprintf(scratch, scratch_size, "a string of at most %zu bytes",
+			key->size_bytes - 1);
 		return scratch;
 	}
 	memcpy(field, v->text, strlen(v->text) + 1);
@@ -133,11 +135,12 @@ static bool is_ip(const char *text)
 		return false;
 	memcpy(bare, text, len);
 	bare[len] = '\0';
-	return inet_pton(AF_INET6, bare, addr) == 1 || (!zone && inet_pton(AF_INET, bare, addr) == 1);
+	return inet_pton(AF_INET6, bare, addr) == 1 ||
+	       (!zone && inet_pton(AF_INET, bare, addr) == 1);
 }
 
-static const char *read_ip(const struct conf_key *key, const struct conf_node *v, void *field, char *scratch,
-	size_t scratch_size)
+static const char *read_ip(const struct conf_key *key, const struct conf_node *v, void *field,
+	char *scratch, size_t scratch_size)
 {
 	uint64_t n;
 
@@ -196,8 +199,8 @@ static bool is_none(const struct conf_node *v)
 	return v->kind == CONF_NULL || (v->kind == CONF_STRING && !v->text[0]);
 }
 
-static const char *read_url(const struct conf_key *key, const struct conf_node *v, void *field, char *scratch,
-	size_t scratch_size)
+static const char *read_url(const struct conf_key *key, const struct conf_node *v, void *field,
+	char *scratch, size_t scratch_size)
 {
 	if (is_none(v)) {
 		*(char *)field = '\0';
@@ -209,8 +212,8 @@ static const char *read_url(const struct conf_key *key, const struct conf_node *
 	return NULL;
 }
 
-static const char *read_path(const struct conf_key *key, const struct conf_node *v, void *field, char *scratch,
-	size_t scratch_size)
+static const char *read_path(const struct conf_key *key, const struct conf_node *v, void *field,
+	char *scratch, size_t scratch_size)
 {
 	if (is_none(v) && !key->required) {
 		*(char *)field = '\0';
@@ -223,8 +226,8 @@ static const char *read_path(const struct conf_key *key, const struct conf_node 
 	return NULL;
 }
 
-static const char *read_choice(const struct conf_key *key, const struct conf_node *v, void *field, char *scratch,
-	size_t scratch_size)
+static const char *read_choice(const struct conf_key *key, const struct conf_node *v, void *field,
+	char *scratch, size_t scratch_size)
 {
 	size_t used;
 
@@ -236,8 +239,8 @@ static const char *read_choice(const struct conf_key *key, const struct conf_nod
 	}
 	used = (size_t)snprintf(scratch, scratch_size, "one of");
 	for (size_t i = 0; key->words[i] && used < scratch_size; i++)
-		used += (size_t)snprintf(scratch + used, scratch_size - used, "%s %s", i ? "," : "",
-			key->words[i]);
+		used += (size_t)snprintf(
+			scratch + used, scratch_size - used, "%s %s", i ? "," : "", key->words[i]);
 	return scratch;
 }
 
@@ -251,16 +254,16 @@ static read_fn *const readers[] = {
 	[CONF_TYPE_CHOICE] = read_choice,
 };
 
-bool conf_table_read_value(const struct conf_key *key, const struct conf_node *value, const char *where,
-	void *object, struct conf_notes *notes)
+bool conf_table_read_value(const struct conf_key *key, const struct conf_node *value,
+	const char *where, void *object, struct conf_notes *notes)
 {
 	char scratch[160], buf[SHOWN_MAX + 8];
-	const char *must = readers[key->type](key, value, (char *)object + key->offset, scratch,
-		sizeof(scratch));
+	const char *must = readers[key->type](
+		key, value, (char *)object + key->offset, scratch, sizeof(scratch));
 
 	if (must)
-		conf_note(notes, CONF_WRONG, value->line, "%s%s must be %s, not %s", where, key->name, must,
-			shown(value, buf));
+		conf_note(notes, CONF_WRONG, value->line, "%s%s must be %s, not %s", where,
+			key->name, must, shown(value, buf));
 	return !must;
 }
 
@@ -276,7 +279,8 @@ void conf_table_defaults(const struct conf_key *keys, size_t n_keys, void *objec
 			continue;
 		if (key->type == CONF_TYPE_BOOL)
 			value.kind = CONF_BOOL;
-		must = readers[key->type](key, &value, (char *)object + key->offset, scratch, sizeof(scratch));
+		must = readers[key->type](
+			key, &value, (char *)object + key->offset, scratch, sizeof(scratch));
 		assert(!must);
 		(void)must;
 	}
@@ -285,34 +289,36 @@ void conf_table_defaults(const struct conf_key *keys, size_t n_keys, void *objec
 static const struct conf_key *key_find(const struct conf_key *keys, size_t n_keys, const char *name)
 {
 	for (size_t i = 0; i < n_keys; i++)
-		if (strcmp(keys[i].name, name) == 0 || (keys[i].old_name && strcmp(keys[i].old_name, name) == 0))
+		if (strcmp(keys[i].name, name) == 0 ||
+			(keys[i].old_name && strcmp(keys[i].old_name, name) == 0))
 			return &keys[i];
 	return NULL;
 }
 
 /* Say what will have no effect: unknown, old and repeated keys. */
-static void notice_idle_keys(const struct conf_key *keys, size_t n_keys, const struct conf_node *map,
-	const char *where, struct conf_notes *notes)
+static void notice_idle_keys(const struct conf_key *keys, size_t n_keys,
+	const struct conf_node *map, const char *where, struct conf_notes *notes)
 {
 	for (const struct conf_node *n = map->child; n; n = n->next) {
 		const struct conf_key *key = key_find(keys, n_keys, n->key);
 
 		if (!key)
-			conf_note(notes, CONF_NOTICE, n->line, "%s%.64s is not a known key and is ignored", where,
-				n->key);
+			conf_note(notes, CONF_NOTICE, n->line,
+				"%s%.64s is not a known key and is ignored", where, n->key);
 		else if (key->type == CONF_TYPE_UNUSED)
-			conf_note(notes, CONF_NOTICE, n->line, "%s%s is ignored: %s", where, key->name, key->text);
+			conf_note(notes, CONF_NOTICE, n->line, "%s%s is ignored: %s", where,
+				key->name, key->text);
 		else if (conf_node_find(map, n->key) != n)
-			conf_note(notes, CONF_NOTICE, n->line, "%s%s is there again below, which counts", where,
-				n->key);
+			conf_note(notes, CONF_NOTICE, n->line,
+				"%s%s is there again below, which counts", where, n->key);
 		else if (strcmp(key->name, n->key) != 0)
-			conf_note(notes, CONF_NOTICE, n->line, "%s%s is the old name of %s", where, n->key,
-				key->name);
+			conf_note(notes, CONF_NOTICE, n->line, "%s%s is the old name of %s", where,
+				n->key, key->name);
 	}
 }
 
-void conf_table_read(const struct conf_key *keys, size_t n_keys, const struct conf_node *map, const char *where,
-	void *object, struct conf_notes *notes)
+void conf_table_read(const struct conf_key *keys, size_t n_keys, const struct conf_node *map,
+	const char *where, void *object, struct conf_notes *notes)
 {
 	notice_idle_keys(keys, n_keys, map, where, notes);
 	for (size_t i = 0; i < n_keys; i++) {
@@ -325,7 +331,8 @@ void conf_table_read(const struct conf_key *keys, size_t n_keys, const struct co
 		if (!value && key->old_name)
 			value = conf_node_find(map, key->old_name);
 		if (!value && key->required && !key->fallback)
-			conf_note(notes, CONF_WRONG, map->line, "%s%s is missing", where, key->name);
+			conf_note(
+				notes, CONF_WRONG, map->line, "%s%s is missing", where, key->name);
 		else if (value && key->type != CONF_TYPE_OTHER)
 			conf_table_read_value(key, value, where, object, notes);
 	}

@@ -1,8 +1,8 @@
 /*
  * conf_tree: libyaml's events become nodes; limits on the way. Contract: conf_tree.h.
  *
- * All nodes and texts live in the tree's arena. What a plain scalar means is decided by the patterns of
- * YAML 1.1 in plain_kinds.
+ * All nodes and texts live in the tree's arena. What a plain scalar means is decided by the
+ * patterns of YAML 1.1 in plain_kinds.
  */
 #include "common/config/conf_tree.h"
 
@@ -41,18 +41,21 @@ struct builder {
 };
 
 /* First match wins; anything else is a string. */
+/* clang-format off */
 static const struct {
 	enum conf_kind kind;
 	const char *pattern;
 } plain_kinds[] = {
-	{CONF_NULL, "^(~|null|Null|NULL)?$"},
-	{CONF_BOOL, "^(yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$"},
-	{CONF_INT, "^[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"},
+	{CONF_NULL,         "^(~|null|Null|NULL)?$"},
+	{CONF_BOOL,         "^(yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$"},
+	{CONF_BOOL,         "^(true|True|TRUE|false|False|FALSE)$"},
+	{CONF_INT,          "^[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"},
 	{CONF_OTHER_SCALAR, "^[-+]?[1-9][0-9_]*(:[0-5]?[0-9])+(\\.[0-9_]*)?$"},
 	{CONF_OTHER_SCALAR, "^[-+]?([0-9][0-9_]*\\.[0-9_]*|\\.[0-9][0-9_]*)([eE][-+][0-9]+)?$"},
 	{CONF_OTHER_SCALAR, "^([-+]?\\.(inf|Inf|INF)|\\.(nan|NaN|NAN))$"},
 	{CONF_OTHER_SCALAR, "^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?$"},
 };
+/* clang-format on */
 
 static enum conf_kind plain_kind(const char *text)
 {
@@ -71,16 +74,18 @@ static enum conf_kind plain_kind(const char *text)
 
 static int bad_yaml(const struct builder *b, size_t line, const char *what, struct ota_err *err)
 {
-	return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC, "%s, line %zu: %s", b->name, line, what);
+	return ota_err_set(
+		err, -EBADMSG, OTA_E_UNSPECIFIC, "%s, line %zu: %s", b->name, line, what);
 }
 
 static int no_memory(const struct builder *b, struct ota_err *err)
 {
-	return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Cannot read %s: %s", b->name, strerror(ENOMEM));
+	return ota_err_set(
+		err, -ENOMEM, OTA_E_UNSPECIFIC, "Cannot read %s: %s", b->name, strerror(ENOMEM));
 }
 
-static int scalar_take(struct builder *b, const yaml_event_t *event, struct conf_node *node,
-	struct ota_err *err)
+static int scalar_take(
+	struct builder *b, const yaml_event_t *event, struct conf_node *node, struct ota_err *err)
 {
 	const char *text = (const char *)event->data.scalar.value;
 	size_t len = event->data.scalar.length;
@@ -91,11 +96,12 @@ static int scalar_take(struct builder *b, const yaml_event_t *event, struct conf
 	if (!node->text)
 		return no_memory(b, err);
 	node->kind = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE ? plain_kind(node->text)
-									   : CONF_STRING;
+									 : CONF_STRING;
 	return 0;
 }
 
-/* Hang @node where it belongs. A map's scalar in key position becomes the next value's name instead. */
+/* Hang @node where it belongs. A map's scalar in key position becomes the next value's name
+ * instead. */
 static int node_attach(struct builder *b, struct conf_node *node, struct ota_err *err)
 {
 	struct level *level = b->depth > 0 ? &b->levels[b->depth - 1] : NULL;
@@ -106,7 +112,8 @@ static int node_attach(struct builder *b, struct conf_node *node, struct ota_err
 	}
 	if (level->node->kind == CONF_MAP && !level->key) {
 		if (!node->text)
-			return bad_yaml(b, node->line, "the name of a key must be a plain word", err);
+			return bad_yaml(
+				b, node->line, "the name of a key must be a plain word", err);
 		level->key = node->text;
 		return 0;
 	}
@@ -176,7 +183,8 @@ static int event_take(struct builder *b, const yaml_event_t *event, struct ota_e
 		return bad_yaml(b, line, "aliases (\"*…\") are not understood", err);
 	case YAML_DOCUMENT_START_EVENT:
 		if (b->tree->root)
-			return bad_yaml(b, line, "a second document begins, only one is allowed", err);
+			return bad_yaml(
+				b, line, "a second document begins, only one is allowed", err);
 		return 0;
 	default:
 		return 0;
@@ -192,8 +200,9 @@ static int parse_all(struct builder *b, struct ota_err *err)
 		if (!yaml_parser_parse(&b->parser, &event)) {
 			if (b->parser.error == YAML_MEMORY_ERROR)
 				return no_memory(b, err);
-			return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC, "%s, line %zu: this is no YAML: %s",
-				b->name, b->parser.problem_mark.line + 1,
+			return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
+				"%s, line %zu: this is no YAML: %s", b->name,
+				b->parser.problem_mark.line + 1,
 				b->parser.problem ? b->parser.problem : "it cannot be read");
 		}
 		end = event.type == YAML_STREAM_END_EVENT;
@@ -205,8 +214,8 @@ static int parse_all(struct builder *b, struct ota_err *err)
 	return 0;
 }
 
-int conf_tree_parse(const char *text, size_t len_bytes, const char *name, struct conf_tree **ret_tree,
-	struct ota_err *err)
+int conf_tree_parse(const char *text, size_t len_bytes, const char *name,
+	struct conf_tree **ret_tree, struct ota_err *err)
 {
 	static const struct conf_node empty = {.kind = CONF_NULL, .line = 1, .text = ""};
 	AUTO_CONF_TREE struct conf_tree *tree = NULL;

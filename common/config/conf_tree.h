@@ -1,8 +1,9 @@
 /*
  * conf_tree: a YAML file as a small tree that remembers its lines. The door to libyaml.
  *
- * Values keep YAML 1.1's types ("on" is a boolean, 0x10 a number, "7" in quotes a string), since the files are
- * shared with programs that read them so. There are no aliases, so a small file cannot become a large tree.
+ * Values keep YAML 1.1's types ("on" is a boolean, 0x10 a number, "7" in quotes a string), since
+ * the files are shared with programs that read them so. There are no aliases, so a small file
+ * cannot become a large tree.
  * In use: conf_table.c, ecu_info.c.
  */
 #pragma once
@@ -44,11 +45,11 @@ struct conf_tree;
  * @name       what the file is called in sentences: "<name>, line 3: …"
  * @ret_tree   owned by the caller, conf_tree_free()
  *
- * Returns 0, or -EBADMSG: it is no YAML, or a limit is passed, or it uses aliases, tags or a second document;
- * -ENOMEM. An empty file is a tree whose root is CONF_NULL.
+ * Returns 0, or -EBADMSG: it is no YAML, or a limit is passed, or it uses aliases, tags or a second
+ * document; -ENOMEM. An empty file is a tree whose root is CONF_NULL.
  */
-int conf_tree_parse(const char *text, size_t len_bytes, const char *name, struct conf_tree **ret_tree,
-	struct ota_err *err);
+int conf_tree_parse(const char *text, size_t len_bytes, const char *name,
+	struct conf_tree **ret_tree, struct ota_err *err);
 
 /* The same from a file; also -ENOENT and the other errors of file_read(). */
 int conf_tree_read(const char *path, struct conf_tree **ret_tree, struct ota_err *err);

@@ -8,12 +8,13 @@
 
 #include "common/base/cleanup.h"
 
+#define ECU_FIELD(f)       .offset = offsetof(struct ecu_info, f)
+#define SECONDARY_FIELD(f) .offset = offsetof(struct ecu_secondary, f)
+
+/* clang-format off */
 static const char *const bootloader_words[] = {
 	"auto_detect", "grub", "cboot", "jetson-cboot", "jetson-uefi", "rpi_boot", NULL,
 };
-
-#define ECU_FIELD(f)       .offset = offsetof(struct ecu_info, f)
-#define SECONDARY_FIELD(f) .offset = offsetof(struct ecu_secondary, f)
 
 static const struct conf_key ecu_keys[] = {
 	{"format_version", CONF_TYPE_OTHER},
@@ -26,25 +27,30 @@ static const struct conf_key ecu_keys[] = {
 };
 
 static const struct conf_key secondary_keys[] = {
-	{"ecu_id", CONF_TYPE_STRING, SECONDARY_FIELD(ecu_id), .size_bytes = ECU_ID_MAX, .required = true},
+	{"ecu_id", CONF_TYPE_STRING, SECONDARY_FIELD(ecu_id), .size_bytes = ECU_ID_MAX,
+		.required = true},
 	{"ip_addr", CONF_TYPE_IP, SECONDARY_FIELD(ip_addr), .required = true},
-	{"port", CONF_TYPE_UINT, SECONDARY_FIELD(port), .min = 1, .max = 65535, .fallback = "50051"},
+	{"port", CONF_TYPE_UINT, SECONDARY_FIELD(port), .min = 1, .max = 65535,
+		.fallback = "50051"},
 };
 
 /* One entry of available_ecu_ids. */
 static const struct conf_key available_key = {
 	"available_ecu_ids", CONF_TYPE_STRING, 0, .size_bytes = ECU_ID_MAX,
 };
+/* clang-format on */
 
-/* Integrators write 1 as well as "1"; other numbers are accepted too, since no other format exists. */
+/* Integrators write 1 as well as "1"; other numbers are accepted too, since there is only one format. */
 static void read_format_version(const struct conf_node *v, struct conf_notes *notes)
 {
-	bool digits = v->kind == CONF_STRING && v->text[0] && !v->text[strspn(v->text, "0123456789")];
+	bool digits =
+		v->kind == CONF_STRING && v->text[0] && !v->text[strspn(v->text, "0123456789")];
 
 	if (v->kind != CONF_INT && !digits)
 		conf_note(notes, CONF_WRONG, v->line, "format_version must be 1");
 	else if (strcmp(v->text, "1") != 0)
-		conf_note(notes, CONF_NOTICE, v->line, "format_version %.16s is read as if it were 1", v->text);
+		conf_note(notes, CONF_NOTICE, v->line,
+			"format_version %.16s is read as if it were 1", v->text);
 }
 
 static bool is_listed(const struct ecu_info *info, const char *ecu_id)
@@ -55,10 +61,12 @@ static bool is_listed(const struct ecu_info *info, const char *ecu_id)
 	return false;
 }
 
-static void read_available(const struct conf_node *list, struct ecu_info *info, struct conf_notes *notes)
+static void read_available(
+	const struct conf_node *list, struct ecu_info *info, struct conf_notes *notes)
 {
 	if (list->kind != CONF_LIST) {
-		conf_note(notes, CONF_WRONG, list->line, "available_ecu_ids must be a list of ECU ids");
+		conf_note(notes, CONF_WRONG, list->line,
+			"available_ecu_ids must be a list of ECU ids");
 		return;
 	}
 	for (const struct conf_node *n = list->child; n; n = n->next) {
@@ -67,12 +75,13 @@ static void read_available(const struct conf_node *list, struct ecu_info *info, 
 		if (!conf_table_read_value(&available_key, n, "each of ", id, notes))
 			continue;
 		if (is_listed(info, id)) {
-			conf_note(notes, CONF_NOTICE, n->line, "available_ecu_ids has \"%s\" twice", id);
+			conf_note(notes, CONF_NOTICE, n->line, "available_ecu_ids has \"%s\" twice",
+				id);
 			continue;
 		}
 		if (info->n_available == ECU_IDS_MAX) {
-			conf_note(notes, CONF_WRONG, n->line, "available_ecu_ids has more than %d entries",
-				ECU_IDS_MAX);
+			conf_note(notes, CONF_WRONG, n->line,
+				"available_ecu_ids has more than %d entries", ECU_IDS_MAX);
 			return;
 		}
 		memcpy(info->available_ecu_ids[info->n_available++], id, sizeof(id));
@@ -84,16 +93,19 @@ static void check_unique(const struct ecu_info *info, const struct ecu_secondary
 	const char *where, struct conf_notes *notes)
 {
 	if (strcmp(s->ecu_id, info->ecu_id) == 0)
-		conf_note(notes, CONF_WRONG, line, "%secu_id \"%s\" is this ECU's own", where, s->ecu_id);
+		conf_note(notes, CONF_WRONG, line, "%secu_id \"%s\" is this ECU's own", where,
+			s->ecu_id);
 	for (const struct ecu_secondary *o = info->secondaries; o < s; o++) {
 		if (strcmp(s->ecu_id, o->ecu_id) == 0) {
-			conf_note(notes, CONF_WRONG, line, "%secu_id \"%s\" is there twice", where, s->ecu_id);
+			conf_note(notes, CONF_WRONG, line, "%secu_id \"%s\" is there twice", where,
+				s->ecu_id);
 			return;
 		}
 	}
 }
 
-static void read_secondaries(const struct conf_node *list, struct ecu_info *info, struct conf_notes *notes)
+static void read_secondaries(
+	const struct conf_node *list, struct ecu_info *info, struct conf_notes *notes)
 {
 	unsigned i = 0;
 
@@ -107,8 +119,8 @@ static void read_secondaries(const struct conf_node *list, struct ecu_info *info
 		char where[32];
 
 		if (info->n_secondaries == ECU_SECONDARIES_MAX) {
-			conf_note(notes, CONF_WRONG, n->line, "secondaries has more than %d entries",
-				ECU_SECONDARIES_MAX);
+			conf_note(notes, CONF_WRONG, n->line,
+				"secondaries has more than %d entries", ECU_SECONDARIES_MAX);
 			return;
 		}
 		if (n->kind != CONF_MAP) {
@@ -130,7 +142,8 @@ static void read_root(const struct conf_node *root, struct ecu_info *info, struc
 	const struct conf_node *n;
 
 	if (root->kind != CONF_MAP) {
-		conf_note(notes, CONF_WRONG, root->line, "the file must be a map of keys and values");
+		conf_note(
+			notes, CONF_WRONG, root->line, "the file must be a map of keys and values");
 		return;
 	}
 	conf_table_read(ecu_keys, ARRAY_SIZE(ecu_keys), root, "", info, notes);
@@ -152,8 +165,8 @@ static void set_default(struct ecu_info *ret_info)
 }
 
 /* @tree may be NULL: then @err says why there is none. */
-static void finish(const struct conf_tree *tree, const struct ota_err *err, struct conf_notes *notes,
-	struct ecu_info *ret_info)
+static void finish(const struct conf_tree *tree, const struct ota_err *err,
+	struct conf_notes *notes, struct ecu_info *ret_info)
 {
 	set_default(ret_info);
 	if (tree) {
@@ -181,8 +194,8 @@ void ecu_info_load(const char *path, conf_note_fn *note, void *ctx, struct ecu_i
 	finish(tree, &err, &notes, ret_info);
 }
 
-void ecu_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note, void *ctx,
-	struct ecu_info *ret_info)
+void ecu_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
+	void *ctx, struct ecu_info *ret_info)
 {
 	struct conf_notes notes = {.file = name, .note = note, .ctx = ctx};
 	AUTO_CONF_TREE struct conf_tree *tree = NULL;

@@ -24,22 +24,25 @@ struct ecu_secondary {
 };
 
 struct ecu_info {
-	bool loaded; /* false: the file is missing or wrong, the rest are defaults, and updates are refused */
+	/* false: the file is missing or wrong, the rest are defaults, and updates are refused */
+	bool loaded;
 	char ecu_id[ECU_ID_MAX];
 	char ip_addr[CONF_IP_MAX]; /* the API server binds here */
 	const char *bootloader;    /* as boot_controller_open() takes it; a constant */
 	uint32_t n_available;      /* at least 1 */
-	char available_ecu_ids[ECU_IDS_MAX][ECU_ID_MAX]; /* whose status is shown; [ecu_id] if the file has none */
+	/* whose status is shown; [ecu_id] if the file has none */
+	char available_ecu_ids[ECU_IDS_MAX][ECU_ID_MAX];
 	uint32_t n_secondaries;
 	struct ecu_secondary secondaries[ECU_SECONDARIES_MAX];
 };
 
 /*
- * Always gives a usable description. If the file is missing or any rule is broken, that is the default one
- * ({ecu_id: autoware}, loaded false), after every broken rule was reported to @note (may be NULL).
+ * Always gives a usable description. If the file is missing or any rule is broken, that is the
+ * default one ({ecu_id: autoware}, loaded false), after every broken rule was reported to @note
+ * (may be NULL).
  */
 void ecu_info_load(const char *path, conf_note_fn *note, void *ctx, struct ecu_info *ret_info);
 
 /* The same from text; @name stands for the file in sentences. */
-void ecu_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note, void *ctx,
-	struct ecu_info *ret_info);
+void ecu_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
+	void *ctx, struct ecu_info *ret_info);

@@ -9,27 +9,32 @@
 
 #include "common/base/cleanup.h"
 
-#define FIELD(f) .offset = offsetof(struct proxy_info, f), .size_bytes = sizeof(((struct proxy_info *)0)->f)
+#define FIELD(f) \
+	.offset = offsetof(struct proxy_info, f), .size_bytes = sizeof(((struct proxy_info *)0)->f)
 
 /* The defaults are those of a file that lacks the key; without a file see no_file(). */
+/* clang-format off */
 static const struct conf_key proxy_keys[] = {
 	{"format_version", CONF_TYPE_OTHER},
-	{"enable_local_ota_proxy", CONF_TYPE_BOOL, FIELD(enable_local_ota_proxy), .fallback = "false",
-		.old_name = "enable_ota_proxy"},
+	{"enable_local_ota_proxy", CONF_TYPE_BOOL, FIELD(enable_local_ota_proxy),
+		.fallback = "false", .old_name = "enable_ota_proxy"},
 	{"enable_local_ota_proxy_cache", CONF_TYPE_BOOL, FIELD(enable_local_ota_proxy_cache),
 		.fallback = "true"},
 	{"local_ota_proxy_listen_addr", CONF_TYPE_IP, FIELD(local_ota_proxy_listen_addr),
 		.fallback = "0.0.0.0"},
-	{"local_ota_proxy_listen_port", CONF_TYPE_UINT, FIELD(local_ota_proxy_listen_port), .min = 1,
-		.max = 65535, .fallback = "8082"},
+	{"local_ota_proxy_listen_port", CONF_TYPE_UINT, FIELD(local_ota_proxy_listen_port),
+		.min = 1, .max = 65535, .fallback = "8082"},
 	{"upper_ota_proxy", CONF_TYPE_URL, FIELD(upper_ota_proxy), .fallback = ""},
-	{"logging_server", CONF_TYPE_URL, FIELD(logging_server), .fallback = "http://127.0.0.1:8083"},
+	{"logging_server", CONF_TYPE_URL, FIELD(logging_server),
+		.fallback = "http://127.0.0.1:8083"},
 	{"logging_server_grpc", CONF_TYPE_URL, FIELD(logging_server_grpc),
 		.fallback = "http://127.0.0.1:8084"},
-	{"external_nfs_cache_mnt_point", CONF_TYPE_PATH, FIELD(external_nfs_cache_mnt_point), .fallback = ""},
+	{"external_nfs_cache_mnt_point", CONF_TYPE_PATH, FIELD(external_nfs_cache_mnt_point),
+		.fallback = ""},
 	{"gateway", CONF_TYPE_UNUSED,
 		.text = "an ECU without upper_ota_proxy asks the origin itself, with https"},
 };
+/* clang-format on */
 
 /* Without a usable file a single ECU with its own way to the network is assumed. */
 static void no_file(struct proxy_info *ret_info)
@@ -39,19 +44,21 @@ static void no_file(struct proxy_info *ret_info)
 	ret_info->enable_local_ota_proxy = true;
 }
 
-static void finish(const struct conf_tree *tree, const struct ota_err *err, struct conf_notes *notes,
-	struct proxy_info *ret_info)
+static void finish(const struct conf_tree *tree, const struct ota_err *err,
+	struct conf_notes *notes, struct proxy_info *ret_info)
 {
 	const struct conf_node *root = tree ? conf_tree_root(tree) : NULL;
 
 	no_file(ret_info);
 	if (!root) {
 		if (notes->note)
-			notes->note(notes->ctx, err->errnum == -ENOENT ? CONF_NOTICE : CONF_WRONG, err->msg);
+			notes->note(notes->ctx, err->errnum == -ENOENT ? CONF_NOTICE : CONF_WRONG,
+				err->msg);
 		return;
 	}
 	if (root->kind != CONF_MAP) {
-		conf_note(notes, CONF_WRONG, root->line, "the file must be a map of keys and values");
+		conf_note(
+			notes, CONF_WRONG, root->line, "the file must be a map of keys and values");
 		return;
 	}
 	conf_table_defaults(proxy_keys, ARRAY_SIZE(proxy_keys), ret_info);
@@ -72,8 +79,8 @@ void proxy_info_load(const char *path, conf_note_fn *note, void *ctx, struct pro
 	finish(tree, &err, &notes, ret_info);
 }
 
-void proxy_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note, void *ctx,
-	struct proxy_info *ret_info)
+void proxy_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
+	void *ctx, struct proxy_info *ret_info)
 {
 	struct conf_notes notes = {.file = name, .note = note, .ctx = ctx};
 	AUTO_CONF_TREE struct conf_tree *tree = NULL;

@@ -1,5 +1,6 @@
 /*
- * proxy_info: how this ECU reaches the image server, and the proxy that it runs (/boot/ota/proxy_info.yaml).
+ * proxy_info: how this ECU reaches the image server, and the proxy that it runs
+ * (/boot/ota/proxy_info.yaml).
  *
  * Format: docs/formats.md, "proxy_info.yaml"; proxy_info.yaml.example shows every key.
  */
@@ -12,24 +13,26 @@
 #include "common/config/conf_table.h"
 
 struct proxy_info {
-	bool loaded; /* false: the file is missing or wrong and the rest are the defaults for that case */
+	/* false: the file is missing or wrong and the rest are the defaults for that case */
+	bool loaded;
 	bool enable_local_ota_proxy;
 	bool enable_local_ota_proxy_cache; /* as written; proxy_info_use_cache() is what counts */
 	char local_ota_proxy_listen_addr[CONF_IP_MAX];
 	uint32_t local_ota_proxy_listen_port;
-	char upper_ota_proxy[CONF_URL_MAX];     /* "" = none: the origin is asked directly */
-	char logging_server[CONF_URL_MAX];      /* "" = no remote logging */
-	char logging_server_grpc[CONF_URL_MAX]; /* only its port counts; "" = HTTP only */
+	char upper_ota_proxy[CONF_URL_MAX];          /* "" = none: the origin is asked directly */
+	char logging_server[CONF_URL_MAX];           /* "" = no remote logging */
+	char logging_server_grpc[CONF_URL_MAX];      /* only its port counts; "" = HTTP only */
 	char external_nfs_cache_mnt_point[PATH_MAX]; /* "" = none */
 };
 
 /*
- * Always gives a usable description. If the file is missing or any rule is broken, that is the default one (the
- * local proxy runs, there is no upper one, loaded false), after every broken rule was reported to @note.
+ * Always gives a usable description. If the file is missing or any rule is broken, that is the
+ * default one (the local proxy runs, there is no upper one, loaded false), after every broken rule
+ * was reported to @note.
  */
 void proxy_info_load(const char *path, conf_note_fn *note, void *ctx, struct proxy_info *ret_info);
-void proxy_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note, void *ctx,
-	struct proxy_info *ret_info);
+void proxy_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
+	void *ctx, struct proxy_info *ret_info);
 
 /* The proxy for this ECU's own downloads: the local one if it runs, else the upper one, else "". */
 void proxy_info_client_proxy(const struct proxy_info *info, char ret_url[CONF_URL_MAX]);

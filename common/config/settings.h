@@ -1,8 +1,8 @@
 /*
  * settings: everything else that an operator may change (/etc/otaclient/otaclient.yaml, optional).
  *
- * One table in settings.c describes every key; the parser, the messages, --help and otaclient.yaml.example
- * come from it. docs/formats.md, "otaclient.yaml".
+ * One table in settings.c describes every key; the parser, the messages, --help and
+ * otaclient.yaml.example come from it. docs/formats.md, "otaclient.yaml".
  */
 #pragma once
 
@@ -28,12 +28,12 @@ struct settings {
 };
 
 /*
- * Always gives usable settings: a key that is missing or wrong has its default. Returns 0, also if there is no
- * such file, or -EBADMSG if anything was reported to @note (may be NULL) as wrong.
+ * Always gives usable settings: a key that is missing or wrong has its default. Returns 0, also if
+ * there is no such file, or -EBADMSG if anything was reported to @note (may be NULL) as wrong.
  */
 int settings_load(const char *path, conf_note_fn *note, void *ctx, struct settings *ret_settings);
-int settings_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note, void *ctx,
-	struct settings *ret_settings);
+int settings_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
+	void *ctx, struct settings *ret_settings);
 
 /* The table for people: lines for --help, and the text of otaclient.yaml.example. 0 or -ENOMEM. */
 int settings_print_help(struct buf *out);

@@ -17,7 +17,8 @@ struct note_list {
 static inline void note_list_add(void *ctx, enum conf_note_kind kind, const char *sentence)
 {
 	struct note_list *l = ctx;
-	char *slot = kind == CONF_WRONG ? l->wrong[l->n_wrong++ % 32] : l->notices[l->n_notices++ % 32];
+	char *slot =
+		kind == CONF_WRONG ? l->wrong[l->n_wrong++ % 32] : l->notices[l->n_notices++ % 32];
 
 	snprintf(slot, OTA_ERR_MSG_MAX, "%s", sentence);
 }

@@ -65,30 +65,30 @@ static void plain_words_have_the_types_of_yaml_1_1(void **state)
 		const char *text;
 		enum conf_kind kind;
 	} cases[] = {
-		{"", CONF_NULL},
-		{"~", CONF_NULL},
-		{"null", CONF_NULL},
-		{"nULL", CONF_STRING},
-		{"true", CONF_BOOL},
-		{"Off", CONF_BOOL},
-		{"tRUE", CONF_STRING},
-		{"y", CONF_STRING},
-		{"7", CONF_INT},
-		{"-7", CONF_INT},
-		{"0x1f", CONF_INT},
-		{"0b101", CONF_INT},
-		{"1_000", CONF_INT},
-		{"08", CONF_STRING},
-		{"1e3", CONF_STRING},
-		{"1.5", CONF_OTHER_SCALAR},
-		{".inf", CONF_OTHER_SCALAR},
-		{"12:30", CONF_OTHER_SCALAR},
-		{"2024-01-31", CONF_OTHER_SCALAR},
-		{"192.168.20.11", CONF_STRING},
-		{"fe80::1", CONF_STRING},
-		{"\"7\"", CONF_STRING},
-		{"'true'", CONF_STRING},
-		{"''", CONF_STRING},
+		{"",              CONF_NULL        },
+		{"~",             CONF_NULL        },
+		{"null",          CONF_NULL        },
+		{"nULL",          CONF_STRING      },
+		{"true",          CONF_BOOL        },
+		{"Off",           CONF_BOOL        },
+		{"tRUE",          CONF_STRING      },
+		{"y",             CONF_STRING      },
+		{"7",             CONF_INT         },
+		{"-7",            CONF_INT         },
+		{"0x1f",          CONF_INT         },
+		{"0b101",         CONF_INT         },
+		{"1_000",         CONF_INT         },
+		{"08",            CONF_STRING      },
+		{"1e3",           CONF_STRING      },
+		{"1.5",           CONF_OTHER_SCALAR},
+		{".inf",          CONF_OTHER_SCALAR},
+		{"12:30",         CONF_OTHER_SCALAR},
+		{"2024-01-31",    CONF_OTHER_SCALAR},
+		{"192.168.20.11", CONF_STRING      },
+		{"fe80::1",       CONF_STRING      },
+		{"\"7\"",         CONF_STRING      },
+		{"'true'",        CONF_STRING      },
+		{"''",            CONF_STRING      },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -98,14 +98,16 @@ static void plain_words_have_the_types_of_yaml_1_1(void **state)
 		assert_int_equal(buf_printf(&text, "k: %s\n", cases[i].text), 0);
 		tree = parse(buf_str(&text));
 		if (conf_tree_root(tree)->child->kind != cases[i].kind)
-			fail_msg("'%s' has kind %d", cases[i].text, conf_tree_root(tree)->child->kind);
+			fail_msg("'%s' has kind %d", cases[i].text,
+				conf_tree_root(tree)->child->kind);
 	}
 }
 
 static void numbers_are_read_in_every_base(void **state)
 {
 	AUTO_CONF_TREE struct conf_tree *tree =
-		parse("[0, +12, 0x1F, 0b101, 010, 1_000, 18446744073709551615, -1, 18446744073709551616]");
+		parse("[0, +12, 0x1F, 0b101, 010, 1_000, 18446744073709551615, -1, "
+		      "18446744073709551616]");
 	static const uint64_t want[] = {0, 12, 31, 5, 8, 1000, UINT64_MAX};
 	const struct conf_node *n = conf_tree_root(tree)->child;
 	uint64_t v = 99;
@@ -147,7 +149,8 @@ static void an_empty_file_is_nothing(void **state)
 
 static void what_is_no_yaml_is_refused_with_its_line(void **state)
 {
-	refuses("a: 1\nb: [1, 2\n", "x.yaml, line 3: this is no YAML: did not find expected ',' or ']'");
+	refuses("a: 1\nb: [1, 2\n",
+		"x.yaml, line 3: this is no YAML: did not find expected ',' or ']'");
 	refuses("a: 1\n\tb: 2\n",
 		"x.yaml, line 2: this is no YAML: found a tab character that violates indentation");
 	refuses("a: \xff\xfe\n", "x.yaml, line 1: this is no YAML: invalid leading UTF-8 octet");
@@ -160,7 +163,8 @@ static void aliases_tags_and_second_documents_are_refused(void **state)
 	refuses("a: !!str 1\n", "x.yaml, line 1: tags (\"!…\") are not understood");
 	refuses("a: !!map {}\n", "x.yaml, line 1: tags (\"!…\") are not understood");
 	refuses("a: !x []\n", "x.yaml, line 1: tags (\"!…\") are not understood");
-	refuses("a: 1\n---\nb: 2\n", "x.yaml, line 2: a second document begins, only one is allowed");
+	refuses("a: 1\n---\nb: 2\n",
+		"x.yaml, line 2: a second document begins, only one is allowed");
 	refuses("? [a, b]\n: 1\n", "x.yaml, line 1: the name of a key must be a plain word");
 	refuses("? {a: b}\n: 1\n", "x.yaml, line 1: the name of a key must be a plain word");
 }

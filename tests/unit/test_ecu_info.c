@@ -131,13 +131,14 @@ static void unknown_and_repeated_keys_are_noticed_only(void **state)
 	      "format_version: 2\n");
 	assert_true(info.loaded);
 	assert_int_equal(notes.n_notices, 4);
+	assert_string_equal(notes.notices[0],
+		"ecu_info.yaml, line 2: secondarys is not a known key and is ignored");
+	assert_string_equal(notes.notices[1],
+		"ecu_info.yaml, line 3: ip_addr is there again below, which counts");
+	assert_string_equal(notes.notices[2],
+		"ecu_info.yaml, line 6: format_version 2 is read as if it were 1");
 	assert_string_equal(
-		notes.notices[0], "ecu_info.yaml, line 2: secondarys is not a known key and is ignored");
-	assert_string_equal(
-		notes.notices[1], "ecu_info.yaml, line 3: ip_addr is there again below, which counts");
-	assert_string_equal(
-		notes.notices[2], "ecu_info.yaml, line 6: format_version 2 is read as if it were 1");
-	assert_string_equal(notes.notices[3], "ecu_info.yaml, line 5: available_ecu_ids has \"m\" twice");
+		notes.notices[3], "ecu_info.yaml, line 5: available_ecu_ids has \"m\" twice");
 	assert_string_equal(info.ip_addr, "10.0.0.2");
 	assert_int_equal(info.n_available, 1);
 }
@@ -150,21 +151,26 @@ static void a_wrong_value_is_named_with_its_line(void **state)
 		"ecu_info.yaml, line 2: ip_addr must be an IP address, not \"10.0.0.256\"");
 	refuses("ecu_id: m\nip_addr: 10.0.0.1%eth0\n",
 		"ecu_info.yaml, line 2: ip_addr must be an IP address, not \"10.0.0.1%eth0\"");
-	refuses("ecu_id: m\nip_addr:\n", "ecu_info.yaml, line 2: ip_addr must be an IP address, not nothing");
-	refuses("ecu_id: 7\n", "ecu_info.yaml, line 1: ecu_id must be a string (put it in quotes), not 7");
-	refuses("ecu_id: on\n", "ecu_info.yaml, line 1: ecu_id must be a string (put it in quotes), not on");
-	refuses("ecu_id: ''\n", "ecu_info.yaml, line 1: ecu_id must be a string that is not empty, not \"\"");
-	refuses("ecu_id: \"a\\tb\"\n",
-		"ecu_info.yaml, line 1: ecu_id must be a string without control characters, not \"a\tb\"");
+	refuses("ecu_id: m\nip_addr:\n",
+		"ecu_info.yaml, line 2: ip_addr must be an IP address, not nothing");
+	refuses("ecu_id: 7\n",
+		"ecu_info.yaml, line 1: ecu_id must be a string (put it in quotes), not 7");
+	refuses("ecu_id: on\n",
+		"ecu_info.yaml, line 1: ecu_id must be a string (put it in quotes), not on");
+	refuses("ecu_id: ''\n",
+		"ecu_info.yaml, line 1: ecu_id must be a string that is not empty, not \"\"");
+	refuses("ecu_id: \"a\\tb\"\n", "ecu_info.yaml, line 1: ecu_id must be a string without "
+				       "control characters, not \"a\tb\"");
 	refuses("ip_addr: 10.0.0.1\n", "ecu_info.yaml, line 1: ecu_id is missing");
 	refuses("{}\n", "ecu_info.yaml, line 1: ecu_id is missing");
-	refuses("ecu_id: m\nbootloader: GRUB\n",
-		"ecu_info.yaml, line 2: bootloader must be one of auto_detect, grub, cboot, jetson-cboot, "
-		"jetson-uefi, rpi_boot, not \"GRUB\"");
-	refuses("ecu_id: m\nbootloader:\n",
-		"ecu_info.yaml, line 2: bootloader must be one of auto_detect, grub, cboot, jetson-cboot, "
-		"jetson-uefi, rpi_boot, not nothing");
-	refuses("ecu_id: m\nformat_version: one\n", "ecu_info.yaml, line 2: format_version must be 1");
+	refuses("ecu_id: m\nbootloader: GRUB\n", "ecu_info.yaml, line 2: bootloader must be one of "
+						 "auto_detect, grub, cboot, jetson-cboot, "
+						 "jetson-uefi, rpi_boot, not \"GRUB\"");
+	refuses("ecu_id: m\nbootloader:\n", "ecu_info.yaml, line 2: bootloader must be one of "
+					    "auto_detect, grub, cboot, jetson-cboot, "
+					    "jetson-uefi, rpi_boot, not nothing");
+	refuses("ecu_id: m\nformat_version: one\n",
+		"ecu_info.yaml, line 2: format_version must be 1");
 }
 
 static void wrong_lists_are_named(void **state)
@@ -172,18 +178,23 @@ static void wrong_lists_are_named(void **state)
 	refuses("ecu_id: m\navailable_ecu_ids:\n",
 		"ecu_info.yaml, line 2: available_ecu_ids must be a list of ECU ids");
 	refuses("ecu_id: m\navailable_ecu_ids: [m, 7]\n",
-		"ecu_info.yaml, line 2: each of available_ecu_ids must be a string (put it in quotes), not 7");
-	refuses("ecu_id: m\nsecondaries:\n", "ecu_info.yaml, line 2: secondaries must be a list of maps");
-	refuses("ecu_id: m\nsecondaries: [s]\n", "ecu_info.yaml, line 2: secondaries[0] must be a map");
+		"ecu_info.yaml, line 2: each of available_ecu_ids must be a string (put it in "
+		"quotes), not 7");
+	refuses("ecu_id: m\nsecondaries:\n",
+		"ecu_info.yaml, line 2: secondaries must be a list of maps");
+	refuses("ecu_id: m\nsecondaries: [s]\n",
+		"ecu_info.yaml, line 2: secondaries[0] must be a map");
 	refuses("ecu_id: m\nsecondaries:\n- {ecu_id: s, ip_addr: 10.0.0.2}\n- {ecu_id: t}\n",
 		"ecu_info.yaml, line 4: secondaries[1].ip_addr is missing");
 	refuses("ecu_id: m\nsecondaries:\n- {ecu_id: s, ip_addr: 10.0.0.2, port: 0}\n",
-		"ecu_info.yaml, line 3: secondaries[0].port must be a whole number from 1 to 65535, not 0");
+		"ecu_info.yaml, line 3: secondaries[0].port must be a whole number from 1 to "
+		"65535, not 0");
 }
 
 static void an_id_is_there_only_once(void **state)
 {
-	refuses("ecu_id: m\nsecondaries:\n- {ecu_id: s, ip_addr: 10.0.0.2}\n- {ecu_id: s, ip_addr: 10.0.0.3}\n",
+	refuses("ecu_id: m\nsecondaries:\n- {ecu_id: s, ip_addr: 10.0.0.2}\n- {ecu_id: s, ip_addr: "
+		"10.0.0.3}\n",
 		"ecu_info.yaml, line 4: secondaries[1].ecu_id \"s\" is there twice");
 	refuses("ecu_id: m\nsecondaries:\n- {ecu_id: m, ip_addr: 10.0.0.2}\n",
 		"ecu_info.yaml, line 3: secondaries[0].ecu_id \"m\" is this ECU's own");
@@ -197,17 +208,19 @@ static void every_wrong_key_is_reported(void **state)
 	      "- {ecu_id: s, ip_addr: there, port: 70000}\n");
 	assert_is_default();
 	assert_int_equal(notes.n_wrong, 4);
-	assert_string_equal(notes.wrong[1], "ecu_info.yaml, line 2: ip_addr must be an IP address, not \"here\"");
-	assert_string_equal(notes.wrong[2],
-		"ecu_info.yaml, line 4: secondaries[0].ip_addr must be an IP address, not \"there\"");
-	assert_string_equal(notes.wrong[3],
-		"ecu_info.yaml, line 4: secondaries[0].port must be a whole number from 1 to 65535, not 70000");
+	assert_string_equal(notes.wrong[1],
+		"ecu_info.yaml, line 2: ip_addr must be an IP address, not \"here\"");
+	assert_string_equal(notes.wrong[2], "ecu_info.yaml, line 4: secondaries[0].ip_addr must be "
+					    "an IP address, not \"there\"");
+	assert_string_equal(notes.wrong[3], "ecu_info.yaml, line 4: secondaries[0].port must be a "
+					    "whole number from 1 to 65535, not 70000");
 }
 
 static void what_is_no_map_is_refused(void **state)
 {
 	refuses("", "ecu_info.yaml, line 1: the file must be a map of keys and values");
-	refuses("- ecu_id: m\n", "ecu_info.yaml, line 1: the file must be a map of keys and values");
+	refuses("- ecu_id: m\n",
+		"ecu_info.yaml, line 1: the file must be a map of keys and values");
 	refuses("ecu_id: {\n",
 		"ecu_info.yaml, line 2: this is no YAML: did not find expected node content");
 }
@@ -224,7 +237,8 @@ static void more_than_the_limits_is_refused(void **state)
 	assert_int_equal(buf_puts(&ids, "ecu_id: m\navailable_ecu_ids:\n"), 0);
 	for (int i = 0; i <= ECU_IDS_MAX; i++)
 		assert_int_equal(buf_printf(&ids, "- s%d\n", i), 0);
-	refuses(buf_str(&ids), "ecu_info.yaml, line 131: available_ecu_ids has more than 128 entries");
+	refuses(buf_str(&ids),
+		"ecu_info.yaml, line 131: available_ecu_ids has more than 128 entries");
 	b.len_bytes = 0;
 	assert_int_equal(buf_printf(&b, "ecu_id: %0*d x\n", ECU_ID_MAX - 2, 0), 0);
 	refuses(buf_str(&b),
@@ -237,7 +251,8 @@ static void a_missing_file_is_the_default_ecu(void **state)
 	load("/nowhere/ecu_info.yaml");
 	assert_is_default();
 	assert_int_equal(notes.n_wrong, 1);
-	assert_string_equal(notes.wrong[0], "Cannot read /nowhere/ecu_info.yaml: No such file or directory");
+	assert_string_equal(
+		notes.wrong[0], "Cannot read /nowhere/ecu_info.yaml: No such file or directory");
 }
 
 int main(void)

@@ -62,9 +62,9 @@ static void the_main_ecu_of_the_examples_loads(void **state)
 	load(DATA_DIR "/examples/main-proxy_info.yaml");
 	assert_int_equal(notes.n_wrong, 0);
 	assert_int_equal(notes.n_notices, 1);
-	assert_string_equal(notes.notices[0],
-		DATA_DIR "/examples/main-proxy_info.yaml, line 3: gateway is ignored: an ECU without "
-			 "upper_ota_proxy asks the origin itself, with https");
+	assert_string_equal(notes.notices[0], DATA_DIR
+		"/examples/main-proxy_info.yaml, line 3: gateway is ignored: an ECU without "
+		"upper_ota_proxy asks the origin itself, with https");
 	assert_true(info.loaded);
 	assert_true(info.enable_local_ota_proxy);
 	assert_true(proxy_info_use_cache(&info));
@@ -94,8 +94,8 @@ static void without_a_file_the_local_proxy_runs(void **state)
 	load("/nowhere/proxy_info.yaml");
 	assert_is_default();
 	assert_int_equal(notes.n_wrong, 0);
-	assert_string_equal(
-		notes.notices[0], "Cannot read /nowhere/proxy_info.yaml: No such file or directory");
+	assert_string_equal(notes.notices[0],
+		"Cannot read /nowhere/proxy_info.yaml: No such file or directory");
 	client_proxy_is("http://127.0.0.1:8082");
 }
 
@@ -145,8 +145,8 @@ static void the_old_name_counts_unless_the_new_one_is_there(void **state)
 {
 	parse("enable_ota_proxy: true\n");
 	assert_true(info.enable_local_ota_proxy);
-	assert_string_equal(notes.notices[0],
-		"proxy_info.yaml, line 1: enable_ota_proxy is the old name of enable_local_ota_proxy");
+	assert_string_equal(notes.notices[0], "proxy_info.yaml, line 1: enable_ota_proxy is the "
+					      "old name of enable_local_ota_proxy");
 	parse("enable_ota_proxy: true\nenable_local_ota_proxy: false\n");
 	assert_false(info.enable_local_ota_proxy);
 }
@@ -188,14 +188,18 @@ static void wrong_values_discard_the_file(void **state)
 	refuses("enable_local_ota_proxy: 1\n",
 		"proxy_info.yaml, line 1: enable_local_ota_proxy must be true or false, not 1");
 	refuses("enable_local_ota_proxy: \"true\"\n",
-		"proxy_info.yaml, line 1: enable_local_ota_proxy must be true or false, not \"true\"");
+		"proxy_info.yaml, line 1: enable_local_ota_proxy must be true or false, not "
+		"\"true\"");
 	refuses("local_ota_proxy_listen_port: 65536\n",
-		"proxy_info.yaml, line 1: local_ota_proxy_listen_port must be a whole number from 1 to "
+		"proxy_info.yaml, line 1: local_ota_proxy_listen_port must be a whole number from "
+		"1 to "
 		"65535, not 65536");
 	refuses("local_ota_proxy_listen_addr: [a]\n",
-		"proxy_info.yaml, line 1: local_ota_proxy_listen_addr must be an IP address, not a list");
+		"proxy_info.yaml, line 1: local_ota_proxy_listen_addr must be an IP address, not a "
+		"list");
 	refuses("external_nfs_cache_mnt_point: cache\n",
-		"proxy_info.yaml, line 1: external_nfs_cache_mnt_point must be an absolute path, not \"cache\"");
+		"proxy_info.yaml, line 1: external_nfs_cache_mnt_point must be an absolute path, "
+		"not \"cache\"");
 	refuses("", "proxy_info.yaml, line 1: the file must be a map of keys and values");
 }
 

@@ -21,7 +21,8 @@ static struct note_list notes;
 static int parse(const char *text)
 {
 	notes = (struct note_list){0};
-	return settings_parse(text, strlen(text), "otaclient.yaml", note_list_add, &notes, &settings);
+	return settings_parse(
+		text, strlen(text), "otaclient.yaml", note_list_add, &notes, &settings);
 }
 
 static void assert_is_default(void)
@@ -43,7 +44,8 @@ static void assert_is_default(void)
 static void without_a_file_all_is_default(void **state)
 {
 	notes = (struct note_list){0};
-	assert_int_equal(settings_load("/nowhere/otaclient.yaml", note_list_add, &notes, &settings), 0);
+	assert_int_equal(
+		settings_load("/nowhere/otaclient.yaml", note_list_add, &notes, &settings), 0);
 	assert_int_equal(notes.n_wrong + notes.n_notices, 0);
 	assert_is_default();
 	assert_int_equal(parse(""), 0);
@@ -84,17 +86,17 @@ static void a_wrong_key_keeps_its_default_and_the_others_count(void **state)
 			       "listen_port: 1024\n"),
 		-EBADMSG);
 	assert_int_equal(notes.n_wrong, 4);
-	assert_string_equal(
-		notes.wrong[0], "otaclient.yaml, line 2: certs_dir must be an absolute path, not \"\"");
-	assert_string_equal(notes.wrong[1],
-		"otaclient.yaml, line 1: download_connections must be a whole number from 1 to 64, not 65");
-	assert_string_equal(notes.wrong[2],
-		"otaclient.yaml, line 4: inactivity_timeout_s must be a whole number from 10 to 86400 s, not 5");
-	assert_string_equal(notes.wrong[3],
-		"otaclient.yaml, line 3: log_level must be one of error, warning, info, debug, not \"loud\"");
+	assert_string_equal(notes.wrong[0],
+		"otaclient.yaml, line 2: certs_dir must be an absolute path, not \"\"");
+	assert_string_equal(notes.wrong[1], "otaclient.yaml, line 1: download_connections must be "
+					    "a whole number from 1 to 64, not 65");
+	assert_string_equal(notes.wrong[2], "otaclient.yaml, line 4: inactivity_timeout_s must be "
+					    "a whole number from 10 to 86400 s, not 5");
+	assert_string_equal(notes.wrong[3], "otaclient.yaml, line 3: log_level must be one of "
+					    "error, warning, info, debug, not \"loud\"");
 	assert_int_equal(notes.n_notices, 1);
-	assert_string_equal(
-		notes.notices[0], "otaclient.yaml, line 5: colour is not a known key and is ignored");
+	assert_string_equal(notes.notices[0],
+		"otaclient.yaml, line 5: colour is not a known key and is ignored");
 	assert_int_equal(settings.listen_port, 1024);
 	settings.listen_port = 50051;
 	assert_is_default();
@@ -106,8 +108,8 @@ static void a_broken_file_is_reported_and_all_is_default(void **state)
 	assert_int_equal(notes.n_wrong, 1);
 	assert_is_default();
 	assert_int_equal(parse("- 1\n"), -EBADMSG);
-	assert_string_equal(
-		notes.wrong[0], "otaclient.yaml, line 1: the file must be a map of keys and values");
+	assert_string_equal(notes.wrong[0],
+		"otaclient.yaml, line 1: the file must be a map of keys and values");
 	assert_is_default();
 }
 
@@ -117,7 +119,8 @@ static void the_example_file_is_what_the_table_prints(void **state)
 	AUTO_BUF struct buf have = {0};
 
 	assert_int_equal(settings_print_example(&want), 0);
-	assert_int_equal(file_read(AT_FDCWD, SOURCE_DIR "/otaclient.yaml.example", 1 << 16, &have), 0);
+	assert_int_equal(
+		file_read(AT_FDCWD, SOURCE_DIR "/otaclient.yaml.example", 1 << 16, &have), 0);
 	assert_string_equal(buf_str(&have), buf_str(&want));
 }
 
@@ -143,9 +146,9 @@ static void the_help_names_range_unit_and_default(void **state)
 		"  inactivity_timeout_s\n"
 		"      A download in which nothing arrives for this long fails the update "
 		"(10 to 86400 s; default 600)\n"));
-	assert_non_null(strstr(buf_str(&help),
-		"  log_level\n"
-		"      Least important lines that are logged (error, warning, info, debug; default info)\n"));
+	assert_non_null(strstr(buf_str(&help), "  log_level\n"
+					       "      Least important lines that are logged "
+					       "(error, warning, info, debug; default info)\n"));
 }
 
 int main(void)

@@ -20,7 +20,7 @@
 #include "common/image/utf8.h"
 
 #define XATTR_PREFIX "xattr:"
-#define MTIME_KEY "mtime"
+#define MTIME_KEY    "mtime"
 
 enum {
 	MTIME_BYTES = 12, /* 8 of seconds, 4 of nanoseconds */

@@ -15,8 +15,8 @@
 #include "common/image/list_scan.h"
 #include "common/image/utf8.h"
 
-#define MODE_MAX 0177777        /* st_mode with its type bits, which are accepted and dropped */
-#define ID_MAX (UINT32_MAX - 1) /* the kernel keeps the last one for "no change" */
+#define MODE_MAX      0177777 /* st_mode with its type bits, which are accepted and dropped */
+#define ID_MAX        (UINT32_MAX - 1)      /* the kernel keeps the last one for "no change" */
 #define FILE_SIZE_MAX ((uint64_t)INT64_MAX) /* off_t */
 
 /* "mode,uid,gid," */

@@ -105,6 +105,7 @@ struct http_client {
 	size_t n_pending;
 	size_t n_done;
 	uint64_t last_byte_ms;
+	struct ota_err trouble; /* of the last failed try */
 	atomic_bool woken;
 };
 
@@ -189,7 +190,7 @@ static bool answer_begins(struct transfer *t)
 	t->validator[0] = '\0';
 	if (t->n_answers++ == 0)
 		return true;
-	r = t->sink.restart ? t->sink.restart(t->sink_ctx) : 0;
+	r = t->sink.restart ? t->sink.restart(t->sink_ctx, &t->result.err) : 0;
 	return r < 0 ? sink_refused(t, r) : true;
 }
 
@@ -499,6 +500,7 @@ static bool try_settles(struct http_client *c, struct transfer *t, struct verdic
 		return true;
 	}
 	t->result.retries++;
+	c->trouble = t->result.err;
 	t->n_hops = 0;
 	free(TAKE_PTR(t->hop_url));
 	if (v.outcome == OUTCOME_WRONG_BYTES || v.outcome == OUTCOME_NO_RANGE) {
@@ -974,6 +976,11 @@ size_t http_client_pending(const struct http_client *c)
 uint64_t http_client_idle_ms(const struct http_client *c)
 {
 	return clock_monotonic_ms() - c->last_byte_ms;
+}
+
+struct ota_err http_client_trouble(const struct http_client *c)
+{
+	return c->trouble;
 }
 
 void http_client_wakeup(struct http_client *c)

@@ -56,7 +56,7 @@ struct http_result {
  * with -EBADMSG and that sentence.
  */
 struct http_sink {
-	int (*restart)(void *ctx);
+	int (*restart)(void *ctx, struct ota_err *err);
 	/* One field of the answer that the body comes from, before its bytes; NULL = not wanted. */
 	int (*header)(void *ctx, const char *name, const char *value, struct ota_err *err);
 	int (*data)(void *ctx, const void *data, size_t len_bytes, struct ota_err *err);
@@ -106,6 +106,9 @@ int http_client_run(struct http_client *c, uint32_t wait_ms, struct ota_err *err
 
 /* Milliseconds since any body byte came to this client, for the inactivity watchdog. */
 uint64_t http_client_idle_ms(const struct http_client *c);
+
+/* What the last failed try of any request came to, for who gives up waiting; errnum 0 = none. */
+struct ota_err http_client_trouble(const struct http_client *c);
 
 /* From any thread: make http_client_run() return. */
 void http_client_wakeup(struct http_client *c);

@@ -39,7 +39,7 @@ struct body {
 	int refuse; /* data() returns it */
 };
 
-static int body_restart(void *ctx)
+static int body_restart(void *ctx, struct ota_err *err)
 {
 	struct body *b = ctx;
 

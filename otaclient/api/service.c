@@ -334,6 +334,20 @@ int api_service_start(const struct api_config *config, struct status *status,
 	return 0;
 }
 
+/* Calls that ended together with the server still have their last event in the queue. */
+static void drain(grpc_completion_queue *queue)
+{
+	for (;;) {
+		grpc_event e = grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_REALTIME),
+			NULL);
+
+		if (e.type == GRPC_QUEUE_SHUTDOWN)
+			return;
+		if (e.type == GRPC_OP_COMPLETE)
+			call_free(e.tag);
+	}
+}
+
 /* Objects may be half built: a server that was never started is shut down like any other. */
 void api_service_free(struct api_service *s)
 {
@@ -344,12 +358,7 @@ void api_service_free(struct api_service *s)
 			grpc_server_shutdown_and_notify(s->server, s->queue, s);
 		serve(s);
 		grpc_completion_queue_shutdown(s->queue);
-		for (grpc_event e = {0}; e.type != GRPC_QUEUE_SHUTDOWN;) {
-			e = grpc_completion_queue_next(s->queue, gpr_inf_future(GPR_CLOCK_REALTIME),
-				NULL);
-			if (e.type == GRPC_OP_COMPLETE)
-				call_free(e.tag);
-		}
+		drain(s->queue);
 		grpc_server_destroy(s->server);
 		grpc_completion_queue_destroy(s->queue);
 	}

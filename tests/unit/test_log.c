@@ -1,0 +1,161 @@
+/*
+ * log: one line per call, whatever is in it and from however many threads.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <unistd.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+
+static int saved_stderr = -1;
+static char log_path[32];
+
+/* stderr goes to a file until log_taken() gives what came. */
+static void take_log(void)
+{
+	AUTO_CLOSE int fd = -1;
+
+	strcpy(log_path, "/tmp/ota-log-XXXXXX");
+	fd = mkostemp(log_path, O_CLOEXEC | O_APPEND);
+	assert_true(fd >= 0);
+	saved_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	assert_int_equal(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+}
+
+static void log_taken(struct buf *ret_text)
+{
+	dup2(saved_stderr, STDERR_FILENO);
+	close(saved_stderr);
+	assert_int_equal(file_read(AT_FDCWD, log_path, 1 << 20, ret_text), 0);
+	unlink(log_path);
+}
+
+static void less_important_lines_are_dropped(void **state)
+{
+	AUTO_BUF struct buf text = {0};
+
+	take_log();
+	log_set_level(LOG_LEVEL_WARNING);
+	log_error("bad %d", 1);
+	log_warning("odd");
+	log_info("well");
+	log_set_level(LOG_LEVEL_DEBUG);
+	log_debug("tiny");
+	log_set_level(LOG_LEVEL_INFO);
+	log_debug("dropped");
+	log_taken(&text);
+	assert_string_equal(buf_str(&text), "bad 1\nodd\ntiny\n");
+}
+
+static void a_message_never_makes_two_lines(void **state)
+{
+	AUTO_BUF struct buf text = {0};
+
+	take_log();
+	log_info("name \"%s\"", "a\nb\r\x1b[31m\x7f\tc");
+	log_taken(&text);
+	assert_string_equal(buf_str(&text), "name \"a b  [31m  c\"\n");
+}
+
+static void a_long_message_is_cut_but_stays_a_line(void **state)
+{
+	AUTO_BUF struct buf text = {0};
+
+	take_log();
+	log_info("%05000d", 7);
+	log_info("next");
+	log_taken(&text);
+	assert_true(text.len_bytes > 900 && text.len_bytes < 1100);
+	assert_string_equal(strchr(buf_str(&text), '\n'), "\nnext\n");
+}
+
+static void sink(void *ctx, enum log_level level, const char *line)
+{
+	struct buf *b = ctx;
+
+	assert_int_equal(buf_printf(b, "%d:%s;", (int)level, line), 0);
+}
+
+static void a_sink_gets_the_lines_as_well(void **state)
+{
+	AUTO_BUF struct buf text = {0};
+	AUTO_BUF struct buf sunk = {0};
+
+	take_log();
+	log_set_sink(sink, &sunk);
+	log_error("one");
+	log_debug("dropped");
+	log_info("two");
+	log_set_sink(NULL, NULL);
+	log_info("three");
+	log_taken(&text);
+	assert_string_equal(buf_str(&text), "one\ntwo\nthree\n");
+	assert_string_equal(buf_str(&sunk), "3:one;6:two;");
+}
+
+static void *talk(void *arg)
+{
+	for (int i = 0; i < 200; i++)
+		log_info("%s", (const char *)arg);
+	return NULL;
+}
+
+static void lines_of_several_threads_do_not_mix(void **state)
+{
+	static char words[4][101];
+	AUTO_BUF struct buf text = {0};
+	pthread_t threads[4];
+	unsigned n = 0;
+
+	take_log();
+	for (int i = 0; i < 4; i++) {
+		memset(words[i], 'a' + i, 100);
+		assert_int_equal(pthread_create(&threads[i], NULL, talk, words[i]), 0);
+	}
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	log_taken(&text);
+	for (char *line = strtok(text.data, "\n"); line; line = strtok(NULL, "\n"), n++)
+		assert_string_equal(line, words[line[0] - 'a']);
+	assert_int_equal(n, 800);
+}
+
+static void levels_have_names(void **state)
+{
+	enum log_level level = LOG_LEVEL_ERROR;
+
+	assert_int_equal(log_level_from_text("debug", &level), 0);
+	assert_int_equal(level, LOG_LEVEL_DEBUG);
+	assert_int_equal(log_level_from_text("INFO", &level), -EINVAL);
+	assert_int_equal(log_level_from_text("", &level), -EINVAL);
+	assert_int_equal(level, LOG_LEVEL_DEBUG);
+}
+
+static int no_journal(void **state)
+{
+	return unsetenv("JOURNAL_STREAM");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(less_important_lines_are_dropped),
+		cmocka_unit_test(a_message_never_makes_two_lines),
+		cmocka_unit_test(a_long_message_is_cut_but_stays_a_line),
+		cmocka_unit_test(a_sink_gets_the_lines_as_well),
+		cmocka_unit_test(lines_of_several_threads_do_not_mix),
+		cmocka_unit_test(levels_have_names),
+	};
+
+	return cmocka_run_group_tests(tests, no_journal, NULL);
+}

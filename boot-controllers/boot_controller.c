@@ -1,0 +1,67 @@
+/*
+ * boot_controller: the registry of boot loaders. Contract: boot_controller.h.
+ */
+#include "boot-controllers/boot_controller.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "boot-controllers/grub/grub.h"
+#include "common/base/cleanup.h"
+
+static bool is_pc(void)
+{
+	struct utsname u;
+
+	return uname(&u) == 0 && strcmp(u.machine, "x86_64") == 0;
+}
+
+/* ops, another name that ecu_info.yaml may use (NULL = none), is this the machine for it? */
+static const struct {
+	const struct boot_controller_ops *ops;
+	const char *alias;
+	bool (*detect)(void);
+} registry[] = {
+	{&grub_ops, NULL, is_pc},
+};
+
+static const struct boot_controller_ops *test_ops;
+
+void boot_controller_register_for_test(const struct boot_controller_ops *ops)
+{
+	test_ops = ops;
+}
+
+static const struct boot_controller_ops *find(const char *name)
+{
+	bool detect = strcmp(name, "auto_detect") == 0;
+
+	if (test_ops && strcmp(name, test_ops->name) == 0)
+		return test_ops;
+	for (size_t i = 0; i < ARRAY_SIZE(registry); i++) {
+		const char *alias = registry[i].alias;
+
+		if (detect ? registry[i].detect()
+			   : strcmp(name, registry[i].ops->name) == 0 || (alias && strcmp(name, alias) == 0))
+			return registry[i].ops;
+	}
+	return NULL;
+}
+
+int boot_controller_open(const char *name, const struct boot_env *env, struct boot_ctl **ret_ctl,
+	struct ota_err *err)
+{
+	const struct boot_controller_ops *ops = find(name);
+	int r;
+
+	if (!ops)
+		return ota_err_set(err, -ENODEV, OTA_E_BOOTCONTROL_UNSUPPORTED,
+			"The boot loader \"%s\" of ecu_info.yaml is not supported on this machine", name);
+	r = ops->open(ret_ctl, env, err);
+	if (r < 0) {
+		ota_err_blame(err, r == -ENODEV ? OTA_E_BOOTCONTROL_UNSUPPORTED : OTA_E_BOOTCONTROL_STARTUP);
+		return ota_err_wrap(err, r, "Cannot use the boot loader \"%s\"", ops->name);
+	}
+	return 0;
+}

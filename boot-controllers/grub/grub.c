@@ -1,0 +1,416 @@
+/*
+ * grub: the controller's operations. Contract: boot_controller.h.
+ *
+ * The power-cut rule, step by step, by what GRUB can reach:
+ *
+ *     prepare   committed and saved slot = the running one; then the standby's entry goes, published; then its kernel
+ *     stage     the new kernel, and the entry under a name that GRUB does not read
+ *     flip      the entry gets its name (the slot is closed and complete by now); then next_entry, one write
+ *     commit    ota-committed.cfg first, then saved_entry
+ *
+ * Elsewhere: grub_setup (start, migration), grub_rootfs (files inside a slot), grub_ctl (single durable changes).
+ */
+#include "boot-controllers/grub/grub.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "boot-controllers/grub/grub_cfg.h"
+#include "boot-controllers/grub/grub_ctl.h"
+#include "boot-controllers/grub/grub_legacy.h"
+#include "boot-controllers/grub/grub_rootfs.h"
+#include "boot-controllers/grub/grub_setup.h"
+#include "common/base/cleanup.h"
+#include "common/base/file.h"
+#include "common/base/io.h"
+#include "common/base/path.h"
+#include "common/base/run.h"
+
+static void grub_close(struct boot_ctl *base)
+{
+	struct grub_ctl *ctl;
+
+	if (!base)
+		return;
+	ctl = grub_ctl_of(base);
+	closep(&ctl->boot_fd);
+	closep(&ctl->grub_fd);
+	free(ctl->tools_path);
+	free(ctl->version);
+	free(ctl);
+}
+
+static void ctl_closep(struct grub_ctl **ctl)
+{
+	if (*ctl)
+		grub_close(&(*ctl)->base);
+}
+
+static int read_kernel_release(const struct boot_env *env, char ret[GRUB_RELEASE_MAX], struct ota_err *err)
+{
+	AUTO_BUF struct buf b = {0};
+	const char *release = env->kernel_release;
+	size_t len;
+
+	if (!release) {
+		int r = file_read(AT_FDCWD, "/proc/sys/kernel/osrelease", GRUB_RELEASE_MAX, &b);
+
+		if (r < 0)
+			return ota_err_set(err, r, OTA_E_BOOTCONTROL_STARTUP,
+				"Cannot ask for the running kernel's release: %s", strerror(-r));
+		release = buf_str(&b);
+	}
+	len = strcspn(release, "\n");
+	if (len == 0 || len >= GRUB_RELEASE_MAX)
+		return ota_err_set(err, -EINVAL, OTA_E_BOOTCONTROL_STARTUP,
+			"The running kernel's release is empty or too long");
+	memcpy(ret, release, len);
+	ret[len] = '\0';
+	return 0;
+}
+
+static int ctl_new(const struct boot_env *env, struct grub_ctl **ret_ctl, struct ota_err *err)
+{
+	CLEANUP(ctl_closep) struct grub_ctl *ctl = calloc(1, sizeof(*ctl));
+	char path[PATH_MAX];
+
+	if (!ctl)
+		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+	ctl->base.ops = &grub_ops;
+	ctl->boot_fd = ctl->grub_fd = -1;
+	ctl->version = strdup(env->version ? env->version : OTA_VERSION);
+	ctl->tools_path = env->tools_path ? strdup(env->tools_path) : NULL;
+	if (!ctl->version || (env->tools_path && !ctl->tools_path))
+		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+	if ((size_t)snprintf(ctl->root, sizeof(ctl->root), "%s", env->root) >= sizeof(ctl->root) - 64)
+		return ota_err_set(err, -ENAMETOOLONG, OTA_E_BOOTCONTROL_STARTUP, "The root's path is too long");
+	snprintf(path, sizeof(path), "%.*s/boot", PATH_MAX - 64, ctl->root);
+	ctl->boot_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (ctl->boot_fd >= 0)
+		ctl->grub_fd = openat(ctl->boot_fd, "grub", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (ctl->grub_fd < 0)
+		return ota_err_set(err, errno == ENOENT ? -ENODEV : -errno, OTA_E_UNSPECIFIC,
+			"Cannot open %s/grub: %s", path, strerror(errno));
+	*ret_ctl = TAKE_PTR(ctl);
+	return 0;
+}
+
+int grub_open_on_disk(struct boot_ctl **ret_ctl, const struct boot_env *env, const struct grub_disk *disk,
+	struct ota_err *err)
+{
+	CLEANUP(ctl_closep) struct grub_ctl *ctl = NULL;
+	int r = ctl_new(env, &ctl, err);
+
+	if (r == 0)
+		r = read_kernel_release(env, ctl->kernel_release, err);
+	if (r < 0)
+		return r;
+	ctl->disk = *disk;
+	*ret_ctl = &TAKE_PTR(ctl)->base;
+	return 0;
+}
+
+static int grub_open(struct boot_ctl **ret_ctl, const struct boot_env *env, struct ota_err *err)
+{
+	CLEANUP(ctl_closep) struct grub_ctl *ctl = NULL;
+	struct grub_disk disk;
+	int r = ctl_new(env, &ctl, err); /* no GRUB: do not look at disks */
+
+	if (r == 0)
+		r = grub_disk_probe(env->root[0] ? env->root : "/", &disk, err);
+	if (r == 0)
+		r = read_kernel_release(env, ctl->kernel_release, err);
+	if (r < 0)
+		return r;
+	ctl->disk = disk;
+	*ret_ctl = &TAKE_PTR(ctl)->base;
+	return 0;
+}
+
+static int grub_setup(struct boot_ctl *base, bool *ret_reset, struct ota_err *err)
+{
+	int r = grub_setup_run(grub_ctl_of(base), ret_reset, err);
+
+	if (r < 0)
+		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot set up GRUB for two slots") : 0;
+}
+
+static int fill_slot(const struct grub_ctl *ctl, unsigned slot, struct boot_slot *ret)
+{
+	const struct grub_part *p = &ctl->disk.slot[slot];
+
+	snprintf(ret->id, sizeof(ret->id), "%s", grub_slot_id[slot]);
+	snprintf(ret->device, sizeof(ret->device), "%s", p->device);
+	snprintf(ret->fs_uuid, sizeof(ret->fs_uuid), "%s", p->fs_uuid);
+	snprintf(ret->fs_label, sizeof(ret->fs_label), "%s", p->fs_label);
+	return (size_t)snprintf(ret->status_dir, sizeof(ret->status_dir), "%s/boot/%s", ctl->root, ret->id) <
+			sizeof(ret->status_dir)
+		? 0
+		: -ENAMETOOLONG;
+}
+
+static int grub_slots(const struct boot_ctl *base, struct slot_pair *ret_slots, struct ota_err *err)
+{
+	const struct grub_ctl *ctl = grub_ctl_of_const(base);
+	struct slot_pair pair = {0};
+	int r = fill_slot(ctl, grub_active(ctl), &pair.active);
+
+	if (r == 0)
+		r = fill_slot(ctl, grub_standby(ctl), &pair.standby);
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "The path of /boot is too long");
+	*ret_slots = pair;
+	return 0;
+}
+
+static int grub_prepare(struct boot_ctl *base, struct ota_err *err)
+{
+	const struct grub_ctl *ctl = grub_ctl_of(base);
+	unsigned active = grub_active(ctl), standby = grub_standby(ctl);
+	AUTO_CLOSE int slot_fd = -1;
+	int r = grub_check_entry(ctl, active, false, err);
+
+	/* Somebody may have run update-grub since we started; then the loader is not ours to promise for. */
+	if (r == 0)
+		r = grub_setup_frame(ctl, err);
+	if (r == 0)
+		r = grub_set_committed(ctl, active, err);
+	if (r == 0)
+		r = grub_switch(ctl, "replace grubenv at prepare", active, GRUB_N_SLOTS, err);
+	if (r == 0)
+		r = grub_remove_entry(ctl, standby, err);
+	if (r == 0)
+		r = grub_remove_tree("remove the standby's folder", ctl->boot_fd, grub_slot_id[standby], err);
+	if (r == 0)
+		r = grub_open_slot_dir(ctl, standby, &slot_fd, err);
+	if (r == 0)
+		r = grub_legacy_mark_failure(ctl, err);
+	if (r < 0)
+		ota_err_blame(err, OTA_E_BOOTCONTROL_PREUPDATE);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot take %s out of GRUB's reach", grub_slot_id[standby]) : 0;
+}
+
+/* Kernels at the top of /boot that belong to neither slot any more. */
+static int remove_foreign_kernels(const struct grub_ctl *ctl, const char *new_release, struct ota_err *err)
+{
+	static const char *const prefix[] = {"vmlinuz-", "initrd.img-"};
+	AUTO_CLOSEDIR DIR *dir = NULL;
+	struct dirent *e;
+	int fd = openat(ctl->boot_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir)
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot list /boot: %s", strerror(errno));
+	while (r == 0 && (e = readdir(dir))) {
+		for (size_t i = 0; i < ARRAY_SIZE(prefix) && r == 0; i++) {
+			const char *release = e->d_name + strlen(prefix[i]);
+			struct stat st;
+
+			if (strncmp(e->d_name, prefix[i], strlen(prefix[i])) != 0 ||
+				strcmp(release, new_release) == 0 || strcmp(release, ctl->kernel_release) == 0)
+				continue;
+			if (fstatat(ctl->boot_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+				r = io_unlink("remove an old kernel file", ctl->boot_fd, e->d_name, 0);
+		}
+	}
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot remove an old kernel from /boot: %s",
+			       strerror(-r))
+		     : 0;
+}
+
+/* The image's proxy_info.yaml replaces the machine's, its ecu_info.yaml only fills a gap. */
+static int install_config(const struct grub_ctl *ctl, int image_boot_fd, struct ota_err *err)
+{
+	static const char *const name[] = {"proxy_info.yaml", "ecu_info.yaml"};
+	AUTO_CLOSE int from = path_open(image_boot_fd, "ota", O_PATH | O_DIRECTORY, 0);
+	AUTO_CLOSE int to = -1;
+	int r;
+
+	if (from < 0)
+		return 0;
+	r = io_mkdir("make /boot/ota", ctl->boot_fd, "ota", 0755);
+	if (r == 0)
+		to = path_open(ctl->boot_fd, "ota", O_RDONLY | O_DIRECTORY, 0);
+	if (r == 0 && to < 0)
+		r = to;
+	for (size_t i = 0; i < ARRAY_SIZE(name) && r == 0; i++) {
+		AUTO_BUF struct buf b = {0};
+		struct stat st;
+
+		if (i == 1 && fstatat(to, name[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
+			continue;
+		r = grub_read_file(from, name[i], GRUB_SMALL_FILE_MAX_BYTES, &b);
+		if (r == 0) {
+			r = grub_write_file("install a configuration file", to, name[i], name[i], &b, 0644, err);
+			if (r < 0)
+				return r;
+		} else if (r == -ENOENT) {
+			r = 0;
+		}
+	}
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot install the image's /boot/ota: %s",
+			       strerror(-r))
+		     : 0;
+}
+
+static int write_staged_entry(struct grub_ctl *ctl, const char *standby_root, int root_fd, const char *release,
+	struct ota_err *err)
+{
+	unsigned slot = grub_standby(ctl);
+	AUTO_BUF struct buf entry = {0};
+	char name[NAME_MAX];
+	int r = grub_rootfs_entry(ctl, standby_root, root_fd, slot, release, &entry, err);
+
+	grub_entry_name(slot, true, name);
+	if (r == 0)
+		r = grub_write_file("stage the menu entry", ctl->grub_fd, name, name, &entry, 0644, err);
+	return r;
+}
+
+static int stage_on(struct grub_ctl *ctl, const char *standby_root, struct ota_err *err)
+{
+	unsigned slot = grub_standby(ctl);
+	AUTO_CLOSE int root_fd = open(standby_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_CLOSE int image_boot = root_fd < 0 ? -1 : path_open(root_fd, "/boot", O_RDONLY | O_DIRECTORY, 0);
+	char release[GRUB_RELEASE_MAX];
+	int r;
+
+	if (root_fd < 0)
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot open %s: %s", standby_root,
+			strerror(errno));
+	if (image_boot < 0 || grub_find_kernel(image_boot, NULL, release) < 0)
+		return ota_err_set(err, -ENOENT, OTA_E_BOOTCONTROL_POSTUPDATE,
+			"The image has no kernel with an initrd: it needs /boot/vmlinuz-<release> and "
+			"/boot/initrd.img-<release>");
+	r = grub_disk_refresh(&ctl->disk, &ctl->disk.slot[slot], err);
+	if (r == 0)
+		r = grub_legacy_wipe(ctl, slot, err);
+	if (r == 0)
+		r = remove_foreign_kernels(ctl, release, err);
+	if (r == 0)
+		r = grub_install_kernel(ctl, image_boot, release, slot, err);
+	if (r == 0)
+		r = grub_rootfs_adapt(ctl, root_fd, slot, err);
+	if (r == 0)
+		r = install_config(ctl, image_boot, err);
+	if (r == 0)
+		r = write_staged_entry(ctl, standby_root, root_fd, release, err);
+	return r < 0 ? r : grub_publish(ctl, "publish what was staged", err);
+}
+
+static int grub_stage(struct boot_ctl *base, const char *standby_root, struct ota_err *err)
+{
+	struct grub_ctl *ctl = grub_ctl_of(base);
+	int r = stage_on(ctl, standby_root, err);
+
+	if (r < 0)
+		ota_err_blame(err, OTA_E_BOOTCONTROL_POSTUPDATE);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot make %s bootable", grub_slot_id[grub_standby(ctl)]) : 0;
+}
+
+/* From here on GRUB may reach the slot. */
+static int show_entry(const struct grub_ctl *ctl, unsigned slot, struct ota_err *err)
+{
+	char staged[NAME_MAX], entry[NAME_MAX];
+	struct stat st;
+	int r;
+
+	grub_entry_name(slot, true, staged);
+	grub_entry_name(slot, false, entry);
+	if (fstatat(ctl->grub_fd, staged, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return grub_check_entry(ctl, slot, false, err); /* a second call */
+	r = grub_check_entry(ctl, slot, true, err);
+	if (r < 0)
+		return r;
+	r = io_rename("show the menu entry", ctl->grub_fd, staged, ctl->grub_fd, entry);
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot rename %s: %s", staged, strerror(-r));
+	return grub_publish(ctl, "publish the menu entry", err);
+}
+
+static int grub_flip(struct boot_ctl *base, struct ota_err *err)
+{
+	const struct grub_ctl *ctl = grub_ctl_of(base);
+	unsigned active = grub_active(ctl), standby = grub_standby(ctl);
+	int r = show_entry(ctl, standby, err);
+
+	if (r == 0) {
+		r = grub_switch(ctl, "replace grubenv at flip", active, standby, err);
+		/* A failed flip is none: the next boot is not to try what the caller has given up. */
+		if (r < 0)
+			grub_switch(ctl, "take the flip back", active, GRUB_N_SLOTS, NULL);
+	}
+	if (r < 0)
+		ota_err_blame(err, OTA_E_BOOTCONTROL_POSTUPDATE);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot make the next boot try %s", grub_slot_id[standby]) : 0;
+}
+
+static int grub_reboot(struct boot_ctl *base, struct ota_err *err)
+{
+	static const char *const by_systemd[] = {"systemctl", "reboot", NULL};
+	static const char *const plain[] = {"reboot", NULL};
+	const struct grub_ctl *ctl = grub_ctl_of(base);
+	char path[PATH_MAX];
+	const char *env[] = {path, "LC_ALL=C", NULL};
+	bool systemd;
+	int r;
+
+	snprintf(path, sizeof(path), "%.*s/run/systemd/system", PATH_MAX - 64, ctl->root);
+	systemd = access(path, F_OK) == 0;
+	snprintf(path, sizeof(path), "PATH=%s", ctl->tools_path ? ctl->tools_path : "");
+	r = run_tool(&(struct run_args){.argv = systemd ? by_systemd : plain,
+			     .env = ctl->tools_path ? env : NULL},
+		err);
+	if (r < 0)
+		ota_err_blame(err, OTA_E_BOOTCONTROL_POSTUPDATE);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot restart the machine") : 0;
+}
+
+/* @slot boots by itself from now on, with the environment block and without it. */
+static int settle_on(const struct grub_ctl *ctl, unsigned slot, const char *what, struct ota_err *err)
+{
+	int r = grub_check_entry(ctl, slot, false, err);
+
+	if (r == 0)
+		r = grub_set_committed(ctl, slot, err);
+	return r < 0 ? r : grub_switch(ctl, what, slot, GRUB_N_SLOTS, err);
+}
+
+static int grub_commit(struct boot_ctl *base, struct ota_err *err)
+{
+	const struct grub_ctl *ctl = grub_ctl_of(base);
+	int r = settle_on(ctl, grub_active(ctl), "replace grubenv at commit", err);
+
+	if (r < 0)
+		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot keep %s for good", grub_slot_id[grub_active(ctl)]) : 0;
+}
+
+static int grub_revert(struct boot_ctl *base, struct ota_err *err)
+{
+	const struct grub_ctl *ctl = grub_ctl_of(base);
+	int r = settle_on(ctl, grub_standby(ctl), "replace grubenv at revert", err);
+
+	if (r < 0)
+		ota_err_blame(err, OTA_E_BOOTCONTROL_PREROLLBACK);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot go back to %s", grub_slot_id[grub_standby(ctl)]) : 0;
+}
+
+const struct boot_controller_ops grub_ops = {
+	.name = "grub",
+	.open = grub_open,
+	.setup = grub_setup,
+	.slots = grub_slots,
+	.prepare = grub_prepare,
+	.stage = grub_stage,
+	.flip = grub_flip,
+	.reboot = grub_reboot,
+	.commit = grub_commit,
+	.revert = grub_revert,
+	.close = grub_close,
+};

@@ -1,0 +1,427 @@
+/*
+ * grub_ctl: small durable operations on /boot. Contract: grub_ctl.h.
+ */
+#include "boot-controllers/grub/grub_ctl.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "boot-controllers/grub/grub_cfg.h"
+#include "boot-controllers/grub/grub_entry.h"
+#include "boot-controllers/grub/kernel_version.h"
+#include "common/base/cleanup.h"
+#include "common/base/file.h"
+#include "common/base/io.h"
+#include "common/base/path.h"
+
+const char *const grub_slot_id[GRUB_N_SLOTS] = {"ota-slot_a", "ota-slot_b"};
+
+struct grub_ctl *grub_ctl_of(struct boot_ctl *ctl)
+{
+	assert(ctl->ops == &grub_ops);
+	return (struct grub_ctl *)ctl;
+}
+
+const struct grub_ctl *grub_ctl_of_const(const struct boot_ctl *ctl)
+{
+	assert(ctl->ops == &grub_ops);
+	return (const struct grub_ctl *)ctl;
+}
+
+unsigned grub_active(const struct grub_ctl *ctl)
+{
+	return ctl->disk.active;
+}
+
+unsigned grub_standby(const struct grub_ctl *ctl)
+{
+	return ctl->disk.active == GRUB_SLOT_A ? GRUB_SLOT_B : GRUB_SLOT_A;
+}
+
+void grub_entry_name(unsigned slot, bool staged, char ret_name[NAME_MAX])
+{
+	snprintf(ret_name, NAME_MAX, "%s.cfg%s", grub_slot_id[slot], staged ? GRUB_ENTRY_STAGED_SUFFIX : "");
+}
+
+/* The prefix is "sda" whatever the disk is called. */
+void grub_legacy_name(const struct grub_ctl *ctl, unsigned slot, char ret_name[NAME_MAX])
+{
+	snprintf(ret_name, NAME_MAX, "ota-partition.sda%u", ctl->disk.slot[slot].number);
+}
+
+int grub_read_file(int dir_fd, const char *name, size_t max_bytes, struct buf *ret)
+{
+	AUTO_CLOSE int fd = path_open(dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISREG(st.st_mode) ? file_read_fd(fd, max_bytes, ret) : -ENOENT;
+}
+
+int grub_write_file(const char *what, int dir_fd, const char *name, const char *path, const struct buf *content,
+	mode_t mode, struct ota_err *err)
+{
+	AUTO_BUF struct buf old = {0};
+	struct stat st;
+	int r;
+
+	if (grub_read_file(dir_fd, name, GRUB_CFG_MAX_BYTES, &old) == 0 && old.len_bytes == content->len_bytes &&
+		memcmp(buf_str(&old), buf_str(content), old.len_bytes) == 0 &&
+		fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && (st.st_mode & 07777) == mode)
+		return 0;
+	r = io_replace_file(what, dir_fd, name, buf_str(content), content->len_bytes, mode);
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write %s: %s", path, strerror(-r)) : 0;
+}
+
+int grub_publish(const struct grub_ctl *ctl, const char *what, struct ota_err *err)
+{
+	int r = io_publish_boot(what, ctl->boot_fd);
+
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write back /boot (%s): %s", what,
+			       strerror(-r))
+		     : 0;
+}
+
+void grub_load_env(const struct grub_ctl *ctl, struct grub_env *ret_env)
+{
+	AUTO_BUF struct buf b = {0};
+
+	*ret_env = (struct grub_env){0};
+	if (grub_read_file(ctl->grub_fd, "grubenv", GRUB_ENV_FILE_MAX_BYTES, &b) == 0)
+		grub_env_parse(buf_str(&b), b.len_bytes, ret_env, NULL);
+}
+
+int grub_env_slot(const struct grub_ctl *ctl, const char *name, unsigned *ret_slot)
+{
+	char value[GRUB_ENV_VALUE_MAX], file[NAME_MAX];
+	struct grub_env env;
+	struct stat st;
+
+	grub_load_env(ctl, &env);
+	if (grub_env_get(&env, name, value, sizeof(value)) < 0)
+		return -ENOENT;
+	for (unsigned s = 0; s < GRUB_N_SLOTS; s++) {
+		grub_entry_name(s, false, file);
+		if (strcmp(value, grub_slot_id[s]) == 0 && fstatat(ctl->grub_fd, file, &st, 0) == 0) {
+			*ret_slot = s;
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+int grub_switch(const struct grub_ctl *ctl, const char *what, unsigned saved, unsigned next, struct ota_err *err)
+{
+	char block[GRUB_ENV_BYTES];
+	struct buf content = {.data = block, .len_bytes = sizeof(block)};
+	struct grub_env env;
+	int r;
+
+	grub_load_env(ctl, &env);
+	/* An older switch that was never carried through would win over saved_entry. */
+	grub_env_unset(&env, "prev_saved_entry");
+	r = grub_env_set(&env, "saved_entry", grub_slot_id[saved]);
+	if (r == 0 && next < GRUB_N_SLOTS)
+		r = grub_env_set(&env, "next_entry", grub_slot_id[next]);
+	else
+		grub_env_unset(&env, "next_entry");
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			"Cannot change /boot/grub/grubenv: variables of others fill its %d bytes", GRUB_ENV_BYTES);
+	grub_env_render(&env, block);
+	r = grub_write_file(what, ctl->grub_fd, "grubenv", "/boot/grub/grubenv", &content, 0644, err);
+	return r < 0 ? r : grub_publish(ctl, what, err);
+}
+
+int grub_set_committed(const struct grub_ctl *ctl, unsigned slot, struct ota_err *err)
+{
+	AUTO_BUF struct buf b = {0};
+	int r = grub_cfg_committed(grub_slot_id[slot], &b);
+
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Out of memory");
+	r = grub_write_file("replace ota-committed.cfg", ctl->grub_fd, "ota-committed.cfg",
+		"/boot/grub/ota-committed.cfg", &b, 0644, err);
+	return r < 0 ? r : grub_publish(ctl, "publish ota-committed.cfg", err);
+}
+
+/* A file that an entry names, as GRUB sees it from the top of /boot. */
+static int check_named(const struct grub_ctl *ctl, const char *entry, const char *path, struct ota_err *err)
+{
+	AUTO_CLOSE int fd = *path ? path_open(ctl->boot_fd, path, O_PATH, 0) : -ENOENT;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+		return ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC, "%s boots \"%s\", which is not there", entry,
+			path);
+	return 0;
+}
+
+int grub_check_entry(const struct grub_ctl *ctl, unsigned slot, bool staged, struct ota_err *err)
+{
+	const char *uuid = ctl->disk.slot[slot].fs_uuid;
+	AUTO_BUF struct buf b = {0};
+	struct grub_entry_info info;
+	char name[NAME_MAX];
+	int r;
+
+	grub_entry_name(slot, staged, name);
+	r = grub_read_file(ctl->grub_fd, name, GRUB_CFG_MAX_BYTES, &b);
+	if (r < 0)
+		return ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC, "/boot/grub/%s cannot be read: %s", name,
+			strerror(-r));
+	r = grub_entry_read(buf_str(&b), b.len_bytes, &info, err);
+	if (r < 0)
+		return ota_err_wrap(err, -ENOENT, "/boot/grub/%s is no menu entry", name);
+	r = check_named(ctl, name, info.kernel, err);
+	if (r == 0)
+		r = check_named(ctl, name, info.initrd, err);
+	if (r == 0 && strcmp(info.root_uuid, uuid) != 0)
+		r = ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC,
+			"%s has the root file system %s, but the slot's is \"%s\"", name, info.root_uuid, uuid);
+	return r;
+}
+
+static int unlink_if_there(const char *what, int dir_fd, const char *name, struct ota_err *err)
+{
+	int r = io_unlink(what, dir_fd, name, 0);
+
+	if (r == 0 || r == -ENOENT)
+		return 0;
+	return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot remove %s: %s", name, strerror(-r));
+}
+
+int grub_remove_entry(const struct grub_ctl *ctl, unsigned slot, struct ota_err *err)
+{
+	char entry[NAME_MAX], staged[NAME_MAX];
+	int r;
+
+	grub_entry_name(slot, false, entry);
+	grub_entry_name(slot, true, staged);
+	r = unlink_if_there("remove the menu entry", ctl->grub_fd, entry, err);
+	if (r == 0)
+		r = unlink_if_there("remove the staged menu entry", ctl->grub_fd, staged, err);
+	return r < 0 ? r : grub_publish(ctl, "publish the removed menu entry", err);
+}
+
+static int remove_below(const char *what, int dir_fd, const char *name, unsigned depth)
+{
+	AUTO_CLOSEDIR DIR *dir = NULL;
+	struct dirent *e;
+	int fd, r;
+
+	r = io_unlink(what, dir_fd, name, 0);
+	if (r != -EISDIR && r != -EPERM)
+		return r == -ENOENT ? 0 : r;
+	if (depth == 0)
+		return -ELOOP;
+	fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return -ENOMEM;
+	}
+	r = 0;
+	while (r == 0 && (e = readdir(dir)))
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			r = remove_below(what, fd, e->d_name, depth - 1);
+	return r < 0 ? r : io_unlink(what, dir_fd, name, AT_REMOVEDIR);
+}
+
+int grub_remove_tree(const char *what, int dir_fd, const char *name, struct ota_err *err)
+{
+	int r = remove_below(what, dir_fd, name, GRUB_TREE_DEPTH_MAX);
+
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot remove %s from /boot: %s", name,
+			       strerror(-r))
+		     : 0;
+}
+
+int grub_open_slot_dir(const struct grub_ctl *ctl, unsigned slot, int *ret_fd, struct ota_err *err)
+{
+	AUTO_CLOSE int fd = -1;
+	int r = io_mkdir("make the slot's folder", ctl->boot_fd, grub_slot_id[slot], 0755);
+
+	if (r == 0) {
+		fd = openat(ctl->boot_fd, grub_slot_id[slot], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		r = fd < 0 ? -errno : io_mkdir("make the slot's grub folder", fd, "grub", 0755);
+	}
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot make /boot/%s: %s", grub_slot_id[slot],
+			strerror(-r));
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+static bool is_file(int dir_fd, const char *prefix, const char *release)
+{
+	char name[NAME_MAX + 1];
+	struct stat st;
+
+	if ((size_t)snprintf(name, sizeof(name), "%s%s", prefix, release) >= sizeof(name))
+		return false;
+	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
+}
+
+/* The release becomes part of GRUB's script, so it may not have anything that means something there. */
+static bool is_plain_release(const char *release)
+{
+	size_t len = strlen(release);
+
+	if (len == 0 || len >= GRUB_RELEASE_MAX)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)release[i]) && !strchr("._+~-", release[i]))
+			return false;
+	return true;
+}
+
+int grub_find_kernel(int dir_fd, const char *wanted, char ret_release[GRUB_RELEASE_MAX])
+{
+	AUTO_CLOSEDIR DIR *dir = NULL;
+	char best[GRUB_RELEASE_MAX] = "";
+	struct dirent *e;
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while ((e = readdir(dir))) {
+		const char *release = e->d_name + strlen("vmlinuz-");
+
+		if (strncmp(e->d_name, "vmlinuz-", strlen("vmlinuz-")) != 0 || !is_plain_release(release))
+			continue;
+		if (wanted && strcmp(release, wanted) != 0)
+			continue;
+		if (!is_file(dir_fd, "vmlinuz-", release) || !is_file(dir_fd, "initrd.img-", release))
+			continue;
+		if (best[0] == '\0' || kernel_version_cmp(release, best) > 0)
+			snprintf(best, sizeof(best), "%s", release);
+	}
+	if (best[0] == '\0')
+		return -ENOENT;
+	memcpy(ret_release, best, sizeof(best));
+	return 0;
+}
+
+static bool same_content(int a, int b)
+{
+	char ba[1 << 14], bb[sizeof(ba)];
+	off_t at = 0;
+
+	for (;;) {
+		ssize_t na = pread(a, ba, sizeof(ba), at), nb = pread(b, bb, sizeof(bb), at);
+
+		if (na < 0 || na != nb || memcmp(ba, bb, (size_t)na) != 0)
+			return false;
+		if (na == 0)
+			return true;
+		at += na;
+	}
+}
+
+/* One file to bring into a slot's folder. */
+struct transfer {
+	char name[NAME_MAX];
+	int src_fd;
+	uint64_t size_bytes;
+	bool there; /* the folder has it already */
+};
+
+static void transfer_done(struct transfer *t)
+{
+	closep(&t->src_fd);
+}
+
+static int transfer_init(struct transfer *t, int from_fd, const char *prefix, const char *release, int slot_fd)
+{
+	AUTO_CLOSE int old = -1;
+	struct stat st, old_st;
+
+	snprintf(t->name, sizeof(t->name), "%s%s", prefix, release);
+	t->src_fd = openat(from_fd, t->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (t->src_fd < 0 || fstat(t->src_fd, &st) < 0)
+		return -errno;
+	t->size_bytes = (uint64_t)st.st_size;
+	old = openat(slot_fd, t->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	t->there = old >= 0 && fstat(old, &old_st) == 0 && S_ISREG(old_st.st_mode) &&
+		old_st.st_size == st.st_size && same_content(old, t->src_fd);
+	return 0;
+}
+
+static int transfer_run(const struct grub_ctl *ctl, struct transfer *t, int slot_fd)
+{
+	int r = 0;
+
+	if (!t->there)
+		r = io_install_file("copy a kernel file", slot_fd, t->name, t->src_fd, 0644);
+	/* A client of the older layout looks for them at the top of /boot. */
+	if (r == 0)
+		r = io_replace_link("link a kernel file", slot_fd, t->name, ctl->boot_fd, t->name);
+	return r;
+}
+
+static int check_space(const struct grub_ctl *ctl, const char *release, uint64_t need, struct ota_err *err)
+{
+	const uint64_t mb = 1000 * 1000;
+	struct statvfs v;
+	uint64_t free_bytes;
+
+	if (need == 0)
+		return 0;
+	if (fstatvfs(ctl->boot_fd, &v) < 0)
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot ask for the room on /boot: %s",
+			strerror(errno));
+	free_bytes = (uint64_t)v.f_bfree * v.f_frsize;
+	need += GRUB_BOOT_SPARE_BYTES;
+	if (need <= free_bytes)
+		return 0;
+	return ota_err_set(err, -ENOSPC, OTA_E_STANDBY_SLOT_SPACE,
+		"/boot has %" PRIu64 " MB free, but the kernel %s and its initrd need %" PRIu64 " MB",
+		free_bytes / mb, release, (need + mb - 1) / mb);
+}
+
+int grub_install_kernel(const struct grub_ctl *ctl, int from_fd, const char *release, unsigned slot,
+	struct ota_err *err)
+{
+	CLEANUP(transfer_done) struct transfer kernel = {.src_fd = -1};
+	CLEANUP(transfer_done) struct transfer initrd = {.src_fd = -1};
+	AUTO_CLOSE int slot_fd = -1;
+	int r = grub_open_slot_dir(ctl, slot, &slot_fd, err);
+
+	if (r < 0)
+		return r;
+	r = transfer_init(&kernel, from_fd, "vmlinuz-", release, slot_fd);
+	if (r == 0)
+		r = transfer_init(&initrd, from_fd, "initrd.img-", release, slot_fd);
+	if (r == 0) {
+		int r2 = check_space(ctl, release,
+			(kernel.there ? 0 : kernel.size_bytes) + (initrd.there ? 0 : initrd.size_bytes), err);
+
+		if (r2 < 0)
+			return r2;
+		r = transfer_run(ctl, &kernel, slot_fd);
+	}
+	if (r == 0)
+		r = transfer_run(ctl, &initrd, slot_fd);
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			       "Cannot put the kernel %s and its initrd into /boot/%s: %s", release,
+			       grub_slot_id[slot], strerror(-r))
+		     : 0;
+}

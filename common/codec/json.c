@@ -51,7 +51,8 @@ int json_doc_parse(const char *text, size_t len_bytes, size_t max_bytes, struct 
 
 	if (len_bytes > max_bytes)
 		return ota_err_set(err, -EFBIG, OTA_E_UNSPECIFIC,
-			"The JSON text has %zu bytes, more than the %zu allowed", len_bytes, max_bytes);
+			"The JSON text has %zu bytes, more than the %zu allowed", len_bytes,
+			max_bytes);
 	if (is_too_deep(text, len_bytes))
 		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
 			"The JSON text is nested deeper than %d levels", JSON_DEPTH_MAX);
@@ -64,7 +65,8 @@ int json_doc_parse(const char *text, size_t len_bytes, size_t max_bytes, struct 
 
 		free(doc);
 		return ota_err_set(err, no_memory ? -ENOMEM : -EBADMSG, OTA_E_UNSPECIFIC,
-			"The text is no valid JSON in line %d, column %d: %s", why.line, why.column, why.text);
+			"The text is no valid JSON in line %d, column %d: %s", why.line, why.column,
+			why.text);
 	}
 	*ret_doc = doc;
 	return 0;

@@ -19,7 +19,7 @@
 #include "common/base/cleanup.h"
 
 enum {
-	FRAME_HEADER_MAX_BYTES = 18, /* magic 4, descriptor 1, window 1, dictionary 4, content size 8 */
+	FRAME_HEADER_MAX_BYTES = 18, /* magic 4, flags 1, window 1, dictionary 4, size 8 */
 	FRAME_MAGIC_BYTES = 4,
 	OUTPUT_BYTES = 128 * 1024, /* the largest block of the format */
 };
@@ -59,7 +59,8 @@ struct zstd_decoder *zstd_decoder_new(void)
 	if (!d)
 		return NULL;
 	d->ctx = ZSTD_createDCtx();
-	if (!d->ctx || ZSTD_isError(ZSTD_DCtx_setParameter(d->ctx, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX))) {
+	if (!d->ctx || ZSTD_isError(ZSTD_DCtx_setParameter(
+			       d->ctx, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX))) {
 		zstd_decoder_free(d);
 		return NULL;
 	}
@@ -131,8 +132,8 @@ static int look_at_header(const struct zstd_decoder *d)
 	return 1;
 }
 
-static int feed(struct zstd_decoder *d, const unsigned char *data, size_t len_bytes, zstd_sink_fn *sink,
-	void *sink_ctx)
+static int feed(struct zstd_decoder *d, const unsigned char *data, size_t len_bytes,
+	zstd_sink_fn *sink, void *sink_ctx)
 {
 	int r;
 
@@ -156,8 +157,8 @@ static int feed(struct zstd_decoder *d, const unsigned char *data, size_t len_by
 	return len_bytes > 0 ? decode(d, data, len_bytes, sink, sink_ctx) : 0;
 }
 
-int zstd_decoder_feed(struct zstd_decoder *d, const void *data, size_t len_bytes, zstd_sink_fn *sink,
-	void *sink_ctx)
+int zstd_decoder_feed(struct zstd_decoder *d, const void *data, size_t len_bytes,
+	zstd_sink_fn *sink, void *sink_ctx)
 {
 	int r = feed(d, data, len_bytes, sink, sink_ctx);
 
@@ -180,7 +181,8 @@ struct zstd_encoder *zstd_encoder_new(int level)
 	if (!e)
 		return NULL;
 	e->ctx = ZSTD_createCCtx();
-	if (!e->ctx || ZSTD_isError(ZSTD_CCtx_setParameter(e->ctx, ZSTD_c_compressionLevel, level))) {
+	if (!e->ctx ||
+		ZSTD_isError(ZSTD_CCtx_setParameter(e->ctx, ZSTD_c_compressionLevel, level))) {
 		zstd_encoder_free(e);
 		return NULL;
 	}
@@ -209,8 +211,8 @@ int zstd_encoder_start(struct zstd_encoder *e, uint64_t size_bytes)
 	return ZSTD_isError(z) ? errno_of(z) : 0;
 }
 
-static int encode(struct zstd_encoder *e, ZSTD_inBuffer *in, ZSTD_EndDirective end, zstd_sink_fn *sink,
-	void *sink_ctx)
+static int encode(struct zstd_encoder *e, ZSTD_inBuffer *in, ZSTD_EndDirective end,
+	zstd_sink_fn *sink, void *sink_ctx)
 {
 	size_t rest;
 
@@ -228,8 +230,8 @@ static int encode(struct zstd_encoder *e, ZSTD_inBuffer *in, ZSTD_EndDirective e
 	return 0;
 }
 
-int zstd_encoder_feed(struct zstd_encoder *e, const void *data, size_t len_bytes, zstd_sink_fn *sink,
-	void *sink_ctx)
+int zstd_encoder_feed(struct zstd_encoder *e, const void *data, size_t len_bytes,
+	zstd_sink_fn *sink, void *sink_ctx)
 {
 	ZSTD_inBuffer in = {.src = data, .size = len_bytes};
 

@@ -29,8 +29,8 @@ void zstd_decoder_start(struct zstd_decoder *d, uint64_t max_bytes);
 
 /* @sink gets the plain bytes; its negative return ends the decoding and is returned. -EBADMSG: bad frame. */
 typedef int zstd_sink_fn(void *ctx, const void *data, size_t len_bytes);
-int zstd_decoder_feed(struct zstd_decoder *d, const void *data, size_t len_bytes, zstd_sink_fn *sink,
-	void *sink_ctx);
+int zstd_decoder_feed(struct zstd_decoder *d, const void *data, size_t len_bytes,
+	zstd_sink_fn *sink, void *sink_ctx);
 
 /* Was the frame complete? 0 or -EBADMSG. */
 int zstd_decoder_finish(struct zstd_decoder *d);
@@ -46,6 +46,6 @@ void zstd_encoder_free(struct zstd_encoder *e);
 void zstd_encoder_freep(struct zstd_encoder **e);
 #define AUTO_ZSTD_ENCODER CLEANUP(zstd_encoder_freep)
 int zstd_encoder_start(struct zstd_encoder *e, uint64_t size_bytes);
-int zstd_encoder_feed(struct zstd_encoder *e, const void *data, size_t len_bytes, zstd_sink_fn *sink,
-	void *sink_ctx);
+int zstd_encoder_feed(struct zstd_encoder *e, const void *data, size_t len_bytes,
+	zstd_sink_fn *sink, void *sink_ctx);
 int zstd_encoder_finish(struct zstd_encoder *e, zstd_sink_fn *sink, void *sink_ctx);

@@ -33,12 +33,13 @@ enum {
 	SECURITY_LEVEL = 2, /* of libcrypto: 112 bits, so no SHA-1 and no RSA below 2048 */
 	PATH_DEPTH_MAX = 8, /* CAs between signer and anchor; real chains have one */
 	TIME_TEXT_MAX = 32,
+	PLACE_TEXT_MAX = 64, /* a longer name of a chain is cut */
 };
 
 struct chain {
 	char *name; /* the files' common prefix */
-	STACK_OF(X509) *anchors;
-	STACK_OF(X509) *intermediates;
+	struct stack_st_X509 *anchors;
+	struct stack_st_X509 *intermediates;
 	X509_STORE *trusted; /* the anchors again, in the form X509_verify_cert wants */
 };
 
@@ -53,7 +54,8 @@ struct note {
 	void *ctx;
 };
 
-static void note_printf(const struct note *note, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void note_printf(const struct note *note, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
 static void note_printf(const struct note *note, const char *fmt, ...)
 {
@@ -96,8 +98,8 @@ void cert_store_freep(struct cert_store **store)
 
 static bool is_word_char(char c)
 {
-	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' ||
-		c == '-' || (unsigned char)c >= 0x80;
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+	       c == '_' || c == '-' || (unsigned char)c >= 0x80;
 }
 
 /* The length of <chain> in "<chain>.<role>.pem", 0 if the name has another form. */
@@ -137,7 +139,8 @@ static struct chain *chain_of(struct cert_store *store, const char *file, size_t
 		.trusted = X509_STORE_new(),
 	};
 	store->n_chains++; /* from here on cert_store_free() sees it */
-	return chain->name && chain->anchors && chain->intermediates && chain->trusted ? chain : NULL;
+	return chain->name && chain->anchors && chain->intermediates && chain->trusted ? chain
+										       : NULL;
 }
 
 static int chain_add(struct chain *chain, X509 *x509)
@@ -151,7 +154,8 @@ static int chain_add(struct chain *chain, X509 *x509)
 	return 0;
 }
 
-static int load_file(struct cert_store *store, int dir_fd, const char *file, const struct note *note)
+static int load_file(
+	struct cert_store *store, int dir_fd, const char *file, const struct note *note)
 {
 	size_t name_len = chain_name_len(file);
 	AUTO_BUF struct buf pem = {0};
@@ -161,7 +165,9 @@ static int load_file(struct cert_store *store, int dir_fd, const char *file, con
 	int r;
 
 	if (name_len == 0) {
-		note_printf(note, "Certificate file %s was skipped: its name is not <chain>.<role>.pem", file);
+		note_printf(note,
+			"Certificate file %s was skipped: its name is not <chain>.<role>.pem",
+			file);
 		return 0;
 	}
 	r = file_read(dir_fd, file, CERT_PEM_MAX_BYTES, &pem);
@@ -171,7 +177,8 @@ static int load_file(struct cert_store *store, int dir_fd, const char *file, con
 	}
 	r = x509_cert_from_pem(buf_str(&pem), pem.len_bytes, &x509, &more);
 	if (r < 0) {
-		note_printf(note, "Certificate file %s was skipped: it holds no PEM certificate", file);
+		note_printf(
+			note, "Certificate file %s was skipped: it holds no PEM certificate", file);
 		return r == -ENOMEM ? r : 0;
 	}
 	if (more)
@@ -257,7 +264,8 @@ static void drop_unanchored(struct cert_store *store, const struct note *note)
 			store->chains[kept++] = *chain;
 			continue;
 		}
-		note_printf(note, "Certificate chain %s was skipped: none of its certificates is self-issued",
+		note_printf(note,
+			"Certificate chain %s was skipped: none of its certificates is self-issued",
 			chain->name);
 		chain_done(chain);
 	}
@@ -291,7 +299,8 @@ static void time_text(time_t t, char ret_text[TIME_TEXT_MAX])
 {
 	struct tm tm;
 
-	if (!gmtime_r(&t, &tm) || strftime(ret_text, TIME_TEXT_MAX, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
+	if (!gmtime_r(&t, &tm) ||
+		strftime(ret_text, TIME_TEXT_MAX, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
 		snprintf(ret_text, TIME_TEXT_MAX, "an unknown time");
 }
 
@@ -304,76 +313,83 @@ static void asn1_time_text(const ASN1_TIME *t, char ret_text[TIME_TEXT_MAX])
 		snprintf(ret_text, TIME_TEXT_MAX, "an unknown time");
 }
 
-/* Say why X509_verify_cert() stopped where it did. */
-static int explain(X509_STORE_CTX *ctx, const struct chain *chain, time_t now, struct ota_err *err)
+/* What follows the certificate's name in the sentence. */
+static const struct reason {
+	int why; /* X509_V_ERR_… */
+	const char *text;
+} reasons[] = {
+	{X509_V_ERR_CERT_SIGNATURE_FAILURE,            "was not signed by the issuer it names"               },
+	{X509_V_ERR_INVALID_CA,                        "is no CA certificate but has issued another one"     },
+	{X509_V_ERR_KEYUSAGE_NO_CERTSIGN,              "is no CA certificate but has issued another one"     },
+	{X509_V_ERR_PATH_LENGTH_EXCEEDED,              "allows fewer CA certificates below it than there are"},
+	{X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT,         "has no issuer in that chain"                         },
+	{X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, "has no issuer in that chain"                         },
+};
+
+static const char *reason_text(int why)
 {
-	const X509 *x509 = X509_STORE_CTX_get_current_cert(ctx);
-	int why = X509_STORE_CTX_get_error(ctx);
-	char name[CERT_NAME_MAX] = "?", when[TIME_TEXT_MAX], today[TIME_TEXT_MAX];
-	const enum ota_code code = OTA_E_METADATAJWT_CERT_INVALID;
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
+		if (reasons[i].why == why)
+			return reasons[i].text;
+	return NULL;
+}
+
+/* The signer comes with the image and is of no chain; all others are. */
+static void place_text(const struct chain *chain, int depth, char ret_text[PLACE_TEXT_MAX])
+{
+	ret_text[0] = '\0';
+	if (depth > 0)
+		snprintf(ret_text, PLACE_TEXT_MAX, " of chain %s", chain->name);
+}
+
+/* Say why @x509, which stands @depth steps above the signer, ends the path. */
+static int refuse(
+	const struct chain *chain, const X509 *x509, int depth, int why, struct ota_err *err)
+{
+	char name[CERT_NAME_MAX] = "?", place[PLACE_TEXT_MAX], when[TIME_TEXT_MAX],
+	     now[TIME_TEXT_MAX];
+	bool expired = why == X509_V_ERR_CERT_HAS_EXPIRED;
 
 	if (x509)
 		x509_cert_name(x509, name);
-	time_text(now, today);
-	switch (why) {
-	case X509_V_ERR_CERT_HAS_EXPIRED:
-		asn1_time_text(X509_get0_notAfter(x509), when);
-		return ota_err_set(err, -EPERM, code,
-			"Certificate %s of chain %s expired at %s; this machine's clock says %s", name,
-			chain->name, when, today);
-	case X509_V_ERR_CERT_NOT_YET_VALID:
-		asn1_time_text(X509_get0_notBefore(x509), when);
-		return ota_err_set(err, -EPERM, code,
-			"Certificate %s of chain %s is not valid before %s; this machine's clock says %s", name,
-			chain->name, when, today);
-	case X509_V_ERR_CERT_SIGNATURE_FAILURE:
-		return ota_err_set(err, -EPERM, code,
-			"Certificate %s was not signed by the issuer it names, which is in chain %s", name,
-			chain->name);
-	case X509_V_ERR_INVALID_CA:
-	case X509_V_ERR_KEYUSAGE_NO_CERTSIGN:
-		return ota_err_set(err, -EPERM, code,
-			"Certificate %s of chain %s is no CA certificate but has issued another one", name,
-			chain->name);
-	case X509_V_ERR_PATH_LENGTH_EXCEEDED:
-		return ota_err_set(err, -EPERM, code,
-			"Certificate %s of chain %s allows fewer CA certificates below it than there are", name,
-			chain->name);
-	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
-	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
-		return ota_err_set(err, -EPERM, code,
-			"Certificate %s has no issuer in chain %s, so the chain leads to no anchor", name,
-			chain->name);
-	default:
-		return ota_err_set(err, -EPERM, code, "Certificate %s is refused by chain %s: %s", name,
-			chain->name, X509_verify_cert_error_string(why));
+	place_text(chain, depth, place);
+	if (x509 && (expired || why == X509_V_ERR_CERT_NOT_YET_VALID)) {
+		asn1_time_text(
+			expired ? X509_get0_notAfter(x509) : X509_get0_notBefore(x509), when);
+		time_text((time_t)clock_unix_s(), now);
+		return ota_err_set(err, -EPERM, OTA_E_METADATAJWT_CERT_INVALID,
+			"Certificate %s%s %s %s; this machine's clock says %s", name, place,
+			expired ? "expired at" : "is not valid before", when, now);
 	}
+	if (reason_text(why))
+		return ota_err_set(err, -EPERM, OTA_E_METADATAJWT_CERT_INVALID,
+			"Certificate %s%s %s", name, place, reason_text(why));
+	return ota_err_set(err, -EPERM, OTA_E_METADATAJWT_CERT_INVALID,
+		"Certificate %s%s is refused: %s", name, place, X509_verify_cert_error_string(why));
 }
 
 /* libcrypto lets an anchor of version 1 issue although it cannot say that it is a CA; we do not. */
 static int check_issuers(X509_STORE_CTX *ctx, const struct chain *chain, struct ota_err *err)
 {
-	STACK_OF(X509) *path = X509_STORE_CTX_get0_chain(ctx);
-	char name[CERT_NAME_MAX];
+	struct stack_st_X509 *path = X509_STORE_CTX_get0_chain(ctx);
 
-	for (int i = 1; i < sk_X509_num(path); i++) {
-		X509 *issuer = sk_X509_value(path, i);
-
-		if (X509_check_ca(issuer) == 1)
-			continue;
-		x509_cert_name(issuer, name);
-		return ota_err_set(err, -EPERM, OTA_E_METADATAJWT_CERT_INVALID,
-			"Certificate %s of chain %s is no CA certificate but has issued another one", name,
-			chain->name);
-	}
+	for (int i = 1; i < sk_X509_num(path); i++)
+		if (X509_check_ca(sk_X509_value(path, i)) != 1)
+			return refuse(chain, sk_X509_value(path, i), i, X509_V_ERR_INVALID_CA, err);
 	return 0;
+}
+
+/* Does the chain know nobody who could have issued the signer? */
+static bool lacks_issuer(X509_STORE_CTX *ctx)
+{
+	return X509_STORE_CTX_get_error_depth(ctx) == 0 &&
+	       X509_STORE_CTX_get_error(ctx) == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY;
 }
 
 /* @ret_known: does the chain have an issuer for the signer at all? Tells the useful sentence from the others. */
 static int chain_verify(const struct chain *chain, X509 *x509, bool *ret_known, struct ota_err *err)
 {
 	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
-	time_t now = (time_t)clock_unix_s();
 	X509_VERIFY_PARAM *param;
 	int r;
 
@@ -382,15 +398,15 @@ static int chain_verify(const struct chain *chain, X509 *x509, bool *ret_known, 
 		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
 	}
 	param = X509_STORE_CTX_get0_param(ctx);
-	X509_VERIFY_PARAM_set_time(param, now);
+	X509_VERIFY_PARAM_set_time(param, (time_t)clock_unix_s());
 	X509_VERIFY_PARAM_set_depth(param, PATH_DEPTH_MAX);
 	X509_VERIFY_PARAM_set_auth_level(param, SECURITY_LEVEL);
 	if (X509_verify_cert(ctx) == 1)
 		r = check_issuers(ctx, chain, err);
 	else
-		r = explain(ctx, chain, now, err);
-	*ret_known = X509_STORE_CTX_get_error(ctx) != X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
-		X509_STORE_CTX_get_error_depth(ctx) > 0;
+		r = refuse(chain, X509_STORE_CTX_get_current_cert(ctx),
+			X509_STORE_CTX_get_error_depth(ctx), X509_STORE_CTX_get_error(ctx), err);
+	*ret_known = !lacks_issuer(ctx);
 	X509_STORE_CTX_free(ctx);
 	ERR_clear_error();
 	return r;
@@ -406,7 +422,8 @@ static const struct chain *chain_that_pins(const struct cert_store *store, const
 	return NULL;
 }
 
-static int search_chains(const struct cert_store *store, const struct signer_cert *cert, struct ota_err *err)
+static int search_chains(
+	const struct cert_store *store, const struct signer_cert *cert, struct ota_err *err)
 {
 	struct ota_err best = {0};
 	char issuer[CERT_NAME_MAX];
@@ -426,11 +443,12 @@ static int search_chains(const struct cert_store *store, const struct signer_cer
 		return ota_err_set(err, best.errnum, best.code, "%s", best.msg);
 	x509_name_text(X509_get_issuer_name(cert->x509), issuer);
 	return ota_err_set(err, -EPERM, OTA_E_METADATAJWT_CERT_INVALID,
-		"Certificate %s was issued by %s, whose certificate is not in %s", cert->name, issuer,
-		store->dir);
+		"Certificate %s was issued by %s, whose certificate is not in %s", cert->name,
+		issuer, store->dir);
 }
 
-int cert_store_verify(const struct cert_store *store, const struct signer_cert *cert, struct ota_err *err)
+int cert_store_verify(
+	const struct cert_store *store, const struct signer_cert *cert, struct ota_err *err)
 {
 	const struct chain *pinned = chain_that_pins(store, cert->x509);
 	bool known;
@@ -442,9 +460,11 @@ int cert_store_verify(const struct cert_store *store, const struct signer_cert *
 		return chain_verify(pinned, cert->x509, &known, err);
 	if (x509_cert_is_self_issued(cert->x509))
 		return ota_err_set(err, -EPERM, OTA_E_METADATAJWT_CERT_INVALID,
-			"Certificate %s vouches for itself and is not installed in %s", cert->name, store->dir);
+			"Certificate %s vouches for itself and is not installed in %s", cert->name,
+			store->dir);
 	if (X509_check_ca(cert->x509) != 0)
 		return ota_err_set(err, -EPERM, OTA_E_METADATAJWT_CERT_INVALID,
-			"Certificate %s belongs to a CA, which must not sign images itself", cert->name);
+			"Certificate %s belongs to a CA, which must not sign images itself",
+			cert->name);
 	return search_chains(store, cert, err);
 }

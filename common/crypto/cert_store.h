@@ -30,7 +30,8 @@ enum {
 };
 
 /* Parse one PEM certificate with an EC key on P-256. -EBADMSG with code E309. */
-int signer_cert_parse(const char *pem, size_t len_bytes, struct signer_cert **ret_cert, struct ota_err *err);
+int signer_cert_parse(
+	const char *pem, size_t len_bytes, struct signer_cert **ret_cert, struct ota_err *err);
 void signer_cert_free(struct signer_cert *cert);
 void signer_cert_freep(struct signer_cert **cert);
 #define AUTO_SIGNER_CERT CLEANUP(signer_cert_freep)
@@ -43,7 +44,8 @@ const char *signer_cert_name(const struct signer_cert *cert);
  * length)? A self-issued signer is refused unless that very certificate is an installed anchor. 0, or -EPERM
  * with code E309 and a sentence that says which link fails and why (dates with both times).
  */
-int cert_store_verify(const struct cert_store *store, const struct signer_cert *cert, struct ota_err *err);
+int cert_store_verify(
+	const struct cert_store *store, const struct signer_cert *cert, struct ota_err *err);
 
 /* Is @sig_der an ECDSA-SHA256 signature (ASN.1 DER) by @cert's key over the bytes? 0 or -EPERM with E309. */
 int signer_cert_check(const struct signer_cert *cert, const void *data, size_t len_bytes,
@@ -56,7 +58,8 @@ void sign_key_free(struct sign_key *key);
 void sign_key_freep(struct sign_key **key);
 #define AUTO_SIGN_KEY CLEANUP(sign_key_freep)
 /* Does the key belong to the certificate? 0 or -EINVAL. */
-int sign_key_matches(const struct sign_key *key, const struct signer_cert *cert, struct ota_err *err);
+int sign_key_matches(
+	const struct sign_key *key, const struct signer_cert *cert, struct ota_err *err);
 /* @ret_sig is malloc'ed DER. */
-int sign_key_sign(const struct sign_key *key, const void *data, size_t len_bytes, unsigned char **ret_sig,
-	size_t *ret_len, struct ota_err *err);
+int sign_key_sign(const struct sign_key *key, const void *data, size_t len_bytes,
+	unsigned char **ret_sig, size_t *ret_len, struct ota_err *err);

@@ -45,4 +45,5 @@ void digest_of(const void *data, size_t len_bytes, struct digest *ret_digest);
  * Hash @fd from its current position to its end, with a buffer of @ctx; 0 or read's -errno. @ret_size_bytes
  * may be NULL.
  */
-int digest_of_fd(struct digest_ctx *ctx, int fd, struct digest *ret_digest, uint64_t *ret_size_bytes);
+int digest_of_fd(
+	struct digest_ctx *ctx, int fd, struct digest *ret_digest, uint64_t *ret_size_bytes);

@@ -76,7 +76,8 @@ void sign_key_freep(struct sign_key **key)
 	sign_key_free(*key);
 }
 
-int sign_key_matches(const struct sign_key *key, const struct signer_cert *cert, struct ota_err *err)
+int sign_key_matches(
+	const struct sign_key *key, const struct signer_cert *cert, struct ota_err *err)
 {
 	bool same = EVP_PKEY_eq(key->pkey, X509_get0_pubkey(cert->x509)) == 1;
 
@@ -87,21 +88,23 @@ int sign_key_matches(const struct sign_key *key, const struct signer_cert *cert,
 	return 0;
 }
 
-int sign_key_sign(const struct sign_key *key, const void *data, size_t len_bytes, unsigned char **ret_sig,
-	size_t *ret_len, struct ota_err *err)
+int sign_key_sign(const struct sign_key *key, const void *data, size_t len_bytes,
+	unsigned char **ret_sig, size_t *ret_len, struct ota_err *err)
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	AUTO_FREE unsigned char *sig = NULL;
 	size_t len = 0;
 	bool done;
 
-	done = ctx && EVP_DigestSignInit_ex(ctx, NULL, "SHA256", NULL, NULL, key->pkey, NULL) == 1 &&
-		EVP_DigestSign(ctx, NULL, &len, data, len_bytes) == 1 && (sig = malloc(len)) &&
-		EVP_DigestSign(ctx, sig, &len, data, len_bytes) == 1;
+	done = ctx &&
+	       EVP_DigestSignInit_ex(ctx, NULL, "SHA256", NULL, NULL, key->pkey, NULL) == 1 &&
+	       EVP_DigestSign(ctx, NULL, &len, data, len_bytes) == 1 && (sig = malloc(len)) &&
+	       EVP_DigestSign(ctx, sig, &len, data, len_bytes) == 1;
 	EVP_MD_CTX_free(ctx);
 	ERR_clear_error();
 	if (!done)
-		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "libcrypto cannot sign with this key");
+		return ota_err_set(
+			err, -EIO, OTA_E_UNSPECIFIC, "libcrypto cannot sign with this key");
 	*ret_sig = TAKE_PTR(sig);
 	*ret_len = len;
 	return 0;

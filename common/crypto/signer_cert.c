@@ -23,7 +23,8 @@
 
 enum {
 	NAME_SHOWN_MAX = 128,
-	SERIAL_SHOWN_MAX = 64, /* a legal one has 20 bytes; libcrypto breaks the line in longer ones */
+	SERIAL_SHOWN_MAX =
+		64, /* a legal one has 20 bytes; libcrypto breaks the line in longer ones */
 };
 
 int x509_no_passphrase(char *buf, int size, int rwflag, void *ctx)
@@ -75,7 +76,8 @@ static void bio_text(BIO *bio, char *ret_text, size_t cap_bytes)
 void x509_name_text(const X509_NAME *name, char ret_text[CERT_NAME_MAX])
 {
 	CLEANUP(bio_freep) BIO *bio = BIO_new(BIO_s_mem());
-	const unsigned long flags = ASN1_STRFLGS_ESC_CTRL | ASN1_STRFLGS_ESC_MSB | ASN1_STRFLGS_UTF8_CONVERT;
+	const unsigned long flags =
+		ASN1_STRFLGS_ESC_CTRL | ASN1_STRFLGS_ESC_MSB | ASN1_STRFLGS_UTF8_CONVERT;
 	int at = X509_NAME_get_index_by_NID(name, NID_commonName, -1);
 
 	ret_text[0] = '\0';
@@ -83,7 +85,8 @@ void x509_name_text(const X509_NAME *name, char ret_text[CERT_NAME_MAX])
 		return;
 	if (at >= 0) {
 		BIO_puts(bio, "CN=");
-		ASN1_STRING_print_ex(bio, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, at)), flags);
+		ASN1_STRING_print_ex(
+			bio, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, at)), flags);
 	} else {
 		X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253);
 	}
@@ -117,11 +120,12 @@ bool x509_key_is_p256(const EVP_PKEY *key)
 	size_t len;
 
 	return key && EVP_PKEY_is_a(key, "EC") &&
-		EVP_PKEY_get_group_name(key, group, sizeof(group), &len) == 1 &&
-		strcmp(group, SN_X9_62_prime256v1) == 0;
+	       EVP_PKEY_get_group_name(key, group, sizeof(group), &len) == 1 &&
+	       strcmp(group, SN_X9_62_prime256v1) == 0;
 }
 
-int signer_cert_parse(const char *pem, size_t len_bytes, struct signer_cert **ret_cert, struct ota_err *err)
+int signer_cert_parse(
+	const char *pem, size_t len_bytes, struct signer_cert **ret_cert, struct ota_err *err)
 {
 	AUTO_SIGNER_CERT struct signer_cert *cert = NULL;
 	bool is_p256;
@@ -129,8 +133,8 @@ int signer_cert_parse(const char *pem, size_t len_bytes, struct signer_cert **re
 
 	if (len_bytes > CERT_PEM_MAX_BYTES)
 		return ota_err_set(err, -EBADMSG, OTA_E_METADATAJWT_CERT_INVALID,
-			"The signing certificate has %zu bytes, more than the %d allowed", len_bytes,
-			CERT_PEM_MAX_BYTES);
+			"The signing certificate has %zu bytes, more than the %d allowed",
+			len_bytes, CERT_PEM_MAX_BYTES);
 	cert = calloc(1, sizeof(*cert));
 	if (!cert)
 		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
@@ -176,7 +180,7 @@ int signer_cert_check(const struct signer_cert *cert, const void *data, size_t l
 		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
 	good = EVP_DigestVerifyInit_ex(
 		       ctx, NULL, "SHA256", NULL, NULL, X509_get0_pubkey(cert->x509), NULL) == 1 &&
-		EVP_DigestVerify(ctx, sig_der, sig_len, data, len_bytes) == 1;
+	       EVP_DigestVerify(ctx, sig_der, sig_len, data, len_bytes) == 1;
 	EVP_MD_CTX_free(ctx);
 	ERR_clear_error();
 	if (!good)

@@ -42,16 +42,16 @@ struct entry {
 
 /* In the order in which they are written; readers take any order. Ours comes last, others skip it. */
 static const struct entry entries[] = {
-	{"version",                     ENTRY_VERSION, true,  0                            },
-	{"directory",                   ENTRY_PART,    true,  AT(dirs)                     },
-	{"symboliclink",                ENTRY_PART,    true,  AT(symlinks)                 },
-	{"regular",                     ENTRY_PART,    true,  AT(regulars)                 },
-	{"persistent",                  ENTRY_PART,    true,  AT(persistents)              },
-	{"rootfs_directory",            ENTRY_DIR,     true,  AT(rootfs_dir)               },
-	{"certificate",                 ENTRY_PART,    true,  AT(certificate)              },
-	{"total_regular_size",          ENTRY_SIZE,    false, AT(total_regular_size_bytes) },
-	{"compressed_rootfs_directory", ENTRY_DIR,     false, AT(compressed_dir)           },
-	{"x_attributes",                ENTRY_PART,    false, AT(attributes)               },
+	{"version",		     ENTRY_VERSION, true,  0                           },
+	{"directory",                   ENTRY_PART,    true,  AT(dirs)                    },
+	{"symboliclink",                ENTRY_PART,    true,  AT(symlinks)                },
+	{"regular",		     ENTRY_PART,    true,  AT(regulars)                },
+	{"persistent",                  ENTRY_PART,    true,  AT(persistents)             },
+	{"rootfs_directory",            ENTRY_DIR,     true,  AT(rootfs_dir)              },
+	{"certificate",                 ENTRY_PART,    true,  AT(certificate)             },
+	{"total_regular_size",          ENTRY_SIZE,    false, AT(total_regular_size_bytes)},
+	{"compressed_rootfs_directory", ENTRY_DIR,     false, AT(compressed_dir)          },
+	{"x_attributes",                ENTRY_PART,    false, AT(attributes)              },
 };
 
 enum {
@@ -77,10 +77,12 @@ static int invalid(struct ota_err *err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);
-	return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID, "metadata.jwt is invalid: %s", why);
+	return ota_err_set(
+		err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID, "metadata.jwt is invalid: %s", why);
 }
 
-static int jwt_split(const char *jwt, size_t len_bytes, struct jwt_parts *ret_parts, struct ota_err *err)
+static int jwt_split(
+	const char *jwt, size_t len_bytes, struct jwt_parts *ret_parts, struct ota_err *err)
 {
 	const char *end = jwt + len_bytes, *dot1, *dot2;
 
@@ -120,8 +122,8 @@ static int decode_part(const char *what, const char *text, size_t len_bytes, str
 	return 0;
 }
 
-static int decode_json(const char *what, const char *text, size_t len_bytes, struct json_doc **ret_doc,
-	struct ota_err *err)
+static int decode_json(const char *what, const char *text, size_t len_bytes,
+	struct json_doc **ret_doc, struct ota_err *err)
 {
 	AUTO_BUF struct buf json = {0};
 	int r = decode_part(what, text, len_bytes, &json, err);
@@ -151,8 +153,8 @@ static int read_header(const struct jwt_parts *parts, struct ota_err *err)
 }
 
 /* Names are not shown: until the signature is verified anybody may have put anything there. */
-static int read_name(const struct entry *e, const struct json_value *v, char ret_name[IMAGE_META_NAME_MAX],
-	struct ota_err *err)
+static int read_name(const struct entry *e, const struct json_value *v,
+	char ret_name[IMAGE_META_NAME_MAX], struct ota_err *err)
 {
 	const char *name = json_value_string(v);
 
@@ -164,8 +166,8 @@ static int read_name(const struct entry *e, const struct json_value *v, char ret
 	return 0;
 }
 
-static int read_part(const struct entry *e, const struct json_value *object, const struct json_value *v,
-	struct image_part *ret_part, struct ota_err *err)
+static int read_part(const struct entry *e, const struct json_value *object,
+	const struct json_value *v, struct image_part *ret_part, struct ota_err *err)
 {
 	const char *hash = json_value_string(json_value_member(object, "hash"));
 	int r = read_name(e, v, ret_part->name, err);
@@ -178,7 +180,8 @@ static int read_part(const struct entry *e, const struct json_value *object, con
 	return 0;
 }
 
-static int read_size(const struct entry *e, const struct json_value *v, uint64_t *ret_size, struct ota_err *err)
+static int read_size(
+	const struct entry *e, const struct json_value *v, uint64_t *ret_size, struct ota_err *err)
 {
 	const char *text = json_value_string(v);
 	int64_t number;
@@ -205,13 +208,13 @@ static int read_version(const struct json_value *v, struct ota_err *err)
 	if (json_value_integer(v, &version) < 0)
 		return invalid(err, "its version is no number");
 	if (version != FORMAT_VERSION)
-		return invalid(err, "it has version %" PRId64 ", and only version %d is known", version,
-			FORMAT_VERSION);
+		return invalid(err, "it has version %" PRId64 ", and only version %d is known",
+			version, FORMAT_VERSION);
 	return 0;
 }
 
-static int read_entry(const struct entry *e, const struct json_value *object, struct image_meta *meta,
-	struct ota_err *err)
+static int read_entry(const struct entry *e, const struct json_value *object,
+	struct image_meta *meta, struct ota_err *err)
 {
 	const struct json_value *v = json_value_member(object, e->key);
 	void *field = (char *)meta + e->offset;
@@ -258,7 +261,8 @@ static int read_object(const struct json_value *object, unsigned *seen, struct i
 	return 0;
 }
 
-static int read_payload(const struct json_value *payload, struct image_meta *meta, struct ota_err *err)
+static int read_payload(
+	const struct json_value *payload, struct image_meta *meta, struct ota_err *err)
 {
 	unsigned seen = 0;
 	int r;
@@ -276,7 +280,8 @@ static int read_payload(const struct json_value *payload, struct image_meta *met
 	return 0;
 }
 
-int image_meta_parse(const char *jwt, size_t len_bytes, struct image_meta *ret_meta, struct ota_err *err)
+int image_meta_parse(
+	const char *jwt, size_t len_bytes, struct image_meta *ret_meta, struct ota_err *err)
 {
 	AUTO_JSON_DOC struct json_doc *doc = NULL;
 	struct image_meta meta = {0};
@@ -296,8 +301,8 @@ int image_meta_parse(const char *jwt, size_t len_bytes, struct image_meta *ret_m
 	return 0;
 }
 
-int image_meta_verify(const char *jwt, size_t len_bytes, const struct image_meta *meta, const char *cert_pem,
-	size_t cert_len, const struct cert_store *store, struct ota_err *err)
+int image_meta_verify(const char *jwt, size_t len_bytes, const struct image_meta *meta,
+	const char *cert_pem, size_t cert_len, const struct cert_store *store, struct ota_err *err)
 {
 	AUTO_SIGNER_CERT struct signer_cert *cert = NULL;
 	AUTO_BUF struct buf signature = {0};
@@ -312,7 +317,8 @@ int image_meta_verify(const char *jwt, size_t len_bytes, const struct image_meta
 		return invalid(err, "it is not the text that was read before");
 	digest_of(cert_pem, cert_len, &digest);
 	if (!digest_equal(&digest, &meta->certificate.digest))
-		return invalid(err, "the file it names as its certificate has another digest than it says");
+		return invalid(err,
+			"the file it names as its certificate has another digest than it says");
 	r = decode_part("signature", parts.signature, parts.signature_len, &signature, err);
 	if (r < 0)
 		return r;
@@ -335,7 +341,8 @@ static int put_entry(const struct entry *e, const struct image_meta *meta, struc
 	if (e->kind == ENTRY_VERSION)
 		return buf_printf(out, "{\"%s\": %d}", e->key, FORMAT_VERSION);
 	if (e->kind == ENTRY_SIZE)
-		return buf_printf(out, "{\"%s\": \"%" PRIu64 "\"}", e->key, *(const uint64_t *)field);
+		return buf_printf(
+			out, "{\"%s\": \"%" PRIu64 "\"}", e->key, *(const uint64_t *)field);
 	r = buf_printf(out, "{\"%s\": ", e->key);
 	if (r == 0)
 		r = json_put_string(out, name, strnlen(name, IMAGE_META_NAME_MAX));

@@ -14,7 +14,7 @@
 static bool stands_for_itself(unsigned char c)
 {
 	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-		(c != '\0' && strchr("_.-~/", c));
+	       (c != '\0' && strchr("_.-~/", c));
 }
 
 static int put_encoded(const char *path, size_t len_bytes, struct buf *url)
@@ -36,7 +36,8 @@ static int put_encoded(const char *path, size_t len_bytes, struct buf *url)
 }
 
 /* <base><dir>/<rest>, the last two encoded; on failure @url is as before. */
-static int put_url(const char *base, const char *dir, const char *rest, size_t rest_len, struct buf *url)
+static int put_url(
+	const char *base, const char *dir, const char *rest, size_t rest_len, struct buf *url)
 {
 	size_t before = url->len_bytes;
 	int r = buf_puts(url, base);

@@ -15,16 +15,15 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* A root whose key does not exist any more. */
-static const char root_pem[] =
-	"-----BEGIN CERTIFICATE-----\n"
-	"MIIBQDCB56ADAgECAgFkMAoGCCqGSM49BAMCMA8xDTALBgNVBAMMBHJvb3QwIBcN\n"
-	"MjYxMTIyMDAwNTU1WhgPMjEyNjEwMjkwMDA1NTVaMA8xDTALBgNVBAMMBHJvb3Qw\n"
-	"WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAREiYq+xGHkJQkWEA/FSnj7rnv3Xg6k\n"
-	"OfO7MLebku9wMhUBR0Q1oFGZgBLa+/QrGFupkuCApr/1ORAGHVGpo42MozIwMDAP\n"
-	"BgNVHRMBAf8EBTADAQH/MB0GA1UdDgQWBBRcdNHoIDwrpaQVtSmqDBNF3GYcajAK\n"
-	"BggqhkjOPQQDAgNIADBFAiEAt8uGvpVONshHkRgvmeVeAXeJnNoVc/EMkEiINZxb\n"
-	"PuoCIBcrd7HT3/S8OrLUtODRkYdZ02pFen9zar2zetKP0DKi\n"
-	"-----END CERTIFICATE-----\n";
+static const char root_pem[] = "-----BEGIN CERTIFICATE-----\n"
+			       "MIIBQDCB56ADAgECAgFkMAoGCCqGSM49BAMCMA8xDTALBgNVBAMMBHJvb3QwIBcN\n"
+			       "MjYxMTIyMDAwNTU1WhgPMjEyNjEwMjkwMDA1NTVaMA8xDTALBgNVBAMMBHJvb3Qw\n"
+			       "WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAREiYq+xGHkJQkWEA/FSnj7rnv3Xg6k\n"
+			       "OfO7MLebku9wMhUBR0Q1oFGZgBLa+/QrGFupkuCApr/1ORAGHVGpo42MozIwMDAP\n"
+			       "BgNVHRMBAf8EBTADAQH/MB0GA1UdDgQWBBRcdNHoIDwrpaQVtSmqDBNF3GYcajAK\n"
+			       "BggqhkjOPQQDAgNIADBFAiEAt8uGvpVONshHkRgvmeVeAXeJnNoVc/EMkEiINZxb\n"
+			       "PuoCIBcrd7HT3/S8OrLUtODRkYdZ02pFen9zar2zetKP0DKi\n"
+			       "-----END CERTIFICATE-----\n";
 
 static struct cert_store *make_store(void)
 {
@@ -44,16 +43,18 @@ static struct cert_store *make_store(void)
 
 static int put_pem(const uint8_t *der, size_t size, struct buf *ret_pem)
 {
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char alphabet[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	int r = buf_puts(ret_pem, "-----BEGIN CERTIFICATE-----\n");
 
 	for (size_t i = 0; i < size && r == 0; i += 3) {
-		uint32_t v = (uint32_t)der[i] << 16 | (uint32_t)(i + 1 < size ? der[i + 1] : 0) << 8 |
-			(uint32_t)(i + 2 < size ? der[i + 2] : 0);
+		uint32_t v = (uint32_t)der[i] << 16 |
+			     (uint32_t)(i + 1 < size ? der[i + 1] : 0) << 8 |
+			     (uint32_t)(i + 2 < size ? der[i + 2] : 0);
 
 		r = buf_printf(ret_pem, "%c%c%c%c%s", alphabet[v >> 18], alphabet[v >> 12 & 63],
-			i + 1 < size ? alphabet[v >> 6 & 63] : '=', i + 2 < size ? alphabet[v & 63] : '=',
-			i % 48 == 45 ? "\n" : "");
+			i + 1 < size ? alphabet[v >> 6 & 63] : '=',
+			i + 2 < size ? alphabet[v & 63] : '=', i % 48 == 45 ? "\n" : "");
 	}
 	return r < 0 ? r : buf_puts(ret_pem, "\n-----END CERTIFICATE-----\n");
 }

@@ -54,6 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (m.compressed_dir[0])
 		check_name(m.compressed_dir);
 	/* The signature of a made-up text leads nowhere, but it must lead there safely. */
-	assert(image_meta_verify(buf_str(&jwt), jwt.len_bytes, &m, buf_str(&jwt), jwt.len_bytes, NULL, NULL) < 0);
+	assert(image_meta_verify(buf_str(&jwt), jwt.len_bytes, &m, buf_str(&jwt), jwt.len_bytes,
+		       NULL, NULL) < 0);
 	return 0;
 }

@@ -21,7 +21,8 @@ static int count(void *ctx, const void *data, size_t len_bytes)
 	return 0;
 }
 
-static int decode(struct zstd_decoder *d, const uint8_t *data, size_t size, size_t piece, uint64_t *ret_plain)
+static int decode(
+	struct zstd_decoder *d, const uint8_t *data, size_t size, size_t piece, uint64_t *ret_plain)
 {
 	*ret_plain = 0;
 	zstd_decoder_start(d, MAX_PLAIN_BYTES);

@@ -16,14 +16,14 @@
 static const struct {
 	const char *plain, *padded, *unpadded;
 } values[] = {
-	{"",                   "",                     ""                    },
-	{"f",                  "Zg==",                 "Zg"                  },
-	{"fo",                 "Zm8=",                 "Zm8"                 },
-	{"foo",                "Zm9v",                 "Zm9v"                },
-	{"foob",               "Zm9vYg==",             "Zm9vYg"              },
-	{"fooba",              "Zm9vYmE=",             "Zm9vYmE"             },
-	{"foobar",             "Zm9vYmFy",             "Zm9vYmFy"            },
-	{"\xfb\xff\xfe",       "-__-",                 "-__-"                },
+	{"",		     "",			 ""		      },
+	{"f",		    "Zg==",                     "Zg"                    },
+	{"fo",		   "Zm8=",                     "Zm8"                   },
+	{"foo",		  "Zm9v",                     "Zm9v"                  },
+	{"foob",		 "Zm9vYg==",                 "Zm9vYg"                },
+	{"fooba",                "Zm9vYmE=",                 "Zm9vYmE"               },
+	{"foobar",               "Zm9vYmFy",                 "Zm9vYmFy"              },
+	{"\xfb\xff\xfe",         "-__-",                     "-__-"                  },
 	{"{\"alg\": \"ES256\"}", "eyJhbGciOiAiRVMyNTYifQ==", "eyJhbGciOiAiRVMyNTYifQ"},
 };
 
@@ -41,7 +41,8 @@ static void values_are_written_with_padding(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
 		AUTO_BUF struct buf out = {0};
 
-		assert_int_equal(base64url_encode(values[i].plain, strlen(values[i].plain), &out), 0);
+		assert_int_equal(
+			base64url_encode(values[i].plain, strlen(values[i].plain), &out), 0);
 		assert_string_equal(buf_str(&out), values[i].padded);
 	}
 }
@@ -74,8 +75,27 @@ static void every_byte_survives(void **state)
 static void other_spellings_are_refused(void **state)
 {
 	static const char *const wrong[] = {
-		"Z", "Zm9vY", "Zg=", "Zm8==", "Zm9v=", "Zm9v====", "=", "==", "====", "Z===", "Zg==Zg==",
-		"Zm9v\n", " Zm9v", "Zm 9v", "+//+", "Zm9v.Zm9v", "Zm9\xc3", "Zh==", "Zh", "Zm9=", "Zm9",
+		"Z",
+		"Zm9vY",
+		"Zg=",
+		"Zm8==",
+		"Zm9v=",
+		"Zm9v====",
+		"=",
+		"==",
+		"====",
+		"Z===",
+		"Zg==Zg==",
+		"Zm9v\n",
+		" Zm9v",
+		"Zm 9v",
+		"+//+",
+		"Zm9v.Zm9v",
+		"Zm9\xc3",
+		"Zh==",
+		"Zh",
+		"Zm9=",
+		"Zm9",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {

@@ -92,15 +92,20 @@ static void the_sample_is_read(void **state)
 
 	parse_sample(&jwt, &m);
 	assert_string_equal(m.dirs.name, "dirs.txt");
-	digest_is(&m.dirs.digest, "27c3ebf24f7ec45e978a5d5ff5e6cf9543571dc67a66fedefb1cc4582fc477aa");
+	digest_is(
+		&m.dirs.digest, "27c3ebf24f7ec45e978a5d5ff5e6cf9543571dc67a66fedefb1cc4582fc477aa");
 	assert_string_equal(m.symlinks.name, "symlinks.txt");
-	digest_is(&m.symlinks.digest, "32157ebf14078a758562ffbeb38a914328c8f5318f13967e695f6c8df87ea3e8");
+	digest_is(&m.symlinks.digest,
+		"32157ebf14078a758562ffbeb38a914328c8f5318f13967e695f6c8df87ea3e8");
 	assert_string_equal(m.regulars.name, "regulars.txt");
-	digest_is(&m.regulars.digest, "040d92c880e2f9fcf8cd555224f7addeb402ddbd38c9b53aeef0ffaddffdd249");
+	digest_is(&m.regulars.digest,
+		"040d92c880e2f9fcf8cd555224f7addeb402ddbd38c9b53aeef0ffaddffdd249");
 	assert_string_equal(m.persistents.name, "persistents.txt");
-	digest_is(&m.persistents.digest, "cbd7271ff029869b8c2a0549e9f55754f7f0f82e4800226db47cbc8b69fa1c64");
+	digest_is(&m.persistents.digest,
+		"cbd7271ff029869b8c2a0549e9f55754f7f0f82e4800226db47cbc8b69fa1c64");
 	assert_string_equal(m.certificate.name, "sign.pem");
-	digest_is(&m.certificate.digest, "016233ef81f569b3cf388717ec57b0671e165c7e4e0a844031172f7f579c6aec");
+	digest_is(&m.certificate.digest,
+		"016233ef81f569b3cf388717ec57b0671e165c7e4e0a844031172f7f579c6aec");
 	assert_string_equal(m.attributes.name, "");
 	assert_string_equal(m.rootfs_dir, "data");
 	assert_string_equal(m.compressed_dir, "data.zst");
@@ -117,9 +122,11 @@ static void the_sample_is_trusted(void **state)
 
 	parse_sample(&jwt, &m);
 	read_sample("image/sign.pem", &pem);
-	if (image_meta_verify(jwt.data, jwt.len_bytes, &m, pem.data, pem.len_bytes, store, &err) < 0)
+	if (image_meta_verify(jwt.data, jwt.len_bytes, &m, pem.data, pem.len_bytes, store, &err) <
+		0)
 		fail_msg("%s", err.msg);
-	assert_int_equal(image_meta_verify(jwt.data, jwt.len_bytes, &m, pem.data, pem.len_bytes, NULL, NULL),
+	assert_int_equal(
+		image_meta_verify(jwt.data, jwt.len_bytes, &m, pem.data, pem.len_bytes, NULL, NULL),
 		0);
 }
 
@@ -143,14 +150,16 @@ static void the_sample_is_written_again_byte_for_byte(void **state)
 
 	read_sample("image/sign.pem", &pem);
 	assert_int_equal(image_meta_parse(ours.data, ours.len_bytes, &m, NULL), 0);
-	assert_int_equal(image_meta_verify(ours.data, ours.len_bytes, &m, pem.data, pem.len_bytes, store, NULL),
+	assert_int_equal(image_meta_verify(ours.data, ours.len_bytes, &m, pem.data, pem.len_bytes,
+				 store, NULL),
 		0);
 }
 
 static void extended_attributes_come_last_and_back(void **state)
 {
-	static const char want[] = "{\"compressed_rootfs_directory\": \"data.zst\"}, "
-				   "{\"x_attributes\": \"attributes.txt\", \"hash\": \"" HASH "\"}]";
+	static const char want[] =
+		"{\"compressed_rootfs_directory\": \"data.zst\"}, "
+		"{\"x_attributes\": \"attributes.txt\", \"hash\": \"" HASH "\"}]";
 	AUTO_SIGN_KEY struct sign_key *key = sample_key();
 	AUTO_BUF struct buf jwt = {0};
 	AUTO_BUF struct buf ours = {0};
@@ -167,7 +176,8 @@ static void extended_attributes_come_last_and_back(void **state)
 	digest_is(&back.attributes.digest, HASH);
 
 	dot = strchr(ours.data, '.');
-	assert_int_equal(base64url_decode(dot + 1, (size_t)(strchr(dot + 1, '.') - dot - 1), &payload), 0);
+	assert_int_equal(
+		base64url_decode(dot + 1, (size_t)(strchr(dot + 1, '.') - dot - 1), &payload), 0);
 	assert_string_equal(payload.data + payload.len_bytes - strlen(want), want);
 }
 
@@ -182,8 +192,9 @@ static void what_machines_would_refuse_is_not_written(void **state)
 	parse_sample(&jwt, &m);
 	strcpy(m.rootfs_dir, "a/b");
 	assert_int_equal(image_meta_write(&m, key, &ours, &err), -EBADMSG);
-	assert_string_equal(err.msg, "Cannot write metadata.jwt: metadata.jwt is invalid: "
-				     "the name in \"rootfs_directory\" is no single path component");
+	assert_string_equal(err.msg,
+		"Cannot write metadata.jwt: metadata.jwt is invalid: "
+		"the name in \"rootfs_directory\" is no single path component");
 	strcpy(m.rootfs_dir, "\xff");
 	assert_int_equal(image_meta_write(&m, key, &ours, &err), -EBADMSG);
 	assert_string_equal(err.msg, "Cannot write metadata.jwt: one of its names is not UTF-8");
@@ -237,8 +248,8 @@ static void the_order_does_not_matter_and_unknown_keys_are_skipped(void **state)
 	assert_int_equal(parse_payload("[" ALL "]", &m, NULL), 0);
 	assert_string_equal(m.compressed_dir, "");
 	assert_int_equal(m.total_regular_size_bytes, 0);
-	assert_int_equal(parse_payload("[" ROOT "," C ",{\"x_other\": [1, {\"a\": 2}]}," P "," R "," S "," D
-				       ",{}," V "]",
+	assert_int_equal(parse_payload("[" ROOT "," C ",{\"x_other\": [1, {\"a\": 2}]}," P "," R
+				       "," S "," D ",{}," V "]",
 				 &m, NULL),
 		0);
 	assert_string_equal(m.certificate.name, "c");
@@ -247,12 +258,17 @@ static void the_order_does_not_matter_and_unknown_keys_are_skipped(void **state)
 static void each_required_entry_is_missed_by_name(void **state)
 {
 	refuses_payload("[" D "," S "," R "," P "," C "," ROOT "]", "it has no entry \"version\"");
-	refuses_payload("[" V "," S "," R "," P "," C "," ROOT "]", "it has no entry \"directory\"");
-	refuses_payload("[" V "," D "," R "," P "," C "," ROOT "]", "it has no entry \"symboliclink\"");
+	refuses_payload(
+		"[" V "," S "," R "," P "," C "," ROOT "]", "it has no entry \"directory\"");
+	refuses_payload(
+		"[" V "," D "," R "," P "," C "," ROOT "]", "it has no entry \"symboliclink\"");
 	refuses_payload("[" V "," D "," S "," P "," C "," ROOT "]", "it has no entry \"regular\"");
-	refuses_payload("[" V "," D "," S "," R "," C "," ROOT "]", "it has no entry \"persistent\"");
-	refuses_payload("[" V "," D "," S "," R "," P "," ROOT "]", "it has no entry \"certificate\"");
-	refuses_payload("[" V "," D "," S "," R "," P "," C "]", "it has no entry \"rootfs_directory\"");
+	refuses_payload(
+		"[" V "," D "," S "," R "," C "," ROOT "]", "it has no entry \"persistent\"");
+	refuses_payload(
+		"[" V "," D "," S "," R "," P "," ROOT "]", "it has no entry \"certificate\"");
+	refuses_payload(
+		"[" V "," D "," S "," R "," P "," C "]", "it has no entry \"rootfs_directory\"");
 	refuses_payload("[]", "it has no entry \"version\"");
 }
 
@@ -275,29 +291,47 @@ static void nothing_may_be_said_twice(void **state)
 static void names_are_single_path_components(void **state)
 {
 	static const char *const names[] = {
-		"", ".", "..", "/", "/etc/passwd", "../up", "a/b", "a/",
-		"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
-		"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+		"",
+		".",
+		"..",
+		"/",
+		"/etc/passwd",
+		"../up",
+		"a/b",
+		"a/",
+		"0123456789012345678901234567890123456789012345678901234567890123456789012345678901"
+		"234567890123456789"
+		"0123456789012345678901234567890123456789012345678901234567890123456789012345678901"
+		"234567890123456789"
 		"01234567890123456789012345678901234567890123456789012345",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		char payload[1000];
 
-		snprintf(payload, sizeof(payload), "[{\"certificate\": \"%s\", \"hash\": \"" HASH "\"}]", names[i]);
+		snprintf(payload, sizeof(payload),
+			"[{\"certificate\": \"%s\", \"hash\": \"" HASH "\"}]", names[i]);
 		refuses_payload(payload, "the name in \"certificate\" is no single path component");
-		snprintf(payload, sizeof(payload), "[{\"compressed_rootfs_directory\": \"%s\"}]", names[i]);
-		refuses_payload(payload, "the name in \"compressed_rootfs_directory\" is no single path component");
+		snprintf(payload, sizeof(payload), "[{\"compressed_rootfs_directory\": \"%s\"}]",
+			names[i]);
+		refuses_payload(payload,
+			"the name in \"compressed_rootfs_directory\" is no single path component");
 	}
 	refuses_payload("[{\"certificate\": \"a\\u0000b\", \"hash\": \"" HASH "\"}]", "NUL");
-	refuses_payload("[{\"rootfs_directory\": 7}]", "the value of \"rootfs_directory\" is no string");
-	refuses_payload("[{\"rootfs_directory\": null}]", "the value of \"rootfs_directory\" is no string");
+	refuses_payload(
+		"[{\"rootfs_directory\": 7}]", "the value of \"rootfs_directory\" is no string");
+	refuses_payload(
+		"[{\"rootfs_directory\": null}]", "the value of \"rootfs_directory\" is no string");
 }
 
 static void a_hash_is_64_lower_case_hex_digits(void **state)
 {
 	static const char *const hashes[] = {
-		"\"\"", "7", "null", "\"" HASH "0\"", "\"0123\"",
+		"\"\"",
+		"7",
+		"null",
+		"\"" HASH "0\"",
+		"\"0123\"",
 		"\"0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef\"",
 		"\"g123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
 		"\" 123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
@@ -306,7 +340,8 @@ static void a_hash_is_64_lower_case_hex_digits(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(hashes); i++) {
 		char payload[300];
 
-		snprintf(payload, sizeof(payload), "[{\"regular\": \"r\", \"hash\": %s}]", hashes[i]);
+		snprintf(payload, sizeof(payload), "[{\"regular\": \"r\", \"hash\": %s}]",
+			hashes[i]);
 		refuses_payload(payload, "\"regular\" has no \"hash\" of 64 lower-case hex digits");
 	}
 	refuses_payload("[{\"x_attributes\": \"r\"}]", "\"x_attributes\" has no \"hash\" of 64");
@@ -315,7 +350,14 @@ static void a_hash_is_64_lower_case_hex_digits(void **state)
 static void a_size_is_digits(void **state)
 {
 	static const char *const sizes[] = {
-		"\"\"", "\"-1\"", "\"12 3\"", "\"1e3\"", "\"0x10\"", "-5", "1.5", "null",
+		"\"\"",
+		"\"-1\"",
+		"\"12 3\"",
+		"\"1e3\"",
+		"\"0x10\"",
+		"-5",
+		"1.5",
+		"null",
 		"\"99999999999999999999999\"",
 	};
 	char payload[1000];
@@ -325,7 +367,9 @@ static void a_size_is_digits(void **state)
 		snprintf(payload, sizeof(payload), "[{\"total_regular_size\": %s}]", sizes[i]);
 		refuses_payload(payload, "the value of \"total_regular_size\" is no size in bytes");
 	}
-	assert_int_equal(parse_payload("[" ALL ",{\"total_regular_size\": \"5000000000\\n\"}]", &m, NULL), 0);
+	assert_int_equal(
+		parse_payload("[" ALL ",{\"total_regular_size\": \"5000000000\\n\"}]", &m, NULL),
+		0);
 	assert_int_equal(m.total_regular_size_bytes, 5000000000);
 	assert_int_equal(parse_payload("[" ALL ",{\"total_regular_size\": 17}]", &m, NULL), 0);
 	assert_int_equal(m.total_regular_size_bytes, 17);
@@ -357,24 +401,25 @@ static void a_text_of_another_form_is_refused(void **state)
 	static const struct {
 		const char *text, *why;
 	} bad[] = {
-		{"",                                         "three parts"                       },
-		{"\n",                                       "three parts"                       },
-		{"<html>404</html>",                         "three parts"                       },
-		{"a.b",                                      "three parts"                       },
-		{"a.b.c.d",                                  "three parts"                       },
-		{"%.%.%",                                    "its header is not base64url"       },
-		{"..",                                       "its header cannot be read"         },
-		{"eyJhbGciOiAiRVMyNTYifQ==.*.AAAA",          "its payload is not base64url"      },
-		{"eyJhbGciOiAiRVMyNTYifQ==.W10=\n.AAAA",     "its payload is not base64url"      },
-		{"eyJhbGciOiAibm9uZSJ9.W10=.AAAA",           "does not say \"alg\": \"ES256\""   },
-		{"W10=.W10=.AAAA",                           "does not say \"alg\": \"ES256\""   },
+		{"",				     "three parts"                    },
+		{"\n",				   "three parts"                    },
+		{"<html>404</html>",                     "three parts"                    },
+		{"a.b",				  "three parts"                    },
+		{"a.b.c.d",			      "three parts"                    },
+		{"%.%.%",				"its header is not base64url"    },
+		{"..",				   "its header cannot be read"      },
+		{"eyJhbGciOiAiRVMyNTYifQ==.*.AAAA",      "its payload is not base64url"   },
+		{"eyJhbGciOiAiRVMyNTYifQ==.W10=\n.AAAA", "its payload is not base64url"   },
+		{"eyJhbGciOiAibm9uZSJ9.W10=.AAAA",       "does not say \"alg\": \"ES256\""},
+		{"W10=.W10=.AAAA",                       "does not say \"alg\": \"ES256\""},
 	};
 	AUTO_FREE char *large = malloc(IMAGE_META_JWT_MAX_BYTES + 1);
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		refuses_text(bad[i].text, strlen(bad[i].text), bad[i].why);
 	memset(large, 'A', IMAGE_META_JWT_MAX_BYTES + 1);
-	refuses_text(large, IMAGE_META_JWT_MAX_BYTES + 1, "it has 262145 bytes, more than the 262144 allowed");
+	refuses_text(large, IMAGE_META_JWT_MAX_BYTES + 1,
+		"it has 262145 bytes, more than the 262144 allowed");
 }
 
 static void a_line_end_and_missing_padding_are_accepted(void **state)
@@ -415,12 +460,12 @@ static void any_changed_byte_is_noticed(void **state)
 
 		jwt.data[i] = was == 'A' ? 'B' : 'A';
 		/* Against what was read before the change, always. */
-		assert_int_equal(
-			image_meta_verify(jwt.data, jwt.len_bytes, &m, pem.data, pem.len_bytes, store, NULL),
+		assert_int_equal(image_meta_verify(jwt.data, jwt.len_bytes, &m, pem.data,
+					 pem.len_bytes, store, NULL),
 			-EBADMSG);
 		if (image_meta_parse(jwt.data, jwt.len_bytes, &changed, NULL) == 0) {
-			assert_true(image_meta_verify(jwt.data, jwt.len_bytes, &changed, pem.data, pem.len_bytes,
-					    store, NULL) < 0);
+			assert_true(image_meta_verify(jwt.data, jwt.len_bytes, &changed, pem.data,
+					    pem.len_bytes, store, NULL) < 0);
 			n_verified++;
 		}
 		jwt.data[i] = was;
@@ -446,11 +491,13 @@ static void a_signature_by_another_key_is_refused(void **state)
 	assert_int_equal(sign_key_load(path, &other, NULL), 0);
 	assert_int_equal(image_meta_write(&m, other, &ours, NULL), 0);
 	assert_int_equal(image_meta_parse(ours.data, ours.len_bytes, &m, NULL), 0);
-	assert_int_equal(image_meta_verify(ours.data, ours.len_bytes, &m, pem.data, pem.len_bytes, store, &err),
+	assert_int_equal(image_meta_verify(ours.data, ours.len_bytes, &m, pem.data, pem.len_bytes,
+				 store, &err),
 		-EPERM);
 	assert_int_equal(err.code, OTA_E_METADATAJWT_CERT_INVALID);
 	assert_string_equal(err.msg,
-		"metadata.jwt cannot be trusted: The signature was not made with the key of certificate "
+		"metadata.jwt cannot be trusted: The signature was not made with the key of "
+		"certificate "
 		"CN=sign.sample.example, serial 2FD9AD743C876F4B9359EDF7E2998C859DC0D810");
 }
 
@@ -460,10 +507,17 @@ static void images_signed_with_foreign_certificates_are_refused(void **state)
 	static const struct {
 		const char *file, *why;
 	} bad[] = {
-		{"self-signed.pem",               "CN=anyone, serial 46E5943FAC1C74124A14D8741FDDBCF4FAA93340 vouches for itself"},
-		{"unrelated-ca-leaf.pem",         "CN=leaf, serial 79891D3A20093B3A2AA153BFA77BE341FB38BF5D was issued by CN=evilca"},
-		{"impostor-issuer-name-leaf.pem", "CN=leaf, serial 027A3B8FAA95BFA55869B4F9F8075E73C1C9DCC4 was not signed by the issuer it names"},
-		{"issued-by-end-entity.pem",      "CN=leaf, serial 3FD1EEB1E415EE09CB9483048800197E72B69B2D was issued by CN=sign.sample.example"},
+		{"self-signed.pem", "CN=anyone, serial 46E5943FAC1C74124A14D8741FDDBCF4FAA93340 "
+                 "vouches for itself"},
+		{"unrelated-ca-leaf.pem",
+                 "CN=leaf, serial 79891D3A20093B3A2AA153BFA77BE341FB38BF5D was issued by "
+                 "CN=evilca"},
+		{"impostor-issuer-name-leaf.pem",
+                 "CN=leaf, serial 027A3B8FAA95BFA55869B4F9F8075E73C1C9DCC4 was not signed "
+                 "by the issuer it names"},
+		{"issued-by-end-entity.pem",
+                 "CN=leaf, serial 3FD1EEB1E415EE09CB9483048800197E72B69B2D was issued by "
+                 "CN=sign.sample.example"},
 	};
 	AUTO_CERT_STORE struct cert_store *store = sample_store();
 	AUTO_SIGN_KEY struct sign_key *key = NULL;
@@ -485,10 +539,11 @@ static void images_signed_with_foreign_certificates_are_refused(void **state)
 		assert_int_equal(image_meta_write(&m, key, &ours, NULL), 0);
 		assert_int_equal(image_meta_parse(ours.data, ours.len_bytes, &m, NULL), 0);
 		/* The signature itself is good: only the trust is missing. */
-		assert_int_equal(
-			image_meta_verify(ours.data, ours.len_bytes, &m, pem.data, pem.len_bytes, NULL, NULL), 0);
-		assert_int_equal(
-			image_meta_verify(ours.data, ours.len_bytes, &m, pem.data, pem.len_bytes, store, &err),
+		assert_int_equal(image_meta_verify(ours.data, ours.len_bytes, &m, pem.data,
+					 pem.len_bytes, NULL, NULL),
+			0);
+		assert_int_equal(image_meta_verify(ours.data, ours.len_bytes, &m, pem.data,
+					 pem.len_bytes, store, &err),
 			-EPERM);
 		assert_int_equal(err.code, OTA_E_METADATAJWT_CERT_INVALID);
 		if (!strstr(err.msg, bad[i].why))
@@ -507,11 +562,13 @@ static void the_certificate_must_be_the_one_that_is_named(void **state)
 	parse_sample(&jwt, &m);
 	read_sample("image/sign.pem", &pem);
 	buf_puts(&pem, "\n");
-	assert_int_equal(image_meta_verify(jwt.data, jwt.len_bytes, &m, pem.data, pem.len_bytes, store, &err),
+	assert_int_equal(image_meta_verify(
+				 jwt.data, jwt.len_bytes, &m, pem.data, pem.len_bytes, store, &err),
 		-EBADMSG);
 	assert_int_equal(err.code, OTA_E_OTA_IMAGE_INVALID);
-	assert_string_equal(err.msg, "metadata.jwt is invalid: the file it names as its certificate has another "
-				     "digest than it says");
+	assert_string_equal(err.msg,
+		"metadata.jwt is invalid: the file it names as its certificate has another "
+		"digest than it says");
 }
 
 static void url_is(const char *path, const char *want)
@@ -524,16 +581,21 @@ static void url_is(const char *path, const char *want)
 
 static void urls_are_spelled_as_every_client_spells_them(void **state)
 {
-	url_is("/home/user name/it's a quote.txt", "http://h/img/data/home/user%20name/it%27s%20a%20quote.txt");
+	url_is("/home/user name/it's a quote.txt",
+		"http://h/img/data/home/user%20name/it%27s%20a%20quote.txt");
 	url_is("/percent%20and%41", "http://h/img/data/percent%2520and%2541");
 	url_is("/hash#frag", "http://h/img/data/hash%23frag");
 	url_is("/question?query=1&x=2", "http://h/img/data/question%3Fquery%3D1%26x%3D2");
 	url_is("/plus+plus", "http://h/img/data/plus%2Bplus");
 	url_is("/semi;colon", "http://h/img/data/semi%3Bcolon");
 	url_is("/at@colon:eq=", "http://h/img/data/at%40colon%3Aeq%3D");
-	url_is("/日本語ファイル.txt", "http://h/img/data/%E6%97%A5%E6%9C%AC%E8%AA%9E%E3%83%95%E3%82%A1%E3%82%A4%E3%83%AB.txt");
-	url_is("/path;adf.ae?qu.er\\y=str#frag", "http://h/img/data/path%3Badf.ae%3Fqu.er%5Cy%3Dstr%23frag");
-	url_is("/AZaz09_.-~/!()*,$[]\"\n", "http://h/img/data/AZaz09_.-~/%21%28%29%2A%2C%24%5B%5D%22%0A");
+	url_is("/日本語ファイル.txt",
+		"http://h/img/data/"
+		"%E6%97%A5%E6%9C%AC%E8%AA%9E%E3%83%95%E3%82%A1%E3%82%A4%E3%83%AB.txt");
+	url_is("/path;adf.ae?qu.er\\y=str#frag",
+		"http://h/img/data/path%3Badf.ae%3Fqu.er%5Cy%3Dstr%23frag");
+	url_is("/AZaz09_.-~/!()*,$[]\"\n",
+		"http://h/img/data/AZaz09_.-~/%21%28%29%2A%2C%24%5B%5D%22%0A");
 }
 
 static void the_other_files_have_urls_too(void **state)
@@ -545,7 +607,8 @@ static void the_other_files_have_urls_too(void **state)
 	url.len_bytes = 0;
 	assert_int_equal(image_url_blob("http://h/", "data.zst", &digest_of_nothing, &url), 0);
 	assert_string_equal(buf_str(&url),
-		"http://h/data.zst/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.zst");
+		"http://h/data.zst/"
+		"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.zst");
 }
 
 int main(int argc, char **argv)

@@ -69,7 +69,9 @@ static void members_come_in_order_until_the_caller_has_enough(void **state)
 	AUTO_JSON_DOC struct json_doc *doc = NULL;
 	AUTO_BUF struct buf seen = {0};
 
-	assert_int_equal(parse("{\"z\": \"1\", \"a\": \"2\", \"stop\": \"3\", \"b\": \"4\"}", &doc, NULL), 0);
+	assert_int_equal(
+		parse("{\"z\": \"1\", \"a\": \"2\", \"stop\": \"3\", \"b\": \"4\"}", &doc, NULL),
+		0);
 	assert_int_equal(json_value_each_member(json_doc_root(doc), collect, &seen), 42);
 	assert_string_equal(buf_str(&seen), "z=1;a=2;stop=3;");
 	assert_int_equal(json_value_each_member(NULL, collect, &seen), 0);
@@ -80,12 +82,12 @@ static void bad_texts_are_refused_with_the_place(void **state)
 	static const struct {
 		const char *text, *reason;
 	} bad[] = {
-		{"",                          "The text is no valid JSON in line 1, column 0"},
+		{"",			  "The text is no valid JSON in line 1, column 0"},
 		{"[1] 2",                     "end of file expected"                         },
 		{"[1,\n ]",                   "line 2, column 2"                             },
 		{"{\"a\": 1, \"a\": 2}",      "duplicate object key"                         },
-		{"[\"\\u0000\"]",             "NUL"                                          },
-		{"[\"\xff\"]",                "unable to decode byte 0xff"                            },
+		{"[\"\\u0000\"]",             "NUL"					  },
+		{"[\"\xff\"]",                "unable to decode byte 0xff"                   },
 		{"[\"\\ud800\"]",             "invalid Unicode"                              },
 		{"[99999999999999999999999]", "too big integer"                              },
 		{"{'a': 1}",                  "string or '}' expected"                       },

@@ -50,13 +50,14 @@ static void compress_in_pieces(const char *text, size_t len_bytes, size_t piece,
 	assert_non_null(e);
 	assert_int_equal(zstd_encoder_start(e, len_bytes), 0);
 	for (size_t at = 0; at < len_bytes; at += piece)
-		assert_int_equal(
-			zstd_encoder_feed(e, text + at, MIN_OF(piece, len_bytes - at), sink_buf, frame), 0);
+		assert_int_equal(zstd_encoder_feed(e, text + at, MIN_OF(piece, len_bytes - at),
+					 sink_buf, frame),
+			0);
 	assert_int_equal(zstd_encoder_finish(e, sink_buf, frame), 0);
 }
 
-static int decompress_in_pieces(const void *frame, size_t len_bytes, size_t piece, uint64_t max_bytes,
-	struct buf *plain)
+static int decompress_in_pieces(
+	const void *frame, size_t len_bytes, size_t piece, uint64_t max_bytes, struct buf *plain)
 {
 	AUTO_ZSTD_DECODER struct zstd_decoder *d = zstd_decoder_new();
 	const char *p = frame;
@@ -64,7 +65,8 @@ static int decompress_in_pieces(const void *frame, size_t len_bytes, size_t piec
 	assert_non_null(d);
 	zstd_decoder_start(d, max_bytes);
 	for (size_t at = 0; at < len_bytes; at += piece) {
-		int r = zstd_decoder_feed(d, p + at, MIN_OF(piece, len_bytes - at), sink_buf, plain);
+		int r = zstd_decoder_feed(
+			d, p + at, MIN_OF(piece, len_bytes - at), sink_buf, plain);
 
 		if (r < 0)
 			return r;
@@ -75,7 +77,8 @@ static int decompress_in_pieces(const void *frame, size_t len_bytes, size_t piec
 static int decompress(const void *frame, size_t len_bytes, uint64_t max_bytes)
 {
 	AUTO_BUF struct buf plain = {0};
-	int whole = decompress_in_pieces(frame, len_bytes, len_bytes ? len_bytes : 1, max_bytes, &plain);
+	int whole = decompress_in_pieces(
+		frame, len_bytes, len_bytes ? len_bytes : 1, max_bytes, &plain);
 	AUTO_BUF struct buf again = {0};
 
 	/* How the pieces fall never changes the verdict. */
@@ -98,7 +101,8 @@ static void a_content_survives_whatever_the_pieces(void **state)
 		compress_in_pieces(text, TEXT_BYTES, pieces[i], &frame);
 		assert_int_equal(frame.len_bytes, first.len_bytes);
 		assert_memory_equal(frame.data, first.data, first.len_bytes);
-		assert_int_equal(decompress_in_pieces(frame.data, frame.len_bytes, pieces[i], TEXT_BYTES, &plain),
+		assert_int_equal(decompress_in_pieces(frame.data, frame.len_bytes, pieces[i],
+					 TEXT_BYTES, &plain),
 			0);
 		assert_int_equal(plain.len_bytes, TEXT_BYTES);
 		assert_memory_equal(plain.data, text, TEXT_BYTES);
@@ -124,7 +128,8 @@ static void a_decoder_is_reusable_also_after_a_failure(void **state)
 	compress_in_pieces("hello", 5, 5, &frame);
 	zstd_decoder_start(d, 5);
 	assert_int_equal(zstd_decoder_feed(d, "no frame", 8, sink_buf, &plain), -EBADMSG);
-	assert_int_equal(zstd_decoder_feed(d, frame.data, frame.len_bytes, sink_buf, &plain), -EBADMSG);
+	assert_int_equal(
+		zstd_decoder_feed(d, frame.data, frame.len_bytes, sink_buf, &plain), -EBADMSG);
 	assert_int_equal(zstd_decoder_finish(d), -EBADMSG);
 	zstd_decoder_start(d, 5);
 	assert_int_equal(zstd_decoder_feed(d, frame.data, frame.len_bytes, sink_buf, &plain), 0);
@@ -218,7 +223,8 @@ static void a_failing_sink_ends_the_decoding(void **state)
 
 	compress_in_pieces("hello", 5, 5, &frame);
 	zstd_decoder_start(d, 5);
-	assert_int_equal(zstd_decoder_feed(d, frame.data, frame.len_bytes, sink_full_disk, NULL), -ENOSPC);
+	assert_int_equal(
+		zstd_decoder_feed(d, frame.data, frame.len_bytes, sink_full_disk, NULL), -ENOSPC);
 	assert_int_equal(zstd_decoder_finish(d), -EBADMSG);
 }
 

@@ -1,0 +1,242 @@
+/*
+ * image_folder: build beside, move in one step. Contract: image_folder.h.
+ */
+#include "metadata-gen/image_folder.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/io.h"
+#include "common/base/path.h"
+
+static const char suffix[] = ".partial";
+
+static const char *last_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static int empty_dir(int fd);
+
+/* Another process may be removing the same leftovers: what is gone is gone. */
+static int remove_name(int dir_fd, const char *name)
+{
+	AUTO_CLOSE int fd = -1;
+	int r;
+
+	if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR && errno != EPERM)
+		return -errno;
+	fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	r = empty_dir(fd);
+	if (r == 0 && unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		r = -errno;
+	return r;
+}
+
+/* Keeps @fd open. */
+static int empty_dir(int fd)
+{
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_CLOSEDIR DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *e;
+
+	if (!dir) {
+		int r = -errno;
+
+		if (copy >= 0)
+			close(copy);
+		return r;
+	}
+	while (errno = 0, e = readdir(dir)) {
+		int r;
+
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		r = remove_name(fd, e->d_name);
+		if (r < 0)
+			return r;
+	}
+	return -errno;
+}
+
+int image_folder_remove(int dir_fd, const char *name)
+{
+	return remove_name(dir_fd, name);
+}
+
+static int busy(const struct image_folder *f, struct ota_err *err)
+{
+	return ota_err_set(err, -EBUSY, OTA_E_UNSPECIFIC, "Another build is writing the image %s", f->path);
+}
+
+/* May what is at the image's place be replaced? Only an image, or an empty folder. */
+static int check_old(const struct image_folder *f, struct ota_err *err)
+{
+	AUTO_CLOSEDIR DIR *dir = NULL;
+	struct dirent *e;
+	int copy;
+
+	if (faccessat(f->old_fd, "metadata.jwt", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	copy = openat(f->old_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = copy < 0 ? NULL : fdopendir(copy);
+	if (!dir)
+		return ota_err_wrap(err, -errno, "Cannot look into %s", f->path);
+	while ((e = readdir(dir)))
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			return ota_err_set(err, -ENOTEMPTY, OTA_E_UNSPECIFIC,
+				"%s is neither an image nor empty, so it is not replaced", f->path);
+	return 0;
+}
+
+static int lock_old(struct image_folder *f, struct ota_err *err)
+{
+	f->old_fd = openat(f->parent_fd, last_name(f->path), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (f->old_fd < 0)
+		return errno == ENOENT ? 0 : ota_err_wrap(err, -errno, "Cannot open %s", f->path);
+	if (flock(f->old_fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? busy(f, err)
+					    : ota_err_wrap(err, -errno, "Cannot lock %s", f->path);
+	return check_old(f, err);
+}
+
+/* Is @fd still what @name leads to? A finishing build may have moved it between our open and our lock. */
+static bool is_still(int dir_fd, const char *name, int fd)
+{
+	struct stat a, b;
+
+	return fstat(fd, &a) == 0 && fstatat(dir_fd, name, &b, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static int lock_partial(struct image_folder *f, struct ota_err *err)
+{
+	const char *name = last_name(f->partial);
+	int r;
+
+	if (mkdirat(f->parent_fd, name, 0755) < 0 && errno != EEXIST)
+		return ota_err_wrap(err, -errno, "Cannot make the folder %s", f->partial);
+	f->fd = openat(f->parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (f->fd < 0)
+		return ota_err_wrap(err, -errno, "Cannot open the folder %s", f->partial);
+	if (flock(f->fd, LOCK_EX | LOCK_NB) < 0 || !is_still(f->parent_fd, name, f->fd)) {
+		close(f->fd); /* it is the other build's to remove */
+		f->fd = -1;
+		return busy(f, err);
+	}
+	r = empty_dir(f->fd);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot remove what an earlier build left in %s", f->partial)
+		     : 0;
+}
+
+static int no_memory(struct ota_err *err)
+{
+	return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+}
+
+int image_folder_name(struct image_folder *f, const char *path, struct ota_err *err)
+{
+	AUTO_FREE char *parent = NULL, *real_parent = NULL;
+	size_t len = strlen(path);
+	const char *name;
+
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	f->path = strndup(path, len);
+	if (!f->path)
+		return no_memory(err);
+	name = last_name(f->path);
+	if (!path_is_component(name, strlen(name)))
+		return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
+			"\"%s\" cannot be an image folder: it has no name of its own", path);
+	parent = name == f->path ? strdup(".") : strndup(f->path, (size_t)(name - f->path));
+	if (!parent)
+		return no_memory(err);
+	real_parent = realpath(parent, NULL);
+	f->parent_fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (f->parent_fd < 0 || !real_parent)
+		return ota_err_wrap(err, -errno, "Cannot open the folder %s", parent);
+	f->partial = malloc(len + sizeof(suffix));
+	f->real = malloc(strlen(real_parent) + strlen(name) + 2);
+	if (!f->partial || !f->real)
+		return no_memory(err);
+	sprintf(f->partial, "%s%s", f->path, suffix);
+	sprintf(f->real, "%s/%s", strcmp(real_parent, "/") == 0 ? "" : real_parent, name);
+	return 0;
+}
+
+int image_folder_check_apart(const struct image_folder *f, const char *what, const char *path, bool is_source,
+	struct ota_err *err)
+{
+	AUTO_FREE char *real = path ? realpath(path, NULL) : NULL;
+
+	if (!real) /* not there: whoever opens it says so */
+		return 0;
+	if (path_is_below(real, f->real))
+		return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
+			"%s %s lies in the image %s, which is going to be replaced", what, path,
+			f->path);
+	if (is_source && (strcmp(real, "/") == 0 || path_is_below(f->real, real)))
+		return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
+			"The image %s lies in %s, which it is to be made of", f->path, path);
+	return 0;
+}
+
+int image_folder_open(struct image_folder *f, struct ota_err *err)
+{
+	/* The old image is locked first: once it has been exchanged it bears the partial folder's name. */
+	int r = lock_old(f, err);
+
+	return r < 0 ? r : lock_partial(f, err);
+}
+
+int image_folder_publish(struct image_folder *f, struct ota_err *err)
+{
+	const char *from = last_name(f->partial), *to = last_name(f->path);
+	int r = io_sync_fs("image.sync", f->fd);
+
+	if (r < 0)
+		return ota_err_wrap(err, r, "Cannot make the image %s durable", f->path);
+	r = io_point("image.publish");
+	if (r < 0)
+		return ota_err_wrap(err, r, "Cannot put the image in its place %s", f->path);
+	if (renameat2(f->parent_fd, from, f->parent_fd, to,
+		    f->old_fd >= 0 ? RENAME_EXCHANGE : RENAME_NOREPLACE) < 0)
+		return ota_err_wrap(err, -errno, "Cannot put the image in its place %s", f->path);
+	f->published = true;
+	if (fsync(f->parent_fd) < 0)
+		return ota_err_wrap(err, -errno, "Cannot make the image %s durable", f->path);
+	if (f->old_fd < 0)
+		return 0;
+	r = image_folder_remove(f->parent_fd, from);
+	return r < 0 ? ota_err_wrap(err, r, "The image %s is complete, but the one of before, %s, cannot be "
+					    "removed", f->path, f->partial)
+		     : 0;
+}
+
+void image_folder_close(struct image_folder *f)
+{
+	if (f->fd >= 0 && !f->published)
+		image_folder_remove(f->parent_fd, last_name(f->partial));
+	closep(&f->fd);
+	closep(&f->old_fd);
+	closep(&f->parent_fd);
+	free(f->path);
+	free(f->real);
+	free(f->partial);
+}

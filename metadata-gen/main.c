@@ -1,0 +1,84 @@
+/*
+ * metadata_gen: build, sign, check and explain OTA images. This file has the table of verbs; each verb's options
+ * are in its own file.
+ */
+#include <fcntl.h>
+#include <locale.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/file.h"
+#include "metadata-gen/options.h"
+#include "metadata-gen/verbs.h"
+
+static const struct verb {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+} verbs[] = {
+	{"build", verb_build, "make a signed image from a root file system"},
+	{"verify", verb_verify, "check signature, lists and contents of an image"},
+	{"inspect", verb_inspect, "say what is in an image and who signed it"},
+	{"gen", verb_gen, "write the lists of a root file system (two-step builds)"},
+	{"sign", verb_sign, "write metadata.jwt for lists (two-step builds)"},
+};
+
+static void show_help(void)
+{
+	printf("Usage: metadata_gen VERB [OPTIONS]\n\n"
+	       "Build, sign, check and explain OTA images.\n\nVerbs:\n");
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		printf("  %-10s %s\n", verbs[i].name, verbs[i].help);
+	printf("\nmetadata_gen VERB --help lists the options of a verb. Also: --help, --version.\n"
+	       "Exit status: 0 done, 1 failed (stderr says what and why), 2 wrong usage.\n");
+}
+
+int verb_failed(const struct ota_err *err)
+{
+	fprintf(stderr, "metadata_gen: %s\n", err->msg);
+	return 1;
+}
+
+int verb_read_file(const char *path, size_t max_bytes, struct buf *ret_text, struct ota_err *err)
+{
+	int r = file_read(AT_FDCWD, path, max_bytes, ret_text);
+
+	return r < 0 ? ota_err_wrap(err, r, "Cannot read %s", path) : 0;
+}
+
+unsigned verb_default_jobs(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n > 0 ? (unsigned)n : 1;
+}
+
+static int usage(const char *before, const char *what, const char *after)
+{
+	fprintf(stderr, "metadata_gen: %s%s%s; see metadata_gen --help\n", before, what, after);
+	return OPTION_EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	/* Names are UTF-8 whatever the terminal speaks; an image is readable for the server whatever our umask. */
+	setlocale(LC_CTYPE, "C.UTF-8");
+	umask(022);
+	if (argc < 2)
+		return usage("a verb is missing", "", "");
+	if (strcmp(argv[1], "--help") == 0) {
+		show_help();
+		return 0;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("metadata_gen %s\n", OTA_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (strcmp(verbs[i].name, argv[1]) == 0)
+			return verbs[i].run(argc - 1, argv + 1);
+	return usage("there is no verb \"", argv[1], "\"");
+}

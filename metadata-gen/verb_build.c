@@ -1,0 +1,392 @@
+/*
+ * verb_build: a signed image from a root file system, in one step.
+ *
+ * The order: read what signs and what rules, lock the output, read the tree (from a folder: names first, then the
+ * contents of what is listed; from a tar stream: both at once), write lists, place plain files, sign, publish.
+ */
+#include "metadata-gen/verbs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/path.h"
+#include "metadata-gen/blob_store.h"
+#include "metadata-gen/image_folder.h"
+#include "metadata-gen/image_lists.h"
+#include "metadata-gen/image_parts.h"
+#include "metadata-gen/options.h"
+#include "metadata-gen/rootfs_contents.h"
+#include "metadata-gen/rootfs_select.h"
+#include "metadata-gen/rootfs_tar.h"
+#include "metadata-gen/rootfs_walk.h"
+
+#define PLAIN_STORE ".plain" /* contents on their way to their names; gone before the image is published */
+
+enum {
+	PERSISTENTS_MAX_BYTES = 16 << 20,
+	JOBS_MAX = 64,
+};
+
+struct build_options {
+	const char *rootfs, *tar; /* exactly one */
+	const char *output, *sign_key, *cert;
+	const char *ignore_file, *persistents; /* NULL = none */
+	const char *kernel;                    /* "newest", or NULL for all */
+	const char *prefix;
+	bool no_compress, plain_all;
+	uint64_t level, jobs;
+	struct option_texts xattrs;
+};
+
+/* Everything a build holds. */
+struct build {
+	const struct build_options *opt;
+	struct rootfs_xattr_rule xattrs;
+	enum kernel_choice kernels;
+	struct image_signer signer;
+	struct buf persistents;
+	struct ignore_rules *rules;
+	struct image_folder folder;
+	int plain_fd, zst_fd, store_fd, old_zst_fd;
+	struct blob_store *store;
+	struct rootfs_tree *tree;
+	struct select_report report;
+	struct image_lists lists;
+	struct image_meta meta;
+};
+
+static void build_done(struct build *b)
+{
+	image_signer_done(&b->signer);
+	buf_done(&b->persistents);
+	ignore_rules_free(b->rules);
+	rootfs_tree_free(b->tree);
+	blob_store_free(b->store);
+	image_lists_done(&b->lists);
+	closep(&b->plain_fd);
+	closep(&b->zst_fd);
+	closep(&b->store_fd);
+	closep(&b->old_zst_fd);
+	image_folder_close(&b->folder);
+}
+#define AUTO_BUILD CLEANUP(build_done)
+
+/* ---- inputs ---- */
+
+static int load_inputs(struct build *b, struct ota_err *err)
+{
+	const struct build_options *opt = b->opt;
+	AUTO_BUF struct buf rules = {0};
+	int r = image_signer_load(&b->signer, opt->sign_key, opt->cert, err);
+
+	if (r == 0 && opt->persistents)
+		r = verb_read_file(opt->persistents, PERSISTENTS_MAX_BYTES, &b->persistents, err);
+	if (r == 0)
+		r = image_persistents_check(buf_str(&b->persistents), b->persistents.len_bytes,
+			opt->persistents ? opt->persistents : "persistents.txt", err);
+	if (r == 0 && opt->ignore_file)
+		r = verb_read_file(opt->ignore_file, IGNORE_FILE_MAX_BYTES, &rules, err);
+	if (r < 0)
+		return r;
+	return ignore_rules_parse(buf_str(&rules), rules.len_bytes, &b->rules, err);
+}
+
+static int check_all_apart(const struct build *b, struct ota_err *err)
+{
+	const struct build_options *opt = b->opt;
+	const struct image_folder *f = &b->folder;
+	bool is_file = opt->tar && strcmp(opt->tar, "-") != 0;
+	int r = image_folder_check_apart(f, "The root file system", opt->rootfs, true, err);
+
+	if (r == 0)
+		r = image_folder_check_apart(f, "The signing key", opt->sign_key, false, err);
+	if (r == 0)
+		r = image_folder_check_apart(f, "The ignore file", opt->ignore_file, false, err);
+	if (r == 0 && is_file)
+		r = image_folder_check_apart(f, "The tar file", opt->tar, false, err);
+	return r;
+}
+
+/* ---- the output folder ---- */
+
+static int make_dir(int dir_fd, const char *name, int *ret_fd, struct ota_err *err)
+{
+	if (mkdirat(dir_fd, name, 0755) == 0)
+		*ret_fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *ret_fd < 0 ? ota_err_wrap(err, -errno, "Cannot make %s in the image", name) : 0;
+}
+
+static int open_store(struct build *b, struct ota_err *err)
+{
+	const struct build_options *opt = b->opt;
+	int r = make_dir(b->folder.fd, IMAGE_PLAIN_DIR, &b->plain_fd, err);
+
+	if (r == 0)
+		r = make_dir(b->folder.fd, PLAIN_STORE, &b->store_fd, err);
+	if (r == 0 && !opt->no_compress)
+		r = make_dir(b->folder.fd, IMAGE_ZST_DIR, &b->zst_fd, err);
+	if (r < 0)
+		return r;
+	if (b->folder.old_fd >= 0 && !opt->no_compress)
+		b->old_zst_fd = openat(b->folder.old_fd, IMAGE_ZST_DIR,
+			O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return blob_store_new(
+		&(struct blob_config){
+			.zst_fd = b->zst_fd,
+			.plain_fd = b->store_fd,
+			.old_fd = b->old_zst_fd,
+			.all_plain = opt->plain_all,
+			.min_bytes = BLOB_MIN_BYTES,
+			.min_ratio = BLOB_MIN_RATIO,
+			.level = (int)opt->level,
+		},
+		&b->store, err);
+}
+
+/* ---- the tree ---- */
+
+static int select_entries(struct build *b, struct ota_err *err)
+{
+	rootfs_tree_sort(b->tree);
+	return rootfs_select(b->tree, b->rules, b->kernels, &b->report, err);
+}
+
+static int read_folder(struct build *b, struct ota_err *err)
+{
+	const char *rootfs = b->opt->rootfs;
+	AUTO_CLOSE int fd = open(rootfs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (fd < 0)
+		return ota_err_wrap(err, -errno, "Cannot open the root file system %s", rootfs);
+	r = rootfs_walk(b->tree, fd, rootfs, &b->xattrs, err);
+	if (r == 0)
+		r = select_entries(b, err);
+	if (r == 0)
+		r = rootfs_contents_read(
+			b->tree, fd, b->store, b->old_zst_fd >= 0, (unsigned)b->opt->jobs, err);
+	return r;
+}
+
+static int read_tar(struct build *b, struct ota_err *err)
+{
+	const char *tar = b->opt->tar;
+	bool is_stdin = strcmp(tar, "-") == 0;
+	AUTO_CLOSE int fd = is_stdin ? dup(STDIN_FILENO) : open(tar, O_RDONLY | O_CLOEXEC);
+	unsigned n_jobs = (unsigned)b->opt->jobs;
+	int r;
+
+	if (fd < 0)
+		return ota_err_wrap(err, -errno, "Cannot open the tar file %s", tar);
+	r = rootfs_tar_read(b->tree, fd, is_stdin ? "on standard input" : tar, b->store, b->rules,
+		&b->xattrs, n_jobs, err);
+	if (r == 0)
+		r = select_entries(b, err);
+	return r == 0 ? rootfs_tar_settle(b->tree, b->store, n_jobs, err) : r;
+}
+
+/* ---- writing ---- */
+
+static bool is_plain_needed(const struct build *b, const struct rootfs_entry *e)
+{
+	if (e->node->kind != ROOTFS_FILE)
+		return false;
+	if (e->fate == FATE_LISTED && (b->opt->plain_all || !e->node->blob->has_zst))
+		return true;
+	return rootfs_is_served_by_name(e);
+}
+
+static int place_plain(struct build *b, struct ota_err *err)
+{
+	AUTO_BLOB_HAND struct blob_hand *hand = blob_hand_new(b->store);
+	int r;
+
+	if (!hand)
+		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+	for (size_t i = 0; i < b->tree->n_entries; i++) {
+		struct rootfs_entry *e = b->tree->entries[i];
+
+		if (e->node->kind == ROOTFS_FILE && e->fate == FATE_LISTED)
+			e->node->blob->wanted = true;
+		if (!is_plain_needed(b, e))
+			continue;
+		r = blob_place(hand, e->node->blob, b->plain_fd, e->image_path + 1, err);
+		if (r < 0)
+			return r;
+	}
+	r = blob_store_sweep(b->store, err);
+	if (r < 0)
+		return r;
+	r = image_folder_remove(b->folder.fd, PLAIN_STORE);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot remove the working folder of the image") : 0;
+}
+
+static int write_list(struct build *b, const char *name, const struct buf *text, struct image_part *ret_part,
+	struct ota_err *err)
+{
+	return image_part_make(b->folder.fd, name, buf_str(text), text->len_bytes, ret_part, err);
+}
+
+static int write_parts(struct build *b, struct ota_err *err)
+{
+	struct image_meta *meta = &b->meta;
+	AUTO_BUF struct buf size = {0};
+	int r = buf_printf(&size, "%" PRIu64, b->lists.total_size_bytes);
+
+	if (r == 0)
+		r = write_list(b, "dirs.txt", &b->lists.dirs, &meta->dirs, err);
+	if (r == 0)
+		r = write_list(b, "symlinks.txt", &b->lists.symlinks, &meta->symlinks, err);
+	if (r == 0)
+		r = write_list(b, "regulars.txt", &b->lists.regulars, &meta->regulars, err);
+	if (r == 0)
+		r = write_list(b, "attributes.txt", &b->lists.attributes, &meta->attributes, err);
+	if (r == 0)
+		r = write_list(b, "persistents.txt", &b->persistents, &meta->persistents, err);
+	if (r == 0)
+		r = write_list(b, b->signer.cert_name, &b->signer.cert, &meta->certificate, err);
+	if (r == 0)
+		r = write_list(b, IMAGE_TOTAL_SIZE, &size, NULL, err);
+	return r;
+}
+
+static int write_jwt(struct build *b, struct ota_err *err)
+{
+	struct image_meta *meta = &b->meta;
+	AUTO_BUF struct buf jwt = {0};
+	int r;
+
+	meta->total_regular_size_bytes = b->lists.total_size_bytes;
+	memcpy(meta->rootfs_dir, IMAGE_PLAIN_DIR, sizeof(IMAGE_PLAIN_DIR));
+	if (!b->opt->no_compress)
+		memcpy(meta->compressed_dir, IMAGE_ZST_DIR, sizeof(IMAGE_ZST_DIR));
+	r = image_meta_write(meta, b->signer.key, &jwt, err);
+	if (r < 0)
+		return r;
+	digest_of(buf_str(&jwt), jwt.len_bytes, &meta->jwt_digest);
+	return image_part_make(b->folder.fd, IMAGE_JWT, buf_str(&jwt), jwt.len_bytes, NULL, err);
+}
+
+/* ---- the whole ---- */
+
+static int build_image(struct build *b, struct ota_err *err)
+{
+	int r = load_inputs(b, err);
+
+	if (r == 0)
+		r = image_folder_name(&b->folder, b->opt->output, err);
+	if (r == 0)
+		r = check_all_apart(b, err);
+	if (r == 0)
+		r = image_folder_open(&b->folder, err);
+	if (r == 0)
+		r = open_store(b, err);
+	if (r < 0)
+		return r;
+	b->tree = rootfs_tree_new(b->opt->prefix);
+	if (!b->tree)
+		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+	r = b->opt->tar ? read_tar(b, err) : read_folder(b, err);
+	if (r == 0)
+		r = image_lists_write(b->tree, &b->lists, err);
+	if (r == 0)
+		r = image_lists_check(&b->lists, err);
+	if (r == 0)
+		r = place_plain(b, err);
+	if (r == 0)
+		r = write_parts(b, err);
+	if (r == 0)
+		r = write_jwt(b, err);
+	return r == 0 ? image_folder_publish(&b->folder, err) : r;
+}
+
+static void show_result(const struct build *b)
+{
+	struct blob_counts counts;
+	char hex[DIGEST_HEX_MAX];
+
+	select_report_show(&b->report);
+	blob_store_counts(b->store, &counts);
+	if (counts.n_refused_old > 0)
+		fprintf(stderr,
+			"metadata_gen: warning: %" PRIu64 " compressed contents of the image of before "
+			"are damaged and were made anew\n",
+			counts.n_refused_old);
+	digest_to_hex(&b->meta.jwt_digest, hex);
+	printf("%s: %" PRIu64 " directories, %" PRIu64 " links, %" PRIu64 " files, %" PRIu64
+	       " bytes; %" PRIu64 " contents compressed, %" PRIu64 " taken over\nidentity %s\n",
+		b->folder.path, b->lists.n_dirs, b->lists.n_symlinks, b->lists.n_files,
+		b->lists.total_size_bytes, counts.n_compressed, counts.n_reused, hex);
+}
+
+static int usage(const char *sentence)
+{
+	fprintf(stderr, "metadata_gen build: %s; see metadata_gen build --help\n", sentence);
+	return OPTION_EXIT_USAGE;
+}
+
+static int run(const struct build_options *opt)
+{
+	AUTO_BUILD struct build b = {
+		.opt = opt,
+		.xattrs = {.more = opt->xattrs.at, .n_more = opt->xattrs.n},
+		.kernels = opt->kernel ? KERNEL_NEWEST : KERNEL_ALL,
+		.folder = IMAGE_FOLDER_NONE,
+		.plain_fd = -1,
+		.zst_fd = -1,
+		.store_fd = -1,
+		.old_zst_fd = -1,
+	};
+	struct ota_err err = {0};
+
+	if (build_image(&b, &err) < 0)
+		return verb_failed(&err);
+	show_result(&b);
+	return 0;
+}
+
+int verb_build(int argc, char **argv)
+{
+	struct build_options o = {.prefix = "/", .level = BLOB_LEVEL, .jobs = verb_default_jobs()};
+	const struct option_row rows[] = {
+		{"rootfs", OPTION_TEXT, &o.rootfs, "DIR", "the root file system, a folder"},
+		{"tar", OPTION_TEXT, &o.tar, "FILE", "or a tar of it; - reads standard input"},
+		{"output", OPTION_TEXT, &o.output, "IMAGE_DIR", "the image; an older one is replaced", true},
+		{"sign-key", OPTION_TEXT, &o.sign_key, "KEY", "private P-256 key, PEM", true},
+		{"cert", OPTION_TEXT, &o.cert, "SIGN.pem", "certificate of that key, PEM", true},
+		{"ignore-file", OPTION_TEXT, &o.ignore_file, "F", "rules of what to leave out"},
+		{"persistents", OPTION_TEXT, &o.persistents, "F", "list of what machines keep over updates"},
+		{"kernel", OPTION_TEXT, &o.kernel, "newest", "leave out all kernels in /boot but the newest"},
+		{"prefix", OPTION_TEXT, &o.prefix, "P", "put the tree below P in the image (default /)"},
+		{"xattr", OPTION_TEXTS, &o.xattrs, "NAME-PREFIX", "carry these extended attributes, too"},
+		{"no-compress", OPTION_FLAG, &o.no_compress, NULL, "make no compressed contents"},
+		{"compress-level", OPTION_NUMBER, &o.level, "N", "zstd level (default 10)", false, 1,
+			BLOB_LEVEL_MAX},
+		{"jobs", OPTION_NUMBER, &o.jobs, "N", "threads (default: one for each processor)", false, 1,
+			JOBS_MAX},
+		{"plain-all", OPTION_FLAG, &o.plain_all, NULL, "store compressed contents plain as well"},
+	};
+	const struct option_table table = {
+		.verb = "build",
+		.summary = "Make a signed image from a root file system, given by --rootfs or --tar.",
+		.rows = rows,
+		.n_rows = ARRAY_SIZE(rows),
+	};
+	int exit_status;
+
+	if (!options_parse(&table, argc, argv, NULL, &exit_status))
+		return exit_status;
+	if (!o.rootfs == !o.tar)
+		return usage("one of --rootfs and --tar is needed");
+	if (o.kernel && strcmp(o.kernel, "newest") != 0)
+		return usage("--kernel knows only \"newest\"");
+	if (strcmp(o.prefix, "/") != 0 && !path_is_canonical(o.prefix, strlen(o.prefix)))
+		return usage("--prefix wants an absolute path without \".\", \"..\", \"//\" and '/' at its end");
+	return run(&o);
+}

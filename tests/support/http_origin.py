@@ -12,6 +12,7 @@ ranges and an ETag), else it is a 404. An answer is an object; all keys are opti
 
     status          200
     body            text; or "size": that many bytes, where byte i is i % 251; or "file": content of a file
+                    (below --root, if its name is relative)
     headers         more fields, an object; null as a value leaves one of ours out
     gzip            true: the body compressed, with its Content-Encoding
     etag            "\\"v1\\""; with ranges: used for If-Range
@@ -89,9 +90,9 @@ class Script:
         return {"status": 404, "body": "not found\n"}
 
 
-def body_of(answer):
+def body_of(answer, root):
     if "file" in answer:
-        with open(answer["file"], "rb") as f:
+        with open(os.path.join(root or "", answer["file"]), "rb") as f:
             body = f.read()
     elif "size" in answer:
         body = pattern(0, answer["size"])
@@ -148,7 +149,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if "redirect" in answer:
             fields["Location"] = answer["redirect"]
             return answer.get("status", 302), 0, b"", fields
-        body = body_of(answer)
+        body = body_of(answer, self.script.root)
         if answer.get("gzip"):
             fields["Content-Encoding"] = "gzip"
         if "etag" in answer:

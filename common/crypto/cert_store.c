@@ -9,6 +9,7 @@
  */
 #include "common/crypto/cert_store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -190,43 +191,15 @@ static int load_file(
 	return r;
 }
 
-/* All names of the folder but the hidden ones, sorted, so that which file comes first is no accident. */
-static int list_files(const char *dir, char ***ret_names, size_t *ret_n)
+static int is_no_hidden_file(const struct dirent *e)
 {
-	AUTO_CLOSEDIR DIR *d = opendir(dir);
-	char **names = NULL;
-	size_t n = 0;
-	int r = 0;
-
-	if (!d)
-		return -errno;
-	for (;;) {
-		struct dirent *e = (errno = 0, readdir(d));
-		void *grown;
-
-		if (!e) {
-			r = -errno;
-			break;
-		}
-		if (e->d_name[0] == '.')
-			continue;
-		grown = reallocarray(names, n + 1, sizeof(*names));
-		if (grown)
-			names = grown;
-		if (!grown || !(names[n] = strdup(e->d_name))) {
-			r = -ENOMEM;
-			break;
-		}
-		n++;
-	}
-	*ret_names = names;
-	*ret_n = n;
-	return r;
+	return e->d_name[0] != '.';
 }
 
-static int by_text(const void *a, const void *b)
+/* Not alphasort(): which of two files comes first shall not depend on the locale. */
+static int by_file_name(const struct dirent **a, const struct dirent **b)
 {
-	return strcmp(*(char *const *)a, *(char *const *)b);
+	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
 static int by_chain_name(const void *a, const void *b)
@@ -237,18 +210,16 @@ static int by_chain_name(const void *a, const void *b)
 static int load_files(struct cert_store *store, const struct note *note)
 {
 	AUTO_CLOSE int dir_fd = open(store->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	char **names = NULL;
-	size_t n = 0;
-	int r = dir_fd < 0 ? -errno : list_files(store->dir, &names, &n);
+	struct dirent **files = NULL;
+	int n = dir_fd < 0 ? -1 : scandirat(dir_fd, ".", &files, is_no_hidden_file, by_file_name);
+	int r = n < 0 ? -errno : 0;
 
-	if (n > 0)
-		qsort(names, n, sizeof(*names), by_text);
-	for (size_t i = 0; i < n; i++) {
+	for (int i = 0; i < n; i++) {
 		if (r == 0)
-			r = load_file(store, dir_fd, names[i], note);
-		free(names[i]);
+			r = load_file(store, dir_fd, files[i]->d_name, note);
+		free(files[i]);
 	}
-	free(names);
+	free(files);
 	return r;
 }
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,6 +30,7 @@ enum {
 
 struct tar {
 	struct archive *archive;
+	locale_t c_locale;
 	const char *name; /* of the stream */
 	struct rootfs_tree *tree;
 	struct blob_store *store;
@@ -87,7 +89,7 @@ static int take_path(struct tar *t, const char *text, char ret_path[PATH_MAX], s
 {
 	if (!text)
 		return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
-			"The tar stream %s has a name behind %s that is not UTF-8", t->name,
+			"The tar stream %s has an entry without a name behind %s", t->name,
 			t->path[0] ? t->path : "/");
 	if (!canonical_path(text, ret_path))
 		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
@@ -259,8 +261,7 @@ static int make_node(struct tar *t, struct archive_entry *e, struct rootfs_node 
 
 		if (!target)
 			return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
-				"The target of the link %s in the tar stream %s is not UTF-8", t->path,
-				t->name);
+				"The link %s in the tar stream %s has no target", t->path, t->name);
 		node->target = rootfs_tree_strndup(t->tree, target, strlen(target));
 		if (!node->target)
 			return no_memory(err);
@@ -515,16 +516,29 @@ static int check_end(struct tar *t, int64_t before, struct ota_err *err)
 		t->path[0] ? t->path : "the root");
 }
 
+/*
+ * In a UTF-8 locale libarchive brings names into composed form, so that two different names would become one. In
+ * the C locale it fails to convert them and hands them over byte by byte, as they are in the stream.
+ */
+static int next_header(struct tar *t, struct archive_entry **ret_entry)
+{
+	locale_t before = uselocale(t->c_locale);
+	int r = archive_read_next_header(t->archive, ret_entry);
+
+	uselocale(before);
+	return r;
+}
+
 static int read_all(struct tar *t, struct ota_err *err)
 {
 	for (;;) {
 		int64_t before = archive_filter_bytes(t->archive, 0);
 		struct archive_entry *e;
-		int r = archive_read_next_header(t->archive, &e);
+		int r = next_header(t, &e);
 
 		if (r == ARCHIVE_EOF)
 			return check_end(t, before, err);
-		/* ARCHIVE_WARN is said of names in odd character sets; those are refused by name later. */
+		/* ARCHIVE_WARN is said of every name beyond ASCII, see next_header(). */
 		if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
 			return damaged(t, err);
 		r = take_entry(t, e, err);
@@ -537,8 +551,9 @@ static int read_all(struct tar *t, struct ota_err *err)
 
 static int open_archive(struct tar *t, int fd, struct ota_err *err)
 {
+	t->c_locale = newlocale(LC_CTYPE_MASK, "C", (locale_t)0);
 	t->archive = archive_read_new();
-	if (!t->archive)
+	if (!t->c_locale || !t->archive)
 		return no_memory(err);
 	archive_read_support_filter_gzip(t->archive);
 	archive_read_support_filter_bzip2(t->archive);
@@ -583,6 +598,8 @@ int rootfs_tar_read(struct rootfs_tree *tree, int fd, const char *name, struct b
 	progress_end(&t.progress);
 	if (t.archive)
 		archive_read_free(t.archive);
+	if (t.c_locale)
+		freelocale(t.c_locale);
 	return r;
 }
 

@@ -3,7 +3,7 @@
  * come by. Needs no root: owners, modes and attributes are taken from the stream. The door to libarchive.
  *
  * Plain tar (ustar, pax, GNU) or one compressed with gzip, bzip2, xz, zstd or lz4. Later entries replace earlier
- * ones of the same name. Needs a UTF-8 LC_CTYPE locale.
+ * ones of the same name.
  */
 #pragma once
 
@@ -17,7 +17,7 @@
  * Read the stream open at @fd (@name for messages) to its end. Contents that @rules leave out are only kept in
  * case that a hard link needs them. The store must have a plain folder. 0, or
  *   -EBADMSG  the stream is damaged, cut short, or leads out of the root
- *   -EINVAL   a name that is no text at all
+ *   -EINVAL   an entry without a name or a target, an ACL without numbers
  */
 int rootfs_tar_read(struct rootfs_tree *tree, int fd, const char *name, struct blob_store *store,
 	const struct ignore_rules *rules, const struct rootfs_xattr_rule *xattrs, unsigned n_jobs,

@@ -3,6 +3,7 @@
  */
 #include "common/net/http_url.h"
 
+#include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,23 @@ bool http_url_same_host(const char *a, const char *b)
 	return len == host_len(host_b) && strncasecmp(host_a, host_b, len) == 0;
 }
 
+/* What is left to be wrong: the port, the form of an address. */
+static int check_parts(const char *url, struct ota_err *err)
+{
+	char text[HTTP_URL_TEXT_MAX];
+	CURLU *parts = curl_url();
+	CURLUcode code;
+
+	if (!parts)
+		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "No memory for a URL");
+	code = curl_url_set(parts, CURLUPART_URL, url, CURLU_PATH_AS_IS);
+	curl_url_cleanup(parts);
+	if (code == CURLUE_OK)
+		return 0;
+	return ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST, "The URL \"%s\" is malformed: %s",
+		http_url_text(url, text), curl_url_strerror(code));
+}
+
 int http_url_check(const char *url, struct ota_err *err)
 {
 	char text[HTTP_URL_TEXT_MAX];
@@ -85,7 +103,7 @@ int http_url_check(const char *url, struct ota_err *err)
 	if (host_len(host_of(rest)) == 0)
 		return ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST,
 			"The URL \"%s\" has no host", http_url_text(url, text));
-	return 0;
+	return check_parts(url, err);
 }
 
 char *http_url_for_request(const char *url, bool as_http)

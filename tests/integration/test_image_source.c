@@ -1,0 +1,441 @@
+/*
+ * From a URL to a verified image, with the sample image on a server that may misbehave. Loopback only.
+ *
+ * Argument: the folder tests/data/sample-image.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "otaclient/image_source.h"
+#include "tests/support/origin.h"
+
+static char sample_dir[4096];
+
+struct bench {
+	char certs_dir[64];
+	struct cert_store *certs;
+	struct origin origin;
+	struct image_source_config config;
+	char url[256];
+	struct image image;
+	uint64_t wire_bytes;
+	unsigned n_polls, stop_at_poll; /* 0 = never */
+	struct ota_err err;
+};
+
+static void count_wire(void *ctx, uint64_t wire_bytes)
+{
+	struct bench *b = ctx;
+
+	b->wire_bytes += wire_bytes;
+}
+
+static bool want_stop(void *ctx)
+{
+	struct bench *b = ctx;
+
+	return b->stop_at_poll && ++b->n_polls >= b->stop_at_poll;
+}
+
+static const char *const ca_names[] = {"test.root.pem", "test.interm.pem"};
+
+static int setup(void **state)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+	char from[4200], to[128];
+
+	snprintf(b->certs_dir, sizeof(b->certs_dir), "/tmp/ota-certs-XXXXXX");
+	assert_non_null(mkdtemp(b->certs_dir));
+	for (size_t i = 0; i < ARRAY_SIZE(ca_names); i++) {
+		snprintf(from, sizeof(from), "%s/keys/%s", sample_dir, ca_names[i]);
+		snprintf(to, sizeof(to), "%s/%s", b->certs_dir, ca_names[i]);
+		assert_int_equal(symlink(from, to), 0);
+	}
+	assert_int_equal(cert_store_open(b->certs_dir, NULL, NULL, &b->certs, NULL), 0);
+	b->config = (struct image_source_config){
+		.http = {.retry_base_ms = 1, .stall_timeout_ms = 10 * 1000},
+		.url = b->url,
+		.certs = b->certs,
+		.scratch_dir_fd = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+		.progress = count_wire,
+		.stop = want_stop,
+		.ctx = b,
+	};
+	*state = b;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct bench *b = *state;
+	char path[128];
+
+	origin_stop(&b->origin);
+	image_done(&b->image);
+	cert_store_free(b->certs);
+	close(b->config.scratch_dir_fd);
+	for (size_t i = 0; i < ARRAY_SIZE(ca_names); i++) {
+		snprintf(path, sizeof(path), "%s/%s", b->certs_dir, ca_names[i]);
+		unlink(path);
+	}
+	rmdir(b->certs_dir);
+	free(b);
+	return 0;
+}
+
+static void serve(struct bench *b, const char *script)
+{
+	char root[4200];
+
+	snprintf(root, sizeof(root), "%s/image", sample_dir);
+	origin_start(&b->origin, &(struct origin_options){.script = script, .root = root});
+	snprintf(b->url, sizeof(b->url), "%s", origin_url(&b->origin, ""));
+}
+
+static void assert_opened(struct bench *b)
+{
+	if (image_source_open(&b->config, &b->image, &b->err) != 0)
+		fail_msg("%s", b->err.msg);
+	assert_string_equal(b->image.meta.rootfs_dir, "data");
+	assert_true(b->image.table->n_files > 0);
+}
+
+static void assert_refused(struct bench *b, int r, enum ota_code code, const char *sentence)
+{
+	assert_int_equal(image_source_open(&b->config, &b->image, &b->err), r);
+	if (b->err.code != code || !strstr(b->err.msg, sentence))
+		fail_msg("E%03d: %s", (int)b->err.code, b->err.msg);
+	assert_int_equal(b->err.errnum, r);
+	assert_null(b->image.table);
+}
+
+/* ---- the whole way ---- */
+
+static void a_published_image_is_fetched_and_believed(void **state)
+{
+	struct bench *b = *state;
+	AUTO_BUF struct buf want = {0};
+	AUTO_CLOSE int dir_fd = -1;
+	char root[4200];
+
+	serve(b, NULL);
+	assert_opened(b);
+	snprintf(root, sizeof(root), "%s/image", sample_dir);
+	dir_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(file_read(dir_fd, "regulars.txt", 1 << 24, &want), 0);
+	assert_int_equal(b->image.texts[IMAGE_LIST_REGULARS].len_bytes, want.len_bytes);
+	assert_memory_equal(b->image.texts[IMAGE_LIST_REGULARS].text, want.data, want.len_bytes);
+	assert_string_equal(b->image.texts[IMAGE_LIST_REGULARS].name, "regulars.txt");
+	assert_string_equal(b->image.texts[IMAGE_LIST_PERSISTENTS].name, "persistents.txt");
+	assert_string_equal(b->image.texts[IMAGE_LIST_ATTRIBUTES].name, "");
+	assert_int_equal(b->image.texts[IMAGE_LIST_ATTRIBUTES].len_bytes, 0);
+	want.len_bytes = 0;
+	assert_int_equal(file_read(dir_fd, "metadata.jwt", 1 << 24, &want), 0);
+	assert_int_equal(b->image.jwt.len_bytes, want.len_bytes);
+	assert_memory_equal(b->image.jwt.data, want.data, want.len_bytes);
+	assert_true(b->image.cert.len_bytes > 0);
+	assert_true(b->wire_bytes > b->image.texts[IMAGE_LIST_REGULARS].len_bytes);
+	assert_true(b->image.base_url[strlen(b->image.base_url) - 1] == '/');
+	assert_int_equal(origin_hits(&b->origin, ""), 7);
+	assert_int_equal(origin_connections(&b->origin), 1);
+}
+
+static void no_scratch_folder_is_no_obstacle(void **state)
+{
+	struct bench *b = *state;
+
+	close(b->config.scratch_dir_fd);
+	b->config.scratch_dir_fd = -1;
+	serve(b, NULL);
+	assert_opened(b);
+}
+
+static void through_a_proxy_only_digests_come_from_its_cache(void **state)
+{
+	struct bench *b = *state;
+	char proxy[64];
+
+	serve(b, NULL);
+	snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%u", b->origin.port);
+	b->config.http.proxy = proxy;
+	b->config.http.cookies = "k=v";
+	snprintf(b->url, sizeof(b->url), "https://ota.invalid");
+	assert_opened(b);
+	assert_true(origin_saw(&b->origin, 0, "\"target\": \"http://ota.invalid/oci-layout\""));
+	assert_true(origin_saw(&b->origin, 0, "\"ota-file-cache-control\": \"no_cache\""));
+	assert_true(origin_saw(&b->origin, 1, "\"target\": \"http://ota.invalid/metadata.jwt\""));
+	assert_true(origin_saw(&b->origin, 1, "\"ota-file-cache-control\": \"no_cache\""));
+	assert_true(origin_saw(&b->origin, 2, "\"ota-file-cache-control\": \"file_sha256="));
+	assert_int_equal(origin_hits(&b->origin, "no_cache"), 2);
+	assert_int_equal(origin_hits(&b->origin, "\"ota-file-cache-control\": \"file_sha256="), 5);
+	assert_int_equal(origin_hits(&b->origin, "\"cookie\": \"k=v\""), 7);
+}
+
+/* ---- which format ---- */
+
+static void an_image_of_the_other_format_is_named_as_such(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b,
+		"{\"/oci-layout\": [{\"body\": \"{\\\"imageLayoutVersion\\\": \\\"1.0.0\\\"}\"}]}");
+	assert_refused(b, -ENOTSUP, OTA_E_OTA_IMAGE_INVALID, "is an OTA image of format v1");
+}
+
+static void a_server_that_has_every_file_is_not_believed(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"*\": [{\"body\": \"<html>Welcome!</html>\"}]}");
+	assert_refused(b, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
+		"answers 200 for oci-layout, a file that does not exist");
+}
+
+static void even_if_that_file_has_no_end(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"*\": [{\"endless\": true}]}");
+	assert_refused(b, -EBADMSG, OTA_E_OTA_IMAGE_INVALID, "answers 200 for oci-layout");
+}
+
+static void other_words_for_not_there_are_understood(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/oci-layout\": [{\"status\": 403}]}");
+	assert_opened(b);
+}
+
+static void a_question_without_an_answer_is_dropped(void **state)
+{
+	struct bench *b = *state;
+	uint64_t started = clock_monotonic_ms();
+
+	b->config.http.stall_timeout_ms = 200;
+	serve(b, "{\"/oci-layout\": [{\"size\": 10, \"stall_after\": 5}]}");
+	assert_opened(b);
+	assert_true(clock_monotonic_ms() - started < IMAGE_SOURCE_PROBE_MS + 1000);
+}
+
+/* ---- what can be wrong ---- */
+
+static void without_a_trusted_certificate_nothing_is_believed(void **state)
+{
+	struct bench *b = *state;
+	struct cert_store *empty = NULL;
+
+	/* A folder without certificates. */
+	assert_int_equal(cert_store_open("/proc/self/fdinfo", NULL, NULL, &empty, NULL), 0);
+	b->config.certs = empty;
+	serve(b, NULL);
+	assert_refused(b, -EPERM, OTA_E_METADATAJWT_CERT_INVALID, "");
+	cert_store_free(empty);
+	/* No list was asked for. */
+	assert_int_equal(origin_hits(&b->origin, ""), 3);
+}
+
+static void metadata_that_is_not_there_has_its_own_codes(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/metadata.jwt\": [{\"status\": 404}, {\"status\": 401}, {\"status\": 500}]}");
+	assert_refused(
+		b, -ENOENT, OTA_E_OTA_IMAGE_INVALID, "/metadata.jwt: the server does not have it");
+	assert_refused(b, -EACCES, OTA_E_COOKIE_INVALID, "/metadata.jwt: the server wants other");
+	assert_refused(b, -EIO, OTA_E_OTAMETA_DOWNLOAD_FAILED, "/metadata.jwt: the server failed");
+}
+
+static void metadata_without_end_is_refused(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/metadata.jwt\": [{\"endless\": true}]}");
+	assert_refused(b, -EFBIG, OTA_E_OTA_IMAGE_INVALID, "more than the 262144 bytes");
+}
+
+static void metadata_that_is_none_is_refused(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/metadata.jwt\": [{\"body\": \"hello\"}]}");
+	assert_refused(b, -EBADMSG, OTA_E_OTA_IMAGE_INVALID, "");
+}
+
+static void a_wrong_certificate_file_is_refused(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/sign.pem\": [{\"body\": \"hello\"}]}");
+	assert_refused(
+		b, -EBADMSG, OTA_E_OTA_IMAGE_INVALID, "The server's sign.pem is not the one");
+}
+
+static void a_list_that_is_wrong_once_is_asked_for_again(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/regulars.txt\": [{\"body\": \"hello\"}, {\"file\": \"regulars.txt\"}]}");
+	assert_opened(b);
+}
+
+static void a_list_that_stays_wrong_breaks_the_image(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/regulars.txt\": [{\"body\": \"hello\"}]}");
+	assert_refused(b, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
+		"The server's regulars.txt is not the one that the image's metadata.jwt names: its "
+		"digest is"
+		" 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824, not ");
+	assert_int_equal(origin_hits(&b->origin, "\"/regulars.txt\""), HTTP_TRIES_MAX);
+}
+
+static void a_list_is_continued_after_a_cut(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/regulars.txt\": ["
+		 "{\"file\": \"regulars.txt\", \"ranges\": true, \"etag\": \"\\\"1\\\"\", "
+		 "\"cut_after\": 1000},"
+		 "{\"file\": \"regulars.txt\", \"ranges\": true, \"etag\": \"\\\"1\\\"\"}]}");
+	assert_opened(b);
+	assert_int_equal(origin_hits(&b->origin, "\"range\": \"bytes=1000-\""), 1);
+}
+
+static void a_list_that_was_compressed_on_the_way_is_read(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/regulars.txt\": [{\"file\": \"regulars.txt\", \"gzip\": true}]}");
+	assert_opened(b);
+}
+
+static void it_can_be_stopped(void **state)
+{
+	struct bench *b = *state;
+
+	b->stop_at_poll = 2;
+	serve(b, "{\"/regulars.txt\": [{\"file\": \"regulars.txt\", \"stall_after\": 1000}]}");
+	assert_refused(b, -ECANCELED, OTA_E_ABORTED, "was stopped");
+}
+
+static void silence_is_not_waited_out_for_ever(void **state)
+{
+	struct bench *b = *state;
+
+	b->config.inactivity_ms = 1000;
+	serve(b, "{\"/regulars.txt\": [{\"status\": 503}]}");
+	assert_refused(
+		b, -ETIMEDOUT, OTA_E_OTAMETA_DOWNLOAD_FAILED, "the server is busy (status 503)");
+}
+
+/* ---- the URL of the request ---- */
+
+static void base_urls_have_one_form(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *url, *base;
+	} rows[] = {
+		{"http://host",                 "http://host/"},
+		{"http://host/",                "http://host/"},
+		{"https://host:8443/a/b",       "https://host:8443/a/b/"},
+		{"https://host/a/b///",         "https://host/a/b/"},
+		{"http://host/a?x=1/y",         "http://host/a/"},
+		{"http://host?x=1",             "http://host/"},
+		{"http://host/a//b/#frag/",     "http://host/a//b/"},
+		{"http://host/a b/\xe6\x97\xa5", "http://host/a%20b/%E6%97%A5/"},
+		{"http://host/100%/a%2fb",      "http://host/100%25/a%2fb/"},
+		{"http://u:p@host/a",           "http://u:p@host/a/"},
+		{"http://[::1]:80/a",           "http://[::1]:80/a/"},
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		AUTO_FREE char *base = NULL;
+		struct ota_err err = {0};
+
+		if (image_source_base_url(rows[i].url, &base, &err) < 0)
+			fail_msg("%s: %s", rows[i].url, err.msg);
+		assert_string_equal(base, rows[i].base);
+	}
+}
+
+static void what_is_no_url_is_refused_with_its_reason(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *url, *reason;
+	} rows[] = {
+		{"",                     "begins with neither http:// nor https://"},
+		{"ftp://host/a",         "begins with neither http:// nor https://"},
+		{"host/a",               "begins with neither http:// nor https://"},
+		{"file:///etc",          "begins with neither http:// nor https://"},
+		{"http://",              "has no host"},
+		{"http:///a",            "has no host"},
+		{"http://host/a\r\nX: 1", "the byte 0x0d at position 13"},
+		{"http://ho st/a",       "the byte 0x20 at position 9"},
+		{"http://host:99999/",   "is malformed"},
+		{"http://host:port/",    "is malformed"},
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char *base = NULL;
+		struct ota_err err = {0};
+
+		assert_int_equal(image_source_base_url(rows[i].url, &base, &err), -EINVAL);
+		assert_null(base);
+		assert_int_equal(err.code, OTA_E_INVALID_REQUEST);
+		if (!strstr(err.msg, rows[i].reason))
+			fail_msg("%s: %s", rows[i].url, err.msg);
+	}
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_published_image_is_fetched_and_believed),
+		TEST(no_scratch_folder_is_no_obstacle),
+		TEST(through_a_proxy_only_digests_come_from_its_cache),
+		TEST(an_image_of_the_other_format_is_named_as_such),
+		TEST(a_server_that_has_every_file_is_not_believed),
+		TEST(even_if_that_file_has_no_end),
+		TEST(other_words_for_not_there_are_understood),
+		TEST(a_question_without_an_answer_is_dropped),
+		TEST(without_a_trusted_certificate_nothing_is_believed),
+		TEST(metadata_that_is_not_there_has_its_own_codes),
+		TEST(metadata_without_end_is_refused),
+		TEST(metadata_that_is_none_is_refused),
+		TEST(a_wrong_certificate_file_is_refused),
+		TEST(a_list_that_is_wrong_once_is_asked_for_again),
+		TEST(a_list_that_stays_wrong_breaks_the_image),
+		TEST(a_list_is_continued_after_a_cut),
+		TEST(a_list_that_was_compressed_on_the_way_is_read),
+		TEST(it_can_be_stopped),
+		TEST(silence_is_not_waited_out_for_ever),
+		cmocka_unit_test(base_urls_have_one_form),
+		cmocka_unit_test(what_is_no_url_is_refused_with_its_reason),
+	};
+
+	if (argc != 2 || !realpath(argv[1], sample_dir)) {
+		fprintf(stderr, "usage: test_image_source SAMPLE_IMAGE_DIR\n");
+		return 2;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

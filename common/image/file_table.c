@@ -22,6 +22,8 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/path.h"
+#include "common/image/array.h"
+#include "common/image/text.h"
 #include "common/image/utf8.h"
 
 enum {
@@ -29,8 +31,7 @@ enum {
 	CAP_SYMLINKS,
 	CAP_FILES,
 	CAP_CONTENTS,
-	CAP_XATTRS,
-	CAP_FIRST = 64, /* entries an array starts with */
+	INDEX_FIRST = 64, /* elements that an index starts with */
 };
 
 /*
@@ -60,36 +61,7 @@ struct group_map {
 	} * slots;
 };
 
-/* ---- arrays and hashes ---- */
-
-/* Make room for one more element; ×1.5, so that at most a third is idle, and only until the seal.
- */
-static int array_grow(void *array_p, size_t size_bytes, uint32_t n, uint32_t *cap)
-{
-	uint32_t want = *cap ? *cap + *cap / 2 : CAP_FIRST;
-	void **array = array_p;
-	void *p;
-
-	if (n < *cap)
-		return 0;
-	p = reallocarray(*array, want, size_bytes);
-	if (!p)
-		return -ENOMEM;
-	*array = p;
-	*cap = want;
-	return 0;
-}
-
-static void array_trim(void *array_p, size_t size_bytes, uint32_t n, uint32_t *cap)
-{
-	void **array = array_p;
-	void *p = *array && n > 0 ? reallocarray(*array, n, size_bytes) : NULL;
-
-	if (p) {
-		*array = p;
-		*cap = n;
-	}
-}
+/* ---- hashes ---- */
 
 /* A place for each of @n references, at most three quarters used, all free. */
 static uint32_t *slots_new(uint32_t n, uint32_t *ret_slots)
@@ -142,18 +114,6 @@ static uint32_t hash_bytes(const char *s, size_t len)
 static uint32_t ref_hash(uint32_t hash)
 {
 	return hash << REF_INDEX_BITS & REF_HASH_MASK;
-}
-
-static bool text_equal(struct text a, struct text b)
-{
-	return a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
-}
-
-static int text_compare(struct text a, struct text b)
-{
-	int c = memcmp(a.at, b.at, MIN_OF(a.len, b.len));
-
-	return c ? c : (a.len > b.len) - (a.len < b.len);
 }
 
 /* ---- life ---- */
@@ -277,7 +237,7 @@ static int content_add(struct file_table *t, const struct content *c, uint32_t *
 	int r = 0;
 
 	if (!t->content_index || slots_full(t->n_contents + 1, t->content_slots))
-		r = content_index_make(t, MAX_OF(t->n_contents * 2, (uint32_t)CAP_FIRST));
+		r = content_index_make(t, MAX_OF(t->n_contents * 2, (uint32_t)INDEX_FIRST));
 	if (r < 0)
 		return r;
 	slot = content_slot(t, &c->digest, &hash);
@@ -307,7 +267,7 @@ static struct group_slot *group_slot(struct group_slot *slots, uint32_t n_slots,
 
 static int groups_grow(struct group_map *g)
 {
-	uint32_t n_slots = g->n_slots ? g->n_slots * 2 : CAP_FIRST;
+	uint32_t n_slots = g->n_slots ? g->n_slots * 2 : INDEX_FIRST;
 	struct group_slot *slots = calloc(n_slots, sizeof(*slots));
 
 	if (!slots)
@@ -548,17 +508,15 @@ static int check_target(const struct symlink_entry *s, struct ota_err *err)
 /* What can be said of an entry without looking at another. */
 static int check_entry(struct file_table *t, uint32_t ref, struct ota_err *err)
 {
-	static const char reserved[] = "/.ota-";
 	struct text path = ref_path(t, ref);
 
 	if (!path_is_canonical(path.at, path.len))
 		return refuse_path(err, path,
 			"a path must begin with \"/\", have no empty, \".\" or \"..\" part and no "
-			"NUL, and "
-			"be no longer than the system allows");
+			"NUL, and be no longer than the system allows");
 	if (!utf8_is_valid(path.at, path.len))
 		return refuse_path(err, path, "this path is not UTF-8");
-	if (path.len >= strlen(reserved) && memcmp(path.at, reserved, strlen(reserved)) == 0)
+	if (text_begins(path, "/.ota-"))
 		return refuse_path(err, path, "what begins with /.ota- belongs to the updater");
 	return ref_kind(ref) == ENTRY_SYMLINK
 		       ? check_target(&t->symlinks[ref & REF_INDEX_MASK], err)
@@ -646,7 +604,6 @@ static int settle_groups(struct file_table *t, struct ota_err *err)
 	return 0;
 }
 
-/* A path sorts before all that lies below it. */
 static int compare_dirs(const void *a, const void *b)
 {
 	return text_compare(
@@ -683,113 +640,4 @@ int file_table_seal(struct file_table *t, struct ota_err *err)
 	if (content_index_make(t, t->n_contents) < 0)
 		return no_memory(err);
 	return path_index_make(t, n_entries(t), err);
-}
-
-/* ---- attributes ---- */
-
-/* The names of a group share one inode, whose attributes are kept under its first file. */
-static uint32_t inode_index(const struct file_table *t, enum entry_kind kind, uint32_t index)
-{
-	return kind == ENTRY_FILE ? t->files[index].group : index;
-}
-
-int file_table_begin_attributes(struct file_table *t)
-{
-	const uint32_t n[] = {t->n_dirs, t->n_symlinks, t->n_files};
-
-	assert(t->path_index && !t->has_attributes);
-	for (size_t kind = 0; kind < ARRAY_SIZE(n); kind++) {
-		t->mtimes[kind] = calloc(n[kind] + 1, sizeof(**t->mtimes));
-		if (!t->mtimes[kind])
-			return -ENOMEM;
-		for (uint32_t i = 0; i < n[kind]; i++)
-			t->mtimes[kind][i].nsec = MTIME_UNKNOWN;
-	}
-	t->has_attributes = true;
-	return 0;
-}
-
-int file_table_add_xattr(struct file_table *t, const struct entry_xattr *x)
-{
-	int r = t->n_xattrs < FILE_TABLE_XATTRS_MAX ? 0 : -E2BIG;
-
-	assert(t->has_attributes);
-	assert(inode_index(t, x->kind, x->index) == x->index);
-	if (r == 0)
-		r = array_grow(&t->xattrs, sizeof(*x), t->n_xattrs, &t->caps[CAP_XATTRS]);
-	if (r == 0)
-		t->xattrs[t->n_xattrs++] = *x;
-	return r;
-}
-
-void file_table_set_mtime(
-	struct file_table *t, enum entry_kind kind, uint32_t index, int64_t sec, uint32_t nsec)
-{
-	struct entry_mtime m = {.sec = sec, .nsec = nsec};
-
-	assert(t->has_attributes);
-	if (index == FILE_TABLE_NONE)
-		t->root_mtime = m;
-	else
-		t->mtimes[kind][index] = m;
-}
-
-static int compare_owner(const struct entry_xattr *a, const struct entry_xattr *b)
-{
-	if (a->kind != b->kind)
-		return a->kind < b->kind ? -1 : 1;
-	return (a->index > b->index) - (a->index < b->index);
-}
-
-static int compare_xattrs(const void *a, const void *b)
-{
-	const struct entry_xattr *x = a, *y = b;
-	int c = compare_owner(x, y);
-
-	return c ? c : text_compare(x->name, y->name);
-}
-
-int file_table_end_attributes(struct file_table *t)
-{
-	array_trim(&t->xattrs, sizeof(*t->xattrs), t->n_xattrs, &t->caps[CAP_XATTRS]);
-	if (t->n_xattrs > 0)
-		qsort(t->xattrs, t->n_xattrs, sizeof(*t->xattrs), compare_xattrs);
-	for (uint32_t i = 1; i < t->n_xattrs; i++)
-		if (compare_xattrs(&t->xattrs[i - 1], &t->xattrs[i]) == 0)
-			return -EEXIST;
-	for (uint32_t i = 0; i < t->n_files; i++)
-		t->mtimes[ENTRY_FILE][i] = t->mtimes[ENTRY_FILE][t->files[i].group];
-	return 0;
-}
-
-/* The first xattr that does not sort before @owner. */
-static uint32_t xattr_lower_bound(const struct file_table *t, const struct entry_xattr *owner)
-{
-	uint32_t low = 0, high = t->n_xattrs;
-
-	while (low < high) {
-		uint32_t mid = low + (high - low) / 2;
-
-		if (compare_owner(&t->xattrs[mid], owner) < 0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
-
-uint32_t file_table_xattrs_of(const struct file_table *t, enum entry_kind kind, uint32_t index,
-	const struct entry_xattr **ret_first)
-{
-	struct entry_xattr owner = {
-		.kind = kind,
-		.index = inode_index(t, kind, index),
-	};
-	uint32_t first = xattr_lower_bound(t, &owner);
-	uint32_t end = first;
-
-	while (end < t->n_xattrs && compare_owner(&t->xattrs[end], &owner) == 0)
-		end++;
-	*ret_first = end > first ? &t->xattrs[first] : NULL;
-	return end - first;
 }

@@ -101,7 +101,7 @@ struct file_table {
 	/* private to file_table.c */
 	struct arena arena;
 	struct group_map *groups; /* inode column -> first file; gone after the seal */
-	uint32_t caps[5];
+	uint32_t caps[4], xattrs_cap;
 	uint32_t *content_index, content_slots;
 	uint32_t *path_index, path_slots;
 };

@@ -17,6 +17,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/hex.h"
 #include "common/image/list_scan.h"
+#include "common/image/text.h"
 #include "common/image/utf8.h"
 
 #define XATTR_PREFIX "xattr:"
@@ -33,23 +34,6 @@ struct reading {
 	enum entry_kind kind;
 	uint32_t index;
 };
-
-static int text_compare(struct text a, struct text b)
-{
-	int c = memcmp(a.at, b.at, MIN_OF(a.len, b.len));
-
-	return c ? c : (a.len > b.len) - (a.len < b.len);
-}
-
-static bool text_is(struct text a, const char *s)
-{
-	return a.len == strlen(s) && memcmp(a.at, s, a.len) == 0;
-}
-
-static bool text_begins(struct text a, const char *s)
-{
-	return a.len >= strlen(s) && memcmp(a.at, s, strlen(s)) == 0;
-}
 
 /* A name may have a comma in it and hex has none: the last comma of the line divides the two. */
 static int scan_key_and_hex(struct scan *s, struct text *ret_key, struct text *ret_hex)
@@ -160,7 +144,7 @@ static int step_to(struct scan *s, struct text path, struct text key, struct rea
 static int read_attribute_line(struct scan *s, void *ctx)
 {
 	struct reading *now = ctx;
-	struct text path, key = {0}, hex = {0};
+	struct text path = TEXT_EMPTY, key = TEXT_EMPTY, hex = TEXT_EMPTY;
 	int r = scan_quoted(s, "a quoted path", &path);
 
 	if (r == 0)
@@ -184,7 +168,10 @@ int list_text_read_attributes(const char *text, size_t len_bytes, const char *na
 	struct file_table *t, struct ota_err *err)
 {
 	struct scan s = {.list = name, .t = t, .err = err};
-	struct reading now = {0};
+	struct reading now = {
+		.path = {"", 0},
+                  .key = {"", 0}
+        };
 	int r = file_table_begin_attributes(t);
 
 	if (r < 0)

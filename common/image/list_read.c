@@ -22,7 +22,7 @@
 /* "mode,uid,gid," */
 static int scan_owner(struct scan *s, uint16_t *ret_mode, uint32_t *ret_uid, uint32_t *ret_gid)
 {
-	uint64_t mode, uid, gid;
+	uint64_t mode = 0, uid = 0, gid = 0;
 	int r = scan_number(s, 8, MODE_MAX, "an octal mode", &mode);
 
 	if (r == 0)
@@ -61,7 +61,7 @@ static int read_dir_line(struct scan *s, void *ctx)
 static int read_symlink_line(struct scan *s, void *ctx)
 {
 	struct symlink_entry l = {0};
-	uint16_t mode; /* of a symbolic link: 0777 always; Linux cannot set it */
+	uint16_t mode = 0; /* of a symbolic link: 0777 always; Linux cannot set it */
 	int r = scan_owner(s, &mode, &l.uid, &l.gid);
 
 	if (r == 0)
@@ -168,7 +168,7 @@ static int refuse_two_sizes(
 static int read_regular_line(struct scan *s, void *ctx)
 {
 	struct file_entry f = {0};
-	struct digest digest;
+	struct digest digest = {0};
 	struct tail tail = {0};
 	int r = scan_owner(s, &f.mode, &f.uid, &f.gid);
 
@@ -228,8 +228,8 @@ static int read_persistent_line(struct scan *s, void *ctx)
 {
 	const struct persistents *p = ctx;
 	char path[PATH_MAX];
-	struct text raw;
-	uint32_t escapes;
+	struct text raw = {0};
+	uint32_t escapes = 0;
 	int r;
 
 	if (s->at == s->end)

@@ -145,8 +145,8 @@ uint32_t scan_unquote(struct text raw, char *ret_plain)
 
 int scan_quoted(struct scan *s, const char *what, struct text *ret_text)
 {
-	struct text raw;
-	uint32_t escapes;
+	struct text raw = {0};
+	uint32_t escapes = 0;
 	char *plain;
 	int r = scan_raw_quoted(s, what, &raw, &escapes);
 

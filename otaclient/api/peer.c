@@ -68,6 +68,19 @@ static int parse_port(const char *text, uint16_t *ret_port)
 	return 0;
 }
 
+/* A zone ("%eth0") is for the resolver. */
+static bool is_ipv6(const char *host)
+{
+	char address[INET6_ADDRSTRLEN] = "";
+	struct in6_addr parsed;
+	size_t len = strcspn(host, "%");
+
+	if (len >= sizeof(address))
+		return false;
+	memcpy(address, host, len);
+	return inet_pton(AF_INET6, address, &parsed) == 1;
+}
+
 int peer_address_parse(const char *text, struct peer_address *ret_address, struct ota_err *err)
 {
 	struct peer_address a = {.port = API_PORT};
@@ -93,7 +106,7 @@ int peer_address_parse(const char *text, struct peer_address *ret_address, struc
 		return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
 			"'%s' is no address of an ECU: the port must be a number from 1 to 65535", text);
 	memcpy(a.host, host, (size_t)(end - host));
-	if (a.host[strcspn(a.host, "/ []")] != '\0')
+	if (a.host[strcspn(a.host, "/ []")] != '\0' || (strchr(a.host, ':') && !is_ipv6(a.host)))
 		goto invalid;
 	*ret_address = a;
 	return 0;
@@ -124,7 +137,7 @@ static const char *last_words(const char *details)
 {
 	const char *colon = NULL;
 
-	if (strncmp(details, "failed to connect to all addresses", 34) != 0)
+	if (strncmp(details, "failed to connect", 17) != 0 && strncmp(details, "DNS resolution", 14) != 0)
 		return details;
 	for (const char *p = details; (p = strstr(p, ": ")); p += 2)
 		colon = p;

@@ -241,7 +241,8 @@ static void without_a_trusted_certificate_nothing_is_believed(void **state)
 	assert_int_equal(cert_store_open("/proc/self/fdinfo", NULL, NULL, &empty, NULL), 0);
 	b->config.certs = empty;
 	serve(b, NULL);
-	assert_refused(b, -EPERM, OTA_E_METADATAJWT_CERT_INVALID, "");
+	assert_refused(b, -EPERM, OTA_E_METADATAJWT_CERT_INVALID,
+		"There is no CA certificate in /proc/self/fdinfo");
 	cert_store_free(empty);
 	/* No list was asked for. */
 	assert_int_equal(origin_hits(&b->origin, ""), 3);
@@ -271,7 +272,7 @@ static void metadata_that_is_none_is_refused(void **state)
 	struct bench *b = *state;
 
 	serve(b, "{\"/metadata.jwt\": [{\"body\": \"hello\"}]}");
-	assert_refused(b, -EBADMSG, OTA_E_OTA_IMAGE_INVALID, "");
+	assert_refused(b, -EBADMSG, OTA_E_OTA_IMAGE_INVALID, "metadata.jwt");
 }
 
 static void a_wrong_certificate_file_is_refused(void **state)

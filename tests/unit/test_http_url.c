@@ -1,0 +1,118 @@
+/*
+ * test_http_url: which URLs are asked for, and how they look in a sentence.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/base/cleanup.h"
+#include "common/net/http_url.h"
+
+static void http_and_https_urls_are_fine(void **state)
+{
+	static const char *const urls[] = {"http://host", "HTTPS://host:8443/a%20b?x=1&y#z",
+		"http://user:p%40w@host/", "http://10.0.0.1:80//dbl//slash/../dot",
+		"https://[::1]:1/"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(urls); i++) {
+		struct ota_err err = {0};
+
+		if (http_url_check(urls[i], &err) < 0)
+			fail_msg("%s", err.msg);
+	}
+}
+
+static void other_urls_are_refused(void **state)
+{
+	static const char *const urls[] = {"", "host", "ftp://host/", "http:/host", "http://",
+		"http://user@/", "http://host/a b", "http://host/\n", "http://host/\x7f",
+		"http://host/\xc3\xa9", "http://host:0x50/", "http://[::1/", "http://:80/"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(urls); i++) {
+		struct ota_err err = {0};
+
+		if (http_url_check(urls[i], &err) != -EINVAL)
+			fail_msg("%s was taken", urls[i]);
+		assert_int_equal(err.code, OTA_E_INVALID_REQUEST);
+	}
+}
+
+static void a_long_url_is_refused(void **state)
+{
+	static char url[HTTP_URL_MAX_BYTES + 2] = "http://host/";
+	struct ota_err err = {0};
+
+	memset(url + 12, 'a', sizeof(url) - 13);
+	assert_int_equal(http_url_check(url, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "is longer than 16384 bytes"));
+	url[HTTP_URL_MAX_BYTES] = '\0';
+	assert_int_equal(http_url_check(url, &err), 0);
+}
+
+static void a_proxy_is_asked_by_http(void **state)
+{
+	AUTO_FREE char *plain = http_url_for_request("HTTPS://host:8443/a", true);
+	AUTO_FREE char *same = http_url_for_request("https://host/a", false);
+	AUTO_FREE char *http = http_url_for_request("http://host/a", true);
+
+	assert_string_equal(plain, "http://host:8443/a");
+	assert_string_equal(same, "https://host/a");
+	assert_string_equal(http, "http://host/a");
+}
+
+static void a_host_is_the_same_on_any_port(void **state)
+{
+	assert_true(http_url_same_host("http://host/a", "https://HOST:8443/b"));
+	assert_true(http_url_same_host("http://u:p@host", "http://host?x"));
+	assert_true(http_url_same_host("http://[::1]:1/", "http://[::1]/"));
+	assert_false(http_url_same_host("http://host/", "http://host.example/"));
+	assert_false(http_url_same_host("http://host.example/", "http://host/"));
+	assert_false(http_url_same_host("http://a@evil/", "http://a/"));
+	assert_false(http_url_same_host("http://[::1]/", "http://[::2]/"));
+}
+
+static void sentences_have_no_secrets_and_keep_both_ends(void **state)
+{
+	char text[HTTP_URL_TEXT_MAX], url[600] = "https://user:secret@host/";
+
+	assert_string_equal(
+		http_url_text("https://u:secret@host/a?sig=secret", text), "https://host/a");
+	assert_string_equal(http_url_text("no url", text), "no url");
+	memset(url + strlen(url), 'a', 500);
+	strcat(url, "end");
+	http_url_text(url, text);
+	assert_int_equal(strncmp(text, "https://host/aaa", 16), 0);
+	assert_non_null(strstr(text, "..."));
+	assert_string_equal(text + strlen(text) - 6, "aaaend");
+	assert_true(strlen(text) < HTTP_URL_TEXT_MAX);
+}
+
+static void a_field_value_has_no_line_end(void **state)
+{
+	assert_true(http_text_is_field_value("a=1; b=\"2\""));
+	assert_true(http_text_is_field_value(""));
+	assert_false(http_text_is_field_value("a\r\nb"));
+	assert_false(http_text_is_field_value("a\n"));
+	assert_false(http_text_is_field_value("\x7f"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(http_and_https_urls_are_fine),
+		cmocka_unit_test(other_urls_are_refused),
+		cmocka_unit_test(a_long_url_is_refused),
+		cmocka_unit_test(a_proxy_is_asked_by_http),
+		cmocka_unit_test(a_host_is_the_same_on_any_port),
+		cmocka_unit_test(sentences_have_no_secrets_and_keep_both_ends),
+		cmocka_unit_test(a_field_value_has_no_line_end),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -32,8 +32,8 @@ int base64url_encode(const void *data, size_t len_bytes, struct buf *ret_text)
 			v |= in[i + 2];
 		text[n++] = alphabet[v >> 18];
 		text[n++] = alphabet[v >> 12 & 63];
-		text[n++] = have > 1 ? alphabet[v >> 6 & 63] : '=';
-		text[n++] = have > 2 ? alphabet[v & 63] : '=';
+		text[n++] = (char)(have > 1 ? alphabet[v >> 6 & 63] : '=');
+		text[n++] = (char)(have > 2 ? alphabet[v & 63] : '=');
 	}
 	return buf_append(ret_text, text, n);
 }

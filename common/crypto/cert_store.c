@@ -402,7 +402,7 @@ static int search_chains(
 
 	for (size_t i = 0; i < store->n_chains; i++) {
 		struct ota_err why = {0};
-		bool known;
+		bool known = false;
 
 		r = chain_verify(&store->chains[i], cert->x509, &known, &why);
 		if (r == 0)

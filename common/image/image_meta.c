@@ -285,7 +285,7 @@ int image_meta_parse(
 {
 	AUTO_JSON_DOC struct json_doc *doc = NULL;
 	struct image_meta meta = {0};
-	struct jwt_parts parts;
+	struct jwt_parts parts = {0};
 	int r = jwt_split(jwt, len_bytes, &parts, err);
 
 	if (r == 0)
@@ -306,7 +306,7 @@ int image_meta_verify(const char *jwt, size_t len_bytes, const struct image_meta
 {
 	AUTO_SIGNER_CERT struct signer_cert *cert = NULL;
 	AUTO_BUF struct buf signature = {0};
-	struct jwt_parts parts;
+	struct jwt_parts parts = {0};
 	struct digest digest;
 	int r = jwt_split(jwt, len_bytes, &parts, err);
 

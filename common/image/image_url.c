@@ -76,6 +76,6 @@ int image_url_blob(const char *base, const char *compressed_dir, const struct di
 	char name[DIGEST_HEX_MAX + sizeof(".zst")];
 
 	digest_to_hex(digest, name);
-	memcpy(name + 2 * DIGEST_BYTES, ".zst", sizeof(".zst"));
+	memcpy(name + DIGEST_HEX_MAX - 1, ".zst", sizeof(".zst"));
 	return put_url(base, compressed_dir, name, strlen(name), ret_url);
 }

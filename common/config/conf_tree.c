@@ -1,8 +1,8 @@
 /*
  * conf_tree: libyaml's events become nodes; limits on the way. Contract: conf_tree.h.
  *
- * All nodes and texts live in the tree's arena. What a plain scalar means is decided by the
- * patterns of YAML 1.1 in plain_kinds.
+ * All nodes and texts live in the tree's arena. What a plain scalar means is decided by the words and
+ * patterns of YAML 1.1 in the tables below.
  */
 #include "common/config/conf_tree.h"
 
@@ -24,6 +24,27 @@ struct conf_tree {
 	const struct conf_node *root;
 };
 
+/* clang-format off */
+static const char *const null_words[] = {"", "~", "null", "Null", "NULL"};
+
+static const char *const bool_words[] = {
+	"yes", "Yes", "YES", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF",
+	"true", "True", "TRUE", "false", "False", "FALSE",
+};
+
+/* What begins with a digit, a sign or a dot; anything else is a string. */
+static const struct {
+	enum conf_kind kind;
+	const char *pattern;
+} number_kinds[] = {
+	{CONF_INT,          "^[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"},
+	{CONF_OTHER_SCALAR, "^[-+]?[1-9][0-9_]*(:[0-5]?[0-9])+(\\.[0-9_]*)?$"},
+	{CONF_OTHER_SCALAR, "^[-+]?([0-9][0-9_]*\\.[0-9_]*|\\.[0-9][0-9_]*)([eE][-+][0-9]+)?$"},
+	{CONF_OTHER_SCALAR, "^([-+]?\\.(inf|Inf|INF)|\\.(nan|NaN|NAN))$"},
+	{CONF_OTHER_SCALAR, "^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?$"},
+};
+/* clang-format on */
+
 /* One list or map that is being filled. */
 struct level {
 	struct conf_node *node;
@@ -33,43 +54,48 @@ struct level {
 
 struct builder {
 	yaml_parser_t parser;
-	const char *name; /* of the file */
+	regex_t patterns[ARRAY_SIZE(number_kinds)];
+	unsigned n_patterns; /* compiled: none until the first number */
+	const char *name;    /* of the file */
 	struct conf_tree *tree;
 	unsigned n_nodes;
 	unsigned depth; /* levels in use */
 	struct level levels[CONF_DEPTH_MAX];
 };
 
-/* First match wins; anything else is a string. */
-/* clang-format off */
-static const struct {
-	enum conf_kind kind;
-	const char *pattern;
-} plain_kinds[] = {
-	{CONF_NULL,         "^(~|null|Null|NULL)?$"},
-	{CONF_BOOL,         "^(yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$"},
-	{CONF_BOOL,         "^(true|True|TRUE|false|False|FALSE)$"},
-	{CONF_INT,          "^[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"},
-	{CONF_OTHER_SCALAR, "^[-+]?[1-9][0-9_]*(:[0-5]?[0-9])+(\\.[0-9_]*)?$"},
-	{CONF_OTHER_SCALAR, "^[-+]?([0-9][0-9_]*\\.[0-9_]*|\\.[0-9][0-9_]*)([eE][-+][0-9]+)?$"},
-	{CONF_OTHER_SCALAR, "^([-+]?\\.(inf|Inf|INF)|\\.(nan|NaN|NAN))$"},
-	{CONF_OTHER_SCALAR, "^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?$"},
-};
-/* clang-format on */
-
-static enum conf_kind plain_kind(const char *text)
+static bool is_among(const char *text, const char *const *words, size_t n_words)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(plain_kinds); i++) {
-		regex_t re;
-		int r = regcomp(&re, plain_kinds[i].pattern, REG_EXTENDED | REG_NOSUB);
+	for (size_t i = 0; i < n_words; i++)
+		if (strcmp(text, words[i]) == 0)
+			return true;
+	return false;
+}
 
-		assert(r == 0);
-		r = regexec(&re, text, 0, NULL, 0);
-		regfree(&re);
-		if (r == 0)
-			return plain_kinds[i].kind;
-	}
-	return CONF_STRING;
+static int number_kind(struct builder *b, const char *text, enum conf_kind *ret_kind)
+{
+	for (; b->n_patterns < ARRAY_SIZE(number_kinds); b->n_patterns++)
+		if (regcomp(&b->patterns[b->n_patterns], number_kinds[b->n_patterns].pattern,
+			    REG_EXTENDED | REG_NOSUB) != 0)
+			return -ENOMEM;
+	*ret_kind = CONF_STRING;
+	for (size_t i = 0; i < ARRAY_SIZE(number_kinds) && *ret_kind == CONF_STRING; i++)
+		if (regexec(&b->patterns[i], text, 0, NULL, 0) == 0)
+			*ret_kind = number_kinds[i].kind;
+	return 0;
+}
+
+/* What a text without quotes is. 0 or -ENOMEM. */
+static int plain_kind(struct builder *b, const char *text, enum conf_kind *ret_kind)
+{
+	if (is_among(text, null_words, ARRAY_SIZE(null_words)))
+		*ret_kind = CONF_NULL;
+	else if (is_among(text, bool_words, ARRAY_SIZE(bool_words)))
+		*ret_kind = CONF_BOOL;
+	else if (strchr("+-.0123456789", text[0]))
+		return number_kind(b, text, ret_kind);
+	else
+		*ret_kind = CONF_STRING;
+	return 0;
 }
 
 static int bad_yaml(const struct builder *b, size_t line, const char *what, struct ota_err *err)
@@ -95,8 +121,10 @@ static int scalar_take(
 	node->text = arena_strndup(&b->tree->mem, text, len);
 	if (!node->text)
 		return no_memory(b, err);
-	node->kind = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE ? plain_kind(node->text)
-									 : CONF_STRING;
+	node->kind = CONF_STRING;
+	if (event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+		plain_kind(b, node->text, &node->kind) < 0)
+		return no_memory(b, err);
 	return 0;
 }
 
@@ -231,6 +259,8 @@ int conf_tree_parse(const char *text, size_t len_bytes, const char *name,
 	b.tree = tree;
 	yaml_parser_set_input_string(&b.parser, (const unsigned char *)text, len_bytes);
 	r = parse_all(&b, err);
+	while (b.n_patterns > 0)
+		regfree(&b.patterns[--b.n_patterns]);
 	yaml_parser_delete(&b.parser);
 	if (r < 0)
 		return r;

@@ -352,20 +352,16 @@ static int grub_flip(struct boot_ctl *base, struct ota_err *err)
 
 static int grub_reboot(struct boot_ctl *base, struct ota_err *err)
 {
-	static const char *const by_systemd[] = {"systemctl", "reboot", NULL};
-	static const char *const plain[] = {"reboot", NULL};
 	const struct grub_ctl *ctl = grub_ctl_of(base);
-	char path[PATH_MAX];
-	const char *env[] = {path, "LC_ALL=C", NULL};
+	char mark[PATH_MAX], tool[PATH_MAX];
+	const char *const by_systemd[] = {tool, "reboot", NULL}, *const plain[] = {tool, NULL};
 	bool systemd;
 	int r;
 
-	snprintf(path, sizeof(path), "%.*s/run/systemd/system", PATH_MAX - 64, ctl->root);
-	systemd = access(path, F_OK) == 0;
-	snprintf(path, sizeof(path), "PATH=%s", ctl->tools_path ? ctl->tools_path : "");
-	r = run_tool(&(struct run_args){.argv = systemd ? by_systemd : plain,
-			     .env = ctl->tools_path ? env : NULL},
-		err);
+	snprintf(mark, sizeof(mark), "%.*s/run/systemd/system", PATH_MAX - 64, ctl->root);
+	systemd = access(mark, F_OK) == 0;
+	grub_tool(ctl, systemd ? "systemctl" : "reboot", systemd ? "systemctl" : "reboot", tool);
+	r = run_tool(&(struct run_args){.argv = systemd ? by_systemd : plain}, err);
 	if (r < 0)
 		ota_err_blame(err, OTA_E_BOOTCONTROL_POSTUPDATE);
 	return r < 0 ? ota_err_wrap(err, r, "Cannot restart the machine") : 0;

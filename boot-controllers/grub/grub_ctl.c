@@ -320,6 +320,20 @@ int grub_find_kernel(int dir_fd, const char *wanted, char ret_release[GRUB_RELEA
 	return 0;
 }
 
+void grub_tool(const struct grub_ctl *ctl, const char *name, const char *standard, char ret_path[PATH_MAX])
+{
+	const char *p = ctl->tools_path;
+
+	if (!p)
+		snprintf(ret_path, PATH_MAX, "%s", standard);
+	while (p) {
+		size_t len = strcspn(p, ":");
+
+		snprintf(ret_path, PATH_MAX, "%.*s/%s", (int)MIN_OF(len, (size_t)PATH_MAX - 64), p, name);
+		p = access(ret_path, X_OK) == 0 || p[len] == '\0' ? NULL : p + len + 1;
+	}
+}
+
 static bool same_content(int a, int b)
 {
 	char ba[1 << 14], bb[sizeof(ba)];

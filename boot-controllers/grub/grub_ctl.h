@@ -84,6 +84,9 @@ int grub_open_slot_dir(const struct grub_ctl *ctl, unsigned slot, int *ret_fd, s
 /* Newest kernel with an initrd in a folder, or just @wanted; -ENOENT. */
 int grub_find_kernel(int dir_fd, const char *wanted, char ret_release[GRUB_RELEASE_MAX]);
 
+/* How to run the tool @name: where a test's tools_path has it, else @standard. With a tools_path that lacks it, a path that is not there. */
+void grub_tool(const struct grub_ctl *ctl, const char *name, const char *standard, char ret_path[PATH_MAX]);
+
 /*
  * Put vmlinuz-@release and its initrd from @from_fd into the slot's folder and link them at the top of /boot.
  * -ENOSPC with E307 and both figures if they do not fit; nothing is copied then.

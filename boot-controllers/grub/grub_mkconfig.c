@@ -22,6 +22,9 @@ enum {
 	MKCONFIG_TIMEOUT_MS = 120 * 1000, /* it takes a second; lsb_release and os-prober of old images longer */
 };
 
+/* By its whole path: a daemon's PATH need not have the tools of the administrator. */
+static const char standard_path[] = "/usr/sbin/grub-mkconfig";
+
 struct job {
 	const struct grub_ctl *ctl;
 	const char *rootfs, *boot_dir;
@@ -77,7 +80,7 @@ static int make_mounts(const char *rootfs, const char *boot_dir, struct ota_err 
 
 static void *job_thread(void *arg)
 {
-	static const char *const argv[] = {"grub-mkconfig", NULL};
+	static const char *const argv[] = {standard_path, NULL};
 	struct job *j = arg;
 
 	j->r = make_mounts(j->rootfs, j->boot_dir, j->err);
@@ -93,10 +96,12 @@ static void *job_thread(void *arg)
 /* A stand-in sees the two folders by name. */
 static int run_fake(const struct job *j)
 {
-	static const char *const argv[] = {"grub-mkconfig", NULL};
+	char tool[PATH_MAX];
+	const char *const argv[] = {tool, NULL};
 	char path[PATH_MAX], root[PATH_MAX + 32], boot[PATH_MAX + 32];
 	const char *env[] = {path, root, boot, "LC_ALL=C", NULL};
 
+	grub_tool(j->ctl, "grub-mkconfig", standard_path, tool);
 	snprintf(path, sizeof(path), "PATH=%s", j->ctl->tools_path);
 	snprintf(root, sizeof(root), "FAKE_ROOT=%s", j->rootfs);
 	snprintf(boot, sizeof(boot), "FAKE_BOOT=%s", j->boot_dir);
@@ -121,13 +126,15 @@ int grub_mkconfig_run(const struct grub_ctl *ctl, const char *rootfs, const char
 
 void grub_mkconfig_version(const struct grub_ctl *ctl, char *ret_version, size_t size)
 {
-	static const char *const argv[] = {"grub-mkconfig", "--version", NULL};
+	char tool[PATH_MAX];
+	const char *const argv[] = {tool, "--version", NULL};
 	static const char mark[] = "(GRUB) ";
 	AUTO_BUF struct buf out = {0};
 	char path[PATH_MAX];
 	const char *env[] = {path, "LC_ALL=C", NULL}, *v;
 	int r;
 
+	grub_tool(ctl, "grub-mkconfig", standard_path, tool);
 	snprintf(path, sizeof(path), "PATH=%s", ctl->tools_path ? ctl->tools_path : "");
 	r = run_tool(&(struct run_args){.argv = argv,
 			     .root = ctl->root[0] && !ctl->tools_path ? ctl->root : NULL,

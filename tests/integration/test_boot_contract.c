@@ -1,0 +1,249 @@
+/*
+ * The contract of boot_controller.h as one story, run against every controller: GRUB in a folder, with the real GRUB
+ * choosing the slot at each restart, and fake_boot. Needs grub-emu and e2fsprogs; no root.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "boot-controllers/boot_controller.h"
+#include "common/base/cleanup.h"
+#include "tests/support/fake_boot.h"
+#include "tests/support/grub_machine.h"
+
+/* A machine with a controller of one kind. */
+struct subject {
+	int (*open)(struct boot_ctl **ret_ctl, struct ota_err *err);
+	char (*restart)(void); /* the slot that comes up: 'a', 'b' or 0 */
+	const char *(*put_image)(char slot, const char *release); /* a complete standby root */
+	void (*begin)(void);
+	void (*end)(void);
+};
+
+static struct grub_machine machine;
+
+static int grub_open_it(struct boot_ctl **ret_ctl, struct ota_err *err)
+{
+	return grub_machine_open(&machine, ret_ctl, err);
+}
+
+static char grub_restart(void)
+{
+	return grub_machine_restart(&machine);
+}
+
+static const char *grub_put_image(char slot, const char *release)
+{
+	return grub_machine_put_image(&machine, slot, release);
+}
+
+static void grub_begin(void)
+{
+	grub_machine_init(&machine);
+}
+
+static void grub_end(void)
+{
+	grub_machine_done(&machine);
+}
+
+static char fake_dir[64];
+static struct fake_boot fake = {.dir = fake_dir, .device = {"/dev/a", "/dev/b"}, .fs_uuid = {"ua", "ub"}};
+
+static int fake_open_it(struct boot_ctl **ret_ctl, struct ota_err *err)
+{
+	return boot_controller_open("fake", &(struct boot_env){.root = ""}, ret_ctl, err);
+}
+
+static char fake_restart(void)
+{
+	fake_boot_restart(&fake);
+	return fake_boot_running(&fake);
+}
+
+static const char *fake_put_image(char slot, const char *release)
+{
+	return fake_dir;
+}
+
+static void fake_begin(void)
+{
+	snprintf(fake_dir, sizeof(fake_dir), "/tmp/fake_boot.XXXXXX");
+	assert_non_null(mkdtemp(fake_dir));
+	fake_boot_use(&fake);
+}
+
+static void fake_end(void)
+{
+	static const char *const file[] = {
+		"running", "saved", "next", "entry_a", "entry_b", "staged", "set_up", ""};
+
+	for (size_t i = 0; i < ARRAY_SIZE(file); i++) {
+		char path[128];
+
+		snprintf(path, sizeof(path), "%s/%s", fake_dir, file[i]);
+		remove(path);
+	}
+	fake_boot_use(NULL);
+	fake_boot_done(&fake);
+}
+
+static const struct subject grub_subject = {grub_open_it, grub_restart, grub_put_image, grub_begin, grub_end};
+static const struct subject fake_subject = {fake_open_it, fake_restart, fake_put_image, fake_begin, fake_end};
+
+static void must(int r, const struct ota_err *err)
+{
+	if (r < 0)
+		fail_msg("%s", err->msg);
+}
+
+/* As the daemon does at its start; returns the running slot. */
+static char start(const struct subject *s, struct boot_ctl **ret_ctl, bool *ret_reset)
+{
+	struct ota_err err = {0};
+	struct slot_pair slots;
+	bool reset;
+
+	must(s->open(ret_ctl, &err), &err);
+	must((*ret_ctl)->ops->setup(*ret_ctl, &reset, &err), &err);
+	must((*ret_ctl)->ops->slots(*ret_ctl, &slots, &err), &err);
+	assert_string_not_equal(slots.active.id, slots.standby.id);
+	assert_string_not_equal(slots.active.device, slots.standby.device);
+	assert_string_not_equal(slots.active.status_dir, slots.standby.status_dir);
+	assert_int_equal(strncmp(slots.active.id, "ota-slot_", 9), 0);
+	if (ret_reset)
+		*ret_reset = reset;
+	return slots.active.id[9];
+}
+
+static void stop(struct boot_ctl **ctl)
+{
+	(*ctl)->ops->close(*ctl);
+	*ctl = NULL;
+}
+
+/* Up to and with flip. */
+static void update_to(const struct subject *s, struct boot_ctl *ctl, char slot, const char *release)
+{
+	struct ota_err err = {0};
+	const char *root;
+
+	must(ctl->ops->prepare(ctl, &err), &err);
+	root = s->put_image(slot, release);
+	must(ctl->ops->stage(ctl, root, &err), &err);
+	must(ctl->ops->stage(ctl, root, &err), &err); /* may be repeated */
+	must(ctl->ops->flip(ctl, &err), &err);
+}
+
+static void the_story(void **state)
+{
+	const struct subject *s = *state;
+	struct ota_err err = {0};
+	struct boot_ctl *ctl;
+	bool reset;
+
+	/* A fresh machine, and a second start of it. */
+	assert_int_equal(start(s, &ctl, &reset), 'a');
+	assert_true(reset);
+	stop(&ctl);
+	assert_int_equal(s->restart(), 'a');
+	assert_int_equal(start(s, &ctl, &reset), 'a');
+	assert_false(reset);
+
+	/* A prepared and a staged slot are never booted. */
+	must(ctl->ops->prepare(ctl, &err), &err);
+	assert_int_equal(s->restart(), 'a');
+	must(ctl->ops->stage(ctl, s->put_image('b', "5.10.0-2-fake"), &err), &err);
+	assert_int_equal(s->restart(), 'a');
+
+	/* A flipped one is tried once. */
+	must(ctl->ops->flip(ctl, &err), &err);
+	stop(&ctl);
+	assert_int_equal(s->restart(), 'b');
+	assert_int_equal(start(s, &ctl, &reset), 'b');
+	assert_false(reset);
+	stop(&ctl);
+	assert_int_equal(s->restart(), 'a');
+
+	/* Once more, and this time it is kept. */
+	assert_int_equal(start(s, &ctl, NULL), 'a');
+	update_to(s, ctl, 'b', "5.10.0-3-fake");
+	must(ctl->ops->reboot(ctl, &err), &err);
+	stop(&ctl);
+	assert_int_equal(s->restart(), 'b');
+	assert_int_equal(start(s, &ctl, NULL), 'b');
+	must(ctl->ops->commit(ctl, &err), &err);
+	must(ctl->ops->commit(ctl, &err), &err);
+	stop(&ctl);
+	assert_int_equal(s->restart(), 'b');
+	assert_int_equal(s->restart(), 'b');
+
+	/* The old slot is there until the next prepare. */
+	assert_int_equal(start(s, &ctl, NULL), 'b');
+	must(ctl->ops->revert(ctl, &err), &err);
+	stop(&ctl);
+	assert_int_equal(s->restart(), 'a');
+	assert_int_equal(start(s, &ctl, NULL), 'a');
+	must(ctl->ops->prepare(ctl, &err), &err);
+	assert_int_equal(ctl->ops->revert(ctl, &err), -ENOENT);
+	assert_int_not_equal(err.errnum, 0);
+	assert_int_equal(ctl->ops->flip(ctl, &err), -ENOENT);
+	assert_int_equal(s->restart(), 'a');
+	stop(&ctl);
+}
+
+static int begin(void **state)
+{
+	((const struct subject *)*state)->begin();
+	return 0;
+}
+
+static int end(void **state)
+{
+	((const struct subject *)*state)->end();
+	return 0;
+}
+
+static void an_unknown_boot_loader_is_refused(void **state)
+{
+	struct boot_ctl *ctl = NULL;
+	struct ota_err err = {0};
+
+	assert_int_equal(
+		boot_controller_open("lilo", &(struct boot_env){.root = ""}, &ctl, &err), -ENODEV);
+	assert_int_equal(err.code, OTA_E_BOOTCONTROL_UNSUPPORTED);
+	assert_string_equal(
+		err.msg, "The boot loader \"lilo\" of ecu_info.yaml is not supported on this machine");
+	assert_null(ctl);
+}
+
+static void a_machine_without_grub_is_refused(void **state)
+{
+	struct boot_ctl *ctl = NULL;
+	struct ota_err err = {0};
+
+	assert_int_equal(
+		boot_controller_open("grub", &(struct boot_env){.root = "/nonexistent"}, &ctl, &err), -ENODEV);
+	assert_int_equal(err.code, OTA_E_BOOTCONTROL_UNSUPPORTED);
+	assert_string_equal(err.msg, "Cannot use the boot loader \"grub\": Cannot open /nonexistent/boot/grub: No "
+				     "such file or directory");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		{"grub keeps the contract", the_story, begin, end, (void *)(uintptr_t)&grub_subject},
+		{"fake_boot keeps the contract", the_story, begin, end, (void *)(uintptr_t)&fake_subject},
+		cmocka_unit_test(an_unknown_boot_loader_is_refused),
+		cmocka_unit_test(a_machine_without_grub_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -59,7 +59,8 @@ struct complete_mark {
 	struct digest image; /* of metadata.jwt */
 	char fs_uuid[64];
 	int64_t unix_s; /* of the commit */
-	uint32_t other_mount_s; /* the file system's last-mount time as the other slot's first boot saw it; 0 = not yet */
+	/* The file system's last-mount time as the other slot's first boot saw it; 0 = not yet. */
+	uint32_t other_mount_s;
 };
 /* -ENOENT: no mark. -EBADMSG: torn or not ours. */
 int status_store_read_complete(const char *dir, struct complete_mark *ret_mark, struct ota_err *err);

@@ -481,7 +481,7 @@ static int take_option(struct ctl *c, int opt, char *value)
 	case OPT_TIMEOUT:
 		return parse_seconds(c, value);
 	default:
-		return usage_error(c, "Wrong option or missing value");
+		return EXIT_USAGE;
 	}
 }
 
@@ -507,6 +507,18 @@ static int check_options(struct ctl *c, const struct command *command, unsigned 
 	return 0;
 }
 
+/* The next option, 0 behind the last one. getopt's own complaints name no reason; ':' tells them apart. */
+static int next_option(struct ctl *c, int argc, char **argv, const char *mode, const struct option *options)
+{
+	int opt = getopt_long(argc, argv, mode, options, NULL);
+
+	if (opt == ':')
+		usage_error(c, "%s needs a value", argv[optind - 1]);
+	else if (opt == '?')
+		usage_error(c, "There is no option '%s'", argv[optind - 1]);
+	return opt == -1 ? 0 : opt;
+}
+
 /* 0, EXIT_USAGE with a sentence, or -1 when the program is done. */
 static int parse_arguments(struct ctl *c, int argc, char **argv, const struct command **ret_command)
 {
@@ -515,7 +527,7 @@ static int parse_arguments(struct ctl *c, int argc, char **argv, const struct co
 	int r = 0, opt;
 
 	opterr = 0;
-	while (r == 0 && (opt = getopt_long(argc, argv, "+", options_before, NULL)) != -1)
+	while (r == 0 && (opt = next_option(c, argc, argv, "+:", options_before)) != 0)
 		r = take_option(c, opt, optarg);
 	if (r != 0)
 		return r;
@@ -527,7 +539,7 @@ static int parse_arguments(struct ctl *c, int argc, char **argv, const struct co
 	argc -= optind;
 	argv += optind;
 	optind = 0; /* start anew behind the command */
-	while (r == 0 && (opt = getopt_long(argc, argv, "", options_behind, NULL)) != -1) {
+	while (r == 0 && (opt = next_option(c, argc, argv, ":", options_behind)) != 0) {
 		r = take_option(c, opt, optarg);
 		given |= r == 0 ? BIT(opt) : 0;
 	}

@@ -171,13 +171,11 @@ int image_folder_name(struct image_folder *f, const char *path, struct ota_err *
 	f->parent_fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (f->parent_fd < 0 || !real_parent)
 		return ota_err_wrap(err, -errno, "Cannot open the folder %s", parent);
-	f->partial = malloc(len + sizeof(suffix));
-	f->real = malloc(strlen(real_parent) + strlen(name) + 2);
-	if (!f->partial || !f->real)
-		return no_memory(err);
-	sprintf(f->partial, "%s%s", f->path, suffix);
-	sprintf(f->real, "%s/%s", strcmp(real_parent, "/") == 0 ? "" : real_parent, name);
-	return 0;
+	if (asprintf(&f->partial, "%s%s", f->path, suffix) < 0)
+		f->partial = NULL;
+	if (asprintf(&f->real, "%s/%s", strcmp(real_parent, "/") == 0 ? "" : real_parent, name) < 0)
+		f->real = NULL;
+	return f->partial && f->real ? 0 : no_memory(err);
 }
 
 int image_folder_check_apart(const struct image_folder *f, const char *what, const char *path, bool is_source,

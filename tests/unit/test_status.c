@@ -3,6 +3,7 @@
  */
 #include "otaclient/status.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -232,6 +233,32 @@ static void a_version_that_is_too_long_is_cut_between_characters(void **state)
 	assert_int_equal(strlen(now.firmware_version), STATUS_VERSION_MAX - 2);
 }
 
+static void count_both(struct update_stats *u, const void *arg)
+{
+	u->kept_files++;
+	u->kept_bytes += 10;
+}
+
+static void *count_many(void *arg)
+{
+	for (int i = 0; i < 20000; i++)
+		status_change(arg, count_both, NULL);
+	return NULL;
+}
+
+static void a_copy_taken_in_the_middle_of_work_is_consistent(void **state)
+{
+	struct status_snapshot now;
+	pthread_t worker;
+
+	assert_int_equal(pthread_create(&worker, NULL, count_many, *state), 0);
+	do {
+		status_get(*state, &now);
+		assert_int_equal(now.update.kept_bytes, now.update.kept_files * 10);
+	} while (now.update.kept_files < 20000);
+	pthread_join(worker, NULL);
+}
+
 static void names_are_those_of_the_api(void **state)
 {
 	(void)state;
@@ -257,6 +284,7 @@ int main(void)
 		CASE(a_stage_that_is_skipped_takes_no_time_and_ends_the_one_before),
 		CASE(times_are_never_negative),
 		CASE(a_version_that_is_too_long_is_cut_between_characters),
+		CASE(a_copy_taken_in_the_middle_of_work_is_consistent),
 		CASE(names_are_those_of_the_api),
 	};
 

@@ -61,7 +61,7 @@ const char *ota_code_text(enum ota_code code)
 	return code_find(code)->text;
 }
 
-int ota_err_set(struct ota_err *err, int errnum, enum ota_code code, const char *fmt, ...)
+int(ota_err_set)(struct ota_err *err, int errnum, enum ota_code code, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -76,7 +76,7 @@ int ota_err_set(struct ota_err *err, int errnum, enum ota_code code, const char 
 	return errnum;
 }
 
-int ota_err_wrap(struct ota_err *err, int r, const char *fmt, ...)
+int(ota_err_wrap)(struct ota_err *err, int r, const char *fmt, ...)
 {
 	char inner[OTA_ERR_MSG_MAX];
 	va_list ap;

@@ -57,6 +57,24 @@ int ota_err_set(struct ota_err *err, int errnum, enum ota_code code, const char 
 int ota_err_wrap(struct ota_err *err, int r, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The same two, so that compilers and analysers know that what they return is negative. */
+#define ota_err_set(err, errnum, ...)                      \
+	__extension__({                                    \
+		int ota_r_ = (errnum);                     \
+		(ota_err_set)((err), ota_r_, __VA_ARGS__); \
+		if (ota_r_ >= 0)                           \
+			__builtin_unreachable();           \
+		ota_r_;                                    \
+	})
+#define ota_err_wrap(err, r, ...)                           \
+	__extension__({                                     \
+		int ota_r_ = (r);                           \
+		(ota_err_wrap)((err), ota_r_, __VA_ARGS__); \
+		if (ota_r_ >= 0)                            \
+			__builtin_unreachable();            \
+		ota_r_;                                     \
+	})
+
 /* Blame @code if nobody has yet; for the caller that knows which part of the work this was. */
 void ota_err_blame(struct ota_err *err, enum ota_code code);
 

@@ -230,25 +230,11 @@ static int on_update(void *ctx, const struct update_request *request, struct ota
 	return updater_request(d->updater, request, err);
 }
 
-static int on_abort(void *ctx, struct ota_err *err)
-{
-	return ota_err_set(err, -EOPNOTSUPP, OTA_E_INVALID_REQUEST,
-		"Cannot abort: no active OTA update in progress");
-}
-
-static int on_rollback(void *ctx, struct ota_err *err)
-{
-	return ota_err_set(err, -EOPNOTSUPP, OTA_E_INVALID_STATUS_FOR_ROLLBACK,
-		"This version cannot roll back by request");
-}
-
 static int start_api(struct daemon *d, struct ota_err *err)
 {
 	const char *ids[ECU_IDS_MAX];
 	const struct request_handler handler = {
 		.update = on_update,
-		.abort = on_abort,
-		.rollback = on_rollback,
 		.ctx = d,
 	};
 	struct api_config config = {

@@ -101,18 +101,26 @@ static void choose_actions(struct plan *p, const struct file_table *t, const str
 	}
 }
 
+/* What becomes of one name, for people: a further name, or an empty file, is made without moving a byte. */
+static enum plan_action action_of_name(const struct plan *p, const struct inventory *inv, uint32_t file,
+	uint32_t content)
+{
+	if (inv->kept_ino[file])
+		return PLAN_KEEP;
+	return p->actions[content] == PLAN_KEEP ? PLAN_MOVE : (enum plan_action)p->actions[content];
+}
+
 void plan_sum_up(struct plan *p, const struct file_table *t, const struct inventory *inv)
 {
 	memset(p->sums, 0, sizeof(p->sums));
 	for (uint32_t i = 0; i < t->n_contents; i++)
 		p->sums[p->actions[i]].contents++;
 	for (uint32_t i = 0; i < t->n_files; i++) {
-		const struct file_entry *f = &t->files[i];
-		enum plan_action a =
-			inv->kept_ino[i] ? PLAN_KEEP : (enum plan_action)p->actions[f->content];
+		uint32_t content = t->files[i].content;
+		enum plan_action a = action_of_name(p, inv, i, content);
 
 		p->sums[a].files++;
-		p->sums[a].bytes += known_size(&t->contents[f->content]);
+		p->sums[a].bytes += known_size(&t->contents[content]);
 	}
 }
 

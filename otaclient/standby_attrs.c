@@ -163,10 +163,10 @@ static bool mtime_differs(
 {
 	const struct entry_mtime *m;
 
-	if (!want->table->has_attributes || want->index == FILE_TABLE_NONE ||
-		!want->table->mtimes[want->kind])
+	if (!want->table->has_attributes)
 		return false;
-	m = &want->table->mtimes[want->kind][want->index];
+	m = want->index == FILE_TABLE_NONE ? &want->table->root_mtime
+					   : &want->table->mtimes[want->kind][want->index];
 	if (m->nsec == MTIME_UNKNOWN ||
 		(st->st_mtim.tv_sec == m->sec && st->st_mtim.tv_nsec == (long)m->nsec))
 		return false;

@@ -12,12 +12,7 @@ EPOCH = 1_600_000_000
 
 
 def noise(size, seed):
-    out = b""
-    block = seed.encode()
-    while len(out) < size:
-        block = hashlib.sha256(block).digest()
-        out += block * 1
-    return out[:size]
+    return hashlib.shake_256(seed.encode()).digest(size)
 
 
 def text(size, seed):

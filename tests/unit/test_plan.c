@@ -97,7 +97,8 @@ static void nothing_on_the_machine_means_fetch_everything(void **state)
 	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
 	assert_int_equal(f->plan->sums[PLAN_FETCH].contents, 4);
 	assert_int_equal(f->plan->sums[PLAN_FETCH].files, 6);
-	assert_int_equal(f->plan->sums[PLAN_KEEP].files, 1); /* the empty file needs no source */
+	assert_int_equal(f->plan->sums[PLAN_KEEP].files, 0);
+	assert_int_equal(f->plan->sums[PLAN_MOVE].files, 1); /* the empty file needs no bytes */
 	/* 2 × 8192 for the group and /c, 4096, 4096 and 8192 for 5000 bytes */
 	assert_int_equal(f->plan->write_bytes, 2 * 8192 + 4096 + 4096 + 8192);
 	assert_false(f->plan->rebuild);

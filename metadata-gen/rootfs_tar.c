@@ -184,8 +184,9 @@ static int add_acl(struct tar *t, struct rootfs_node *node, struct archive_entry
 	while (n < (size_t)n_max && (r = next_acl_item(e, type, &items[n])) != 0) {
 		if (r < 0)
 			return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
-				"The ACL of %s names users or groups without a number; make the tar with "
-				"--numeric-owner", t->path);
+				"The ACL of %s names users or groups without their numbers; make the tar "
+				"with --xattrs --xattrs-include='*' instead of --acls",
+				t->path);
 		n++;
 	}
 	qsort(items, n, sizeof(*items), acl_item_cmp);

@@ -1,0 +1,903 @@
+#!/usr/bin/env python3
+"""metadata_gen as its users run it: the real program on real trees and tar streams.
+
+Arguments: the program, the folder tests/data/sample-image. Needs root, for owners, device nodes and capabilities; needs tar,
+openssl, setfacl and zstd.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import unittest
+
+PROGRAM = SAMPLE = None
+LISTS = ("dirs.txt", "symlinks.txt", "regulars.txt")
+ALL_LISTS = LISTS + ("attributes.txt", "persistents.txt", "total_regular_size.txt")
+
+
+def read(path, *more):
+    with open(os.path.join(path, *more), "rb") as f:
+        return f.read()
+
+
+def write(path, data=b"", mode=0o644):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as f:
+        f.write(data)
+    os.chmod(path, mode)
+
+
+def lines(path, *more):
+    text = read(path, *more).decode()
+    assert not text.endswith("\n"), "a list ends with LF"
+    return text.split("\n") if text else []
+
+
+def noise(n, seed):
+    out = bytearray()
+    block = seed.encode()
+    while len(out) < n:
+        block = hashlib.sha256(block).digest()
+        out += block
+    return bytes(out[:n])
+
+
+def text(n):
+    return (b"a compressible line\n" * (n // 20 + 1))[:n]
+
+
+def contents(folder):
+    """Every name below a folder with what it is, for comparing."""
+    found = {}
+    for parent, dirs, files in os.walk(folder):
+        for name in dirs + files:
+            path = os.path.join(parent, name)
+            st = os.lstat(path)
+            data = read(path) if stat.S_ISREG(st.st_mode) else b""
+            found[os.path.relpath(path, folder)] = (stat.S_IFMT(st.st_mode), hashlib.sha256(data).hexdigest())
+    return found
+
+
+def fingerprint(folder):
+    """All that lstat says of a tree, access times included."""
+    found = {}
+    for parent, dirs, files in os.walk(folder):
+        for name in dirs + files + [""]:
+            st = os.lstat(os.path.join(parent, name))
+            atime = st.st_atime_ns if stat.S_ISREG(st.st_mode) else 0
+            found[parent, name] = (st.st_mode, st.st_size, st.st_mtime_ns, st.st_ctime_ns, atime, st.st_ino, st.st_nlink)
+    return found
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.work = tempfile.mkdtemp(prefix="metadata-gen-")
+        self.addCleanup(shutil.rmtree, self.work)
+        self.image = self.path("image")
+
+    def path(self, *names):
+        return os.path.join(self.work, *names)
+
+    def run_gen(self, *args, **more):
+        return subprocess.run([PROGRAM, *args], capture_output=True, timeout=120, **more)
+
+    def signing(self):
+        return ["--sign-key", os.path.join(SAMPLE, "keys/sign.key"), "--cert", os.path.join(SAMPLE, "keys/sign.pem")]
+
+    def build(self, *args, output=None, **more):
+        return self.run_gen("build", "--output", output or self.image, *self.signing(), *args, **more)
+
+    def good(self, done):
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        return done
+
+    def bad(self, done, *words, status=1):
+        self.assertEqual(done.returncode, status, done.stderr.decode() + done.stdout.decode())
+        for word in words:
+            self.assertIn(word, done.stderr.decode("utf-8", "backslashreplace"))
+        return done
+
+    def built(self, *args, **more):
+        return self.good(self.build(*args, **more))
+
+    def certs(self):
+        folder = self.path("certs")
+        if not os.path.exists(folder):
+            os.mkdir(folder)
+            for name in ("test.root.pem", "test.interm.pem"):
+                shutil.copy(os.path.join(SAMPLE, "keys", name), folder)
+        return folder
+
+    def verify(self, *args, image=None):
+        return self.run_gen("verify", "--certs", self.certs(), *args, image or self.image)
+
+    def tree(self):
+        """A small tree of all kinds that an image carries."""
+        root = self.path("root")
+        write(root + "/etc/hosts", b"127.0.0.1 localhost\n")
+        write(root + "/usr/lib/text", text(40000))
+        write(root + "/usr/lib/text-copy", text(40000))
+        write(root + "/usr/lib/noise", noise(40000, "a"))
+        write(root + "/usr/bin/suid", b"#!", 0o4755)
+        os.link(root + "/usr/bin/suid", root + "/usr/bin/suid2")
+        os.symlink("suid", root + "/usr/bin/link")
+        os.setxattr(root + "/etc/hosts", "user.test", b"value")
+        return root
+
+    def sample_tar(self):
+        """The sample's tree with "./" for its root; owners and attributes come from the tar alone."""
+        path = self.path("sample.tar")
+        with tarfile.open(os.path.join(SAMPLE, "data.tar.gz")) as old, \
+                tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as new:
+            for m in old:
+                data = old.extractfile(m) if m.isreg() else None
+                m.name = "." + m.name.removeprefix("data")
+                m.pax_headers = {k: v for k, v in m.pax_headers.items() if k != "path" and k != "linkpath"}
+                if m.islnk():
+                    m.linkname = "." + m.linkname.removeprefix("data")
+                new.addfile(m, data)
+        return path
+
+    def sample_options(self):
+        return ["--ignore-file", os.path.join(SAMPLE, "ignore.txt"), "--persistents",
+                os.path.join(SAMPLE, "image/persistents.txt"), "--kernel", "newest"]
+
+    def assert_no_output(self):
+        self.assertEqual([n for n in os.listdir(self.work) if n.startswith("image")], [])
+
+
+class Sample(Case):
+    """The sample image was made by the tool that fleets use today; ours must say the same of the same tree."""
+
+    def normal(self, folder, name):
+        """Sorted; without what may differ: inode numbers, and the link count of a group with one name in the image."""
+        rows, groups = [], {}
+        for line in lines(folder, name):
+            if name != "regulars.txt":
+                rows.append(line)
+                continue
+            head, tail = line.split(",'", 1)
+            path, size, inode, alg = tail.rsplit(",", 3)
+            mode, uid, gid, nlink, digest = head.split(",")
+            rows.append([mode, uid, gid, nlink, digest, path, size, inode, alg])
+            if inode:
+                groups.setdefault(inode, []).append(path)
+        for row in rows:
+            if isinstance(row, list):
+                names = groups.get(row[7], [])
+                row[3], row[7] = (str(len(names)), sorted(names)) if len(names) > 1 else ("1", [])
+        return sorted(rows, key=str)
+
+    def assert_like_sample(self, folder):
+        for name in LISTS:
+            self.assertEqual(self.normal(folder, name), self.normal(os.path.join(SAMPLE, "image"), name), name)
+        for name in ("persistents.txt", "total_regular_size.txt", "sign.pem"):
+            self.assertEqual(read(folder, name), read(SAMPLE, "image", name), name)
+        self.assertEqual(sorted(os.listdir(os.path.join(folder, "data.zst"))),
+                         sorted(os.listdir(os.path.join(SAMPLE, "image/data.zst"))))
+
+    def extracted(self):
+        os.mkdir(self.path("root"))
+        subprocess.run(["tar", "-C", self.path("root"), "--xattrs", "--xattrs-include=*", "--acls", "-xpf", self.sample_tar()],
+                       check=True)
+        return self.path("root")
+
+    def test_tar_gives_the_lines_of_the_sample(self):
+        self.built("--tar", self.sample_tar(), *self.sample_options())
+        self.assert_like_sample(self.image)
+        self.good(self.verify())
+
+    def test_folder_gives_the_lines_of_the_sample_and_is_not_touched(self):
+        root = self.extracted()
+        before = fingerprint(root)
+        self.built("--rootfs", root, *self.sample_options())
+        self.assertEqual(fingerprint(root), before)
+        self.assert_like_sample(self.image)
+        self.good(self.verify())
+
+    def test_tar_and_folder_give_equal_images(self):
+        self.built("--tar", self.sample_tar(), *self.sample_options())
+        self.built("--rootfs", self.extracted(), *self.sample_options(), output=self.path("image2"))
+        one, two = contents(self.image), contents(self.path("image2"))
+        del one["metadata.jwt"], two["metadata.jwt"]  # signatures are random
+        self.assertEqual(one, two)
+        self.assertIn(",xattr:security.capability,0100000200040000000000000000000000000000", read(self.image, "attributes.txt").decode())
+
+    def test_gen_and_sign_make_the_sample_again(self):
+        root = self.extracted()
+        os.rename(root, self.path("data"))
+        before = fingerprint(self.path("data"))
+        shutil.copy(os.path.join(SAMPLE, "ignore.txt"), self.work)
+        shutil.copy(os.path.join(SAMPLE, "image/persistents.txt"), self.work)
+        shutil.copy(os.path.join(SAMPLE, "keys/sign.pem"), self.work)
+        self.good(self.run_gen("gen", "--target-dir", "data", "--compressed-dir", "data.zst", cwd=self.work))
+        self.assertEqual(fingerprint(self.path("data")), before)
+        self.assert_like_sample(self.work)
+        self.good(self.run_gen("sign", "--sign-key", os.path.join(SAMPLE, "keys/sign.key"), "--cert-file", "sign.pem",
+                               "--persistent-file", "persistents.txt", "--rootfs-directory", "data",
+                               "--compressed-rootfs-directory", "data.zst", cwd=self.work))
+        self.good(self.verify(image=self.work))
+
+    def test_the_sample_itself_verifies(self):
+        shutil.copytree(os.path.join(SAMPLE, "image"), self.image)
+        os.rename(self.extracted(), self.path("image/data"))
+        self.good(self.verify())
+
+    def test_sign_writes_the_known_payload(self):
+        image = self.path("signed")
+        shutil.copytree(os.path.join(SAMPLE, "image"), image)
+        self.good(self.run_gen("sign", "--sign-key", os.path.join(SAMPLE, "keys/sign.key"), "--cert-file", "sign.pem",
+                               "--persistent-file", "persistents.txt", "--rootfs-directory", "data",
+                               "--compressed-rootfs-directory", "data.zst", cwd=image))
+        self.assertEqual(read(image, "metadata.jwt").split(b".")[:2], read(SAMPLE, "image/metadata.jwt").split(b".")[:2])
+
+
+class Tree(Case):
+    """What goes into an image and what does not."""
+
+    def paths(self, name):
+        return [line.split(",'", 1)[1].split("'")[0] for line in lines(self.image, name)]
+
+    def test_names_that_no_image_can_carry_are_refused(self):
+        cases = [(b"line\nfeed", "/dir/line\\x0Afeed", "line feed"), (b"carriage\rreturn", "/dir/carriage\\x0Dreturn", "carriage"),
+                 (b"latin-\xe4", "/dir/latin-\\xE4", "UTF-8")]
+        for name, shown, why in cases:
+            root = self.path("bad")
+            os.makedirs(root + "/dir")
+            with open(os.fsencode(root) + b"/dir/" + name, "wb"):
+                pass
+            tar = subprocess.run(["tar", "-C", root, "-c", "."], check=True, capture_output=True).stdout
+            self.bad(self.build("--rootfs", root), shown, why)
+            self.bad(self.build("--tar", "-", input=tar), shown, why)
+            self.assert_no_output()
+            shutil.rmtree(root)
+
+    def test_targets_that_no_image_can_carry_are_refused(self):
+        root = self.path("bad")
+        os.makedirs(root)
+        os.symlink(b"to\nthere", os.fsencode(root) + b"/link")
+        self.bad(self.build("--rootfs", root), "the target of the link /link", "line feed")
+        self.assert_no_output()
+
+    def test_ignored_names_may_be_anything(self):
+        root = self.tree()
+        write(root + "/skip/line\nfeed")
+        write(self.path("ignore"), b"/skip\n")
+        self.built("--rootfs", root, "--ignore-file", self.path("ignore"))
+        self.assertNotIn("/skip", self.paths("dirs.txt"))
+
+    def test_runtime_folders_stay_and_their_content_does_not(self):
+        root = self.tree()
+        for name in ("dev/null", "proc/1/maps", "sys/kernel", "run/x.pid", "tmp/a/b", "run/.containerenv"):
+            write(os.path.join(root, name))
+        write(root + "/.dockerenv")
+        write(root + "/.ota-resources/abc")
+        write(root + "/var/tmp/stays")
+        os.mkfifo(root + "/var/fifo")
+        os.mknod(root + "/var/device", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(root + "/var/socket")
+        tar = subprocess.run(["tar", "-C", root, "--xattrs", "-c", "."], check=True, capture_output=True).stdout
+        for args in (["--rootfs", root], ["--tar", "-"]):
+            done = self.built(*args, input=tar)
+            self.assertEqual(self.paths("dirs.txt"), ["/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/usr", "/usr/bin",
+                                                      "/usr/lib", "/var", "/var/tmp"])
+            self.assertIn("/var/tmp/stays", self.paths("regulars.txt"))
+            self.assertEqual([p for p in self.paths("regulars.txt") if not p.startswith(("/usr", "/etc", "/var"))], [])
+            said = done.stderr.decode()
+            self.assertIn("marks of a container", said)
+            self.assertIn("/.dockerenv", said)
+            self.assertIn("content of /dev, /proc, /sys, /run, /tmp: /dev/null", said)
+            self.assertIn("special files, which images cannot carry: /var/device, /var/fifo", said)
+            self.assertIn("/.ota-resources", said)
+
+    def test_links_that_older_clients_cannot_read_are_warned_of(self):
+        root = self.tree()
+        os.symlink("t", root + "/ends'")
+        os.symlink(",'x", root + "/starts")
+        done = self.built("--rootfs", root)
+        self.assertIn("warning: clients before 4.0 cannot read", done.stderr.decode())
+        self.assertIn("/ends'", done.stderr.decode())
+        self.good(self.verify())
+
+    def test_prefix_goes_before_every_path(self):
+        self.built("--rootfs", self.tree(), "--prefix", "/opt/tree", "--ignore-file", self.rules(b"/etc/hosts\n"))
+        self.assertEqual(self.paths("dirs.txt")[0], "/opt/tree/etc")
+        self.assertNotIn("/opt/tree/etc/hosts", self.paths("regulars.txt"))
+        self.assertTrue(os.path.exists(self.image + "/data/opt/tree/usr/bin/suid"))
+        self.good(self.verify())
+
+    def rules(self, content):
+        write(self.path("rules"), content)
+        return self.path("rules")
+
+    def test_link_groups_count_names_in_the_image_only(self):
+        root = self.tree()
+        write(root + "/a/one", b"half")
+        os.link(root + "/a/one", root + "/skip")
+        self.built("--rootfs", root, "--ignore-file", self.rules(b"/skip\n"))
+        rows = {line.split("'")[1]: line for line in lines(self.image, "regulars.txt")}
+        self.assertIn(",1,", rows["/a/one"][:12])
+        self.assertTrue(rows["/a/one"].endswith(",4,,"))
+        self.assertTrue(rows["/usr/bin/suid"].startswith("4755,0,0,2,"))
+        self.assertTrue(rows["/usr/bin/suid2"].endswith(",2,1,"))
+
+    def test_a_rule_with_a_slash_spares_links_to_files(self):
+        root = self.tree()
+        os.symlink("../etc/hosts", root + "/usr/build")
+        os.symlink("../usr/lib", root + "/etc/build")
+        tar = subprocess.run(["tar", "-C", root, "-c", "."], check=True, capture_output=True).stdout
+        for args in (["--rootfs", root], ["--tar", "-"]):
+            self.built(*args, "--ignore-file", self.rules(b"build/\n"), input=tar)
+            self.assertEqual(self.paths("symlinks.txt"), ["/usr/bin/link", "/usr/build"])
+
+    def test_attributes_are_exact_and_the_same_from_tar(self):
+        root = self.tree()
+        subprocess.run(["setfacl", "-m", "u:1000:rx,g:7:r", root + "/usr/bin/suid"], check=True)
+        subprocess.run(["setfacl", "-d", "-m", "u:5:rwx", root + "/etc"], check=True)
+        os.setxattr(root + "/usr/lib/noise", "security.capability", bytes.fromhex("010000030004000000000000000000000000000000000000"))
+        os.setxattr(root + "/usr/lib/text", "trusted.mine", b"\x00\x01")
+        os.setxattr(root + "/usr/lib/text", "trusted.other", b"x")
+        os.setxattr(root, "user.root", b"r")
+        os.utime(root, ns=(1, 1700000000_123456789))
+        os.utime(root + "/etc/hosts", ns=(1, -5_000000000))
+        tar = subprocess.run(["tar", "-C", root, "--format=pax", "--xattrs", "--xattrs-include=*", "-c", "."],
+                             check=True, capture_output=True).stdout
+        self.built("--rootfs", root, "--xattr", "trusted.mine")
+        self.built("--tar", "-", "--xattr", "trusted.mine", input=tar, output=self.path("image2"))
+        rows = lines(self.image, "attributes.txt")
+        self.assertEqual(rows, lines(self.path("image2"), "attributes.txt"))
+        self.assertEqual(rows[0], "'/',mtime,000000006553f100075bcd15")
+        self.assertEqual(rows[1], "'/',xattr:user.root,72")
+        self.assertIn("'/etc/hosts',mtime,fffffffffffffffb00000000", rows)
+        self.assertIn("'/usr/lib/noise',xattr:security.capability,0100000200040000000000000000000000000000", rows)
+        self.assertIn("'/usr/lib/text',xattr:trusted.mine,0001", rows)
+        acls = [r for r in rows if "posix_acl" in r]
+        self.assertEqual([r.split(",")[0] + r.split(",")[1] for r in acls],
+                         ["'/etc'xattr:system.posix_acl_default", "'/usr/bin/suid'xattr:system.posix_acl_access"])
+        self.assertEqual(len([r for r in rows if "trusted.other" in r]), 0)
+        self.assertEqual(len([r for r in rows if r.startswith("'/usr/bin/suid2'")]), 0)
+        self.good(self.verify())
+
+    def test_acls_as_text_need_numbers(self):
+        root = self.tree()
+        subprocess.run(["setfacl", "-m", "u:54321:rx,g:54322:r", root + "/usr/bin/suid"], check=True)
+        tar = ["tar", "-C", root, "--format=pax", "--xattrs", "--acls", "-c", "."]
+        self.built("--rootfs", root)
+        want = lines(self.image, "attributes.txt")
+        self.built("--tar", "-", input=subprocess.run(tar, check=True, capture_output=True).stdout)
+        self.assertEqual(lines(self.image, "attributes.txt"), want)
+        subprocess.run(["setfacl", "-m", "u:daemon:rx", root + "/usr/bin/suid"], check=True)
+        self.bad(self.build("--tar", "-", input=subprocess.run(tar, check=True, capture_output=True).stdout),
+                 "The ACL of /usr/bin/suid names users or groups without their numbers", "--xattrs-include='*'")
+
+    def test_kernel_newest_needs_a_kernel(self):
+        self.bad(self.build("--rootfs", self.tree(), "--kernel", "newest"), "the tree has no file /boot/vmlinuz-<version>")
+        self.assert_no_output()
+        self.built("--rootfs", self.path("root"))
+
+    def test_what_clients_fetch_by_name_is_served_even_if_ignored(self):
+        root = self.tree()
+        write(root + "/opt/ota/otaclient_release/manifest.json", b"{}")
+        write(root + "/opt/ota/otaclient_release/big.squashfs", text(50000))
+        write(root + "/etc/nv_tegra_release", b"# R35\n")
+        tar = subprocess.run(["tar", "-C", root, "-c", "."], check=True, capture_output=True).stdout
+        for args in (["--rootfs", root], ["--tar", "-"]):
+            self.built(*args, "--ignore-file", self.rules(b"/opt\n"), input=tar)
+            self.assertEqual(read(self.image, "data/opt/ota/otaclient_release/big.squashfs"), text(50000))
+            self.assertEqual(read(self.image, "data/opt/ota/otaclient_release/manifest.json"), b"{}")
+            self.assertEqual(read(self.image, "data/etc/nv_tegra_release"), b"# R35\n")
+            self.assertNotIn("/opt", self.paths("dirs.txt"))
+            self.assertFalse(os.path.exists(self.image + "/data/usr/lib/text"))
+            self.good(self.verify())
+
+    def test_plain_all_and_no_compress(self):
+        root = self.tree()
+        self.built("--rootfs", root, "--plain-all")
+        self.assertEqual(read(self.image, "data/usr/lib/text-copy"), text(40000))
+        self.assertEqual(len(os.listdir(self.image + "/data.zst")), 1)
+        self.good(self.verify())
+        self.built("--rootfs", root, "--no-compress")
+        self.assertFalse(os.path.exists(self.image + "/data.zst"))
+        self.assertEqual([line for line in lines(self.image, "regulars.txt") if line.endswith("zst")], [])
+        self.good(self.verify())
+
+    def test_plain_files_are_readable_for_the_server(self):
+        root = self.tree()
+        write(root + "/usr/bin/secret", b"s", 0o000)
+        self.built("--rootfs", root, umask=0o077)
+        for parent, dirs, files in os.walk(self.image):
+            for name in dirs:
+                self.assertEqual(os.lstat(os.path.join(parent, name)).st_mode & 0o7777, 0o755)
+            for name in files:
+                self.assertEqual(os.lstat(os.path.join(parent, name)).st_mode & 0o7777, 0o644)
+
+    def test_equal_trees_give_equal_images_whatever_the_threads(self):
+        root = self.tree()
+        for i in range(40):
+            write(f"{root}/many/{i % 7}/{i}", text(20000 + i % 5))
+        self.built("--rootfs", root, "--jobs", "1")
+        self.built("--rootfs", root, "--jobs", "8", output=self.path("image2"))
+        one, two = contents(self.image), contents(self.path("image2"))
+        del one["metadata.jwt"], two["metadata.jwt"]
+        self.assertEqual(one, two)
+
+    def test_a_folder_that_cannot_be_read_is_named(self):
+        root = self.tree()
+        write(root + "/closed/file")
+        os.chmod(root + "/closed", 0)
+        os.chmod(self.work, 0o777)
+        shutil.copytree(os.path.join(SAMPLE, "keys"), self.path("keys"))
+        for name in os.listdir(self.path("keys")):
+            os.chmod(self.path("keys", name), 0o755)
+        shutil.copy(PROGRAM, self.path("program"))
+        done = subprocess.run([self.path("program"), "build", "--rootfs", root, "--output", self.image, "--sign-key",
+                               self.path("keys/sign.key"), "--cert", self.path("keys/sign.pem")],
+                              capture_output=True, user=65534, timeout=60)
+        self.bad(done, "Cannot read /closed: Permission denied")
+        self.assert_no_output()
+
+
+class Tar(Case):
+    """What only a stream can do."""
+
+    def tar(self, *members, end=True, fmt=tarfile.PAX_FORMAT):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=fmt) as t:
+            for name, kind, value in members:
+                m = tarfile.TarInfo(name)
+                m.mtime = 1700000000
+                if kind == "file":
+                    m.size = len(value)
+                    t.addfile(m, io.BytesIO(value))
+                    continue
+                m.type = {"dir": tarfile.DIRTYPE, "link": tarfile.SYMTYPE, "hard": tarfile.LNKTYPE}[kind]
+                m.mode = 0o755
+                m.linkname = value
+                t.addfile(m)
+            size = t.offset
+        return out.getvalue() if end else out.getvalue()[:size]
+
+    def from_tar(self, *members, **more):
+        return self.build("--tar", "-", input=self.tar(*members, **more))
+
+    def test_later_entries_replace_earlier_ones(self):
+        self.good(self.from_tar(("a", "file", b"old"), ("d", "dir", ""), ("d/gone", "file", b"x"), ("a", "file", b"newer"),
+                                ("d", "link", "a"), ("e", "file", b""), ("e", "dir", ""), ("e/f", "file", b"f"), ("e", "dir", "")))
+        self.assertEqual([r.split("'")[1:] for r in lines(self.image, "regulars.txt")], [["/a", ",5,,"], ["/e/f", ",1,,"]])
+        self.assertEqual([r.split("'")[1] for r in lines(self.image, "dirs.txt")], ["/e"])
+        self.assertEqual(contents(self.image + "/data").keys(), {"a", "e", "e/f"})
+        self.good(self.verify())
+
+    def test_hard_links_are_resolved_by_name_even_to_what_is_left_out(self):
+        write(self.path("rules"), b"/skip\n")
+        big = noise(20 << 20, "big")
+        data = self.tar(("skip/one", "file", text(30000)), ("./here", "hard", "skip/one"), ("/there", "hard", "./here"),
+                        ("skip/big", "file", big), ("big", "hard", "skip/big"), ("skip/alone", "file", text(31000)),
+                        ("skip/zip", "file", text(20 << 20)), ("zip", "hard", "skip/zip"))
+        self.good(self.build("--tar", "-", "--ignore-file", self.path("rules"), input=data))
+        rows = lines(self.image, "regulars.txt")
+        self.assertEqual([r.split("'")[1] for r in rows], ["/big", "/here", "/there", "/zip"])
+        self.assertTrue(rows[1].endswith(",30000,1,zst") and rows[2].endswith(",30000,1,zst"), rows)
+        self.assertEqual(len(os.listdir(self.image + "/data.zst")), 2)
+        self.assertEqual(read(self.image, "data/big"), big)
+        self.good(self.verify())
+
+    def test_contents_too_large_for_memory_are_the_same_from_both(self):
+        root = self.path("root")
+        write(root + "/noise", noise(17 << 20, "n"))
+        write(root + "/text", text(20 << 20))
+        write(root + "/text2", text(20 << 20))
+        with open(root + "/sparse", "wb") as f:
+            f.truncate(40 << 20)
+            f.seek(30 << 20)
+            f.write(b"middle")
+        self.built("--rootfs", root)
+        self.good(self.verify())
+        data = subprocess.run(["tar", "-C", root, "--sparse", "--format=pax", "--xattrs", "-c", "."], check=True, capture_output=True).stdout
+        self.assertLess(len(data), 60 << 20)
+        self.built("--tar", "-", input=data, output=self.path("image2"))
+        one, two = contents(self.image), contents(self.path("image2"))
+        for name in ALL_LISTS:
+            self.assertEqual(read(self.image, name), read(self.path("image2"), name))
+        del one["metadata.jwt"], two["metadata.jwt"]
+        self.assertEqual(one.keys(), two.keys())
+        self.good(self.verify(image=self.path("image2")))
+
+    def test_compressed_streams_are_read(self):
+        data = self.tar(("a", "file", b"x"))
+        for tool in ("gzip", "bzip2", "xz", "zstd"):
+            packed = subprocess.run([tool, "-c"], input=data, capture_output=True, check=True).stdout
+            self.built("--tar", "-", input=packed)
+            self.bad(self.build("--tar", "-", input=packed[:-9]), "damaged")
+
+    def test_names_keep_their_bytes(self):
+        names = ["e\u0301-nfd", "\u00e9-nfc", "日本語", "tab\there", "back\\slash", "a" * 200 + "é" * 20]
+        for fmt in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+            members = [(n, "file", b"x") for n in names] + [("to-nfd", "link", names[0]), ("hard-nfd", "hard", names[0])]
+            self.good(self.from_tar(*members, fmt=fmt))
+            self.assertEqual([r.split("'")[1] for r in lines(self.image, "regulars.txt")], sorted(["/" + n for n in names] + ["/hard-nfd"]))
+            self.assertTrue(lines(self.image, "symlinks.txt")[0].endswith(f"'{names[0]}'"))
+
+    def test_missing_folders_are_made(self):
+        self.good(self.from_tar(("a/b/c", "file", b"x")))
+        self.assertEqual(lines(self.image, "dirs.txt"), ["0755,0,0,'/a'", "0755,0,0,'/a/b'"])
+
+    def test_broken_streams_are_refused(self):
+        file = ("a", "file", text(100000))
+        whole = self.tar(file)
+        self.bad(self.build("--tar", "-", input=whole[:50000]), "The tar stream on standard input is damaged")
+        self.bad(self.from_tar(file, end=False), "breaks off after /a: its end mark is missing")
+        self.bad(self.build("--tar", "-", input=b""), "damaged")
+        self.bad(self.build("--tar", "-", input=b"no tar at all" * 100), "damaged")
+        self.bad(self.from_tar(("../a", "file", b"")), "leads out of the root")
+        self.bad(self.from_tar(("a", "hard", "b")), "/a as a hard link to /b, which is not before it")
+        self.bad(self.from_tar(("a", "link", "b"), ("a/c", "file", b"")), "/a is no folder")
+        self.bad(self.build("--tar", self.path("none.tar")), "Cannot open the tar file", "No such file")
+        self.assert_no_output()
+
+    def test_no_root_is_needed(self):
+        os.chmod(self.work, 0o777)
+        shutil.copy(PROGRAM, self.path("program"))
+        shutil.copytree(os.path.join(SAMPLE, "keys"), self.path("keys"))
+        for name in os.listdir(self.path("keys")):
+            os.chmod(self.path("keys", name), 0o755)
+        with open(self.sample_tar(), "rb") as f:
+            done = subprocess.run([self.path("program"), "build", "--tar", "-", "--output", self.image, "--sign-key",
+                                   self.path("keys/sign.key"), "--cert", self.path("keys/sign.pem")],
+                                  stdin=f, capture_output=True, user=65534, timeout=60)
+        self.good(done)
+        self.assertIn("0640,0,42,", read(self.image, "regulars.txt").decode())
+
+
+class Output(Case):
+    """The image appears whole or not at all."""
+
+    def test_a_rebuild_takes_over_right_contents_only(self):
+        root = self.tree()
+        write(root + "/usr/lib/other", text(50000)[::-1])
+        self.built("--rootfs", root)
+        blobs = sorted(os.listdir(self.image + "/data.zst"))
+        before = {b: os.stat(os.path.join(self.image, "data.zst", b)).st_ino for b in blobs}
+        self.assertEqual(len(blobs), 2)
+        damaged = bytearray(read(self.image, "data.zst", blobs[0]))
+        damaged[len(damaged) // 2] ^= 1
+        write(os.path.join(self.image, "data.zst", blobs[0]), bytes(damaged))
+        done = self.built("--rootfs", root)
+        self.assertIn("1 contents compressed, 1 taken over", done.stdout.decode())
+        self.assertIn("1 compressed contents of the image of before are damaged", done.stderr.decode())
+        after = {b: os.stat(os.path.join(self.image, "data.zst", b)).st_ino for b in blobs}
+        self.assertNotEqual(after[blobs[0]], before[blobs[0]])
+        self.assertEqual(after[blobs[1]], before[blobs[1]])
+        self.good(self.verify())
+        self.assertEqual([n for n in os.listdir(self.work) if n.startswith("image")], ["image"])
+
+    def test_contents_of_before_that_are_no_longer_wanted_are_gone(self):
+        root = self.tree()
+        self.built("--rootfs", root)
+        write(root + "/usr/lib/text", b"short")
+        os.unlink(root + "/usr/lib/text-copy")
+        self.built("--rootfs", root)
+        self.assertEqual(os.listdir(self.image + "/data.zst"), [])
+
+    def start_slow_build(self):
+        """A build that has begun and waits for the rest of its stream."""
+        p = subprocess.Popen([PROGRAM, "build", "--output", self.image, *self.signing(), "--tar", "-"], stdin=subprocess.PIPE,
+                             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        self.addCleanup(p.stderr.close)
+        self.addCleanup(p.stdin.close)
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as t:
+            m = tarfile.TarInfo("text")
+            m.size = 1 << 20
+            t.addfile(m, io.BytesIO(text(1 << 20)))
+        p.stdin.write(out.getvalue()[:900000])
+        p.stdin.flush()
+        end = time.monotonic() + 30
+        while not os.path.isdir(self.image + ".partial/.plain"):
+            self.assertLess(time.monotonic(), end, "the build does not begin")
+            time.sleep(0.01)
+        return p
+
+    def test_a_killed_build_leaves_the_image_of_before(self):
+        self.built("--rootfs", self.tree())
+        before = contents(self.image)
+        p = self.start_slow_build()
+        p.send_signal(signal.SIGKILL)
+        p.wait()
+        self.assertTrue(os.path.isdir(self.image + ".partial"))
+        self.assertEqual(contents(self.image), before)
+        self.good(self.verify())
+        write(self.image + ".partial/leftover/of/before")
+        self.built("--rootfs", self.path("root"))
+        self.assertFalse(os.path.exists(self.image + ".partial"))
+        self.assertFalse(os.path.exists(self.image + "/leftover"))
+        self.good(self.verify())
+
+    def test_a_failed_build_leaves_the_image_of_before(self):
+        self.built("--rootfs", self.tree())
+        before = contents(self.image)
+        self.bad(self.build("--tar", "-", input=b"x" * 10000))
+        self.assertEqual(contents(self.image), before)
+        self.assertFalse(os.path.exists(self.image + ".partial"))
+
+    def test_a_second_build_of_one_image_is_refused(self):
+        root = self.tree()
+        for first in (True, False):
+            p = self.start_slow_build()
+            self.bad(self.build("--rootfs", root), "Another build is writing the image")
+            p.kill()
+            p.wait()
+            if first:
+                self.built("--rootfs", root)
+
+    def test_what_is_no_image_is_not_replaced(self):
+        write(self.image + "/precious")
+        self.bad(self.build("--rootfs", self.tree()), "is neither an image nor empty, so it is not replaced")
+        self.assertEqual(os.listdir(self.image), ["precious"])
+        os.unlink(self.image + "/precious")
+        self.built("--rootfs", self.path("root"))
+
+    def test_inputs_inside_the_output_are_refused(self):
+        root = self.tree()
+        before = fingerprint(root)
+        self.bad(self.build("--rootfs", root, output=root + "/var/image"), "Cannot open the folder")
+        self.bad(self.build("--rootfs", root, output=root + "/image"), "lies in")
+        self.bad(self.build("--rootfs", "/", output=self.image), "lies in /, which it is to be made of")
+        self.assertEqual(fingerprint(root), before)
+        self.built("--rootfs", root)
+        shutil.copy(os.path.join(SAMPLE, "keys/sign.key"), self.image)
+        self.bad(self.run_gen("build", "--rootfs", root, "--output", self.image, "--sign-key", self.image + "/sign.key",
+                              "--cert", os.path.join(SAMPLE, "keys/sign.pem")), "The signing key", "is going to be replaced")
+        self.bad(self.build("--rootfs", self.image + "/data"), "The root file system")
+        self.assertTrue(os.path.exists(self.image + "/sign.key"))
+
+    def test_a_trailing_slash_names_the_same_image(self):
+        self.built("--rootfs", self.tree(), output=self.image + "//")
+        self.good(self.verify())
+        self.assertEqual(sorted(os.listdir(self.work)), ["certs", "image", "root"])
+
+    def test_a_full_disk_leaves_nothing(self):
+        small = self.path("small")
+        os.mkdir(small)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", small], check=True)
+        self.addCleanup(subprocess.run, ["umount", small], check=True)
+        root = self.tree()
+        write(root + "/noise", noise(400000, "x"))
+        self.bad(self.build("--rootfs", root, output=small + "/image"), "No space left on device")
+        self.assertEqual(os.listdir(small), [])
+
+
+class Verify(Case):
+    """Verify says everything that is wrong, and where."""
+
+    def setUp(self):
+        super().setUp()
+        write(self.path("persistents"), b"'/etc/hosts'")
+        self.built("--rootfs", self.tree(), "--persistents", self.path("persistents"))
+        self.blob = os.listdir(self.image + "/data.zst")[0]
+
+    def flip(self, *names, at=None):
+        path = os.path.join(self.image, *names)
+        data = bytearray(read(path))
+        data[len(data) // 2 if at is None else at] ^= 1
+        with open(path, "wb") as f:
+            f.write(bytes(data))
+
+    def fresh(self):
+        self.built("--rootfs", self.path("root"), "--persistents", self.path("persistents"))
+
+    def test_a_good_image_is_good(self):
+        self.assertIn("good", self.good(self.verify()).stdout.decode())
+        self.good(self.verify("--quick"))
+        self.good(self.verify("--jobs", "3"))
+
+    def test_a_flipped_bit_is_found_in_every_kind_of_file(self):
+        for name in ("metadata.jwt", "sign.pem", "dirs.txt", "symlinks.txt", "regulars.txt", "attributes.txt", "persistents.txt",
+                     "data.zst/" + self.blob, "data/etc/hosts", "data/usr/lib/noise"):
+            self.flip(name)
+            self.bad(self.verify(), name)
+            self.fresh()
+
+    def test_quick_leaves_the_contents_out(self):
+        self.flip("data/etc/hosts")
+        self.flip("data.zst", self.blob)
+        self.good(self.verify("--quick"))
+        self.bad(self.verify(), "2 problems")
+
+    def test_all_that_is_wrong_is_said(self):
+        self.flip("data/etc/hosts")
+        self.flip("data.zst", self.blob)
+        os.unlink(self.image + "/data/usr/lib/noise")
+        write(self.image + "/dirs.txt", b"0755,0,0,'/etc'\nnonsense\n0755,0,0,/usr\n0755,0,0,'/usr'\n0755,0,0,'/usr/bin'\n0755,0,0,'/usr/lib'")
+        write(self.image + "/oci-layout")
+        said = self.bad(self.verify(), "7 problems").stderr.decode()
+        for word in ("data/etc/hosts: its content has another digest", f"data.zst/{self.blob}: ",
+                     "data/usr/lib/noise: it cannot be opened: No such file", "dirs.txt: its digest is not the one in metadata.jwt",
+                     "dirs.txt, line 2: ", "dirs.txt, line 3: ", "oci-layout: "):
+            self.assertIn(word, said)
+
+    def test_lists_that_do_not_fit_together_are_found(self):
+        self.resign(lambda: write(self.image + "/symlinks.txt", b"0777,0,0,'/etc/hosts/below','x'"))
+        self.bad(self.verify(), "The lists: ", "/etc/hosts")
+        self.resign(lambda: write(self.image + "/regulars.txt", read(self.image, "regulars.txt").replace(b",20,,", b",21,,")))
+        self.bad(self.verify(), "data/etc/hosts: it has 20 bytes instead of 21", "files have")
+
+    def resign(self, change):
+        self.fresh()
+        change()
+        self.good(self.run_gen("sign", "--sign-key", os.path.join(SAMPLE, "keys/sign.key"), "--cert-file", "sign.pem", "--persistent-file",
+                               "persistents.txt", "--rootfs-directory", "data", "--compressed-rootfs-directory", "data.zst", cwd=self.image))
+
+    def test_a_blob_with_trailing_bytes_is_found(self):
+        with open(os.path.join(self.image, "data.zst", self.blob), "ab") as f:
+            f.write(b"x")
+        self.bad(self.verify(), "it is not one whole zstd frame")
+
+    def test_signers_that_no_machine_trusts_are_refused(self):
+        for name in ("self-signed", "unrelated-ca-leaf", "impostor-issuer-name-leaf", "issued-by-end-entity"):
+            cert = os.path.join(SAMPLE, "keys/negative", name + ".pem")
+            self.good(self.run_gen("build", "--rootfs", self.path("root"), "--output", self.path("image2"), "--sign-key",
+                                   os.path.join(SAMPLE, "keys/negative/leaf.key"), "--cert", cert))
+            self.bad(self.verify(image=self.path("image2")), name + ".pem: ", "1 problem\n")
+
+    def openssl(self, *args):
+        subprocess.run(["openssl", *args], check=True, capture_output=True, cwd=self.work)
+
+    def test_an_expired_signer_is_refused_with_its_date(self):
+        self.openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=old", "-keyout",
+                     "old.key", "-out", "old.csr")
+        write(self.path("ca.cnf"), b"[ca]\ndefault_ca=a\n[a]\ndatabase=index\nserial=serial\nnew_certs_dir=.\ndefault_md=sha256\n"
+              b"policy=p\nx509_extensions=x\n[p]\ncommonName=supplied\n[x]\nbasicConstraints=CA:FALSE\n")
+        write(self.path("index"))
+        write(self.path("serial"), b"77")
+        self.openssl("ca", "-batch", "-config", "ca.cnf", "-cert", os.path.join(SAMPLE, "keys/test.interm.pem"), "-keyfile",
+                     os.path.join(SAMPLE, "keys/interm.key"), "-startdate", "20200101000000Z", "-enddate", "20210101000000Z", "-in", "old.csr",
+                     "-out", "old.pem", "-notext")
+        self.good(self.run_gen("build", "--rootfs", self.path("root"), "--output", self.path("image2"), "--sign-key", self.path("old.key"),
+                               "--cert", self.path("old.pem")))
+        self.bad(self.verify(image=self.path("image2")), "old.pem: ", "2021")
+
+    def test_no_certificates_trust_nobody(self):
+        os.mkdir(self.path("empty"))
+        self.bad(self.run_gen("verify", "--certs", self.path("empty"), self.image), "sign.pem: ")
+        self.bad(self.run_gen("verify", "--certs", self.path("none"), self.image), "none")
+
+    def test_what_is_no_image_is_said(self):
+        os.mkdir(self.path("empty"))
+        self.bad(self.verify(image=self.path("empty")), "metadata.jwt: it cannot be read")
+        self.bad(self.verify(image=self.path("none")), "Cannot open the image")
+
+
+class Inspect(Case):
+    def test_json_has_the_figures(self):
+        self.built("--rootfs", self.tree())
+        got = json.loads(self.good(self.run_gen("inspect", "--json", self.image)).stdout)
+        self.assertEqual(got["identity"], hashlib.sha256(read(self.image, "metadata.jwt")).hexdigest())
+        self.assertIn("CN=sign.sample.example", got["signed_by"])
+        want = {"signature_ok": True, "attributes": True, "directories": 4, "symlinks": 1, "files": 6, "hard_link_groups": 1,
+                "contents": 4, "compressed_contents": 1, "total_bytes": 120024, "content_bytes": 80022, "xattrs": 1, "persistents": 0}
+        self.assertEqual({k: got[k] for k in want}, want)
+        self.assertLess(got["served_bytes"], 41000)
+
+    def test_text_has_the_signer(self):
+        self.built("--rootfs", self.tree())
+        said = self.good(self.run_gen("inspect", self.image)).stdout.decode()
+        self.assertIn("CN=sign.sample.example", said)
+        jwt = read(self.image, "metadata.jwt")
+        payload = bytearray(jwt)
+        payload[-20] = ord("A") if payload[-20] != ord("A") else ord("B")
+        write(self.image + "/metadata.jwt", bytes(payload))
+        self.assertIn("WRONG", self.good(self.run_gen("inspect", self.image)).stdout.decode())
+
+
+class Signing(Case):
+    def sign(self, key, cert, *more):
+        return self.run_gen("build", "--rootfs", self.tree(), "--output", self.image, "--sign-key", key, "--cert", cert, *more)
+
+    def test_a_key_that_is_not_the_certificates_is_refused_before_any_work(self):
+        self.bad(self.sign(os.path.join(SAMPLE, "keys/interm.key"), os.path.join(SAMPLE, "keys/sign.pem")), "interm.key", "sign.pem")
+        self.assert_no_output()
+
+    def test_a_certificate_with_the_name_of_a_list_is_refused(self):
+        shutil.copy(os.path.join(SAMPLE, "keys/sign.pem"), self.path("dirs.txt"))
+        self.bad(self.sign(os.path.join(SAMPLE, "keys/sign.key"), self.path("dirs.txt")), "cannot be named dirs.txt")
+
+    def test_missing_files_are_named(self):
+        self.bad(self.sign(self.path("no.key"), os.path.join(SAMPLE, "keys/sign.pem")), "no.key")
+        self.bad(self.build("--rootfs", self.path("root"), "--ignore-file", self.path("no.rules")), "no.rules", "No such file")
+        self.bad(self.build("--rootfs", self.path("none")), "Cannot open the root file system")
+
+    def test_a_persistents_list_that_nobody_can_read_is_refused(self):
+        write(self.path("persistents"), b"'/etc/hosts'\n/etc/hostname\n")
+        self.bad(self.build("--rootfs", self.tree(), "--persistents", self.path("persistents")), "Line 2 of ")
+
+
+class Gen(Case):
+    def gen(self, *args):
+        return self.run_gen("gen", "--target-dir", "root", *args, cwd=self.work)
+
+    def test_the_ignore_file_must_be_there(self):
+        self.tree()
+        self.bad(self.gen(), "The ignore file is missing", "ignore.txt")
+
+    def test_names_thresholds_and_places_can_be_chosen(self):
+        self.tree()
+        write(self.path("rules"))
+        os.mkdir(self.path("out"))
+        self.good(self.gen("--ignore-file", "rules", "--output-dir", "out", "--directory-file", "d", "--symlink-file", "s", "--regular-file",
+                           "r", "--total-regular-size-file", "t", "--compressed-dir", "z", "--compress-filesize", "40001", "--prefix", "/p"))
+        self.assertEqual(sorted(os.listdir(self.path("out"))), ["d", "r", "s", "t"])
+        self.assertEqual(os.listdir(self.path("z")), [])
+        self.assertEqual(read(self.path("out/t")), b"120024")
+        self.assertTrue(lines(self.path("out/d"))[0].endswith("'/p/etc'"))
+        self.good(self.gen("--ignore-file", "rules", "--compressed-dir", "z", "--compress-ratio", "0.5"))
+        self.assertEqual(len(os.listdir(self.path("z"))), 2)
+
+    def test_a_damaged_content_of_before_is_replaced(self):
+        self.tree()
+        write(self.path("ignore.txt"))
+        self.good(self.gen("--compressed-dir", "z"))
+        blob = os.listdir(self.path("z"))[0]
+        good = read(self.path("z"), blob)
+        write(self.path("z", blob), good[:10])
+        self.good(self.gen("--compressed-dir", "z"))
+        self.assertEqual(read(self.path("z"), blob), good)
+
+    def test_the_newest_kernel_is_chosen_if_there_is_one(self):
+        root = self.tree()
+        write(self.path("ignore.txt"))
+        self.good(self.gen())
+        for v in ("5.15.0-9-generic", "5.15.0-10-generic"):
+            write(f"{root}/boot/vmlinuz-{v}")
+            write(f"{root}/boot/initrd.img-{v}")
+        self.good(self.gen())
+        self.assertEqual([r.split("'")[1] for r in lines(self.path("regulars.txt")) if "boot" in r],
+                         ["/boot/initrd.img-5.15.0-10-generic", "/boot/vmlinuz-5.15.0-10-generic"])
+        os.unlink(f"{root}/boot/initrd.img-5.15.0-10-generic")
+        self.bad(self.gen(), "has no /boot/initrd.img-5.15.0-10-generic")
+
+
+class CommandLine(Case):
+    def test_wrong_usage_is_status_2(self):
+        for args, word in (([], "a verb is missing"), (["frob"], "there is no verb \"frob\""), (["build"], "--output is missing"),
+                           (["build", "--frob"], "there is no option --frob"), (["verify", "--certs"], "--certs wants a value"),
+                           (["verify", "--certs", "x"], "IMAGE_DIR is missing"), (["inspect", "a", "b"], "one name too many"),
+                           (["inspect", "--json=1", "a"], "takes no value")):
+            self.bad(self.run_gen(*args), word, status=2)
+        self.bad(self.build(), "one of --rootfs and --tar is needed", status=2)
+        self.bad(self.build("--rootfs", "/x", "--tar", "y"), "one of --rootfs and --tar", status=2)
+        self.bad(self.build("--rootfs", "/x", "--kernel", "oldest"), "--kernel", status=2)
+        self.bad(self.build("--rootfs", "/x", "--compress-level", "20"), "from 1 to 19", status=2)
+        self.bad(self.build("--rootfs", "/x", "--jobs", "0"), "from 1 to 64", status=2)
+        self.bad(self.build("--rootfs", "/x", "--prefix", "/a/../b"), "--prefix", status=2)
+        self.assert_no_output()
+
+    def test_help_and_version(self):
+        self.assertIn("Usage: metadata_gen", self.good(self.run_gen("--help")).stdout.decode())
+        self.assertRegex(self.good(self.run_gen("--version")).stdout.decode(), r"^metadata_gen \d+\.\d+\.\d+\n$")
+        for verb in ("build", "verify", "inspect", "gen", "sign"):
+            self.assertIn(f"Usage: metadata_gen {verb}", self.good(self.run_gen(verb, "--help")).stdout.decode())
+
+    def test_values_may_follow_an_equals_sign(self):
+        self.good(self.run_gen("build", "--rootfs=" + self.tree(), "--output=" + self.image, *self.signing()))
+
+    def test_nothing_is_shown_without_a_terminal(self):
+        self.assertNotIn(b"\r", self.built("--rootfs", self.tree()).stderr)
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        sys.exit("test_metadata_gen: needs root")
+    PROGRAM, SAMPLE = (os.path.abspath(a) for a in sys.argv[1:3])
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:])

@@ -100,8 +100,8 @@ struct http_client {
 	uint32_t stall_timeout_ms, retry_base_ms;
 	struct transfer *queue; /* waiting, in the order of being added */
 	struct transfer *active[CONNECTIONS_MAX];
-	CURL *spare[CONNECTIONS_MAX]; /* easy handles for reuse: they keep TLS sessions */
-	unsigned n_active, n_spare;
+	unsigned n_active;
+	CURLSH *share; /* TLS sessions, which would otherwise go with each try */
 	size_t n_pending;
 	size_t n_done;
 	uint64_t last_byte_ms;
@@ -569,6 +569,7 @@ static bool set_connection(CURL *e, const struct http_client *c, const struct tr
 		SET(CURLOPT_CAINFO, c->tls_ca);
 		SET(CURLOPT_CAPATH, NULL); /* these and no others */
 	}
+	SET(CURLOPT_SHARE, c->share);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)HTTP_CONNECT_TIMEOUT_MS);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
 	SET(CURLOPT_NOSIGNAL, 1L);
@@ -602,24 +603,14 @@ static bool set_request(CURL *e, const struct http_client *c, struct transfer *t
 
 #undef SET
 
-static CURL *easy_take(struct http_client *c)
-{
-	CURL *easy = c->n_spare > 0 ? c->spare[--c->n_spare] : curl_easy_init();
-
-	if (easy)
-		curl_easy_reset(easy);
-	return easy;
-}
-
-/* Take the transfer off the line. Its easy handle stays readable until the next transfer gets it.
- */
+/* Take the transfer off the line. */
 static void try_stop(struct http_client *c, struct transfer *t)
 {
 	for (unsigned i = 0; i < c->n_active; i++)
 		if (c->active[i] == t)
 			c->active[i] = c->active[--c->n_active];
 	curl_multi_remove_handle(c->multi, t->easy);
-	c->spare[c->n_spare++] = t->easy;
+	curl_easy_cleanup(t->easy);
 	t->easy = NULL;
 }
 
@@ -633,7 +624,7 @@ static int try_start(struct http_client *c, struct transfer *t)
 	t->result.err = (struct ota_err){0};
 	t->curl_text[0] = '\0';
 	t->last_byte_ms = clock_monotonic_ms();
-	t->easy = easy_take(c);
+	t->easy = curl_easy_init();
 	if (!t->easy)
 		return -ENOMEM;
 	c->active[c->n_active++] = t;
@@ -890,12 +881,14 @@ int http_client_new(
 	c->retry_base_ms = config->retry_base_ms ? config->retry_base_ms : (uint32_t)RETRY_BASE_MS;
 	c->last_byte_ms = clock_monotonic_ms();
 	c->multi = curl_multi_init();
-	if (!c->multi || !copy_text(config->proxy, &c->proxy) ||
+	c->share = curl_share_init();
+	if (!c->multi || !c->share || !copy_text(config->proxy, &c->proxy) ||
 		!copy_text(config->tls_ca, &c->tls_ca) ||
 		!copy_text(config->cookies, &c->cookies) ||
 		!copy_text(config->user_agent ? config->user_agent : "otaclient/" OTA_VERSION,
 			&c->user_agent))
 		return no_memory(err);
+	curl_share_setopt(c->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
 	curl_multi_setopt(c->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)c->max_connections);
 	curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)c->max_connections);
 	*ret_client = TAKE_PTR(c);
@@ -918,9 +911,8 @@ void http_client_free(struct http_client *c)
 		c->queue = t->next;
 		transfer_free(t);
 	}
-	while (c->n_spare > 0)
-		curl_easy_cleanup(c->spare[--c->n_spare]);
 	curl_multi_cleanup(c->multi);
+	curl_share_cleanup(c->share);
 	free(c->proxy);
 	free(c->tls_ca);
 	free(c->cookies);

@@ -1,17 +1,21 @@
 /*
- * The HTTP client against a server that misbehaves on purpose. Loopback only.
+ * The HTTP client against a server that misbehaves on purpose, and, for HTTP/2, against nginx. Loopback only.
  */
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -96,11 +100,22 @@ static void assert_pattern(const struct body *b, size_t size)
 
 struct bench {
 	struct origin origin;
+	pid_t nginx; /* 0 = none */
 	struct http_config config;
 	struct http_request request;
 	struct http_result result;
 	struct body body;
 };
+
+/* It ends what it does, and writes its log. */
+static void stop_nginx(struct bench *b)
+{
+	if (b->nginx <= 0)
+		return;
+	kill(b->nginx, SIGQUIT);
+	waitpid(b->nginx, NULL, 0);
+	b->nginx = 0;
+}
 
 static int setup(void **state)
 {
@@ -120,6 +135,7 @@ static int teardown(void **state)
 	struct bench *b = *state;
 
 	origin_stop(&b->origin);
+	stop_nginx(b);
 	buf_done(&b->body.got);
 	free(b);
 	return 0;
@@ -791,8 +807,10 @@ static void many_done(void *ctx, const struct http_result *result)
 	struct ota_err err = {0};
 
 	m->n_done++;
-	if (result->r < 0)
+	if (result->r < 0) {
 		m->n_bad++;
+		print_message("%s\n", result->err.msg);
+	}
 	if (m->n_left > 0) {
 		m->n_left--;
 		if (http_client_add(m->client, &m->request, &err) < 0)
@@ -963,6 +981,122 @@ static void https_is_not_redirected_to_http(void **state)
 	certs_remove(&t);
 }
 
+/* ---- HTTP/2, with a real server ---- */
+
+/* A port that is free now; the server that takes it starts at once. */
+static unsigned free_port(void)
+{
+	struct sockaddr_in addr = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(addr);
+	AUTO_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, len), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
+	return ntohs(addr.sin_port);
+}
+
+static void write_text(const char *path, const char *text)
+{
+	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(file_write_all(fd, text, strlen(text)), 0);
+}
+
+static void wait_for_port(unsigned port)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+	for (unsigned i = 0; i < 500; i++) {
+		AUTO_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+			return;
+		clock_sleep_ms(10);
+	}
+	fail_msg("nginx does not listen on port %u", port);
+}
+
+static pid_t start_nginx(const struct certs *t, unsigned port)
+{
+	char conf[96], text[1024];
+	const char *argv[] = {"nginx", "-p", t->dir, "-c", conf, NULL};
+	extern char **environ;
+	pid_t pid;
+
+	snprintf(conf, sizeof(conf), "%s/nginx.conf", t->dir);
+	snprintf(text, sizeof(text),
+		"daemon off; pid nginx.pid; error_log error.log; worker_processes 1;\n"
+		"events { worker_connections 64; }\n"
+		"http { log_format l '$server_protocol c$connection'; access_log access.log l;\n"
+		" server { listen 127.0.0.1:%u ssl http2; ssl_certificate cert.pem;\n"
+		"  ssl_certificate_key key.pem; root .; default_type text/plain; } }\n",
+		port);
+	write_text(conf, text);
+	assert_int_equal(
+		posix_spawnp(&pid, "nginx", NULL, NULL, (char **)(uintptr_t)argv, environ), 0);
+	return pid;
+}
+
+/* Lines of nginx's access log that begin with @text. */
+static unsigned count_lines(const char *log, const char *text)
+{
+	unsigned n = 0;
+
+	for (const char *at = log; *at; at += strcspn(at, "\n"), at += *at == '\n')
+		n += strncmp(at, text, strlen(text)) == 0;
+	return n;
+}
+
+static void many_transfers_share_one_connection_over_http2(void **state)
+{
+	struct bench *b = *state;
+	struct many m = {.n_left = 90};
+	const char *argv[] = {"rm", "-rf", NULL, NULL};
+	AUTO_BUF struct buf log = {0};
+	struct ota_err err = {0};
+	unsigned port = free_port();
+	char url[64], path[96];
+	struct certs t;
+
+	certs_make(&t);
+	snprintf(path, sizeof(path), "%s/f", t.dir);
+	write_text(path, "hello");
+	assert_int_equal(chmod(t.dir, 0755), 0); /* its worker is another user */
+	b->nginx = start_nginx(&t, port);
+	wait_for_port(port);
+	snprintf(url, sizeof(url), "https://127.0.0.1:%u/f", port);
+	b->config.tls_ca = t.cert;
+	b->config.max_connections = 10;
+	assert_int_equal(http_client_new(&b->config, &m.client, &err), 0);
+	m.request = (struct http_request){
+		.url = url,
+		.max_bytes = MAX_BYTES,
+		.sink = {.data = drop},
+		.done = many_done,
+		.done_ctx = &m,
+	};
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(http_client_add(m.client, &m.request, &err), 0);
+	while (http_client_pending(m.client) > 0)
+		assert_int_equal(http_client_run(m.client, 1000, &err), 0);
+	http_client_free(m.client);
+	stop_nginx(b);
+	snprintf(path, sizeof(path), "%s/access.log", t.dir);
+	assert_int_equal(file_read(AT_FDCWD, path, 1 << 20, &log), 0);
+	argv[2] = t.dir;
+	assert_int_equal(run_tool(&(struct run_args){.argv = argv}, NULL), 0);
+	assert_int_equal(m.n_done, 100);
+	assert_int_equal(m.n_bad, 0);
+	assert_int_equal(count_lines(buf_str(&log), "HTTP/2.0 "), 100);
+	/* All lines are alike: protocol and connection. */
+	log.data[strcspn(log.data, "\n")] = '\0';
+	assert_int_equal(count_lines(log.data + strlen(log.data) + 1, log.data), 99);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -1017,6 +1151,7 @@ int main(void)
 		TEST(another_thread_can_wake_the_client),
 		TEST(tls_is_verified),
 		TEST(https_is_not_redirected_to_http),
+		TEST(many_transfers_share_one_connection_over_http2),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,11 +32,16 @@ def enter_private_mounts():
     os.execvp("unshare", ["unshare", "-m", "--propagation", "private", sys.executable, *sys.argv])
 
 
-class QuietServer(http.server.SimpleHTTPRequestHandler):
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *args):
         pass
+
+
+class QuietServer(http.server.ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        pass  # clients that go away are what the tests are about
 
 
 class Failed(Exception):
@@ -65,8 +70,8 @@ class UpdateLab:
             os.makedirs(self.path("images"))
             os.makedirs(self.path("run"))
             self.make_slot()
-            handler = functools.partial(QuietServer, directory=self.path("images"))
-            self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+            handler = functools.partial(QuietHandler, directory=self.path("images"))
+            self.server = QuietServer(("127.0.0.1", 0), handler)
             self.url = f"http://127.0.0.1:{self.server.server_port}"
             threading.Thread(target=self.server.serve_forever, daemon=True).start()
             self.stack.callback(self.server.shutdown)
@@ -86,10 +91,13 @@ class UpdateLab:
         self.slot = self.path("slot.img")
         with open(self.slot, "wb") as f:
             f.truncate(self.slot_mib << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-F", "-L", "slot-b", self.slot], check=True)
         self.device = subprocess.run(["losetup", "--show", "-f", self.slot], check=True, capture_output=True,
                                      text=True).stdout.strip()
         self.stack.callback(subprocess.run, ["losetup", "-d", self.device])
+        self.wipe_slot()
+
+    def wipe_slot(self):
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-L", "slot-b", self.device], check=True)
 
     def save_slot(self, name):
         subprocess.run(["cp", "--sparse=always", self.slot, self.path(name)], check=True)
@@ -134,7 +142,8 @@ class UpdateLab:
         return subprocess.run(
             [os.environ["UPDATE_DRIVER"], "--url", url or f"{self.url}/{name}", "--certs", certs or self.path("certs"),
              "--device", self.device, "--active", self.active, "--work", self.path("run"), *options],
-            capture_output=True, text=True, timeout=300)
+            # a daemon's umask must not show in the result
+            capture_output=True, text=True, timeout=300, umask=0o077)
 
     def update(self, name, *options, **more):
         p = self.driver(name, "--stats", *options, **more)

@@ -283,7 +283,7 @@ static int job_header(void *ctx, const char *name, const char *value, struct ota
 	if (strcasecmp(name, "ota-file-cache-control") != 0 || strlen(value) >= sizeof(copy))
 		return 0;
 	j->err = err;
-	strcpy(copy, value);
+	memcpy(copy, value, strlen(value) + 1);
 	while (next_directive(&rest, &directive, &argument)) {
 		if (strcmp(directive, "file_sha256") == 0) {
 			has_digest = true;

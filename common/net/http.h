@@ -68,7 +68,7 @@ struct http_request {
 	uint64_t max_bytes; /* limit of the body as the sink sees it */
 	/* Value of ota-file-cache-control, sent only through a proxy; NULL = none. */
 	const char *cache_control;
-	unsigned tries_max; /* 0 = HTTP_TRIES_MAX; a try that brought the body further is free */
+	unsigned tries_max; /* 0 = HTTP_TRIES_MAX; counted anew when the body came further */
 	uint32_t total_timeout_ms; /* over all tries; 0 = none */
 	/* No connection, a cut, a stall, 429, 502, 503 and 504 do not count as tries: the caller
 	 * has a watchdog of its own. */

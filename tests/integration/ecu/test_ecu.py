@@ -1,0 +1,131 @@
+#!/usr/bin/python3
+"""
+The whole way on one ECU, with two real Debian root file systems: metadata_gen ▸ HTTPS ▸ otaclient ▸ GRUB ▸ commit.
+
+    test_ecu.py BUILD_DIR [TEST…]
+
+Real: the programs, the root file systems (tests/support/rootfs/make), nginx, ext4, the partition table, GRUB's
+scripts and environment. Simulated: what tests/support/pseudo_ecu says. Needs root, loop devices, namespaces and
+overlayfs; the root file systems are made when they are missing (some 2 minutes, Debian's package registry).
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../../support"))
+from ecu_lab import SOURCE_ROOT, Failed, Lab, Programs, enter_private, wait_for  # noqa: E402
+
+ROOTFS = os.environ.get("OTACLIENT_ROOTFS", "/var/cache/otaclient-demo")
+
+
+class WholeWay(unittest.TestCase):
+    maxDiff = 4000
+
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = Lab(Programs(sys.argv[1]), tempfile.mkdtemp(prefix="test-ecu.", dir="/var/tmp"))
+        cls.addClassCleanup(cls.lab.close)
+        cls.old, cls.new = cls.lab.install(f"{ROOTFS}/old"), cls.lab.install(f"{ROOTFS}/new")
+        for name, tree in (("v1", cls.old), ("v2", cls.new)):
+            cls.lab.build_image(name, tree, "--compress-level", "1")
+        cls.origin = cls.enterClassContext(cls.lab.origin())
+
+    def fresh(self, name, *options):
+        ecu = self.lab.make_ecu(name, self.old, *options)
+        self.addCleanup(ecu.remove)
+        return ecu
+
+    def assert_slot_is(self, ecu, role, tree):
+        ecu.check_disk()
+        self.assertEqual([], ecu.differences(tree, role)[:20])
+
+    def assert_runs(self, ecu, version, role):
+        status = ecu.status()
+        self.assertEqual(("SUCCESS", version), (status["ota_status"], status["firmware_version"]), ecu.tail())
+        self.assertEqual(role, ecu.boots()[-1])
+
+    def test_two_updates_bring_each_slot_to_its_image_and_back(self):
+        ecu = self.fresh("bios")
+        with ecu.on():
+            self.assertEqual("INITIALIZED", ecu.status()["ota_status"])
+            ecu.update("v2", self.origin.url("v2"))
+            self.assert_runs(ecu, "v2", "slot_b")
+        self.assert_slot_is(ecu, "slot_b", self.new)
+
+        sent_before = self.origin.sent()
+        with ecu.on():
+            self.assert_runs(ecu, "v2", "slot_b")
+            ecu.update("v1 again", self.origin.url("v1"))
+            self.assert_runs(ecu, "v1 again", "slot_a")
+        self.assert_slot_is(ecu, "slot_a", self.old)
+        self.assert_slot_is(ecu, "slot_b", self.new)
+        requests = self.origin.sent()[0] - sent_before[0]
+        self.assertLess(requests, 30, "slot A had nearly all of its image")
+        self.assertEqual(["slot_a", "slot_b", "slot_b", "slot_a"], ecu.boots())
+
+    def test_a_killed_daemon_starts_over_and_completes(self):
+        ecu = self.fresh("uefi", "--layout", "uefi")
+        with ecu.on():
+            for phase in ("CALCULATING_DELTA", "DOWNLOADING_OTA_FILES", "APPLYING_UPDATE"):
+                ecu.update("v2", self.origin.url("v2"), wait=False)
+                self.wait_until_past(ecu, phase)
+                ecu.kill_daemon()
+                wait_for("the daemon is back", ecu.answers, 30)
+                self.assertEqual("slot_a", ecu.boots()[-1])
+            ecu.update("v2", self.origin.url("v2"))
+            self.assert_runs(ecu, "v2", "slot_b")
+        self.assert_slot_is(ecu, "slot_b", self.new)
+
+    def test_a_machine_that_stops_in_an_update_boots_its_old_slot(self):
+        ecu = self.fresh("stopped")
+        ecu.switch_on()
+        ecu.update("v2", self.origin.url("v2"), wait=False)
+        self.wait_until_past(ecu, "DOWNLOADING_OTA_FILES")
+        ecu.switch_off(cut=True)
+        with ecu.on():
+            self.assertEqual("slot_a", ecu.boots()[-1])
+            self.assertEqual("FAILURE", ecu.status()["ota_status"])
+            ecu.update("v2", self.origin.url("v2"))
+            self.assert_runs(ecu, "v2", "slot_b")
+        self.assert_slot_is(ecu, "slot_b", self.new)
+
+    def test_a_new_system_that_does_not_commit_is_left_again(self):
+        """The loader tries the new slot once; what has not committed by then is not booted again."""
+        ecu = self.fresh("trial")
+        with ecu.on("--max-boots", "1"):
+            with self.assertRaises(Failed):
+                ecu.otactl("update", "--version", "v2", "--url", self.origin.url("v2"), "--wait", "--timeout", "20")
+        self.assertEqual("slot_b", ecu.boot_with("/bin/true"))
+        self.assertEqual("slot_a", ecu.boot_with("/bin/true"))
+        with ecu.on():
+            status = ecu.status()
+            self.assertEqual(("FAILURE", "slot_a"), (status["ota_status"], ecu.boots()[-1]))
+
+    def test_a_server_with_an_unknown_certificate_is_refused(self):
+        ecu = self.fresh("untrusting", "--file", f"{self.lab.certs()}/dev.root.pem:/etc/otaclient/origin-ca.pem")
+        with ecu.on():
+            with self.assertRaisesRegex(Failed, r"certificate"):
+                ecu.update("v2", self.origin.url("v2"))
+            self.assertEqual("FAILURE", ecu.status()["ota_status"])
+            self.assertEqual(["slot_a"], ecu.boots())
+
+    def wait_until_past(self, ecu, phase):
+        """Until the phase runs; a phase that is over already is past, too."""
+        order = ["INITIALIZING", "PROCESSING_METADATA", "CALCULATING_DELTA", "DOWNLOADING_OTA_FILES", "APPLYING_UPDATE"]
+
+        def there():
+            update = ecu.status()["update_status"]
+            return update is not None and update["phase"] not in order[: order.index(phase)]
+
+        wait_for(f"the update reaches {phase}", there, 120)
+
+
+if __name__ == "__main__":
+    subprocess.run([f"{SOURCE_ROOT}/tests/support/rootfs/make"], check=True)
+    enter_private()
+    unittest.main(argv=[sys.argv[0], "-v", *sys.argv[2:]])

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/net/http_url.h"
@@ -356,14 +357,16 @@ struct verdict try_timed_out(struct transfer *t, enum outcome outcome)
 
 /* ---- what is asked for ---- */
 
-static int add_header(struct transfer *t, const char *name, const char *value)
+/* "name: " and both parts of the value, of which the second may be "". */
+static int add_header(struct transfer *t, const char *name, const char *value, const char *rest)
 {
-	AUTO_FREE char *line = NULL;
+	AUTO_BUF struct buf line = {0};
 	struct curl_slist *more;
+	int r = buf_printf(&line, "%s: %s%s", name, value, rest);
 
-	if (asprintf(&line, "%s: %s", name, value) < 0)
-		return -ENOMEM;
-	more = curl_slist_append(t->headers, line);
+	if (r < 0)
+		return r;
+	more = curl_slist_append(t->headers, buf_str(&line));
 	if (!more)
 		return -ENOMEM;
 	t->headers = more;
@@ -372,22 +375,18 @@ static int add_header(struct transfer *t, const char *name, const char *value)
 
 static int set_headers(struct transfer *t)
 {
-	AUTO_FREE char *value = NULL;
 	int r = 0;
 
 	curl_slist_free_all(t->headers);
 	t->headers = NULL;
-	if (t->shared->proxy && t->cache_control) {
-		if (asprintf(&value, "%s%s", t->came_wrong ? "retry_caching," : "",
-			    t->cache_control) < 0)
-			return -ENOMEM;
-		r = add_header(t, "ota-file-cache-control", value);
-	}
+	if (t->shared->proxy && t->cache_control)
+		r = add_header(t, "ota-file-cache-control", t->came_wrong ? "retry_caching," : "",
+			t->cache_control);
 	if (r == 0 && t->asked_range)
-		r = add_header(t, "If-Range", t->validator);
+		r = add_header(t, "If-Range", t->validator, "");
 	/* Takes libcurl's own line off: we ask for nothing, and undo what comes all the same. */
 	if (r == 0 && t->undo_encoding)
-		r = add_header(t, "Accept-Encoding", "");
+		r = add_header(t, "Accept-Encoding", "", "");
 	return r;
 }
 

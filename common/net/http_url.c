@@ -58,9 +58,15 @@ static size_t host_len(const char *host)
 
 bool http_url_same_host(const char *a, const char *b)
 {
-	const char *host_a = host_of(after_scheme(a)), *host_b = host_of(after_scheme(b));
-	size_t len = host_len(host_a);
+	const char *rest_a = after_scheme(a), *rest_b = after_scheme(b);
+	const char *host_a, *host_b;
+	size_t len;
 
+	if (!rest_a || !rest_b)
+		return false;
+	host_a = host_of(rest_a);
+	host_b = host_of(rest_b);
+	len = host_len(host_a);
 	return len == host_len(host_b) && strncasecmp(host_a, host_b, len) == 0;
 }
 

@@ -43,7 +43,8 @@ static const struct boot_controller_ops *find(const char *name)
 		const char *alias = registry[i].alias;
 
 		if (detect ? registry[i].detect()
-			   : strcmp(name, registry[i].ops->name) == 0 || (alias && strcmp(name, alias) == 0))
+			   : strcmp(name, registry[i].ops->name) == 0 ||
+					(alias && strcmp(name, alias) == 0))
 			return registry[i].ops;
 	}
 	return NULL;
@@ -57,10 +58,12 @@ int boot_controller_open(const char *name, const struct boot_env *env, struct bo
 
 	if (!ops)
 		return ota_err_set(err, -ENODEV, OTA_E_BOOTCONTROL_UNSUPPORTED,
-			"The boot loader \"%s\" of ecu_info.yaml is not supported on this machine", name);
+			"The boot loader \"%s\" of ecu_info.yaml is not supported on this machine",
+			name);
 	r = ops->open(ret_ctl, env, err);
 	if (r < 0) {
-		ota_err_blame(err, r == -ENODEV ? OTA_E_BOOTCONTROL_UNSUPPORTED : OTA_E_BOOTCONTROL_STARTUP);
+		ota_err_blame(err,
+			r == -ENODEV ? OTA_E_BOOTCONTROL_UNSUPPORTED : OTA_E_BOOTCONTROL_STARTUP);
 		return ota_err_wrap(err, r, "Cannot use the boot loader \"%s\"", ops->name);
 	}
 	return 0;

@@ -27,24 +27,25 @@ enum {
 
 /* One of the two slots. */
 struct boot_slot {
-	char id[BOOT_SLOT_ID_MAX];      /* as in slot_in_use: "ota-slot_a" */
-	char device[PATH_MAX];          /* block device, "/dev/sda3" */
-	char fs_uuid[BOOT_UUID_MAX];    /* "" = no file system found */
-	char fs_label[BOOT_UUID_MAX];   /* "" = none */
-	char status_dir[PATH_MAX];      /* folder of the status files; status_store.h reads and writes them */
+	char id[BOOT_SLOT_ID_MAX];    /* as in slot_in_use: "ota-slot_a" */
+	char device[PATH_MAX];        /* block device, "/dev/sda3" */
+	char fs_uuid[BOOT_UUID_MAX];  /* "" = no file system found */
+	char fs_label[BOOT_UUID_MAX]; /* "" = none */
+	char status_dir
+		[PATH_MAX]; /* folder of the status files; status_store.h reads and writes them */
 };
 
 struct slot_pair {
-	struct boot_slot active;  /* the one that runs */
+	struct boot_slot active; /* the one that runs */
 	struct boot_slot standby;
 };
 
 /* Where the machine is; tests point it at a temporary tree and fake tools. */
 struct boot_env {
-	const char *root;         /* "" = the machine's own "/"; else prefix of every path */
+	const char *root;           /* "" = the machine's own "/"; else prefix of every path */
 	const char *kernel_release; /* NULL = /proc/sys/kernel/osrelease */
-	const char *tools_path;   /* PATH for external tools; NULL = the default */
-	const char *version;      /* our version, written into managed files */
+	const char *tools_path;     /* PATH for external tools; NULL = the default */
+	const char *version;        /* our version, written into managed files */
 };
 
 struct boot_controller_ops {

@@ -137,8 +137,8 @@ static int line_put(struct buf *out, const struct line *l, const char *device)
 }
 
 /* The machine's own line for @mount_point, or a plain one made from @uuid and @rest. */
-static int own_line(struct buf *out, const struct table *active, const char *mount_point, const char *uuid,
-	bool set_device, const char *rest)
+static int own_line(struct buf *out, const struct table *active, const char *mount_point,
+	const char *uuid, bool set_device, const char *rest)
 {
 	struct field key = {mount_point, strlen(mount_point)};
 	const struct line *l = table_find(active, &key);
@@ -151,8 +151,8 @@ static int own_line(struct buf *out, const struct table *active, const char *mou
 	return buf_printf(out, "%s\t%s\t%s\n", device, mount_point, rest);
 }
 
-int fstab_merge(const struct fstab_ids *ids, const char *active, size_t active_len, const char *image,
-	size_t image_len, struct buf *ret, struct ota_err *err)
+int fstab_merge(const struct fstab_ids *ids, const char *active, size_t active_len,
+	const char *image, size_t image_len, struct buf *ret, struct ota_err *err)
 {
 	AUTO_TABLE struct table a = {0}, im = {0};
 	int r = table_parse(active, active_len, &a, err);
@@ -169,9 +169,12 @@ int fstab_merge(const struct fstab_ids *ids, const char *active, size_t active_l
 	for (size_t i = 0; i < im.n && r == 0; i++) {
 		const struct field *mp = &im.lines[i].f[F_MOUNT_POINT];
 
-		if (field_is(mp, "/") || field_is(mp, "/boot") || (ids->esp_uuid && field_is(mp, "/boot/efi")))
+		if (field_is(mp, "/") || field_is(mp, "/boot") ||
+			(ids->esp_uuid && field_is(mp, "/boot/efi")))
 			continue;
 		r = line_put(ret, &im.lines[i], NULL);
 	}
-	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write an fstab: %s", strerror(-r)) : 0;
+	return r < 0 ? ota_err_set(
+			       err, r, OTA_E_UNSPECIFIC, "Cannot write an fstab: %s", strerror(-r))
+		     : 0;
 }

@@ -16,7 +16,7 @@ enum {
 struct fstab_ids {
 	const char *root_uuid; /* of the slot that the table is for */
 	const char *boot_uuid;
-	const char *esp_uuid;  /* NULL = the machine has no EFI system partition */
+	const char *esp_uuid; /* NULL = the machine has no EFI system partition */
 };
 
 /*
@@ -24,5 +24,5 @@ struct fstab_ids {
  * slot's own UUID; then all other lines of @image in their order. Comments do not survive.
  * 0, -E2BIG, -ENOMEM.
  */
-int fstab_merge(const struct fstab_ids *ids, const char *active, size_t active_len, const char *image,
-	size_t image_len, struct buf *ret, struct ota_err *err);
+int fstab_merge(const struct fstab_ids *ids, const char *active, size_t active_len,
+	const char *image, size_t image_len, struct buf *ret, struct ota_err *err);

@@ -50,7 +50,8 @@ static void ctl_closep(struct grub_ctl **ctl)
 		grub_close(&(*ctl)->base);
 }
 
-static int read_kernel_release(const struct boot_env *env, char ret[GRUB_RELEASE_MAX], struct ota_err *err)
+static int read_kernel_release(
+	const struct boot_env *env, char ret[GRUB_RELEASE_MAX], struct ota_err *err)
 {
 	AUTO_BUF struct buf b = {0};
 	const char *release = env->kernel_release;
@@ -86,8 +87,10 @@ static int ctl_new(const struct boot_env *env, struct grub_ctl **ret_ctl, struct
 	ctl->tools_path = env->tools_path ? strdup(env->tools_path) : NULL;
 	if (!ctl->version || (env->tools_path && !ctl->tools_path))
 		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
-	if ((size_t)snprintf(ctl->root, sizeof(ctl->root), "%s", env->root) >= sizeof(ctl->root) - 64)
-		return ota_err_set(err, -ENAMETOOLONG, OTA_E_BOOTCONTROL_STARTUP, "The root's path is too long");
+	if ((size_t)snprintf(ctl->root, sizeof(ctl->root), "%s", env->root) >=
+		sizeof(ctl->root) - 64)
+		return ota_err_set(err, -ENAMETOOLONG, OTA_E_BOOTCONTROL_STARTUP,
+			"The root's path is too long");
 	snprintf(path, sizeof(path), "%.*s/boot", PATH_MAX - 64, ctl->root);
 	ctl->boot_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (ctl->boot_fd >= 0)
@@ -99,8 +102,8 @@ static int ctl_new(const struct boot_env *env, struct grub_ctl **ret_ctl, struct
 	return 0;
 }
 
-int grub_open_on_disk(struct boot_ctl **ret_ctl, const struct boot_env *env, const struct grub_disk *disk,
-	struct ota_err *err)
+int grub_open_on_disk(struct boot_ctl **ret_ctl, const struct boot_env *env,
+	const struct grub_disk *disk, struct ota_err *err)
 {
 	CLEANUP(ctl_closep) struct grub_ctl *ctl = NULL;
 	int r = ctl_new(env, &ctl, err);
@@ -148,10 +151,10 @@ static int fill_slot(const struct grub_ctl *ctl, unsigned slot, struct boot_slot
 	snprintf(ret->device, sizeof(ret->device), "%s", p->device);
 	snprintf(ret->fs_uuid, sizeof(ret->fs_uuid), "%s", p->fs_uuid);
 	snprintf(ret->fs_label, sizeof(ret->fs_label), "%s", p->fs_label);
-	return (size_t)snprintf(ret->status_dir, sizeof(ret->status_dir), "%s/boot/%s", ctl->root, ret->id) <
-			sizeof(ret->status_dir)
-		? 0
-		: -ENAMETOOLONG;
+	return (size_t)snprintf(ret->status_dir, sizeof(ret->status_dir), "%s/boot/%s", ctl->root,
+		       ret->id) < sizeof(ret->status_dir)
+		       ? 0
+		       : -ENAMETOOLONG;
 }
 
 static int grub_slots(const struct boot_ctl *base, struct slot_pair *ret_slots, struct ota_err *err)
@@ -185,18 +188,22 @@ static int grub_prepare(struct boot_ctl *base, struct ota_err *err)
 	if (r == 0)
 		r = grub_remove_entry(ctl, standby, err);
 	if (r == 0)
-		r = grub_remove_tree("remove the standby's folder", ctl->boot_fd, grub_slot_id[standby], err);
+		r = grub_remove_tree(
+			"remove the standby's folder", ctl->boot_fd, grub_slot_id[standby], err);
 	if (r == 0)
 		r = grub_open_slot_dir(ctl, standby, &slot_fd, err);
 	if (r == 0)
 		r = grub_legacy_mark_failure(ctl, err);
 	if (r < 0)
 		ota_err_blame(err, OTA_E_BOOTCONTROL_PREUPDATE);
-	return r < 0 ? ota_err_wrap(err, r, "Cannot take %s out of GRUB's reach", grub_slot_id[standby]) : 0;
+	return r < 0 ? ota_err_wrap(
+			       err, r, "Cannot take %s out of GRUB's reach", grub_slot_id[standby])
+		     : 0;
 }
 
 /* Kernels at the top of /boot that belong to neither slot any more. */
-static int remove_foreign_kernels(const struct grub_ctl *ctl, const char *new_release, struct ota_err *err)
+static int remove_foreign_kernels(
+	const struct grub_ctl *ctl, const char *new_release, struct ota_err *err)
 {
 	static const char *const prefix[] = {"vmlinuz-", "initrd.img-"};
 	AUTO_CLOSEDIR DIR *dir = NULL;
@@ -205,21 +212,25 @@ static int remove_foreign_kernels(const struct grub_ctl *ctl, const char *new_re
 
 	dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir)
-		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot list /boot: %s", strerror(errno));
+		return ota_err_set(
+			err, -errno, OTA_E_UNSPECIFIC, "Cannot list /boot: %s", strerror(errno));
 	while (r == 0 && (e = readdir(dir))) {
 		for (size_t i = 0; i < ARRAY_SIZE(prefix) && r == 0; i++) {
 			const char *release = e->d_name + strlen(prefix[i]);
 			struct stat st;
 
 			if (strncmp(e->d_name, prefix[i], strlen(prefix[i])) != 0 ||
-				strcmp(release, new_release) == 0 || strcmp(release, ctl->kernel_release) == 0)
+				strcmp(release, new_release) == 0 ||
+				strcmp(release, ctl->kernel_release) == 0)
 				continue;
-			if (fstatat(ctl->boot_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-				r = io_unlink("remove an old kernel file", ctl->boot_fd, e->d_name, 0);
+			if (fstatat(ctl->boot_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+				S_ISREG(st.st_mode))
+				r = io_unlink(
+					"remove an old kernel file", ctl->boot_fd, e->d_name, 0);
 		}
 	}
-	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot remove an old kernel from /boot: %s",
-			       strerror(-r))
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			       "Cannot remove an old kernel from /boot: %s", strerror(-r))
 		     : 0;
 }
 
@@ -246,20 +257,21 @@ static int install_config(const struct grub_ctl *ctl, int image_boot_fd, struct 
 			continue;
 		r = grub_read_file(from, name[i], GRUB_SMALL_FILE_MAX_BYTES, &b);
 		if (r == 0) {
-			r = grub_write_file("install a configuration file", to, name[i], name[i], &b, 0644, err);
+			r = grub_write_file("install a configuration file", to, name[i], name[i],
+				&b, 0644, err);
 			if (r < 0)
 				return r;
 		} else if (r == -ENOENT) {
 			r = 0;
 		}
 	}
-	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot install the image's /boot/ota: %s",
-			       strerror(-r))
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			       "Cannot install the image's /boot/ota: %s", strerror(-r))
 		     : 0;
 }
 
-static int write_staged_entry(struct grub_ctl *ctl, const char *standby_root, int root_fd, const char *release,
-	struct ota_err *err)
+static int write_staged_entry(struct grub_ctl *ctl, const char *standby_root, int root_fd,
+	const char *release, struct ota_err *err)
 {
 	unsigned slot = grub_standby(ctl);
 	AUTO_BUF struct buf entry = {0};
@@ -268,7 +280,8 @@ static int write_staged_entry(struct grub_ctl *ctl, const char *standby_root, in
 
 	grub_entry_name(slot, true, name);
 	if (r == 0)
-		r = grub_write_file("stage the menu entry", ctl->grub_fd, name, name, &entry, 0644, err);
+		r = grub_write_file(
+			"stage the menu entry", ctl->grub_fd, name, name, &entry, 0644, err);
 	return r;
 }
 
@@ -276,16 +289,18 @@ static int stage_on(struct grub_ctl *ctl, const char *standby_root, struct ota_e
 {
 	unsigned slot = grub_standby(ctl);
 	AUTO_CLOSE int root_fd = open(standby_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	AUTO_CLOSE int image_boot = root_fd < 0 ? -1 : path_open(root_fd, "/boot", O_RDONLY | O_DIRECTORY, 0);
+	AUTO_CLOSE int image_boot =
+		root_fd < 0 ? -1 : path_open(root_fd, "/boot", O_RDONLY | O_DIRECTORY, 0);
 	char release[GRUB_RELEASE_MAX];
 	int r;
 
 	if (root_fd < 0)
-		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot open %s: %s", standby_root,
-			strerror(errno));
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot open %s: %s",
+			standby_root, strerror(errno));
 	if (image_boot < 0 || grub_find_kernel(image_boot, NULL, release) < 0)
 		return ota_err_set(err, -ENOENT, OTA_E_BOOTCONTROL_POSTUPDATE,
-			"The image has no kernel with an initrd: it needs /boot/vmlinuz-<release> and "
+			"The image has no kernel with an initrd: it needs /boot/vmlinuz-<release> "
+			"and "
 			"/boot/initrd.img-<release>");
 	r = grub_disk_refresh(&ctl->disk, &ctl->disk.slot[slot], err);
 	if (r == 0)
@@ -310,7 +325,9 @@ static int grub_stage(struct boot_ctl *base, const char *standby_root, struct ot
 
 	if (r < 0)
 		ota_err_blame(err, OTA_E_BOOTCONTROL_POSTUPDATE);
-	return r < 0 ? ota_err_wrap(err, r, "Cannot make %s bootable", grub_slot_id[grub_standby(ctl)]) : 0;
+	return r < 0 ? ota_err_wrap(
+			       err, r, "Cannot make %s bootable", grub_slot_id[grub_standby(ctl)])
+		     : 0;
 }
 
 /* From here on GRUB may reach the slot. */
@@ -329,7 +346,8 @@ static int show_entry(const struct grub_ctl *ctl, unsigned slot, struct ota_err 
 		return r;
 	r = io_rename("show the menu entry", ctl->grub_fd, staged, ctl->grub_fd, entry);
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot rename %s: %s", staged, strerror(-r));
+		return ota_err_set(
+			err, r, OTA_E_UNSPECIFIC, "Cannot rename %s: %s", staged, strerror(-r));
 	return grub_publish(ctl, "publish the menu entry", err);
 }
 
@@ -347,7 +365,9 @@ static int grub_flip(struct boot_ctl *base, struct ota_err *err)
 	}
 	if (r < 0)
 		ota_err_blame(err, OTA_E_BOOTCONTROL_POSTUPDATE);
-	return r < 0 ? ota_err_wrap(err, r, "Cannot make the next boot try %s", grub_slot_id[standby]) : 0;
+	return r < 0 ? ota_err_wrap(
+			       err, r, "Cannot make the next boot try %s", grub_slot_id[standby])
+		     : 0;
 }
 
 static int grub_reboot(struct boot_ctl *base, struct ota_err *err)
@@ -368,7 +388,8 @@ static int grub_reboot(struct boot_ctl *base, struct ota_err *err)
 }
 
 /* @slot boots by itself from now on, with the environment block and without it. */
-static int settle_on(const struct grub_ctl *ctl, unsigned slot, const char *what, struct ota_err *err)
+static int settle_on(
+	const struct grub_ctl *ctl, unsigned slot, const char *what, struct ota_err *err)
 {
 	int r = grub_check_entry(ctl, slot, false, err);
 
@@ -384,7 +405,9 @@ static int grub_commit(struct boot_ctl *base, struct ota_err *err)
 
 	if (r < 0)
 		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
-	return r < 0 ? ota_err_wrap(err, r, "Cannot keep %s for good", grub_slot_id[grub_active(ctl)]) : 0;
+	return r < 0 ? ota_err_wrap(
+			       err, r, "Cannot keep %s for good", grub_slot_id[grub_active(ctl)])
+		     : 0;
 }
 
 static int grub_revert(struct boot_ctl *base, struct ota_err *err)
@@ -394,7 +417,8 @@ static int grub_revert(struct boot_ctl *base, struct ota_err *err)
 
 	if (r < 0)
 		ota_err_blame(err, OTA_E_BOOTCONTROL_PREROLLBACK);
-	return r < 0 ? ota_err_wrap(err, r, "Cannot go back to %s", grub_slot_id[grub_standby(ctl)]) : 0;
+	return r < 0 ? ota_err_wrap(err, r, "Cannot go back to %s", grub_slot_id[grub_standby(ctl)])
+		     : 0;
 }
 
 const struct boot_controller_ops grub_ops = {

@@ -12,5 +12,5 @@
 extern const struct boot_controller_ops grub_ops;
 
 /* For tests: as grub_ops.open(), with the partitions described in place of looked for. */
-int grub_open_on_disk(struct boot_ctl **ret_ctl, const struct boot_env *env, const struct grub_disk *disk,
-	struct ota_err *err);
+int grub_open_on_disk(struct boot_ctl **ret_ctl, const struct boot_env *env,
+	const struct grub_disk *disk, struct ota_err *err);

@@ -18,30 +18,30 @@ static const char footer_end[] = "# ------ End of OTA managed metadata ------ #"
  * does not load. A slot has an entry only while it is complete, so that neither way leads into a torn one.
  * GRUB takes a fallback only as a number; that is why this part stands before all that may print entries.
  */
-#define HOOK_OUTPUT                                                                                \
-	"set ota_slots=\n"                                                                         \
-	"if [ -f ${config_directory}/ota-slot_a.cfg ]; then\n"                                     \
-	"  source ${config_directory}/ota-slot_a.cfg\n"                                            \
-	"  set ota_slots=\"${ota_slots}a\"\n"                                                      \
-	"fi\n"                                                                                     \
-	"if [ -f ${config_directory}/ota-slot_b.cfg ]; then\n"                                     \
-	"  source ${config_directory}/ota-slot_b.cfg\n"                                            \
-	"  set ota_slots=\"${ota_slots}b\"\n"                                                      \
-	"fi\n"                                                                                     \
-	"if [ ! -f ${config_directory}/${default}.cfg ]; then\n"                                   \
-	"  set default=\"${saved_entry}\"\n"                                                       \
-	"fi\n"                                                                                     \
-	"if [ ! -f ${config_directory}/${default}.cfg ]; then\n"                                   \
-	"  if [ -f ${config_directory}/ota-committed.cfg ]; then\n"                                \
-	"    source ${config_directory}/ota-committed.cfg\n"                                       \
-	"  fi\n"                                                                                   \
-	"fi\n"                                                                                     \
-	"if [ \"${ota_slots}\" = \"ab\" ]; then\n"                                                 \
-	"  if [ \"${default}\" = \"ota-slot_b\" ]; then\n"                                         \
-	"    set fallback=0\n"                                                                     \
-	"  else\n"                                                                                 \
-	"    set fallback=1\n"                                                                     \
-	"  fi\n"                                                                                   \
+#define HOOK_OUTPUT                                                 \
+	"set ota_slots=\n"                                          \
+	"if [ -f ${config_directory}/ota-slot_a.cfg ]; then\n"      \
+	"  source ${config_directory}/ota-slot_a.cfg\n"             \
+	"  set ota_slots=\"${ota_slots}a\"\n"                       \
+	"fi\n"                                                      \
+	"if [ -f ${config_directory}/ota-slot_b.cfg ]; then\n"      \
+	"  source ${config_directory}/ota-slot_b.cfg\n"             \
+	"  set ota_slots=\"${ota_slots}b\"\n"                       \
+	"fi\n"                                                      \
+	"if [ ! -f ${config_directory}/${default}.cfg ]; then\n"    \
+	"  set default=\"${saved_entry}\"\n"                        \
+	"fi\n"                                                      \
+	"if [ ! -f ${config_directory}/${default}.cfg ]; then\n"    \
+	"  if [ -f ${config_directory}/ota-committed.cfg ]; then\n" \
+	"    source ${config_directory}/ota-committed.cfg\n"        \
+	"  fi\n"                                                    \
+	"fi\n"                                                      \
+	"if [ \"${ota_slots}\" = \"ab\" ]; then\n"                  \
+	"  if [ \"${default}\" = \"ota-slot_b\" ]; then\n"          \
+	"    set fallback=0\n"                                      \
+	"  else\n"                                                  \
+	"    set fallback=1\n"                                      \
+	"  fi\n"                                                    \
 	"fi\n"
 
 const char grub_cfg_hook_output[] = HOOK_OUTPUT;
@@ -51,37 +51,37 @@ const char grub_cfg_hook_script[] =
 	"cat << 'END_OF_OTA'\n" HOOK_OUTPUT "END_OF_OTA\n";
 
 /* The parts of grub-mkconfig's own header that the hook and foreign entries count on. */
-const char grub_cfg_plain_frame[] =
-	"if [ -s $prefix/grubenv ]; then\n"
-	"  load_env\n"
-	"fi\n"
-	"if [ \"${next_entry}\" ]; then\n"
-	"  set default=\"${next_entry}\"\n"
-	"  set next_entry=\n"
-	"  save_env next_entry\n"
-	"  set boot_once=true\n"
-	"else\n"
-	"  set default=\"${saved_entry}\"\n"
-	"fi\n"
-	"menuentry_id_option=\"--id\"\n"
-	"export menuentry_id_option\n"
-	"function load_video {\n"
-	"  insmod all_video\n"
-	"}\n"
-	"function gfxmode {\n"
-	"  set gfxpayload=\"${1}\"\n"
-	"}\n"
-	"function recordfail {\n"
-	"  set recordfail=1\n"
-	"}\n"
-	"function savedefault {\n"
-	"  set savedefault=1\n"
-	"}\n"
-	"set timeout_style=menu\n"
-	"set timeout=0\n" HOOK_OUTPUT;
+const char grub_cfg_plain_frame[] = "if [ -s $prefix/grubenv ]; then\n"
+				    "  load_env\n"
+				    "fi\n"
+				    "if [ \"${next_entry}\" ]; then\n"
+				    "  set default=\"${next_entry}\"\n"
+				    "  set next_entry=\n"
+				    "  save_env next_entry\n"
+				    "  set boot_once=true\n"
+				    "else\n"
+				    "  set default=\"${saved_entry}\"\n"
+				    "fi\n"
+				    "menuentry_id_option=\"--id\"\n"
+				    "export menuentry_id_option\n"
+				    "function load_video {\n"
+				    "  insmod all_video\n"
+				    "}\n"
+				    "function gfxmode {\n"
+				    "  set gfxpayload=\"${1}\"\n"
+				    "}\n"
+				    "function recordfail {\n"
+				    "  set recordfail=1\n"
+				    "}\n"
+				    "function savedefault {\n"
+				    "  set savedefault=1\n"
+				    "}\n"
+				    "set timeout_style=menu\n"
+				    "set timeout=0\n" HOOK_OUTPUT;
 
 const char grub_cfg_uefi_stub[] =
-	"#!/bin/sh\n" GRUB_CFG_HEADER "# Switched off: its entry keeps older releases of GRUB from booting.\n";
+	"#!/bin/sh\n" GRUB_CFG_HEADER
+	"# Switched off: its entry keeps older releases of GRUB from booting.\n";
 
 static bool is_space(char c)
 {
@@ -113,13 +113,15 @@ int grub_cfg_wrap(const char *body, size_t len_bytes, const char *otaclient_vers
 		r = buf_append(ret, body, len_bytes);
 	if (r == 0)
 		r = buf_printf(ret,
-			"\n%s# otaclient_version: %s\n# grub_version: %s\n# checksum: sha256:%s\n%s\n",
+			"\n%s# otaclient_version: %s\n# grub_version: %s\n# checksum: "
+			"sha256:%s\n%s\n",
 			footer_begin, otaclient_version, grub_version, hex, footer_end);
 	return r;
 }
 
 /* Take the value of "# key: value" out of the footer. */
-static bool footer_value(const char *p, const char *end, const char *key, char *ret, size_t ret_size)
+static bool footer_value(
+	const char *p, const char *end, const char *key, char *ret, size_t ret_size)
 {
 	size_t key_len = strlen(key);
 
@@ -174,10 +176,12 @@ static const char *find_last(const char *text, size_t len, const char *needle)
 
 static int bad_cfg(struct ota_err *err, const char *why)
 {
-	return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC, "It is not a whole managed grub.cfg: %s", why);
+	return ota_err_set(
+		err, -EBADMSG, OTA_E_UNSPECIFIC, "It is not a whole managed grub.cfg: %s", why);
 }
 
-int grub_cfg_check(const char *text, size_t len_bytes, struct grub_cfg_info *ret_info, struct ota_err *err)
+int grub_cfg_check(
+	const char *text, size_t len_bytes, struct grub_cfg_info *ret_info, struct ota_err *err)
 {
 	struct grub_cfg_info info = {0};
 	char sum[16 + DIGEST_HEX_MAX], hex[DIGEST_HEX_MAX];
@@ -193,7 +197,8 @@ int grub_cfg_check(const char *text, size_t len_bytes, struct grub_cfg_info *ret
 	if (!foot || (foot > text + head_len && foot[-1] != '\n'))
 		return bad_cfg(err, "it has no footer");
 	foot_text = foot + sizeof(footer_begin) - 1;
-	foot_stop = memmem(foot_text, (size_t)(text + len_bytes - foot_text), footer_end, sizeof(footer_end) - 1);
+	foot_stop = memmem(foot_text, (size_t)(text + len_bytes - foot_text), footer_end,
+		sizeof(footer_end) - 1);
 	if (!foot_stop || !all_comments(foot_text, foot_stop))
 		return bad_cfg(err, "its footer is cut off or has lines that are no comments");
 	if (!footer_value(foot_text, foot_stop, "otaclient_version", info.otaclient_version,
@@ -214,14 +219,16 @@ int grub_cfg_check(const char *text, size_t len_bytes, struct grub_cfg_info *ret
 	return 0;
 }
 
-int grub_cfg_hook_first(const char *mkconfig, size_t len_bytes, struct buf *ret, struct ota_err *err)
+int grub_cfg_hook_first(
+	const char *mkconfig, size_t len_bytes, struct buf *ret, struct ota_err *err)
 {
 	static const char hook_begin[] = "### BEGIN /etc/grub.d/30_ota ###\n";
 	static const char hook_end[] = "### END /etc/grub.d/30_ota ###\n";
 	static const char header_end[] = "### END /etc/grub.d/00_header ###\n";
 	const char *end = mkconfig + len_bytes;
 	const char *from = memmem(mkconfig, len_bytes, hook_begin, strlen(hook_begin));
-	const char *to = from ? memmem(from, (size_t)(end - from), hook_end, strlen(hook_end)) : NULL;
+	const char *to =
+		from ? memmem(from, (size_t)(end - from), hook_end, strlen(hook_end)) : NULL;
 	const char *at = memmem(mkconfig, len_bytes, header_end, strlen(header_end));
 	int r;
 

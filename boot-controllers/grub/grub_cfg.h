@@ -13,8 +13,8 @@
 #include "common/base/err.h"
 
 /* The two lines above every file that we manage; the other client knows them too. */
-#define GRUB_CFG_HEADER                                                                            \
-	"# OTAClient managed configuration file, DO NOT EDIT!\n"                                   \
+#define GRUB_CFG_HEADER                                          \
+	"# OTAClient managed configuration file, DO NOT EDIT!\n" \
 	"# Manual edits to this file will NOT be preserved across OTA!\n"
 
 enum {
@@ -34,7 +34,8 @@ int grub_cfg_wrap(const char *body, size_t len_bytes, const char *otaclient_vers
 	const char *grub_version, struct buf *ret);
 
 /* Is this a whole managed file, as it was written? -EBADMSG with the reason if not. */
-int grub_cfg_check(const char *text, size_t len_bytes, struct grub_cfg_info *ret_info, struct ota_err *err);
+int grub_cfg_check(
+	const char *text, size_t len_bytes, struct grub_cfg_info *ret_info, struct ota_err *err);
 
 /* The folder-wide frame: what 30_ota prints, the script itself, and a grub.cfg for a root without grub-mkconfig. */
 extern const char grub_cfg_hook_output[];
@@ -46,7 +47,8 @@ extern const char grub_cfg_uefi_stub[]; /* /etc/grub.d/30_uefi-firmware */
  * Append @mkconfig with 30_ota's part moved up right behind 00_header's, so that the slots are entries 0 and 1
  * whatever other scripts print: a numeric fallback counts on it. -ENOENT: 30_ota printed nothing.
  */
-int grub_cfg_hook_first(const char *mkconfig, size_t len_bytes, struct buf *ret, struct ota_err *err);
+int grub_cfg_hook_first(
+	const char *mkconfig, size_t len_bytes, struct buf *ret, struct ota_err *err);
 
 /* Append the text of ota-committed.cfg. */
 int grub_cfg_committed(const char *slot_id, struct buf *ret);

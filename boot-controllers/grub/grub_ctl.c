@@ -47,7 +47,8 @@ unsigned grub_standby(const struct grub_ctl *ctl)
 
 void grub_entry_name(unsigned slot, bool staged, char ret_name[NAME_MAX])
 {
-	snprintf(ret_name, NAME_MAX, "%s.cfg%s", grub_slot_id[slot], staged ? GRUB_ENTRY_STAGED_SUFFIX : "");
+	snprintf(ret_name, NAME_MAX, "%s.cfg%s", grub_slot_id[slot],
+		staged ? GRUB_ENTRY_STAGED_SUFFIX : "");
 }
 
 /* The prefix is "sda" whatever the disk is called. */
@@ -68,27 +69,31 @@ int grub_read_file(int dir_fd, const char *name, size_t max_bytes, struct buf *r
 	return S_ISREG(st.st_mode) ? file_read_fd(fd, max_bytes, ret) : -ENOENT;
 }
 
-int grub_write_file(const char *what, int dir_fd, const char *name, const char *path, const struct buf *content,
-	mode_t mode, struct ota_err *err)
+int grub_write_file(const char *what, int dir_fd, const char *name, const char *path,
+	const struct buf *content, mode_t mode, struct ota_err *err)
 {
 	AUTO_BUF struct buf old = {0};
 	struct stat st;
 	int r;
 
-	if (grub_read_file(dir_fd, name, GRUB_CFG_MAX_BYTES, &old) == 0 && old.len_bytes == content->len_bytes &&
+	if (grub_read_file(dir_fd, name, GRUB_CFG_MAX_BYTES, &old) == 0 &&
+		old.len_bytes == content->len_bytes &&
 		memcmp(buf_str(&old), buf_str(content), old.len_bytes) == 0 &&
-		fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && (st.st_mode & 07777) == mode)
+		fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		(st.st_mode & 07777) == mode)
 		return 0;
 	r = io_replace_file(what, dir_fd, name, buf_str(content), content->len_bytes, mode);
-	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write %s: %s", path, strerror(-r)) : 0;
+	return r < 0 ? ota_err_set(
+			       err, r, OTA_E_UNSPECIFIC, "Cannot write %s: %s", path, strerror(-r))
+		     : 0;
 }
 
 int grub_publish(const struct grub_ctl *ctl, const char *what, struct ota_err *err)
 {
 	int r = io_publish_boot(what, ctl->boot_fd);
 
-	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write back /boot (%s): %s", what,
-			       strerror(-r))
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write back /boot (%s): %s",
+			       what, strerror(-r))
 		     : 0;
 }
 
@@ -112,7 +117,8 @@ int grub_env_slot(const struct grub_ctl *ctl, const char *name, unsigned *ret_sl
 		return -ENOENT;
 	for (unsigned s = 0; s < GRUB_N_SLOTS; s++) {
 		grub_entry_name(s, false, file);
-		if (strcmp(value, grub_slot_id[s]) == 0 && fstatat(ctl->grub_fd, file, &st, 0) == 0) {
+		if (strcmp(value, grub_slot_id[s]) == 0 &&
+			fstatat(ctl->grub_fd, file, &st, 0) == 0) {
 			*ret_slot = s;
 			return 0;
 		}
@@ -120,7 +126,8 @@ int grub_env_slot(const struct grub_ctl *ctl, const char *name, unsigned *ret_sl
 	return -ENOENT;
 }
 
-int grub_switch(const struct grub_ctl *ctl, const char *what, unsigned saved, unsigned next, struct ota_err *err)
+int grub_switch(const struct grub_ctl *ctl, const char *what, unsigned saved, unsigned next,
+	struct ota_err *err)
 {
 	char block[GRUB_ENV_BYTES];
 	struct buf content = {.data = block, .len_bytes = sizeof(block)};
@@ -137,9 +144,11 @@ int grub_switch(const struct grub_ctl *ctl, const char *what, unsigned saved, un
 		grub_env_unset(&env, "next_entry");
 	if (r < 0)
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
-			"Cannot change /boot/grub/grubenv: variables of others fill its %d bytes", GRUB_ENV_BYTES);
+			"Cannot change /boot/grub/grubenv: variables of others fill its %d bytes",
+			GRUB_ENV_BYTES);
 	grub_env_render(&env, block);
-	r = grub_write_file(what, ctl->grub_fd, "grubenv", "/boot/grub/grubenv", &content, 0644, err);
+	r = grub_write_file(
+		what, ctl->grub_fd, "grubenv", "/boot/grub/grubenv", &content, 0644, err);
 	return r < 0 ? r : grub_publish(ctl, what, err);
 }
 
@@ -156,14 +165,15 @@ int grub_set_committed(const struct grub_ctl *ctl, unsigned slot, struct ota_err
 }
 
 /* A file that an entry names, as GRUB sees it from the top of /boot. */
-static int check_named(const struct grub_ctl *ctl, const char *entry, const char *path, struct ota_err *err)
+static int check_named(
+	const struct grub_ctl *ctl, const char *entry, const char *path, struct ota_err *err)
 {
 	AUTO_CLOSE int fd = *path ? path_open(ctl->boot_fd, path, O_PATH, 0) : -ENOENT;
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
-		return ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC, "%s boots \"%s\", which is not there", entry,
-			path);
+		return ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC,
+			"%s boots \"%s\", which is not there", entry, path);
 	return 0;
 }
 
@@ -178,8 +188,8 @@ int grub_check_entry(const struct grub_ctl *ctl, unsigned slot, bool staged, str
 	grub_entry_name(slot, staged, name);
 	r = grub_read_file(ctl->grub_fd, name, GRUB_CFG_MAX_BYTES, &b);
 	if (r < 0)
-		return ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC, "/boot/grub/%s cannot be read: %s", name,
-			strerror(-r));
+		return ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC,
+			"/boot/grub/%s cannot be read: %s", name, strerror(-r));
 	r = grub_entry_read(buf_str(&b), b.len_bytes, &info, err);
 	if (r < 0)
 		return ota_err_wrap(err, -ENOENT, "/boot/grub/%s is no menu entry", name);
@@ -188,7 +198,8 @@ int grub_check_entry(const struct grub_ctl *ctl, unsigned slot, bool staged, str
 		r = check_named(ctl, name, info.initrd, err);
 	if (r == 0 && strcmp(info.root_uuid, uuid) != 0)
 		r = ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC,
-			"%s has the root file system %s, but the slot's is \"%s\"", name, info.root_uuid, uuid);
+			"%s has the root file system %s, but the slot's is \"%s\"", name,
+			info.root_uuid, uuid);
 	return r;
 }
 
@@ -244,8 +255,8 @@ int grub_remove_tree(const char *what, int dir_fd, const char *name, struct ota_
 {
 	int r = remove_below(what, dir_fd, name, GRUB_TREE_DEPTH_MAX);
 
-	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot remove %s from /boot: %s", name,
-			       strerror(-r))
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot remove %s from /boot: %s",
+			       name, strerror(-r))
 		     : 0;
 }
 
@@ -255,12 +266,13 @@ int grub_open_slot_dir(const struct grub_ctl *ctl, unsigned slot, int *ret_fd, s
 	int r = io_mkdir("make the slot's folder", ctl->boot_fd, grub_slot_id[slot], 0755);
 
 	if (r == 0) {
-		fd = openat(ctl->boot_fd, grub_slot_id[slot], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		fd = openat(ctl->boot_fd, grub_slot_id[slot],
+			O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		r = fd < 0 ? -errno : io_mkdir("make the slot's grub folder", fd, "grub", 0755);
 	}
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot make /boot/%s: %s", grub_slot_id[slot],
-			strerror(-r));
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot make /boot/%s: %s",
+			grub_slot_id[slot], strerror(-r));
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
@@ -272,7 +284,8 @@ static bool is_file(int dir_fd, const char *prefix, const char *release)
 
 	if ((size_t)snprintf(name, sizeof(name), "%s%s", prefix, release) >= sizeof(name))
 		return false;
-	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
+	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	       st.st_size > 0;
 }
 
 /* The release becomes part of GRUB's script, so it may not have anything that means something there. */
@@ -305,11 +318,13 @@ int grub_find_kernel(int dir_fd, const char *wanted, char ret_release[GRUB_RELEA
 	while ((e = readdir(dir))) {
 		const char *release = e->d_name + strlen("vmlinuz-");
 
-		if (strncmp(e->d_name, "vmlinuz-", strlen("vmlinuz-")) != 0 || !is_plain_release(release))
+		if (strncmp(e->d_name, "vmlinuz-", strlen("vmlinuz-")) != 0 ||
+			!is_plain_release(release))
 			continue;
 		if (wanted && strcmp(release, wanted) != 0)
 			continue;
-		if (!is_file(dir_fd, "vmlinuz-", release) || !is_file(dir_fd, "initrd.img-", release))
+		if (!is_file(dir_fd, "vmlinuz-", release) ||
+			!is_file(dir_fd, "initrd.img-", release))
 			continue;
 		if (best[0] == '\0' || kernel_version_cmp(release, best) > 0)
 			snprintf(best, sizeof(best), "%s", release);
@@ -320,7 +335,8 @@ int grub_find_kernel(int dir_fd, const char *wanted, char ret_release[GRUB_RELEA
 	return 0;
 }
 
-void grub_tool(const struct grub_ctl *ctl, const char *name, const char *standard, char ret_path[PATH_MAX])
+void grub_tool(
+	const struct grub_ctl *ctl, const char *name, const char *standard, char ret_path[PATH_MAX])
 {
 	const char *p = ctl->tools_path;
 
@@ -329,7 +345,8 @@ void grub_tool(const struct grub_ctl *ctl, const char *name, const char *standar
 	while (p) {
 		size_t len = strcspn(p, ":");
 
-		snprintf(ret_path, PATH_MAX, "%.*s/%s", (int)MIN_OF(len, (size_t)PATH_MAX - 64), p, name);
+		snprintf(ret_path, PATH_MAX, "%.*s/%s", (int)MIN_OF(len, (size_t)PATH_MAX - 64), p,
+			name);
 		p = access(ret_path, X_OK) == 0 || p[len] == '\0' ? NULL : p + len + 1;
 	}
 }
@@ -363,7 +380,8 @@ static void transfer_done(struct transfer *t)
 	closep(&t->src_fd);
 }
 
-static int transfer_init(struct transfer *t, int from_fd, const char *prefix, const char *release, int slot_fd)
+static int transfer_init(
+	struct transfer *t, int from_fd, const char *prefix, const char *release, int slot_fd)
 {
 	AUTO_CLOSE int old = -1;
 	struct stat st, old_st;
@@ -375,7 +393,7 @@ static int transfer_init(struct transfer *t, int from_fd, const char *prefix, co
 	t->size_bytes = (uint64_t)st.st_size;
 	old = openat(slot_fd, t->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	t->there = old >= 0 && fstat(old, &old_st) == 0 && S_ISREG(old_st.st_mode) &&
-		old_st.st_size == st.st_size && same_content(old, t->src_fd);
+		   old_st.st_size == st.st_size && same_content(old, t->src_fd);
 	return 0;
 }
 
@@ -391,7 +409,8 @@ static int transfer_run(const struct grub_ctl *ctl, struct transfer *t, int slot
 	return r;
 }
 
-static int check_space(const struct grub_ctl *ctl, const char *release, uint64_t need, struct ota_err *err)
+static int check_space(
+	const struct grub_ctl *ctl, const char *release, uint64_t need, struct ota_err *err)
 {
 	const uint64_t mb = 1000 * 1000;
 	struct statvfs v;
@@ -400,14 +419,15 @@ static int check_space(const struct grub_ctl *ctl, const char *release, uint64_t
 	if (need == 0)
 		return 0;
 	if (fstatvfs(ctl->boot_fd, &v) < 0)
-		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot ask for the room on /boot: %s",
-			strerror(errno));
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
+			"Cannot ask for the room on /boot: %s", strerror(errno));
 	free_bytes = (uint64_t)v.f_bfree * v.f_frsize;
 	need += GRUB_BOOT_SPARE_BYTES;
 	if (need <= free_bytes)
 		return 0;
 	return ota_err_set(err, -ENOSPC, OTA_E_STANDBY_SLOT_SPACE,
-		"/boot has %" PRIu64 " MB free, but the kernel %s and its initrd need %" PRIu64 " MB",
+		"/boot has %" PRIu64 " MB free, but the kernel %s and its initrd need %" PRIu64
+		" MB",
 		free_bytes / mb, release, (need + mb - 1) / mb);
 }
 
@@ -426,7 +446,9 @@ int grub_install_kernel(const struct grub_ctl *ctl, int from_fd, const char *rel
 		r = transfer_init(&initrd, from_fd, "initrd.img-", release, slot_fd);
 	if (r == 0) {
 		int r2 = check_space(ctl, release,
-			(kernel.there ? 0 : kernel.size_bytes) + (initrd.there ? 0 : initrd.size_bytes), err);
+			(kernel.there ? 0 : kernel.size_bytes) +
+				(initrd.there ? 0 : initrd.size_bytes),
+			err);
 
 		if (r2 < 0)
 			return r2;

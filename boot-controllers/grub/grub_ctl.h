@@ -15,9 +15,9 @@
 #include "common/base/buf.h"
 
 enum {
-	GRUB_RELEASE_MAX = 128,          /* a kernel release; the kernel itself allows 64 */
+	GRUB_RELEASE_MAX = 128,              /* a kernel release; the kernel itself allows 64 */
 	GRUB_SMALL_FILE_MAX_BYTES = 1 << 20, /* status and configuration files have some kB */
-	GRUB_BOOT_SPARE_BYTES = 1 << 20, /* of /boot; for folders, status files and grubenv */
+	GRUB_BOOT_SPARE_BYTES = 1 << 20,     /* of /boot; for folders, status files and grubenv */
 	GRUB_TREE_DEPTH_MAX = 16,
 };
 
@@ -49,8 +49,8 @@ void grub_legacy_name(const struct grub_ctl *ctl, unsigned slot, char ret_name[N
 int grub_read_file(int dir_fd, const char *name, size_t max_bytes, struct buf *ret);
 
 /* Replace a file unless it has that content already. @path: for the sentence. */
-int grub_write_file(const char *what, int dir_fd, const char *name, const char *path, const struct buf *content,
-	mode_t mode, struct ota_err *err);
+int grub_write_file(const char *what, int dir_fd, const char *name, const char *path,
+	const struct buf *content, mode_t mode, struct ota_err *err);
 
 /* Make what was written on /boot visible to GRUB. */
 int grub_publish(const struct grub_ctl *ctl, const char *what, struct ota_err *err);
@@ -61,7 +61,8 @@ void grub_load_env(const struct grub_ctl *ctl, struct grub_env *ret_env);
 int grub_env_slot(const struct grub_ctl *ctl, const char *name, unsigned *ret_slot);
 
 /* saved_entry = @saved, next_entry = @next (GRUB_N_SLOTS: none); written and published. */
-int grub_switch(const struct grub_ctl *ctl, const char *what, unsigned saved, unsigned next, struct ota_err *err);
+int grub_switch(const struct grub_ctl *ctl, const char *what, unsigned saved, unsigned next,
+	struct ota_err *err);
 
 /* ota-committed.cfg, written and published. */
 int grub_set_committed(const struct grub_ctl *ctl, unsigned slot, struct ota_err *err);
@@ -85,7 +86,8 @@ int grub_open_slot_dir(const struct grub_ctl *ctl, unsigned slot, int *ret_fd, s
 int grub_find_kernel(int dir_fd, const char *wanted, char ret_release[GRUB_RELEASE_MAX]);
 
 /* How to run the tool @name: where a test's tools_path has it, else @standard. With a tools_path that lacks it, a path that is not there. */
-void grub_tool(const struct grub_ctl *ctl, const char *name, const char *standard, char ret_path[PATH_MAX]);
+void grub_tool(const struct grub_ctl *ctl, const char *name, const char *standard,
+	char ret_path[PATH_MAX]);
 
 /*
  * Put vmlinuz-@release and its initrd from @from_fd into the slot's folder and link them at the top of /boot.

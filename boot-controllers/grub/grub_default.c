@@ -34,12 +34,12 @@ static void assignments_done(struct assignments *a)
 
 /* name, value */
 static const char *const forced[][2] = {
-	{"GRUB_TIMEOUT_STYLE",      "menu" },
-	{"GRUB_TIMEOUT",            "0"    },
-	{"GRUB_DISABLE_SUBMENU",    "y"    },
-	{"GRUB_DISABLE_OS_PROBER",  "true" },
-	{"GRUB_DISABLE_RECOVERY",   "true" },
-	{"GRUB_DEFAULT",            "saved"},
+	{"GRUB_TIMEOUT_STYLE",     "menu" },
+	{"GRUB_TIMEOUT",           "0"    },
+	{"GRUB_DISABLE_SUBMENU",   "y"    },
+	{"GRUB_DISABLE_OS_PROBER", "true" },
+	{"GRUB_DISABLE_RECOVERY",  "true" },
+	{"GRUB_DEFAULT",           "saved"},
 };
 
 /* With it GRUB would make every entry that was chosen once the default: a trial would commit itself. */
@@ -87,7 +87,8 @@ static bool assignment_parse(const char **at, const char *end, struct assignment
 	ret->value = p + 1;
 	stop = command_end(ret->value, end);
 	*at = stop < end ? stop + 1 : end;
-	while (stop > ret->value && isspace((unsigned char)stop[-1]) && (stop - ret->value < 2 || stop[-2] != '\\'))
+	while (stop > ret->value && isspace((unsigned char)stop[-1]) &&
+		(stop - ret->value < 2 || stop[-2] != '\\'))
 		stop--;
 	ret->value_len = (size_t)(stop - ret->value);
 	return true;
@@ -101,7 +102,8 @@ static bool key_is(const struct assignment *a, const char *key)
 /* The last assignment of a name wins, in the place of its first. */
 static int assignments_parse(const char *text, size_t len, struct assignments *ret)
 {
-	AUTO_ASSIGNMENTS struct assignments as = {.list = calloc(GRUB_DEFAULT_KEYS_MAX, sizeof(*as.list))};
+	AUTO_ASSIGNMENTS struct assignments as = {
+		.list = calloc(GRUB_DEFAULT_KEYS_MAX, sizeof(*as.list))};
 	const char *p = text, *end = text + len;
 
 	if (!as.list)
@@ -199,7 +201,8 @@ int grub_default_value(const char *text, size_t len_bytes, const char *key, stru
 				quote = *v;
 			else if (*v == '\\' && quote != '\'' && v + 1 < end && v[1] == '\n')
 				v++;
-			else if (*v == '\\' && v + 1 < end && (!quote || (quote == '"' && strchr("$`\"\\", v[1]))))
+			else if (*v == '\\' && v + 1 < end &&
+				 (!quote || (quote == '"' && strchr("$`\"\\", v[1]))))
 				r = buf_append(ret, ++v, 1);
 			else
 				r = buf_append(ret, v, 1);

@@ -46,8 +46,8 @@ static int root_devno(const char *root, dev_t *ret_dev, struct ota_err *err)
 	int r;
 
 	if (stat(root, &st) < 0)
-		return ota_err_set(err, -errno, OTA_E_BOOTCONTROL_STARTUP, "Cannot look at %s: %s", root,
-			strerror(errno));
+		return ota_err_set(err, -errno, OTA_E_BOOTCONTROL_STARTUP, "Cannot look at %s: %s",
+			root, strerror(errno));
 	if (major(st.st_dev) != 0) {
 		*ret_dev = st.st_dev;
 		return 0;
@@ -122,14 +122,15 @@ static int probe_fs(struct grub_part *part, struct ota_err *err)
 	AUTO_PROBE blkid_probe p = blkid_new_probe_from_filename(part->device);
 
 	if (!p)
-		return ota_err_set(err, errno ? -errno : -EIO, OTA_E_BOOTCONTROL_STARTUP, "Cannot open %s: %s",
-			part->device, strerror(errno));
+		return ota_err_set(err, errno ? -errno : -EIO, OTA_E_BOOTCONTROL_STARTUP,
+			"Cannot open %s: %s", part->device, strerror(errno));
 	blkid_probe_enable_superblocks(p, 1);
-	blkid_probe_set_superblocks_flags(p, BLKID_SUBLKS_UUID | BLKID_SUBLKS_LABEL | BLKID_SUBLKS_TYPE);
+	blkid_probe_set_superblocks_flags(
+		p, BLKID_SUBLKS_UUID | BLKID_SUBLKS_LABEL | BLKID_SUBLKS_TYPE);
 	/* 1: nothing found, -2: several things found; both are "no file system that we could use". */
 	if (blkid_do_safeprobe(p) == -1)
-		return ota_err_set(err, -EIO, OTA_E_BOOTCONTROL_STARTUP, "Cannot read the superblock of %s",
-			part->device);
+		return ota_err_set(err, -EIO, OTA_E_BOOTCONTROL_STARTUP,
+			"Cannot read the superblock of %s", part->device);
 	probe_value(p, "UUID", part->fs_uuid);
 	probe_value(p, "LABEL", part->fs_label);
 	return 0;
@@ -174,14 +175,16 @@ static int check_boot(const char *root, const struct grub_part *boot, struct ota
 	struct stat dir, dev;
 	char path[PATH_MAX];
 
-	if ((size_t)snprintf(path, sizeof(path), "%s/boot", strcmp(root, "/") == 0 ? "" : root) >= sizeof(path))
+	if ((size_t)snprintf(path, sizeof(path), "%s/boot", strcmp(root, "/") == 0 ? "" : root) >=
+		sizeof(path))
 		return -ENAMETOOLONG;
 	if (stat(path, &dir) < 0 || stat(boot->device, &dev) < 0)
-		return ota_err_set(err, -errno, OTA_E_BOOTCONTROL_STARTUP, "Cannot look at %s: %s", path,
-			strerror(errno));
+		return ota_err_set(err, -errno, OTA_E_BOOTCONTROL_STARTUP, "Cannot look at %s: %s",
+			path, strerror(errno));
 	if (dir.st_dev != dev.st_rdev)
 		return ota_err_set(err, -EINVAL, OTA_E_BOOTCONTROL_STARTUP,
-			"%s is not the file system of %s, as it has to be for two slots", path, boot->device);
+			"%s is not the file system of %s, as it has to be for two slots", path,
+			boot->device);
 	return 0;
 }
 
@@ -196,7 +199,8 @@ int grub_disk_probe(const char *root, struct grub_disk *ret_disk, struct ota_err
 	if (r < 0)
 		return r;
 	root_device = blkid_devno_to_devname(dev);
-	if (sys_number(dev, "partition", &number) < 0 || blkid_devno_to_wholedisk(dev, NULL, 0, &disk) < 0 ||
+	if (sys_number(dev, "partition", &number) < 0 ||
+		blkid_devno_to_wholedisk(dev, NULL, 0, &disk) < 0 ||
 		!(disk_device = blkid_devno_to_devname(disk)))
 		return no_partition(err, root_device ? root_device : "a device without a name");
 	r = has_esp(disk_device, &d.uefi, err);
@@ -205,7 +209,8 @@ int grub_disk_probe(const char *root, struct grub_disk *ret_disk, struct ota_err
 	first = d.uefi ? 2 : 1; /* /boot; the slots follow */
 	if (number != first + 1 && number != first + 2)
 		return ota_err_set(err, -EINVAL, OTA_E_BOOTCONTROL_STARTUP,
-			"The root file system is on partition %u of %s, but on a machine that boots by %s the "
+			"The root file system is on partition %u of %s, but on a machine that "
+			"boots by %s the "
 			"slots are partitions %u and %u",
 			number, disk_device, d.uefi ? "UEFI" : "BIOS", first + 1, first + 2);
 	d.active = number == first + 1 ? GRUB_SLOT_A : GRUB_SLOT_B;

@@ -34,7 +34,7 @@ struct grub_disk {
 	bool uefi;
 	unsigned active; /* GRUB_SLOT_… that runs */
 	struct grub_part esp, boot, slot[GRUB_N_SLOTS];
-	bool described;  /* by a test: there are no devices to look at */
+	bool described; /* by a test: there are no devices to look at */
 };
 
 /* Look at the disk that holds @root ("/"). -EINVAL with E302 when the layout is another one. */

@@ -13,8 +13,8 @@
 
 /* A menu entry in a text: from its word "menuentry" to its closing brace. */
 struct entry {
-	const char *head; /* "menuentry" */
-	const char *body; /* behind { */
+	const char *head;  /* "menuentry" */
+	const char *body;  /* behind { */
 	const char *close; /* its } */
 };
 
@@ -26,7 +26,8 @@ struct command {
 
 static bool opens_command(const struct grub_token *t)
 {
-	static const char *const keyword[] = {"then", "else", "elif", "if", "do", "while", "until", "!"};
+	static const char *const keyword[] = {
+		"then", "else", "elif", "if", "do", "while", "until", "!"};
 
 	if (t->type != GRUB_TOKEN_WORD)
 		return true;
@@ -167,7 +168,8 @@ static int entry_boots(const struct entry *e, const char *name)
 		if (!command_is(&c, "linux") || c.n < 2)
 			continue;
 		base = word_basename(&c.word[1]);
-		return base.len == strlen(name) && memcmp(base.at, name, base.len) == 0 && !is_recovery(&c);
+		return base.len == strlen(name) && memcmp(base.at, name, base.len) == 0 &&
+		       !is_recovery(&c);
 	}
 	return r;
 }
@@ -179,8 +181,8 @@ struct edit {
 	int r;            /* the first error */
 };
 
-__attribute__((format(printf, 4, 5))) static void edit_replace(struct edit *e, const char *at, size_t len,
-	const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static void edit_replace(
+	struct edit *e, const char *at, size_t len, const char *fmt, ...)
 {
 	AUTO_FREE char *text = NULL;
 	va_list ap;
@@ -220,9 +222,9 @@ static int edit_head(struct edit *ed, const struct entry *e, const char *slot_id
 			edit_replace(ed, t.text, t.len, "'%s'", slot_id);
 			has_id = true;
 		}
-		id_next = !has_id &&
-			(grub_word_is(&t, "$menuentry_id_option") || grub_word_is(&t, "${menuentry_id_option}") ||
-				grub_word_is(&t, "--id"));
+		id_next = !has_id && (grub_word_is(&t, "$menuentry_id_option") ||
+					     grub_word_is(&t, "${menuentry_id_option}") ||
+					     grub_word_is(&t, "--id"));
 	}
 }
 
@@ -233,8 +235,8 @@ static void edit_path(struct edit *ed, const struct grub_token *t, const char *s
 	edit_replace(ed, path.at, path.len - base.len, "/%s/", slot_id);
 }
 
-static void edit_linux(struct edit *ed, const struct command *c, const struct grub_entry_wish *w,
-	bool rename)
+static void edit_linux(
+	struct edit *ed, const struct command *c, const struct grub_entry_wish *w, bool rename)
 {
 	const struct grub_token *k = &c->word[1];
 	bool has_root = false;
@@ -250,7 +252,8 @@ static void edit_linux(struct edit *ed, const struct command *c, const struct gr
 		if (has_root)
 			edit_replace(ed, c->word[i].text, c->word[i].len, "%s", "");
 		else
-			edit_replace(ed, c->word[i].text, c->word[i].len, "root=UUID=%s", w->root_uuid);
+			edit_replace(
+				ed, c->word[i].text, c->word[i].len, "root=UUID=%s", w->root_uuid);
 		has_root = true;
 	}
 	if (!has_root) {
@@ -260,14 +263,15 @@ static void edit_linux(struct edit *ed, const struct command *c, const struct gr
 	}
 }
 
-static void edit_initrd(struct edit *ed, const struct command *c, const struct grub_entry_wish *w,
-	bool rename)
+static void edit_initrd(
+	struct edit *ed, const struct command *c, const struct grub_entry_wish *w, bool rename)
 {
 	for (size_t i = 1; i < c->n; i++) {
 		const struct grub_token *t = &c->word[i];
 
 		if (rename && i == 1)
-			edit_replace(ed, t->text, t->len, "/%s/initrd.img-%s", w->slot_id, w->kernel_version);
+			edit_replace(ed, t->text, t->len, "/%s/initrd.img-%s", w->slot_id,
+				w->kernel_version);
 		else if (rename)
 			edit_replace(ed, t->text, t->len, "%s", "");
 		else if (t->text[0] != '-')
@@ -283,11 +287,12 @@ static bool command_searches(const struct command *c, const char *uuid)
 	return false;
 }
 
-#define SEARCH_LINES                                                                               \
-	"insmod part_msdos\n\tinsmod part_gpt\n\tinsmod ext2\n"                                    \
+#define SEARCH_LINES                                            \
+	"insmod part_msdos\n\tinsmod part_gpt\n\tinsmod ext2\n" \
 	"\tsearch --no-floppy --fs-uuid --set=root %s\n\t"
 
-static int entry_put(const struct entry *e, const struct grub_entry_wish *w, bool rename, struct buf *ret)
+static int entry_put(
+	const struct entry *e, const struct grub_entry_wish *w, bool rename, struct buf *ret)
 {
 	struct edit ed = {.out = ret, .from = e->head};
 	const char *at = e->body, *p;
@@ -313,7 +318,8 @@ static int entry_put(const struct entry *e, const struct grub_entry_wish *w, boo
 		return r;
 	for (p = e->close; p > e->body && (p[-1] == ' ' || p[-1] == '\t'); p--)
 		;
-	edit_replace(&ed, p, 0, "%s\techo 'Booting from %s ...'\n", p[-1] == '\n' ? "" : "\n", w->slot_id);
+	edit_replace(&ed, p, 0, "%s\techo 'Booting from %s ...'\n", p[-1] == '\n' ? "" : "\n",
+		w->slot_id);
 	edit_replace(&ed, e->close + 1, 0, "\n");
 	return ed.r;
 }
@@ -324,16 +330,18 @@ static int explain(struct ota_err *err, int r, const char *kernel_name)
 	case 0:
 		return 0;
 	case -ENOENT:
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "There is no menu entry that boots %s", kernel_name);
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "There is no menu entry that boots %s",
+			kernel_name);
 	case -EBADMSG:
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
 			"A quote or brace is never closed, or a menu entry has no title");
 	case -E2BIG:
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
-			"Braces go deeper than %d or a command has more than %d words", GRUB_ENTRY_DEPTH_MAX,
-			GRUB_ENTRY_WORDS_MAX);
+			"Braces go deeper than %d or a command has more than %d words",
+			GRUB_ENTRY_DEPTH_MAX, GRUB_ENTRY_WORDS_MAX);
 	default:
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write a menu entry: %s", strerror(-r));
+		return ota_err_set(
+			err, r, OTA_E_UNSPECIFIC, "Cannot write a menu entry: %s", strerror(-r));
 	}
 }
 
@@ -356,8 +364,8 @@ static int find_and_put(const char *text, size_t len, const char *kernel_name,
 	return r < 0 ? r : buf_append(ret, buf_str(&out), out.len_bytes);
 }
 
-int grub_entry_from_mkconfig(const char *mkconfig, size_t len_bytes, const struct grub_entry_wish *wish,
-	struct buf *ret, struct ota_err *err)
+int grub_entry_from_mkconfig(const char *mkconfig, size_t len_bytes,
+	const struct grub_entry_wish *wish, struct buf *ret, struct ota_err *err)
 {
 	AUTO_BUF struct buf name = {0};
 	int r = buf_printf(&name, "vmlinuz-%s", wish->kernel_version);
@@ -370,24 +378,26 @@ int grub_entry_from_mkconfig(const char *mkconfig, size_t len_bytes, const struc
 int grub_entry_from_legacy(const char *cfg, size_t len_bytes, const char *kernel_name,
 	const struct grub_entry_wish *wish, struct buf *ret, struct ota_err *err)
 {
-	return explain(err, find_and_put(cfg, len_bytes, kernel_name, wish, true, ret), kernel_name);
+	return explain(
+		err, find_and_put(cfg, len_bytes, kernel_name, wish, true, ret), kernel_name);
 }
 
 int grub_entry_plain(const struct grub_entry_wish *w, const char *cmdline, struct buf *ret)
 {
 	int r = buf_printf(ret,
 		"# Made without grub-mkconfig, which this slot's root does not have.\n"
-		"menuentry '%s' --class gnu-linux --class gnu --class os $menuentry_id_option '%s' {\n"
+		"menuentry '%s' --class gnu-linux --class gnu --class os $menuentry_id_option '%s' "
+		"{\n"
 		"\tinsmod gzio\n",
 		w->slot_id, w->slot_id);
 
 	if (r == 0 && w->boot_uuid[0] != '\0')
 		r = buf_printf(ret, "\t" SEARCH_LINES, w->boot_uuid);
 	if (r == 0)
-		r = buf_printf(ret, 
+		r = buf_printf(ret,
 			"%secho\t'Loading Linux %s ...'\n\tlinux\t/%s/vmlinuz-%s root=UUID=%s ro ",
-			w->boot_uuid[0] ? "" : "\t", w->kernel_version, w->slot_id, w->kernel_version,
-			w->root_uuid);
+			w->boot_uuid[0] ? "" : "\t", w->kernel_version, w->slot_id,
+			w->kernel_version, w->root_uuid);
 	/* One line stays one line. */
 	for (const char *c = cmdline; *c && r == 0; c++)
 		r = buf_append(ret, (unsigned char)*c < ' ' ? " " : c, 1);
@@ -410,8 +420,8 @@ static void copy_bare(const struct grub_token *t, size_t skip, char *ret, size_t
 	ret[len] = '\0';
 }
 
-int grub_entry_read(const char *text, size_t len_bytes, struct grub_entry_info *ret_info,
-	struct ota_err *err)
+int grub_entry_read(
+	const char *text, size_t len_bytes, struct grub_entry_info *ret_info, struct ota_err *err)
 {
 	static const char root_uuid[] = "root=UUID=";
 	struct grub_entry_info info = {0};

@@ -21,7 +21,7 @@ struct grub_entry_wish {
 	const char *slot_id;        /* "ota-slot_a" */
 	const char *kernel_version; /* "5.15.0-100-generic" */
 	const char *root_uuid;
-	const char *boot_uuid;      /* "" = not known: GRUB's own idea of the boot partition stands */
+	const char *boot_uuid; /* "" = not known: GRUB's own idea of the boot partition stands */
 };
 
 /*
@@ -29,8 +29,8 @@ struct grub_entry_wish {
  * the entry of the slot: title and id, paths below the slot's folder, root=UUID=.
  * -ENOENT: there is no such entry. -EBADMSG: a quote or brace is left open. -E2BIG.
  */
-int grub_entry_from_mkconfig(const char *mkconfig, size_t len_bytes, const struct grub_entry_wish *wish,
-	struct buf *ret, struct ota_err *err);
+int grub_entry_from_mkconfig(const char *mkconfig, size_t len_bytes,
+	const struct grub_entry_wish *wish, struct buf *ret, struct ota_err *err);
 
 /* The same for an image without grub-mkconfig; @cmdline are the kernel's further arguments. */
 int grub_entry_plain(const struct grub_entry_wish *wish, const char *cmdline, struct buf *ret);
@@ -45,5 +45,5 @@ struct grub_entry_info {
 	char initrd[PATH_MAX]; /* the last one */
 	char root_uuid[GRUB_ENTRY_UUID_MAX];
 };
-int grub_entry_read(const char *text, size_t len_bytes, struct grub_entry_info *ret_info,
-	struct ota_err *err);
+int grub_entry_read(
+	const char *text, size_t len_bytes, struct grub_entry_info *ret_info, struct ota_err *err);

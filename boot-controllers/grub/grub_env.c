@@ -27,7 +27,8 @@ static const char *line_end(const char *p, const char *end)
 	return p < end ? p + 1 : end;
 }
 
-int grub_env_parse(const void *data, size_t len_bytes, struct grub_env *ret_env, struct ota_err *err)
+int grub_env_parse(
+	const void *data, size_t len_bytes, struct grub_env *ret_env, struct ota_err *err)
 {
 	const char *p = data, *end = p + len_bytes;
 	struct grub_env env = {0};
@@ -38,7 +39,8 @@ int grub_env_parse(const void *data, size_t len_bytes, struct grub_env *ret_env,
 			"It is not a GRUB environment block of %d bytes", GRUB_ENV_BYTES);
 	for (p += SIGNATURE_BYTES; p < end;) {
 		/* A comment, and the padding too: neither knows an escape. */
-		const char *stop = *p == '#' ? memchr(p, '\n', (size_t)(end - p)) : line_end(p, end);
+		const char *stop =
+			*p == '#' ? memchr(p, '\n', (size_t)(end - p)) : line_end(p, end);
 		const char *next = *p == '#' && stop ? stop + 1 : stop ? stop : end;
 		size_t len = (size_t)(next - p);
 		bool keep = *p != '#' && *p != '=' && memchr(p, '=', len) && next[-1] == '\n';
@@ -116,7 +118,8 @@ int grub_env_set(struct grub_env *env, const char *name, const char *value)
 	struct grub_env copy = *env;
 	size_t name_len = strlen(name), need;
 
-	if (name_len == 0 || name_len > GRUB_ENV_VALUE_MAX || name[0] == '#' || strpbrk(name, "=\n\\"))
+	if (name_len == 0 || name_len > GRUB_ENV_VALUE_MAX || name[0] == '#' ||
+		strpbrk(name, "=\n\\"))
 		return -EINVAL;
 	grub_env_unset(&copy, name);
 	need = name_len + 2;

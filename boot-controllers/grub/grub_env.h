@@ -11,9 +11,10 @@
 #include "common/base/err.h"
 
 enum {
-	GRUB_ENV_BYTES = 1024,           /* what GRUB itself makes; save_env cannot change a file's size */
+	GRUB_ENV_BYTES = 1024, /* what GRUB itself makes; save_env cannot change a file's size */
 	GRUB_ENV_FILE_MAX_BYTES = 65536, /* more than any tool writes */
-	GRUB_ENV_VALUE_MAX = 512,        /* a value of ours is a slot's name; longer foreign ones are kept too */
+	GRUB_ENV_VALUE_MAX =
+		512, /* a value of ours is a slot's name; longer foreign ones are kept too */
 };
 
 /* The lines "name=value\n" in the file's own spelling. {0} is an empty environment. */
@@ -26,7 +27,8 @@ struct grub_env {
  * -EBADMSG: not an environment block (GRUB would not read it either). -E2BIG: its variables do not fit
  * into GRUB_ENV_BYTES.
  */
-int grub_env_parse(const void *data, size_t len_bytes, struct grub_env *ret_env, struct ota_err *err);
+int grub_env_parse(
+	const void *data, size_t len_bytes, struct grub_env *ret_env, struct ota_err *err);
 
 /* -ENOENT: not set. -ENAMETOOLONG. "" is a value. */
 int grub_env_get(const struct grub_env *env, const char *name, char *ret_value, size_t value_size);

@@ -64,7 +64,8 @@ static int link_if_there(int from_fd, const char *name, int to_fd)
 
 static int write_slot_in_use(int dir_fd, const char *id)
 {
-	return io_replace_file("write slot_in_use of the other layout", dir_fd, "slot_in_use", id, strlen(id), 0644);
+	return io_replace_file("write slot_in_use of the other layout", dir_fd, "slot_in_use", id,
+		strlen(id), 0644);
 }
 
 /* slot_in_use names slots as "sda3" there; what it does not know means the running slot. */
@@ -111,7 +112,8 @@ static bool legacy_release(int dir_fd, char ret_release[GRUB_RELEASE_MAX])
 	size_t prefix = strlen("vmlinuz-");
 
 	if (readlinkat(dir_fd, "vmlinuz-ota", target, sizeof(target) - 1) < 0 ||
-		strncmp(target, "vmlinuz-", prefix) != 0 || strlen(target + prefix) >= sizeof(release))
+		strncmp(target, "vmlinuz-", prefix) != 0 ||
+		strlen(target + prefix) >= sizeof(release))
 		return false;
 	snprintf(release, sizeof(release), "%s", target + prefix);
 	return grub_find_kernel(dir_fd, release, ret_release) == 0;
@@ -158,7 +160,8 @@ static int take_return_slot(const struct grub_ctl *ctl, unsigned slot, struct ot
 	if (r < 0)
 		return r;
 	grub_entry_name(slot, false, name);
-	return grub_write_file("replace the menu entry to return to", ctl->grub_fd, name, name, &entry, 0644, err);
+	return grub_write_file(
+		"replace the menu entry to return to", ctl->grub_fd, name, name, &entry, 0644, err);
 }
 
 int grub_legacy_take_over(const struct grub_ctl *ctl, struct ota_err *err)
@@ -173,15 +176,17 @@ int grub_legacy_take_over(const struct grub_ctl *ctl, struct ota_err *err)
 
 int grub_legacy_remove_links(const struct grub_ctl *ctl, struct ota_err *err)
 {
-	static const char *const name[] = {
-		"vmlinuz-ota", "initrd.img-ota", "vmlinuz-ota.standby", "initrd.img-ota.standby", "ota-partition"};
+	static const char *const name[] = {"vmlinuz-ota", "initrd.img-ota", "vmlinuz-ota.standby",
+		"initrd.img-ota.standby", "ota-partition"};
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(name) && r == 0; i++) {
 		struct stat st;
 
-		if (fstatat(ctl->boot_fd, name[i], &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
-			r = io_unlink("remove a link of the older layout", ctl->boot_fd, name[i], 0);
+		if (fstatat(ctl->boot_fd, name[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+			!S_ISDIR(st.st_mode))
+			r = io_unlink(
+				"remove a link of the older layout", ctl->boot_fd, name[i], 0);
 	}
 	return r < 0 ? failed(err, r, "remove the links of the older layout") : 0;
 }
@@ -199,8 +204,9 @@ static int fill_mirror(const struct grub_ctl *ctl, int slot_fd, int to_fd)
 	while (r == 0 && (e = readdir(dir))) {
 		struct stat st;
 
-		if (fstatat(slot_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-			strcmp(e->d_name, "complete") != 0 && strcmp(e->d_name, "slot_in_use") != 0)
+		if (fstatat(slot_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+			S_ISREG(st.st_mode) && strcmp(e->d_name, "complete") != 0 &&
+			strcmp(e->d_name, "slot_in_use") != 0)
 			r = link_if_there(slot_fd, e->d_name, to_fd);
 	}
 	snprintf(id, sizeof(id), "sda%u", ctl->disk.slot[grub_active(ctl)].number);
@@ -228,7 +234,8 @@ int grub_legacy_mirror(const struct grub_ctl *ctl, struct ota_err *err)
 	if (r >= 0)
 		r = fill_mirror(ctl, slot, to);
 	if (r == 0)
-		r = io_rename("show the folder for an older client", ctl->boot_fd, mirror_tmp, ctl->boot_fd, name);
+		r = io_rename("show the folder for an older client", ctl->boot_fd, mirror_tmp,
+			ctl->boot_fd, name);
 	return r < 0 ? failed(err, r, "make the folder for an older client in /boot") : 0;
 }
 
@@ -241,7 +248,8 @@ int grub_legacy_mark_failure(const struct grub_ctl *ctl, struct ota_err *err)
 	if (fd == -ENOENT)
 		return 0;
 	r = fd < 0 ? fd
-		   : io_replace_file("write status of the older layout", fd, "status", status, strlen(status), 0644);
+		   : io_replace_file("write status of the older layout", fd, "status", status,
+			     strlen(status), 0644);
 	return r < 0 ? failed(err, r, "write the status for an older client") : 0;
 }
 
@@ -250,5 +258,6 @@ int grub_legacy_wipe(const struct grub_ctl *ctl, unsigned slot, struct ota_err *
 	char name[NAME_MAX];
 
 	grub_legacy_name(ctl, slot, name);
-	return grub_remove_tree("remove the standby's folder of the older layout", ctl->boot_fd, name, err);
+	return grub_remove_tree(
+		"remove the standby's folder of the older layout", ctl->boot_fd, name, err);
 }

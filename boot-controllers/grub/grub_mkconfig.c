@@ -19,7 +19,8 @@
 #include "common/base/run.h"
 
 enum {
-	MKCONFIG_TIMEOUT_MS = 120 * 1000, /* it takes a second; lsb_release and os-prober of old images longer */
+	MKCONFIG_TIMEOUT_MS =
+		120 * 1000, /* it takes a second; lsb_release and os-prober of old images longer */
 };
 
 /* By its whole path: a daemon's PATH need not have the tools of the administrator. */
@@ -39,12 +40,12 @@ static int bind(const char *source, const char *rootfs, const char *target, unsi
 	char path[PATH_MAX];
 
 	if ((size_t)snprintf(path, sizeof(path), "%s%s", rootfs, target) >= sizeof(path))
-		return ota_err_set(err, -ENAMETOOLONG, OTA_E_UNSPECIFIC, "The path %s%s is too long", rootfs,
-			target);
+		return ota_err_set(err, -ENAMETOOLONG, OTA_E_UNSPECIFIC,
+			"The path %s%s is too long", rootfs, target);
 	/* -ENOENT would say that there is no grub-mkconfig. */
 	if (mount(source, path, NULL, MS_BIND | flags, NULL) < 0)
-		return ota_err_set(err, errno == ENOENT ? -ENXIO : -errno, OTA_E_UNSPECIFIC, "Cannot show %s as %s to grub-mkconfig: %s",
-			source, path, strerror(errno));
+		return ota_err_set(err, errno == ENOENT ? -ENXIO : -errno, OTA_E_UNSPECIFIC,
+			"Cannot show %s as %s to grub-mkconfig: %s", source, path, strerror(errno));
 	return 0;
 }
 
@@ -108,8 +109,8 @@ static int run_fake(const struct job *j)
 	return run_tool(&(struct run_args){.argv = argv, .env = env, .out = j->out}, j->err);
 }
 
-int grub_mkconfig_run(const struct grub_ctl *ctl, const char *rootfs, const char *boot_dir, struct buf *out,
-	struct ota_err *err)
+int grub_mkconfig_run(const struct grub_ctl *ctl, const char *rootfs, const char *boot_dir,
+	struct buf *out, struct ota_err *err)
 {
 	struct job j = {.ctl = ctl, .rootfs = rootfs, .boot_dir = boot_dir, .out = out, .err = err};
 	pthread_t thread;
@@ -119,7 +120,8 @@ int grub_mkconfig_run(const struct grub_ctl *ctl, const char *rootfs, const char
 		return run_fake(&j);
 	r = pthread_create(&thread, NULL, job_thread, &j);
 	if (r != 0)
-		return ota_err_set(err, -r, OTA_E_UNSPECIFIC, "Cannot start a thread: %s", strerror(r));
+		return ota_err_set(
+			err, -r, OTA_E_UNSPECIFIC, "Cannot start a thread: %s", strerror(r));
 	pthread_join(thread, NULL);
 	return j.r;
 }

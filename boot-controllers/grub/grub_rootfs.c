@@ -23,8 +23,8 @@ static int open_etc(int root_fd, struct ota_err *err)
 {
 	int fd = path_open(root_fd, "/etc", O_RDONLY | O_DIRECTORY, 0);
 
-	return fd < 0 ? ota_err_set(err, fd, OTA_E_UNSPECIFIC, "The slot's /etc cannot be opened: %s",
-				strerror(-fd))
+	return fd < 0 ? ota_err_set(err, fd, OTA_E_UNSPECIFIC,
+				"The slot's /etc cannot be opened: %s", strerror(-fd))
 		      : fd;
 }
 
@@ -35,8 +35,8 @@ static int open_below_etc(int etc_fd, const char *name, struct ota_err *err)
 
 	if (r == 0)
 		r = path_open(etc_fd, name, O_RDONLY | O_DIRECTORY, 0);
-	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "The slot's /etc/%s cannot be opened: %s", name,
-			       strerror(-r))
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			       "The slot's /etc/%s cannot be opened: %s", name, strerror(-r))
 		     : r;
 }
 
@@ -58,18 +58,20 @@ static int adapt_fstab(const struct grub_ctl *ctl, int etc_fd, unsigned slot, st
 		.boot_uuid = ctl->disk.boot.fs_uuid,
 		.esp_uuid = ctl->disk.uefi ? ctl->disk.esp.fs_uuid : NULL,
 	};
-	AUTO_CLOSE int own_root = open(ctl->root[0] ? ctl->root : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	AUTO_CLOSE int own_root =
+		open(ctl->root[0] ? ctl->root : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	AUTO_CLOSE int own_etc = own_root < 0 ? -1 : open_etc(own_root, err);
 	int r = own_etc < 0 ? -EIO : read_text(own_etc, "fstab", &own, err);
 
 	if (r == 0)
 		r = read_text(etc_fd, "fstab", &image, err);
 	if (r == 0)
-		r = fstab_merge(&ids, buf_str(&own), own.len_bytes, buf_str(&image), image.len_bytes, &merged,
-			err);
+		r = fstab_merge(&ids, buf_str(&own), own.len_bytes, buf_str(&image),
+			image.len_bytes, &merged, err);
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot make the fstab of %s", grub_slot_id[slot]);
-	return grub_write_file("replace fstab", etc_fd, "fstab", "the slot's /etc/fstab", &merged, 0644, err);
+	return grub_write_file(
+		"replace fstab", etc_fd, "fstab", "the slot's /etc/fstab", &merged, 0644, err);
 }
 
 static int adapt_default(int etc_fd, struct ota_err *err)
@@ -82,8 +84,8 @@ static int adapt_default(int etc_fd, struct ota_err *err)
 		r = grub_default_rewrite(buf_str(&old), old.len_bytes, &new, err);
 	if (r < 0)
 		return r;
-	return grub_write_file("replace /etc/default/grub", fd, "grub", "the slot's /etc/default/grub", &new,
-		0644, err);
+	return grub_write_file("replace /etc/default/grub", fd, "grub",
+		"the slot's /etc/default/grub", &new, 0644, err);
 }
 
 static int adapt_hooks(int etc_fd, struct ota_err *err)
@@ -98,8 +100,8 @@ static int adapt_hooks(int etc_fd, struct ota_err *err)
 	if (r == 0)
 		r = buf_puts(&stub, grub_cfg_uefi_stub);
 	if (r == 0)
-		r = grub_write_file("replace 30_ota", fd, "30_ota", "the slot's /etc/grub.d/30_ota", &hook, 0750,
-			err);
+		r = grub_write_file("replace 30_ota", fd, "30_ota", "the slot's /etc/grub.d/30_ota",
+			&hook, 0750, err);
 	if (r == 0 && fstatat(fd, "30_uefi-firmware", &st, AT_SYMLINK_NOFOLLOW) == 0)
 		r = grub_write_file("replace 30_uefi-firmware", fd, "30_uefi-firmware",
 			"the slot's /etc/grub.d/30_uefi-firmware", &stub, 0640, err);
@@ -119,7 +121,8 @@ int grub_rootfs_adapt(const struct grub_ctl *ctl, int root_fd, unsigned slot, st
 }
 
 /* The kernel's arguments as the slot's /etc/default/grub has them. */
-static int plain_entry(int root_fd, const struct grub_entry_wish *wish, struct buf *ret, struct ota_err *err)
+static int plain_entry(
+	int root_fd, const struct grub_entry_wish *wish, struct buf *ret, struct ota_err *err)
 {
 	static const char *const key[] = {"GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT"};
 	AUTO_BUF struct buf text = {0}, args = {0};
@@ -127,10 +130,11 @@ static int plain_entry(int root_fd, const struct grub_entry_wish *wish, struct b
 	int r = etc_fd < 0 ? etc_fd : read_text(etc_fd, "default/grub", &text, err);
 
 	for (size_t i = 0; i < ARRAY_SIZE(key) && r == 0; i++) {
-		if (args.len_bytes > 0)
-			r = buf_puts(&args, " ");
-		if (r == 0)
-			r = grub_default_value(buf_str(&text), text.len_bytes, key[i], &args);
+		AUTO_BUF struct buf value = {0};
+
+		r = grub_default_value(buf_str(&text), text.len_bytes, key[i], &value);
+		if (r == 0 && value.len_bytes > 0)
+			r = buf_printf(&args, "%s%s", args.len_bytes > 0 ? " " : "", value.data);
 		r = r == -ENOENT ? 0 : r;
 	}
 	if (r == 0)
@@ -153,10 +157,12 @@ int grub_rootfs_entry(const struct grub_ctl *ctl, const char *rootfs, int root_f
 	int r;
 
 	if (wish.root_uuid[0] == '\0')
-		return ota_err_set(err, -ENODEV, OTA_E_UNSPECIFIC, "%s has no file system on %s", wish.slot_id,
-			ctl->disk.slot[slot].device);
-	if ((size_t)snprintf(boot_dir, sizeof(boot_dir), "%s/boot/%s", ctl->root, wish.slot_id) >= sizeof(boot_dir))
-		return ota_err_set(err, -ENAMETOOLONG, OTA_E_UNSPECIFIC, "The path of /boot is too long");
+		return ota_err_set(err, -ENODEV, OTA_E_UNSPECIFIC, "%s has no file system on %s",
+			wish.slot_id, ctl->disk.slot[slot].device);
+	if ((size_t)snprintf(boot_dir, sizeof(boot_dir), "%s/boot/%s", ctl->root, wish.slot_id) >=
+		sizeof(boot_dir))
+		return ota_err_set(
+			err, -ENAMETOOLONG, OTA_E_UNSPECIFIC, "The path of /boot is too long");
 	r = grub_mkconfig_run(ctl, rootfs, boot_dir, &out, &why);
 	if (r == -ENOENT)
 		r = plain_entry(root_fd, &wish, ret, err);

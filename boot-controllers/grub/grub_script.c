@@ -26,8 +26,8 @@ static const char *skip_blanks(const char *p, const char *end)
 
 static bool ends_word(char c)
 {
-	return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == ';' || c == '&' || c == '|' ||
-		c == '{' || c == '}';
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == ';' || c == '&' ||
+	       c == '|' || c == '{' || c == '}';
 }
 
 /* Behind the quoted text that begins at @p; NULL if the quote is never closed. */
@@ -91,14 +91,16 @@ struct grub_token grub_token_next(const char **at, const char *end)
 struct grub_text grub_word_bare(const struct grub_token *t)
 {
 	bool quoted = t->len >= 2 && (t->text[0] == '\'' || t->text[0] == '"') &&
-		t->text[t->len - 1] == t->text[0];
+		      t->text[t->len - 1] == t->text[0];
 
-	return quoted ? (struct grub_text){t->text + 1, t->len - 2} : (struct grub_text){t->text, t->len};
+	return quoted ? (struct grub_text){t->text + 1, t->len - 2}
+		      : (struct grub_text){t->text, t->len};
 }
 
 bool grub_word_is(const struct grub_token *t, const char *text)
 {
 	struct grub_text w = grub_word_bare(t);
 
-	return t->type == GRUB_TOKEN_WORD && w.len == strlen(text) && memcmp(w.at, text, w.len) == 0;
+	return t->type == GRUB_TOKEN_WORD && w.len == strlen(text) &&
+	       memcmp(w.at, text, w.len) == 0;
 }

@@ -12,7 +12,7 @@ enum grub_token_type {
 	GRUB_TOKEN_CLOSE, /* } */
 	GRUB_TOKEN_BREAK, /* newline or ; & | */
 	GRUB_TOKEN_END,
-	GRUB_TOKEN_BAD,   /* a quote that is never closed */
+	GRUB_TOKEN_BAD, /* a quote that is never closed */
 };
 
 struct grub_token {

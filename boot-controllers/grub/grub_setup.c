@@ -54,7 +54,8 @@ static enum found look(const struct grub_ctl *ctl)
 		grub_cfg_check(buf_str(&b), b.len_bytes, &info, NULL) < 0 ||
 		release_is_before(info.otaclient_version, frame_since, &before) < 0)
 		return FOUND_FRESH;
-	if (before || !info.has_committed || grub_check_entry(ctl, grub_active(ctl), false, NULL) < 0)
+	if (before || !info.has_committed ||
+		grub_check_entry(ctl, grub_active(ctl), false, NULL) < 0)
 		return FOUND_FRAME;
 	return FOUND_OURS;
 }
@@ -66,8 +67,10 @@ static int frame_body(const struct grub_ctl *ctl, struct buf *ret, struct ota_er
 	char path[PATH_MAX];
 	int r;
 
-	if ((size_t)snprintf(path, sizeof(path), "%s/boot/%s", ctl->root, empty_boot) >= sizeof(path))
-		return ota_err_set(err, -ENAMETOOLONG, OTA_E_UNSPECIFIC, "The path of /boot is too long");
+	if ((size_t)snprintf(path, sizeof(path), "%s/boot/%s", ctl->root, empty_boot) >=
+		sizeof(path))
+		return ota_err_set(
+			err, -ENAMETOOLONG, OTA_E_UNSPECIFIC, "The path of /boot is too long");
 	r = grub_mkconfig_run(ctl, ctl->root, path, &out, &why);
 	if (r == -ENOENT)
 		return buf_puts(ret, grub_cfg_plain_frame);
@@ -92,7 +95,8 @@ static int frame_text(const struct grub_ctl *ctl, struct buf *ret, struct ota_er
 		r = fd < 0 ? -errno : io_mkdir("make the empty boot folder", fd, "grub", 0755);
 	}
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot make a folder in /boot: %s", strerror(-r));
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot make a folder in /boot: %s",
+			strerror(-r));
 	r = frame_body(ctl, &body, err);
 	grub_remove_tree("remove the empty boot folder", ctl->boot_fd, empty_boot, NULL);
 	if (r < 0)
@@ -110,8 +114,8 @@ static int write_frame(const struct grub_ctl *ctl, struct ota_err *err)
 	if (r == 0)
 		r = grub_publish(ctl, "publish what grub.cfg points at", err);
 	if (r == 0)
-		r = grub_write_file("replace grub.cfg", ctl->grub_fd, "grub.cfg", "/boot/grub/grub.cfg", &text,
-			0600, err);
+		r = grub_write_file("replace grub.cfg", ctl->grub_fd, "grub.cfg",
+			"/boot/grub/grub.cfg", &text, 0600, err);
 	if (r == 0)
 		r = grub_publish(ctl, "publish grub.cfg", err);
 	return r < 0 ? ota_err_wrap(err, r, "Cannot make grub.cfg") : 0;
@@ -136,13 +140,15 @@ static int install_running_kernel(const struct grub_ctl *ctl, struct ota_err *er
 
 	grub_legacy_name(ctl, grub_active(ctl), legacy);
 	for (size_t i = 0; i < ARRAY_SIZE(folder); i++) {
-		AUTO_CLOSE int fd = openat(ctl->boot_fd, folder[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		AUTO_CLOSE int fd =
+			openat(ctl->boot_fd, folder[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 		if (fd >= 0 && grub_find_kernel(fd, ctl->kernel_release, release) == 0)
 			return grub_install_kernel(ctl, fd, release, grub_active(ctl), err);
 	}
 	return ota_err_set(err, -ENOENT, OTA_E_BOOTCONTROL_STARTUP,
-		"There is no vmlinuz-%s with its initrd.img-%s in /boot, so the running system could not be booted "
+		"There is no vmlinuz-%s with its initrd.img-%s in /boot, so the running system "
+		"could not be booted "
 		"again",
 		ctl->kernel_release, ctl->kernel_release);
 }
@@ -157,7 +163,8 @@ static int write_active_entry(const struct grub_ctl *ctl, int root_fd, struct ot
 	if (r < 0)
 		return r;
 	grub_entry_name(slot, false, name);
-	r = grub_write_file("replace the running slot's menu entry", ctl->grub_fd, name, name, &entry, 0644, err);
+	r = grub_write_file("replace the running slot's menu entry", ctl->grub_fd, name, name,
+		&entry, 0644, err);
 	return r < 0 ? r : grub_publish(ctl, "publish the running slot's menu entry", err);
 }
 
@@ -180,13 +187,14 @@ static unsigned choose_saved(const struct grub_ctl *ctl, enum found found)
 
 static int bootstrap(const struct grub_ctl *ctl, enum found found, struct ota_err *err)
 {
-	AUTO_CLOSE int root_fd = open(ctl->root[0] ? ctl->root : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_CLOSE int root_fd =
+		open(ctl->root[0] ? ctl->root : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	unsigned saved;
 	int r;
 
 	if (root_fd < 0)
-		return ota_err_set(err, -errno, OTA_E_BOOTCONTROL_STARTUP, "Cannot open the root file system: %s",
-			strerror(errno));
+		return ota_err_set(err, -errno, OTA_E_BOOTCONTROL_STARTUP,
+			"Cannot open the root file system: %s", strerror(errno));
 	r = install_running_kernel(ctl, err);
 	if (r == 0)
 		r = grub_rootfs_adapt(ctl, root_fd, grub_active(ctl), err);
@@ -221,7 +229,7 @@ static void remove_leftovers(const struct grub_ctl *ctl, int dir_fd)
 	while ((e = readdir(dir))) {
 		size_t len = strlen(e->d_name), suffix = strlen(GRUB_ENTRY_STAGED_SUFFIX);
 		bool staged = dir_fd == ctl->grub_fd && len > suffix &&
-			strcmp(e->d_name + len - suffix, GRUB_ENTRY_STAGED_SUFFIX) == 0;
+			      strcmp(e->d_name + len - suffix, GRUB_ENTRY_STAGED_SUFFIX) == 0;
 
 		if (strncmp(e->d_name, ".ota_io_tmp_", strlen(".ota_io_tmp_")) == 0 || staged)
 			io_unlink("remove a leftover", dir_fd, e->d_name, 0);
@@ -233,8 +241,8 @@ static void tidy(const struct grub_ctl *ctl)
 	remove_leftovers(ctl, ctl->boot_fd);
 	remove_leftovers(ctl, ctl->grub_fd);
 	for (unsigned s = 0; s < GRUB_N_SLOTS; s++) {
-		AUTO_CLOSE int fd =
-			openat(ctl->boot_fd, grub_slot_id[s], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		AUTO_CLOSE int fd = openat(ctl->boot_fd, grub_slot_id[s],
+			O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 		remove_leftovers(ctl, fd);
 	}

@@ -15,8 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	grub_default_value((const char *)data, size, "GRUB_CMDLINE_LINUX", &value);
 	if (grub_default_rewrite((const char *)data, size, &b, NULL) < 0)
 		return 0;
-	if (grub_default_rewrite(b.data, b.len_bytes, &again, NULL) == 0 && !memchr(data, '\'', size) &&
-		!memchr(data, '"', size) && !memchr(data, '\\', size))
+	if (grub_default_rewrite(b.data, b.len_bytes, &again, NULL) == 0 &&
+		!memchr(data, '\'', size) && !memchr(data, '"', size) && !memchr(data, '\\', size))
 		assert(strcmp(buf_str(&b), buf_str(&again)) == 0);
 	return 0;
 }

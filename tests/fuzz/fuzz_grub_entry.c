@@ -10,8 +10,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct grub_entry_wish wish = {
-		.slot_id = "ota-slot_a", .kernel_version = "6.1", .root_uuid = "r", .boot_uuid = "b"};
+	static const struct grub_entry_wish wish = {.slot_id = "ota-slot_a",
+		.kernel_version = "6.1",
+		.root_uuid = "r",
+		.boot_uuid = "b"};
 	AUTO_BUF struct buf b = {0}, legacy = {0};
 	struct grub_entry_info info;
 	const char *text = (const char *)data;

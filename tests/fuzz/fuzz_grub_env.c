@@ -16,7 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	grub_env_render(&env, block);
 	assert(grub_env_parse(block, sizeof(block), &again, NULL) == 0);
-	assert(again.len_bytes == env.len_bytes && memcmp(again.body, env.body, env.len_bytes) == 0);
+	assert(again.len_bytes == env.len_bytes &&
+		memcmp(again.body, env.body, env.len_bytes) == 0);
 	if (grub_env_set(&env, "saved_entry", "ota\\slot") == 0) {
 		assert(grub_env_get(&env, "saved_entry", value, sizeof(value)) == 0);
 		assert(strcmp(value, "ota\\slot") == 0);

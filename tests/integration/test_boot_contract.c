@@ -55,7 +55,10 @@ static void grub_end(void)
 }
 
 static char fake_dir[64];
-static struct fake_boot fake = {.dir = fake_dir, .device = {"/dev/a", "/dev/b"}, .fs_uuid = {"ua", "ub"}};
+static struct fake_boot fake = {
+	.dir = fake_dir, .device = {"/dev/a", "/dev/b"},
+             .fs_uuid = {"ua",     "ub"    }
+};
 
 static int fake_open_it(struct boot_ctl **ret_ctl, struct ota_err *err)
 {
@@ -95,8 +98,10 @@ static void fake_end(void)
 	fake_boot_done(&fake);
 }
 
-static const struct subject grub_subject = {grub_open_it, grub_restart, grub_put_image, grub_begin, grub_end};
-static const struct subject fake_subject = {fake_open_it, fake_restart, fake_put_image, fake_begin, fake_end};
+static const struct subject grub_subject = {
+	grub_open_it, grub_restart, grub_put_image, grub_begin, grub_end};
+static const struct subject fake_subject = {
+	fake_open_it, fake_restart, fake_put_image, fake_begin, fake_end};
 
 static void must(int r, const struct ota_err *err)
 {
@@ -219,8 +224,8 @@ static void an_unknown_boot_loader_is_refused(void **state)
 	assert_int_equal(
 		boot_controller_open("lilo", &(struct boot_env){.root = ""}, &ctl, &err), -ENODEV);
 	assert_int_equal(err.code, OTA_E_BOOTCONTROL_UNSUPPORTED);
-	assert_string_equal(
-		err.msg, "The boot loader \"lilo\" of ecu_info.yaml is not supported on this machine");
+	assert_string_equal(err.msg,
+		"The boot loader \"lilo\" of ecu_info.yaml is not supported on this machine");
 	assert_null(ctl);
 }
 
@@ -229,18 +234,22 @@ static void a_machine_without_grub_is_refused(void **state)
 	struct boot_ctl *ctl = NULL;
 	struct ota_err err = {0};
 
-	assert_int_equal(
-		boot_controller_open("grub", &(struct boot_env){.root = "/nonexistent"}, &ctl, &err), -ENODEV);
+	assert_int_equal(boot_controller_open(
+				 "grub", &(struct boot_env){.root = "/nonexistent"}, &ctl, &err),
+		-ENODEV);
 	assert_int_equal(err.code, OTA_E_BOOTCONTROL_UNSUPPORTED);
-	assert_string_equal(err.msg, "Cannot use the boot loader \"grub\": Cannot open /nonexistent/boot/grub: No "
-				     "such file or directory");
+	assert_string_equal(err.msg,
+		"Cannot use the boot loader \"grub\": Cannot open /nonexistent/boot/grub: No "
+		"such file or directory");
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		{"grub keeps the contract", the_story, begin, end, (void *)(uintptr_t)&grub_subject},
-		{"fake_boot keeps the contract", the_story, begin, end, (void *)(uintptr_t)&fake_subject},
+		{"grub keeps the contract",      the_story, begin, end,
+                 (void *)(uintptr_t)&grub_subject},
+		{"fake_boot keeps the contract", the_story, begin, end,
+                 (void *)(uintptr_t)&fake_subject},
 		cmocka_unit_test(an_unknown_boot_loader_is_refused),
 		cmocka_unit_test(a_machine_without_grub_is_refused),
 	};

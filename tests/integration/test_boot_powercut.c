@@ -102,7 +102,8 @@ static bool looks_new(const struct grub_machine *m, const struct truth *truth, s
 
 	fingerprint(m, &now);
 	assert_int_equal(buf_printf(&now, "%d %d", truth->complete[0], truth->complete[1]), 0);
-	if (last->len_bytes == now.len_bytes && memcmp(buf_str(last), buf_str(&now), now.len_bytes) == 0)
+	if (last->len_bytes == now.len_bytes &&
+		memcmp(buf_str(last), buf_str(&now), now.len_bytes) == 0)
 		return false;
 	buf_done(last);
 	*last = now;
@@ -110,13 +111,14 @@ static bool looks_new(const struct grub_machine *m, const struct truth *truth, s
 	return true;
 }
 
-static void assert_boots_complete(struct grub_machine *m, const struct truth *truth, const char *when)
+static void assert_boots_complete(
+	struct grub_machine *m, const struct truth *truth, const char *when)
 {
 	struct grub_machine_boot b = grub_machine_try(m);
 
 	if (!b.slot || !truth->complete[b.slot - 'a'])
-		fail_msg("After a cut before step %u (%s), %s: GRUB leads to slot %c", power.cut_at, power.last, when,
-			b.slot ? b.slot : '-');
+		fail_msg("After a cut before step %u (%s), %s: GRUB leads to slot %c", power.cut_at,
+			power.last, when, b.slot ? b.slot : '-');
 }
 
 /* Take the kernel that GRUB would choose away. */
@@ -158,14 +160,15 @@ static void try_again(struct grub_machine *m, struct truth *truth)
 	power.n = 0;
 	assert_int_equal(run_daemon(m, KERNEL_3, true, truth), 0);
 	if (grub_machine_restart(m) != want)
-		fail_msg("After a cut before step %u (%s) the second update did not start slot %c", power.cut_at,
-			power.last, want);
+		fail_msg("After a cut before step %u (%s) the second update did not start slot %c",
+			power.cut_at, power.last, want);
 	assert_int_equal(run_daemon(m, NULL, true, truth), 0);
 	assert_int_equal(grub_machine_restart(m), want);
 }
 
 /* Cut @m's next run at every step it has. */
-static void cut_everywhere(struct grub_machine *m, const struct truth *at_start, const char *release, bool commit)
+static void cut_everywhere(
+	struct grub_machine *m, const struct truth *at_start, const char *release, bool commit)
 {
 	AUTO_BUF struct buf last = {0};
 	unsigned n_cuts = 0, n_states = 0;
@@ -198,7 +201,9 @@ static void cut_everywhere(struct grub_machine *m, const struct truth *at_start,
 
 static void a_cut_in_an_update_leaves_a_complete_slot(void **state)
 {
-	struct truth truth = {.complete = {true, false}};
+	struct truth truth = {
+		.complete = {true, false}
+        };
 	struct grub_machine m;
 
 	power.cut_at = UINT32_MAX;
@@ -210,7 +215,9 @@ static void a_cut_in_an_update_leaves_a_complete_slot(void **state)
 
 static void a_cut_in_a_commit_and_the_update_after_it_leaves_a_complete_slot(void **state)
 {
-	struct truth truth = {.complete = {true, false}};
+	struct truth truth = {
+		.complete = {true, false}
+        };
 	struct grub_machine m;
 
 	power.cut_at = UINT32_MAX;
@@ -228,7 +235,9 @@ static void a_cut_in_the_first_start_leaves_the_machine_as_it_booted(void **stat
 
 	for (unsigned cut = 1;; cut++) {
 		static const char distribution[] = "# grub.cfg of the distribution\n";
-		struct truth truth = {.complete = {true, false}};
+		struct truth truth = {
+			.complete = {true, false}
+                };
 		AUTO_BUF struct buf cfg = {0};
 		struct grub_machine m;
 		int r;

@@ -15,8 +15,8 @@
 #include "common/base/file.h"
 #include "common/base/io.h"
 
-static const char *const op_name[FAKE_BOOT_N_OPS] = {
-	"open", "setup", "slots", "prepare", "stage", "flip", "reboot", "commit", "revert", "close"};
+static const char *const op_name[FAKE_BOOT_N_OPS] = {"open", "setup", "slots", "prepare", "stage",
+	"flip", "reboot", "commit", "revert", "close"};
 
 static struct fake_boot *fake;
 
@@ -79,13 +79,14 @@ static int enter(enum fake_boot_op op, struct ota_err *err)
 		abort();
 	if (!fake->fail[op])
 		return 0;
-	return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "The fake boot loader was told to fail at %s", op_name[op]);
+	return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC,
+		"The fake boot loader was told to fail at %s", op_name[op]);
 }
 
 static int leave(int r, struct ota_err *err)
 {
-	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write the fake boot loader's state: %s",
-			       strerror(-r))
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			       "Cannot write the fake boot loader's state: %s", strerror(-r))
 		     : 0;
 }
 
@@ -136,9 +137,12 @@ static void fill(char slot, struct boot_slot *ret)
 
 	snprintf(ret->id, sizeof(ret->id), "ota-slot_%c", slot);
 	snprintf(ret->device, sizeof(ret->device), "%s", fake->device[i] ? fake->device[i] : "");
-	snprintf(ret->fs_uuid, sizeof(ret->fs_uuid), "%s", fake->fs_uuid[i] ? fake->fs_uuid[i] : "");
-	snprintf(ret->fs_label, sizeof(ret->fs_label), "%s", fake->fs_label[i] ? fake->fs_label[i] : "");
-	snprintf(ret->status_dir, sizeof(ret->status_dir), "%.*s/%s", PATH_MAX - 64, fake->dir, ret->id);
+	snprintf(
+		ret->fs_uuid, sizeof(ret->fs_uuid), "%s", fake->fs_uuid[i] ? fake->fs_uuid[i] : "");
+	snprintf(ret->fs_label, sizeof(ret->fs_label), "%s",
+		fake->fs_label[i] ? fake->fs_label[i] : "");
+	snprintf(ret->status_dir, sizeof(ret->status_dir), "%.*s/%s", PATH_MAX - 64, fake->dir,
+		ret->id);
 }
 
 static int fake_slots(const struct boot_ctl *base, struct slot_pair *ret_slots, struct ota_err *err)
@@ -190,7 +194,8 @@ static int fake_flip(struct boot_ctl *base, struct ota_err *err)
 	if (r < 0)
 		return r;
 	if (get(fake, "staged") != standby && get(fake, entry(standby)) != standby)
-		return ota_err_set(err, -ENOENT, OTA_E_BOOTCONTROL_POSTUPDATE, "ota-slot_%c was not staged", standby);
+		return ota_err_set(err, -ENOENT, OTA_E_BOOTCONTROL_POSTUPDATE,
+			"ota-slot_%c was not staged", standby);
 	r = put(entry(standby), standby);
 	if (r == 0)
 		r = put("staged", 0);
@@ -214,7 +219,8 @@ static int settle_on(char slot, struct ota_err *err)
 	int r;
 
 	if (get(fake, entry(slot)) != slot)
-		return ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC, "ota-slot_%c cannot be booted", slot);
+		return ota_err_set(
+			err, -ENOENT, OTA_E_UNSPECIFIC, "ota-slot_%c cannot be booted", slot);
 	r = put("saved", slot);
 	return leave(r < 0 ? r : put("next", 0), err);
 }

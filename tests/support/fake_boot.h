@@ -40,7 +40,7 @@ struct fake_boot {
 	const char *fs_uuid[2]; /* 〃 */
 	const char *fs_label[2];
 	bool fail[FAKE_BOOT_N_OPS]; /* this operation fails with -EIO and changes nothing */
-	struct buf calls;       /* "open setup slots …", filled as they come */
+	struct buf calls;           /* "open setup slots …", filled as they come */
 	char staged_root[PATH_MAX]; /* as stage() was told */
 	unsigned n_reboots;
 };

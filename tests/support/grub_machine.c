@@ -88,10 +88,12 @@ void grub_machine_remove(const struct grub_machine *m, const char *path)
 static void make_root(const struct grub_machine *m, char slot)
 {
 	static const char *const file[][2] = {
-		{"etc/fstab",
-			"UUID=" SLOT_A_UUID " / ext4 errors=remount-ro 0 1\nUUID=" BOOT_UUID " /boot ext4 defaults 0 2\n"},
-		{"etc/default/grub", "GRUB_DEFAULT=0\nGRUB_TIMEOUT=5\nGRUB_CMDLINE_LINUX=\"quiet splash\"\n"},
-		{"etc/grub.d/30_uefi-firmware", "#!/bin/sh\necho \"menuentry 'UEFI' { fwsetup; }\"\n"},
+		{"etc/fstab",                   "UUID=" SLOT_A_UUID " / ext4 errors=remount-ro 0 1\nUUID=" BOOT_UUID
+			      " /boot ext4 defaults 0 2\n" },
+		{"etc/default/grub",
+                 "GRUB_DEFAULT=0\nGRUB_TIMEOUT=5\nGRUB_CMDLINE_LINUX=\"quiet splash\"\n"},
+		{"etc/grub.d/30_uefi-firmware",
+                 "#!/bin/sh\necho \"menuentry 'UEFI' { fwsetup; }\"\n"                  },
 	};
 	char path[64];
 
@@ -105,8 +107,8 @@ static void make_root(const struct grub_machine *m, char slot)
 	}
 }
 
-/* The running root sees the shared /boot, as it would by a mount. */
-static void run_on(struct grub_machine *m, char slot)
+/* By a link, where a real machine has a mount. */
+void grub_machine_run_on(struct grub_machine *m, char slot)
 {
 	char path[PATH_MAX];
 
@@ -116,8 +118,10 @@ static void run_on(struct grub_machine *m, char slot)
 	if (symlink("../boot", path) < 0)
 		abort();
 	m->disk.active = slot == 'a' ? GRUB_SLOT_A : GRUB_SLOT_B;
-	m->env = (struct boot_env){
-		.root = m->root, .kernel_release = m->release, .tools_path = m->tools, .version = "4.0.0"};
+	m->env = (struct boot_env){.root = m->root,
+		.kernel_release = m->release,
+		.tools_path = m->tools,
+		.version = "4.0.0"};
 }
 
 static void use_tools(struct grub_machine *m)
@@ -130,7 +134,8 @@ static void use_tools(struct grub_machine *m)
 static void new_dir(struct grub_machine *m)
 {
 	/* Memory where there is some: publishing /boot is a syncfs of all that the folder lies on. */
-	snprintf(m->dir, sizeof(m->dir), "%s/grub_machine.XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	snprintf(m->dir, sizeof(m->dir), "%s/grub_machine.XXXXXX",
+		access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	if (!mkdtemp(m->dir))
 		abort();
 }
@@ -141,11 +146,13 @@ void grub_machine_init(struct grub_machine *m)
 
 	*m = (struct grub_machine){
 		.release = GRUB_MACHINE_KERNEL,
-		.disk = {
-			.described = true,
-			.boot = {1, "/dev/fake1", BOOT_UUID, ""},
-			.slot = {{2, "/dev/fake2", SLOT_A_UUID, ""}, {3, "/dev/fake3", SLOT_B_UUID, ""}},
-		},
+		.disk =
+			{
+                               .described = true,
+                               .boot = {1, "/dev/fake1", BOOT_UUID, ""},
+                               .slot = {{2, "/dev/fake2", SLOT_A_UUID, ""},
+					{3, "/dev/fake3", SLOT_B_UUID, ""}},
+			       },
 	};
 	new_dir(m);
 	use_tools(m);
@@ -153,10 +160,11 @@ void grub_machine_init(struct grub_machine *m)
 	path_of(m, "tools", path);
 	tool("cp", "-r", SOURCE_ROOT "/tests/support/fake-grub", path, NULL);
 	grub_machine_write(m, "boot/vmlinuz-" GRUB_MACHINE_KERNEL, "kernel of the fresh machine\n");
-	grub_machine_write(m, "boot/initrd.img-" GRUB_MACHINE_KERNEL, "initrd of the fresh machine\n");
+	grub_machine_write(
+		m, "boot/initrd.img-" GRUB_MACHINE_KERNEL, "initrd of the fresh machine\n");
 	make_root(m, 'a');
 	make_dir(m, "slot_b");
-	run_on(m, 'a');
+	grub_machine_run_on(m, 'a');
 }
 
 void grub_machine_copy(const struct grub_machine *from, struct grub_machine *ret)
@@ -168,7 +176,7 @@ void grub_machine_copy(const struct grub_machine *from, struct grub_machine *ret
 	snprintf(path, sizeof(path), "%.*s/.", PATH_MAX - 64, from->dir);
 	tool("cp", "-a", path, ret->dir, NULL);
 	use_tools(ret);
-	run_on(ret, from->disk.active == GRUB_SLOT_A ? 'a' : 'b');
+	grub_machine_run_on(ret, from->disk.active == GRUB_SLOT_A ? 'a' : 'b');
 }
 
 void grub_machine_done(struct grub_machine *m)
@@ -205,9 +213,12 @@ const char *grub_machine_put_image(struct grub_machine *m, char slot, const char
 static void check_line(const char *line, struct grub_machine_boot *ret)
 {
 	static const char *const uuid[] = {SLOT_A_UUID, SLOT_B_UUID};
-	char slot = 0, kernel_slot = 0, initrd_slot = 0, release[128] = "", initrd[128] = "", root[64] = "";
+	char slot = 0, kernel_slot = 0, initrd_slot = 0, release[128] = "", initrd[128] = "",
+	     root[64] = "";
 
-	if (sscanf(line, "boot ota-slot_%c /ota-slot_%c/vmlinuz-%127s /ota-slot_%c/initrd.img-%127s root=UUID=%63s",
+	if (sscanf(line,
+		    "boot ota-slot_%c /ota-slot_%c/vmlinuz-%127s /ota-slot_%c/initrd.img-%127s "
+		    "root=UUID=%63s",
 		    &slot, &kernel_slot, release, &initrd_slot, initrd, root) != 6 ||
 		slot != kernel_slot || slot != initrd_slot || strcmp(release, initrd) != 0 ||
 		(slot != 'a' && slot != 'b') || strcmp(root, uuid[slot - 'a']) != 0) {
@@ -226,7 +237,8 @@ struct grub_machine_boot grub_machine_try(struct grub_machine *m)
 
 	path_of(m, "boot", boot);
 	tool(SOURCE_ROOT "/tests/support/grub_emu_run", boot, BOOT_UUID, NULL, &out);
-	for (char *line = strtok_r(out.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+	for (char *line = strtok_r(out.data, "\n", &save); line;
+		line = strtok_r(NULL, "\n", &save)) {
 		if (strncmp(line, "missing ", 8) == 0)
 			b.n_missing++;
 		else if (strncmp(line, "boot ", 5) == 0)
@@ -241,7 +253,7 @@ char grub_machine_restart(struct grub_machine *m)
 
 	if (b.slot) {
 		snprintf(m->release, sizeof(m->release), "%s", b.release);
-		run_on(m, b.slot);
+		grub_machine_run_on(m, b.slot);
 	}
 	return b.slot;
 }

@@ -36,9 +36,9 @@ int grub_machine_open(struct grub_machine *m, struct boot_ctl **ret_ctl, struct 
 const char *grub_machine_put_image(struct grub_machine *m, char slot, const char *release);
 
 struct grub_machine_boot {
-	char slot;             /* 'a', 'b', 0 = nothing boots */
+	char slot; /* 'a', 'b', 0 = nothing boots */
 	char release[128];
-	unsigned n_missing;    /* entries that could not be loaded before */
+	unsigned n_missing; /* entries that could not be loaded before */
 };
 
 /* What GRUB boots now; its own change to grubenv stays. Asserts that kernel, initrd and root belong together. */
@@ -46,6 +46,9 @@ struct grub_machine_boot grub_machine_try(struct grub_machine *m);
 
 /* Restart: as above, and that slot's root is the running one from then on. */
 char grub_machine_restart(struct grub_machine *m);
+
+/* The running slot is @slot, whatever GRUB would say. */
+void grub_machine_run_on(struct grub_machine *m, char slot);
 
 /* Make GRUB's environment block unreadable. */
 void grub_machine_break_env(struct grub_machine *m);

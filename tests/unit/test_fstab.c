@@ -15,20 +15,24 @@
 static const struct fstab_ids bios = {.root_uuid = "R", .boot_uuid = "B"};
 static const struct fstab_ids uefi = {.root_uuid = "R", .boot_uuid = "B", .esp_uuid = "E"};
 
-static void assert_merge(const struct fstab_ids *ids, const char *active, const char *image, const char *want)
+static void assert_merge(
+	const struct fstab_ids *ids, const char *active, const char *image, const char *want)
 {
 	AUTO_BUF struct buf out = {0};
 	struct ota_err err = {0};
 
-	assert_int_equal(fstab_merge(ids, active, strlen(active), image, strlen(image), &out, &err), 0);
+	assert_int_equal(
+		fstab_merge(ids, active, strlen(active), image, strlen(image), &out, &err), 0);
 	assert_string_equal(buf_str(&out), want);
 }
 
 static void root_keeps_its_options_and_gets_the_slots_uuid(void **state)
 {
 	assert_merge(&bios,
-		"UUID=old / ext4 rw,noatime 0 1\nUUID=x /boot ext4 ro 0 2\n/dev/sdb1 /data ext4 rw 0 0\n",
-		"/dev/sda9 / xfs defaults 0 0\nUUID=img /boot ext2 defaults 0 0\n/dev/sdc1 /home ext4 rw 0 2\n",
+		"UUID=old / ext4 rw,noatime 0 1\nUUID=x /boot ext4 ro 0 2\n/dev/sdb1 /data ext4 rw "
+		"0 0\n",
+		"/dev/sda9 / xfs defaults 0 0\nUUID=img /boot ext2 defaults 0 0\n/dev/sdc1 /home "
+		"ext4 rw 0 2\n",
 		"UUID=R\t/\text4\trw,noatime\t0\t1\n"
 		"UUID=x\t/boot\text4\tro\t0\t2\n"
 		"/dev/sdc1\t/home\text4\trw\t0\t2\n");
@@ -45,7 +49,8 @@ static void missing_lines_are_made(void **state)
 
 static void the_esp_is_the_machines_own(void **state)
 {
-	assert_merge(&uefi, "UUID=A /boot/efi vfat umask=0077 0 1", "UUID=I /boot/efi vfat defaults 0 1\n",
+	assert_merge(&uefi, "UUID=A /boot/efi vfat umask=0077 0 1",
+		"UUID=I /boot/efi vfat defaults 0 1\n",
 		"UUID=R\t/\text4\terrors=remount-ro\t0\t1\nUUID=B\t/boot\text4\tdefaults\t0\t1\n"
 		"UUID=A\t/boot/efi\tvfat\tumask=0077\t0\t1\n");
 }
@@ -69,7 +74,8 @@ static void short_lines_comments_and_several_swaps_survive(void **state)
 
 static void the_last_line_of_a_mount_point_counts(void **state)
 {
-	assert_merge(&bios, "", "/dev/a /data ext4 rw 0 0\n/dev/c /x ext4 rw 0 0\n/dev/b /data xfs ro 0 0\n",
+	assert_merge(&bios, "",
+		"/dev/a /data ext4 rw 0 0\n/dev/c /x ext4 rw 0 0\n/dev/b /data xfs ro 0 0\n",
 		"UUID=R\t/\text4\terrors=remount-ro\t0\t1\nUUID=B\t/boot\text4\tdefaults\t0\t1\n"
 		"/dev/b\t/data\txfs\tro\t0\t0\n/dev/c\t/x\text4\trw\t0\t0\n");
 }

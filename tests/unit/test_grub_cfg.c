@@ -32,7 +32,8 @@ static void a_frame_is_recognised_and_says_who_made_it(void **state)
 		"# ------ OTA managed metadata ------ #\n"
 		"# otaclient_version: 4.0.0\n"
 		"# grub_version: 2.06-2ubuntu14\n"
-		"# checksum: sha256:2c9c4aea9b661fd5a5c42afaef6bb8f9d7b7787bc8036e7e6d7aa495aff038cf\n"
+		"# checksum: "
+		"sha256:2c9c4aea9b661fd5a5c42afaef6bb8f9d7b7787bc8036e7e6d7aa495aff038cf\n"
 		"# ------ End of OTA managed metadata ------ #\n");
 	assert_int_equal(grub_cfg_check(b.data, b.len_bytes, &info, NULL), 0);
 	assert_string_equal(info.otaclient_version, "4.0.0");
@@ -46,7 +47,8 @@ static void the_hook_marks_a_frame_as_ours(void **state)
 	struct grub_cfg_info info;
 
 	assert_int_equal(
-		grub_cfg_wrap(grub_cfg_plain_frame, strlen(grub_cfg_plain_frame), "4.0.0", "x", &b), 0);
+		grub_cfg_wrap(grub_cfg_plain_frame, strlen(grub_cfg_plain_frame), "4.0.0", "x", &b),
+		0);
 	assert_int_equal(grub_cfg_check(b.data, b.len_bytes, &info, NULL), 0);
 	assert_true(info.has_committed);
 }
@@ -73,14 +75,16 @@ static void every_change_is_noticed(void **state)
 	assert_bad(b.data, b.len_bytes, "lacks a version");
 }
 
-#define PART(name, text) "### BEGIN /etc/grub.d/" name " ###\n" text "### END /etc/grub.d/" name " ###\n"
+#define PART(name, text) \
+	"### BEGIN /etc/grub.d/" name " ###\n" text "### END /etc/grub.d/" name " ###\n"
 
 static void the_hooks_part_moves_before_everything_that_prints_entries(void **state)
 {
-	static const char in[] = "# head\n" PART("00_header", "load_env\n") "\n" PART("09_odd", "menuentry 'x' { }\n")
-		PART("30_ota", "source ota-committed.cfg\n") PART("40_custom", "");
-	static const char want[] = "# head\n" PART("00_header", "load_env\n")
-		PART("30_ota", "source ota-committed.cfg\n") "\n" PART("09_odd", "menuentry 'x' { }\n")
+	static const char in[] = "# head\n" PART("00_header", "load_env\n") "\n" PART(
+		"09_odd", "menuentry 'x' { }\n") PART("30_ota", "source ota-committed.cfg\n")
+		PART("40_custom", "");
+	static const char want[] = "# head\n" PART("00_header", "load_env\n") PART(
+		"30_ota", "source ota-committed.cfg\n") "\n" PART("09_odd", "menuentry 'x' { }\n")
 		PART("40_custom", "");
 	AUTO_BUF struct buf b = {0};
 	struct ota_err err = {0};
@@ -88,7 +92,8 @@ static void the_hooks_part_moves_before_everything_that_prints_entries(void **st
 	assert_int_equal(grub_cfg_hook_first(in, strlen(in), &b, &err), 0);
 	assert_string_equal(buf_str(&b), want);
 	assert_int_equal(grub_cfg_hook_first("x", 1, &b, &err), -ENOENT);
-	assert_string_equal(err.msg, "grub-mkconfig printed nothing of the hook /etc/grub.d/30_ota");
+	assert_string_equal(
+		err.msg, "grub-mkconfig printed nothing of the hook /etc/grub.d/30_ota");
 }
 
 static void the_committed_file_sets_the_default(void **state)

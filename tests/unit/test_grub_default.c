@@ -12,8 +12,8 @@
 #include "boot-controllers/grub/grub_default.h"
 #include "common/base/cleanup.h"
 
-#define FORCED_REST                                                                                \
-	"GRUB_TIMEOUT_STYLE=menu\nGRUB_DISABLE_SUBMENU=y\nGRUB_DISABLE_OS_PROBER=true\n"           \
+#define FORCED_REST                                                                      \
+	"GRUB_TIMEOUT_STYLE=menu\nGRUB_DISABLE_SUBMENU=y\nGRUB_DISABLE_OS_PROBER=true\n" \
 	"GRUB_DISABLE_RECOVERY=true\n"
 
 static void assert_rewrite(const char *in, const char *want)
@@ -39,27 +39,28 @@ static void assignments_stay_and_ours_are_forced(void **state)
 		       "if true; then\n"
 		       "GRUB_SAVEDEFAULT=true\n"
 		       "GRUB_CMDLINE_LINUX=''\n",
-		GRUB_CFG_HEADER
-		"GRUB_DEFAULT=saved\n"
-		"GRUB_TIMEOUT=0\n"
-		"GRUB_DISTRIBUTOR=`lsb_release -i -s 2> /dev/null || echo Debian`\n"
-		"GRUB_CMDLINE_LINUX_DEFAULT=\"quiet splash\"\n"
-		"GRUB_CMDLINE_LINUX=''\n" FORCED_REST);
+		GRUB_CFG_HEADER "GRUB_DEFAULT=saved\n"
+				"GRUB_TIMEOUT=0\n"
+				"GRUB_DISTRIBUTOR=`lsb_release -i -s 2> /dev/null || echo Debian`\n"
+				"GRUB_CMDLINE_LINUX_DEFAULT=\"quiet splash\"\n"
+				"GRUB_CMDLINE_LINUX=''\n" FORCED_REST);
 }
 
 static void the_last_assignment_wins(void **state)
 {
-	assert_rewrite("GRUB_GFXMODE=auto\n  export GRUB_X=1\nGRUB_GFXMODE=640x480",
-		GRUB_CFG_HEADER "GRUB_GFXMODE=640x480\nGRUB_X=1\nGRUB_TIMEOUT_STYLE=menu\nGRUB_TIMEOUT=0\n"
-				"GRUB_DISABLE_SUBMENU=y\nGRUB_DISABLE_OS_PROBER=true\n"
-				"GRUB_DISABLE_RECOVERY=true\nGRUB_DEFAULT=saved\n");
+	assert_rewrite("GRUB_GFXMODE=auto\n  export GRUB_X=1\nGRUB_GFXMODE=640x480", GRUB_CFG_HEADER
+		"GRUB_GFXMODE=640x480\nGRUB_X=1\nGRUB_TIMEOUT_STYLE=menu\nGRUB_TIMEOUT=0\n"
+		"GRUB_DISABLE_SUBMENU=y\nGRUB_DISABLE_OS_PROBER=true\n"
+		"GRUB_DISABLE_RECOVERY=true\nGRUB_DEFAULT=saved\n");
 }
 
 static void a_value_may_go_over_lines(void **state)
 {
-	assert_rewrite("GRUB_CMDLINE_LINUX=\"a \\\n b\nGRUB_DEFAULT=7\"\nGRUB_DEFAULT=3\nGRUB_TIMEOUT=1\n",
-		GRUB_CFG_HEADER "GRUB_CMDLINE_LINUX=\"a \\\n b\nGRUB_DEFAULT=7\"\nGRUB_DEFAULT=saved\n"
-				"GRUB_TIMEOUT=0\n" FORCED_REST);
+	assert_rewrite(
+		"GRUB_CMDLINE_LINUX=\"a \\\n b\nGRUB_DEFAULT=7\"\nGRUB_DEFAULT=3\nGRUB_TIMEOUT=1\n",
+		GRUB_CFG_HEADER
+		"GRUB_CMDLINE_LINUX=\"a \\\n b\nGRUB_DEFAULT=7\"\nGRUB_DEFAULT=saved\n"
+		"GRUB_TIMEOUT=0\n" FORCED_REST);
 }
 
 static void a_value_reads_as_a_shell_has_it(void **state)

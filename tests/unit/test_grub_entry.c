@@ -27,7 +27,8 @@ static const char mkconfig[] =
 	"\tlinux\t/vmlinuz-5.10.0-9-amd64 root=/dev/sda3 ro\n"
 	"}\n"
 	"submenu 'Advanced' $menuentry_id_option 'adv' {\n"
-	"\tmenuentry 'Debian, with Linux 6.1.0-18-amd64 (recovery mode)' $menuentry_id_option 'rec' {\n"
+	"\tmenuentry 'Debian, with Linux 6.1.0-18-amd64 (recovery mode)' $menuentry_id_option "
+	"'rec' {\n"
 	"\t\tlinux /vmlinuz-6.1.0-18-amd64 root=UUID=old ro single\n"
 	"\t\tinitrd /initrd.img-6.1.0-18-amd64\n"
 	"\t}\n"
@@ -70,7 +71,8 @@ static void assert_entry(const char *in, const char *want)
 
 static void what_is_missing_is_added(void **state)
 {
-	assert_entry("menuentry x {\nlinux16 (hd0,1)/boot/vmlinuz-6.1.0-18-amd64\ninitrd16 \"/a b\"; }",
+	assert_entry(
+		"menuentry x {\nlinux16 (hd0,1)/boot/vmlinuz-6.1.0-18-amd64\ninitrd16 \"/a b\"; }",
 		"menuentry 'ota-slot_b' $menuentry_id_option 'ota-slot_b' {\n"
 		"insmod part_msdos\n\tinsmod part_gpt\n\tinsmod ext2\n"
 		"\tsearch --no-floppy --fs-uuid --set=root b00t\n"
@@ -82,8 +84,10 @@ static void paths_are_prefixed_once(void **state)
 {
 	AUTO_BUF struct buf once = {0}, twice = {0};
 
-	assert_int_equal(grub_entry_from_mkconfig(mkconfig, strlen(mkconfig), &wish, &once, NULL), 0);
-	assert_int_equal(grub_entry_from_mkconfig(once.data, once.len_bytes, &wish, &twice, NULL), 0);
+	assert_int_equal(
+		grub_entry_from_mkconfig(mkconfig, strlen(mkconfig), &wish, &once, NULL), 0);
+	assert_int_equal(
+		grub_entry_from_mkconfig(once.data, once.len_bytes, &wish, &twice, NULL), 0);
 	assert_null(strstr(buf_str(&twice), "ota-slot_b/ota-slot_b"));
 	assert_non_null(strstr(buf_str(&twice), " /ota-slot_b/initrd.img-6.1.0-18-amd64\n"));
 }
@@ -103,9 +107,11 @@ static void an_absent_or_broken_entry_is_an_error(void **state)
 	AUTO_BUF struct buf deep = {0};
 
 	assert_fails("", -ENOENT, "no menu entry that boots vmlinuz-6.1.0-18-amd64");
-	assert_fails("menuentry 'a' {\nlinux /vmlinuz-6.1.0-18-amd64-rt\n}\n", -ENOENT, "no menu entry");
+	assert_fails(
+		"menuentry 'a' {\nlinux /vmlinuz-6.1.0-18-amd64-rt\n}\n", -ENOENT, "no menu entry");
 	assert_fails("menuentry 'a' {\nlinux /vmlinuz-6.1.0-18-amd64\n", -EBADMSG, "never closed");
-	assert_fails("menuentry 'a {\nlinux /vmlinuz-6.1.0-18-amd64\n}\n", -EBADMSG, "never closed");
+	assert_fails(
+		"menuentry 'a {\nlinux /vmlinuz-6.1.0-18-amd64\n}\n", -EBADMSG, "never closed");
 	assert_fails("menuentry {\nlinux /vmlinuz-6.1.0-18-amd64\n}\n", -EBADMSG, "has no title");
 	assert_int_equal(buf_puts(&deep, "menuentry 'a' "), 0);
 	for (int i = 0; i < 100; i++)
@@ -134,7 +140,8 @@ static void a_root_without_grub_mkconfig_gets_a_plain_entry(void **state)
 	assert_int_equal(grub_entry_plain(&wish, "quiet\nsplash", &b), 0);
 	assert_string_equal(buf_str(&b),
 		"# Made without grub-mkconfig, which this slot's root does not have.\n"
-		"menuentry 'ota-slot_b' --class gnu-linux --class gnu --class os $menuentry_id_option 'ota-slot_b' {\n"
+		"menuentry 'ota-slot_b' --class gnu-linux --class gnu --class os "
+		"$menuentry_id_option 'ota-slot_b' {\n"
 		"\tinsmod gzio\n"
 		"\tinsmod part_msdos\n\tinsmod part_gpt\n\tinsmod ext2\n"
 		"\tsearch --no-floppy --fs-uuid --set=root b00t\n"
@@ -151,14 +158,17 @@ static void a_root_without_grub_mkconfig_gets_a_plain_entry(void **state)
 
 static void an_entry_of_the_older_layout_is_taken_over(void **state)
 {
-	static const char old[] = "menuentry 'Ubuntu' --class ubuntu $menuentry_id_option 'simple' {\n"
-				  "\tlinux\t/vmlinuz-ota root=UUID=a ro quiet\n"
-				  "\tinitrd\t/early.img /initrd.img-ota\n"
-				  "}\n";
+	static const char old[] =
+		"menuentry 'Ubuntu' --class ubuntu $menuentry_id_option 'simple' {\n"
+		"\tlinux\t/vmlinuz-ota root=UUID=a ro quiet\n"
+		"\tinitrd\t/early.img /initrd.img-ota\n"
+		"}\n";
 	AUTO_BUF struct buf b = {0};
 
-	assert_int_equal(grub_entry_from_legacy(old, strlen(old), "vmlinuz-ota", &wish, &b, NULL), 0);
-	assert_non_null(strstr(buf_str(&b), "\tlinux\t/ota-slot_b/vmlinuz-6.1.0-18-amd64 root=UUID=1111-22 ro quiet\n"));
+	assert_int_equal(
+		grub_entry_from_legacy(old, strlen(old), "vmlinuz-ota", &wish, &b, NULL), 0);
+	assert_non_null(strstr(buf_str(&b),
+		"\tlinux\t/ota-slot_b/vmlinuz-6.1.0-18-amd64 root=UUID=1111-22 ro quiet\n"));
 	assert_non_null(strstr(buf_str(&b), "\tinitrd\t/ota-slot_b/initrd.img-6.1.0-18-amd64 \n"));
 }
 

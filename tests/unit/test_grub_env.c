@@ -49,7 +49,9 @@ static void foreign_variables_keep_their_spelling(void **state)
 	assert_int_equal(grub_env_get(&env, "saved_entry", value, 10), -ENAMETOOLONG);
 
 	grub_env_render(&env, block);
-	block_of("recordfail=1\nodd=a\\\\b\\\nc\nempty=\nsaved_entry=ota-slot_b\nnext_entry=ota-slot_a\n", want);
+	block_of("recordfail=1\nodd=a\\\\b\\\nc\nempty=\nsaved_entry=ota-slot_b\nnext_entry=ota-"
+		 "slot_a\n",
+		want);
 	assert_memory_equal(block, want, sizeof(want));
 	grub_env_unset(&env, "next_entry");
 	assert_int_equal(grub_env_get(&env, "next_entry", value, sizeof(value)), -ENOENT);

@@ -65,7 +65,8 @@ static int no_memory(struct ota_err *err)
 	return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
 }
 
-int blob_store_new(const struct blob_config *config, struct blob_store **ret_store, struct ota_err *err)
+int blob_store_new(
+	const struct blob_config *config, struct blob_store **ret_store, struct ota_err *err)
 {
 	struct blob_store *store = calloc(1, sizeof(*store));
 
@@ -249,8 +250,8 @@ static int verify_piece(void *ctx, const void *data, size_t len_bytes)
 	return sink->write_errno;
 }
 
-int blob_verify(struct blob_hand *hand, int fd, const struct digest *digest, uint64_t size_bytes, int fd_out,
-	struct ota_err *err)
+int blob_verify(struct blob_hand *hand, int fd, const struct digest *digest, uint64_t size_bytes,
+	int fd_out, struct ota_err *err)
 {
 	struct verify_sink sink = {.digest = hand->digest, .fd_out = fd_out};
 	struct digest found;
@@ -358,7 +359,8 @@ static int zst_piece(void *ctx, const void *data, size_t len_bytes)
 	return r;
 }
 
-static void zst_sink_start(struct zst_sink *sink, struct blob_hand *hand, int fd, uint64_t size_bytes)
+static void zst_sink_start(
+	struct zst_sink *sink, struct blob_hand *hand, int fd, uint64_t size_bytes)
 {
 	*sink = (struct zst_sink){
 		.out = &hand->out,
@@ -382,7 +384,8 @@ static int write_failed(int r, const struct blob *blob, const char *dot_zst, str
 	return ota_err_wrap(err, r, "Cannot write %s%s", hex, dot_zst);
 }
 
-static int tmp_open(struct blob_hand *hand, int dir_fd, char ret_tmp[TMP_NAME_MAX], struct ota_err *err)
+static int tmp_open(
+	struct blob_hand *hand, int dir_fd, char ret_tmp[TMP_NAME_MAX], struct ota_err *err)
 {
 	int fd;
 
@@ -392,8 +395,8 @@ static int tmp_open(struct blob_hand *hand, int dir_fd, char ret_tmp[TMP_NAME_MA
 }
 
 /* The finished temporary file becomes the blob. */
-static int zst_settle(struct blob_hand *hand, struct blob *blob, const char *tmp, uint64_t zst_bytes,
-	struct ota_err *err)
+static int zst_settle(struct blob_hand *hand, struct blob *blob, const char *tmp,
+	uint64_t zst_bytes, struct ota_err *err)
 {
 	int dir_fd = hand->store->config.zst_fd;
 	char name[BLOB_NAME_MAX];
@@ -413,7 +416,8 @@ static bool may_compress(const struct blob_hand *hand, uint64_t size_bytes)
 	       size_bytes >= hand->store->config.min_bytes;
 }
 
-static int zst_from_memory(struct blob_hand *hand, struct blob *blob, const void *data, struct ota_err *err)
+static int zst_from_memory(
+	struct blob_hand *hand, struct blob *blob, const void *data, struct ota_err *err)
 {
 	int dir_fd = hand->store->config.zst_fd;
 	char tmp[TMP_NAME_MAX];
@@ -537,14 +541,16 @@ static bool wants_plain(const struct blob_hand *hand, const struct blob *blob)
 	       (!blob->has_zst || hand->store->config.all_plain);
 }
 
-static int plain_from_memory(struct blob_hand *hand, struct blob *blob, const void *data, struct ota_err *err)
+static int plain_from_memory(
+	struct blob_hand *hand, struct blob *blob, const void *data, struct ota_err *err)
 {
 	char hex[DIGEST_HEX_MAX];
 	AUTO_CLOSE int fd = -1;
 	int r;
 
 	digest_to_hex(&blob->digest, hex);
-	fd = openat(hand->store->config.plain_fd, hex, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	fd = openat(
+		hand->store->config.plain_fd, hex, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	r = fd < 0 ? -errno : file_write_all(fd, data, blob->size_bytes);
 	if (r < 0)
 		return write_failed(r, blob, "", err);
@@ -553,7 +559,8 @@ static int plain_from_memory(struct blob_hand *hand, struct blob *blob, const vo
 }
 
 /* Copy @fd to @out, hashing: the bytes must still be the blob's. */
-static int copy_checked(struct blob_hand *hand, const struct blob *blob, int fd, int out, struct ota_err *err)
+static int copy_checked(
+	struct blob_hand *hand, const struct blob *blob, int fd, int out, struct ota_err *err)
 {
 	struct digest found;
 	uint64_t at = 0;
@@ -584,7 +591,8 @@ static int plain_from_file(struct blob_hand *hand, struct blob *blob, int fd, st
 	int r;
 
 	digest_to_hex(&blob->digest, hex);
-	out = openat(hand->store->config.plain_fd, hex, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	out = openat(
+		hand->store->config.plain_fd, hex, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (out < 0)
 		return write_failed(-errno, blob, "", err);
 	r = copy_checked(hand, blob, fd, out, err);
@@ -606,7 +614,8 @@ static int drop_plain(struct blob_hand *hand, struct blob *blob, struct ota_err 
 
 /* ---- the ways in ---- */
 
-int blob_fill(struct blob_hand *hand, struct blob *blob, const void *data, bool spare, struct ota_err *err)
+int blob_fill(struct blob_hand *hand, struct blob *blob, const void *data, bool spare,
+	struct ota_err *err)
 {
 	int r;
 
@@ -639,7 +648,8 @@ static int fill_from_file(struct blob_hand *hand, struct blob *blob, int fd, str
 	return wants_plain(hand, blob) ? plain_from_file(hand, blob, fd, err) : 0;
 }
 
-static int take_small(struct blob_hand *hand, int fd, size_t size, struct blob **ret_blob, struct ota_err *err)
+static int take_small(
+	struct blob_hand *hand, int fd, size_t size, struct blob **ret_blob, struct ota_err *err)
 {
 	/* One byte more than it should have shows that a file has grown. */
 	char *data = blob_hand_memory(hand, size + 1);
@@ -656,7 +666,8 @@ static int take_small(struct blob_hand *hand, int fd, size_t size, struct blob *
 		at += n;
 	}
 	if (at != size)
-		return ota_err_set(err, -EAGAIN, OTA_E_UNSPECIFIC, "its size changed while it was read");
+		return ota_err_set(
+			err, -EAGAIN, OTA_E_UNSPECIFIC, "its size changed while it was read");
 	digest_start(hand->digest);
 	digest_add(hand->digest, data, size);
 	digest_final(hand->digest, &digest);
@@ -665,8 +676,8 @@ static int take_small(struct blob_hand *hand, int fd, size_t size, struct blob *
 }
 
 /* Hash and compress in one pass; the digest shows only afterwards whether that was needed. */
-static int take_in_one_pass(struct blob_hand *hand, int fd, uint64_t size_bytes, struct blob **ret_blob,
-	struct ota_err *err)
+static int take_in_one_pass(struct blob_hand *hand, int fd, uint64_t size_bytes,
+	struct blob **ret_blob, struct ota_err *err)
 {
 	struct pass pass;
 	int r = pass_compress(hand, fd, size_bytes, &pass, err);
@@ -812,7 +823,8 @@ static int unpack(struct blob_hand *hand, struct blob *blob, int dir_fd, const c
 	return blob_verify(hand, fd, &blob->digest, blob->size_bytes, out, err);
 }
 
-static int place(struct blob_hand *hand, struct blob *blob, int dir_fd, const char *path, struct ota_err *err)
+static int place(struct blob_hand *hand, struct blob *blob, int dir_fd, const char *path,
+	struct ota_err *err)
 {
 	char hex[DIGEST_HEX_MAX];
 

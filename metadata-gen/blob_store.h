@@ -15,17 +15,18 @@
 #include "common/crypto/digest.h"
 
 enum {
-	BLOB_MIN_BYTES = 16384,        /* smaller contents are not compressed, by default */
-	BLOB_LEVEL = 10,               /* zstd level, by default */
-	BLOB_LEVEL_MAX = 19,           /* beyond, the window may pass what clients accept */
-	BLOB_MEMORY_MAX = 16 << 20,    /* contents up to this are held in memory, one for each thread */
+	BLOB_MIN_BYTES = 16384, /* smaller contents are not compressed, by default */
+	BLOB_LEVEL = 10,        /* zstd level, by default */
+	BLOB_LEVEL_MAX = 19,    /* beyond, the window may pass what clients accept */
+	BLOB_MEMORY_MAX =
+		16 << 20, /* contents up to this are held in memory, one for each thread */
 };
 #define BLOB_MIN_RATIO 1.25 /* plain / compressed; less is kept plain, by default */
 
 struct blob_config {
-	int zst_fd;   /* folder of the compressed contents; -1: none are made. Borrowed, as the others */
+	int zst_fd; /* folder of the compressed contents; -1: none are made. Borrowed, as the others */
 	int plain_fd; /* folder for plain contents that are to be placed; -1: none are kept */
-	int old_fd;   /* folder of compressed contents that may be taken over once verified; -1: none */
+	int old_fd; /* folder of compressed contents that may be taken over once verified; -1: none */
 	bool same_dir;  /* old_fd and zst_fd are one folder */
 	bool all_plain; /* keep every content plain as well */
 	uint64_t min_bytes;
@@ -52,7 +53,8 @@ struct blob_counts {
 	uint64_t n_compressed, n_reused, n_refused_old; /* old ones whose bytes were wrong */
 };
 
-int blob_store_new(const struct blob_config *config, struct blob_store **ret_store, struct ota_err *err);
+int blob_store_new(
+	const struct blob_config *config, struct blob_store **ret_store, struct ota_err *err);
 void blob_store_free(struct blob_store *store);
 void blob_store_freep(struct blob_store **store);
 #define AUTO_BLOB_STORE CLEANUP(blob_store_freep)
@@ -73,7 +75,8 @@ int blob_claim(struct blob_store *store, const struct digest *digest, uint64_t s
  * Fill a claimed content from memory. With @spare it is kept plain for now, and compressed by blob_settle() only
  * if it turns out to be wanted.
  */
-int blob_fill(struct blob_hand *hand, struct blob *blob, const void *data, bool spare, struct ota_err *err);
+int blob_fill(struct blob_hand *hand, struct blob *blob, const void *data, bool spare,
+	struct ota_err *err);
 
 /*
  * Take in a whole open file of @size_bytes, from its start: hash, claim, fill. It is read once, except that a
@@ -121,5 +124,5 @@ void blob_name(const struct digest *digest, char ret_name[BLOB_NAME_MAX]);
  * Decode the blob open at @fd: is it one frame with exactly this content? 0, or -EBADMSG with the reason in @err;
  * @fd_out: write the content there too, -1: nowhere.
  */
-int blob_verify(struct blob_hand *hand, int fd, const struct digest *digest, uint64_t size_bytes, int fd_out,
-	struct ota_err *err);
+int blob_verify(struct blob_hand *hand, int fd, const struct digest *digest, uint64_t size_bytes,
+	int fd_out, struct ota_err *err);

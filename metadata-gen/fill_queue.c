@@ -124,7 +124,8 @@ int fill_queue_new(struct blob_store *store, unsigned n_jobs, struct fill_queue 
 	return 0;
 }
 
-int fill_queue_push(struct fill_queue *q, struct blob *blob, void *data, bool spare, struct ota_err *err)
+int fill_queue_push(
+	struct fill_queue *q, struct blob *blob, void *data, bool spare, struct ota_err *err)
 {
 	struct job *job = malloc(sizeof(*job));
 	int r = 0;

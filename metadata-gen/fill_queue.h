@@ -23,7 +23,8 @@ void fill_queue_freep(struct fill_queue **queue);
  * Hand over a claimed content: @data (malloc'ed, taken over in any case) for blob_fill(), NULL for
  * blob_settle(). 0, or the first failure of any thread.
  */
-int fill_queue_push(struct fill_queue *queue, struct blob *blob, void *data, bool spare, struct ota_err *err);
+int fill_queue_push(
+	struct fill_queue *queue, struct blob *blob, void *data, bool spare, struct ota_err *err);
 
 /* Wait until all is done; 0 or the first failure. Nothing may be pushed afterwards. */
 int fill_queue_finish(struct fill_queue *queue, struct ota_err *err);

@@ -185,7 +185,7 @@ static bool match_from(
 		return false;
 	}
 	return i < names->n && part_matches(&rule->parts[p], names->at[i]) &&
-		match_from(rule, p + 1, names, i + 1, is_file);
+	       match_from(rule, p + 1, names, i + 1, is_file);
 }
 
 static bool any_matches(const struct rule *rule, const struct names *names, bool is_file)
@@ -209,5 +209,5 @@ bool ignore_rules_match(const struct ignore_rules *rules, const char *path, bool
 	for (char *name = strtok_r(copy, "/", &save); name; name = strtok_r(NULL, "/", &save))
 		names.at[names.n++] = name;
 	return any_matches(rules->positive, &names, is_file) &&
-		!any_matches(rules->negative, &names, is_file);
+	       !any_matches(rules->negative, &names, is_file);
 }

@@ -2,7 +2,7 @@
  * ignore_rules: which paths of a root file system stay out of the image.
  *
  * One rule a line, written like .gitignore but with a simpler law: a path is left out if any rule matches and
- * no rule with '!' does; the order of rules means nothing. Format: docs/formats.md, "ignore file".
+ * no rule with '!' does; the order of rules means nothing. Format: docs/man/metadata_gen.1, "IGNORE FILE".
  *
  * Names are matched character by character in the LC_CTYPE locale; main sets a UTF-8 one.
  */

@@ -29,7 +29,7 @@
 
 /* A content to look at: a blob, or a plain file. */
 struct item {
-	struct text path;    /* of a plain file; at == NULL: the blob */
+	struct text path; /* of a plain file; at == NULL: the blob */
 	struct digest digest;
 	uint64_t size_bytes; /* CONTENT_SIZE_UNKNOWN */
 	bool may_lack;       /* a plain file beside a blob need not be there */
@@ -84,11 +84,13 @@ static bool check_meta(struct check *c)
 		return false;
 	}
 	if (faccessat(c->dir_fd, "oci-layout", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		problem(c, "oci-layout: it must not be there, clients take the image for another kind");
+		problem(c, "oci-layout: it must not be there, clients take the image for another "
+			   "kind");
 	return true;
 }
 
-static void check_chain(struct check *c, const struct signer_cert *cert, const struct cert_store *store)
+static void check_chain(
+	struct check *c, const struct signer_cert *cert, const struct cert_store *store)
 {
 	struct ota_err err = {0};
 
@@ -138,8 +140,8 @@ static int any_path(void *ctx, const char *path, struct ota_err *err)
 	return 0;
 }
 
-static int read_persistents(const char *text, size_t len, const char *name, struct file_table *t,
-	struct ota_err *err)
+static int read_persistents(
+	const char *text, size_t len, const char *name, struct file_table *t, struct ota_err *err)
 {
 	return list_text_read_persistents(text, len, name, any_path, NULL, err);
 }
@@ -147,6 +149,7 @@ static int read_persistents(const char *text, size_t len, const char *name, stru
 typedef int read_fn(const char *text, size_t len_bytes, const char *name, struct file_table *t,
 	struct ota_err *err);
 
+/* clang-format off */
 static const struct list_row {
 	size_t part; /* offset in struct image_meta */
 	read_fn *read;
@@ -158,6 +161,7 @@ static const struct list_row {
 	{offsetof(struct image_meta, persistents), read_persistents, true},
 	{offsetof(struct image_meta, attributes), list_text_read_attributes, false},
 };
+/* clang-format on */
 
 static const struct image_part *part_of(const struct check *c, size_t row)
 {
@@ -165,9 +169,11 @@ static const struct image_part *part_of(const struct check *c, size_t row)
 }
 
 /* The reader sees one line and calls it the first; here it gets its number. */
-static void line_problem(struct check *c, const char *name, uint64_t line_no, const struct ota_err *err)
+static void line_problem(
+	struct check *c, const char *name, uint64_t line_no, const struct ota_err *err)
 {
-	const char *colon = strncmp(err->msg, "Line 1 of ", 10) == 0 ? strstr(err->msg, ": ") : NULL;
+	const char *colon =
+		strncmp(err->msg, "Line 1 of ", 10) == 0 ? strstr(err->msg, ": ") : NULL;
 
 	problem(c, "%s, line %" PRIu64 ": %s", name, line_no, colon ? colon + 2 : err->msg);
 }
@@ -215,7 +221,8 @@ static void check_total(struct check *c)
 	if (c->meta.total_regular_size_bytes != 0 &&
 		c->meta.total_regular_size_bytes != c->table->total_size_bytes)
 		problem(c,
-			"%s: it says that the files have %" PRIu64 " bytes together, but the lists say "
+			"%s: it says that the files have %" PRIu64
+			" bytes together, but the lists say "
 			"%" PRIu64,
 			IMAGE_JWT, c->meta.total_regular_size_bytes, c->table->total_size_bytes);
 }
@@ -354,7 +361,8 @@ static int check_contents(struct check *c, struct ota_err *err)
 	int r;
 
 	if (has_zst && c->meta.compressed_dir[0] == '\0')
-		problem(c, "%s: it names no folder for the compressed contents of the lists", IMAGE_JWT);
+		problem(c, "%s: it names no folder for the compressed contents of the lists",
+			IMAGE_JWT);
 	else if (has_zst)
 		c->zst_fd = open_dir(c, c->meta.compressed_dir, "compressed contents are listed");
 	if (has_plain)

@@ -81,7 +81,8 @@ int image_folder_remove(int dir_fd, const char *name)
 
 static int busy(const struct image_folder *f, struct ota_err *err)
 {
-	return ota_err_set(err, -EBUSY, OTA_E_UNSPECIFIC, "Another build is writing the image %s", f->path);
+	return ota_err_set(
+		err, -EBUSY, OTA_E_UNSPECIFIC, "Another build is writing the image %s", f->path);
 }
 
 /* May what is at the image's place be replaced? Only an image, or an empty folder. */
@@ -106,7 +107,8 @@ static int check_old(const struct image_folder *f, struct ota_err *err)
 
 static int lock_old(struct image_folder *f, struct ota_err *err)
 {
-	f->old_fd = openat(f->parent_fd, last_name(f->path), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	f->old_fd = openat(
+		f->parent_fd, last_name(f->path), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (f->old_fd < 0)
 		return errno == ENOENT ? 0 : ota_err_wrap(err, -errno, "Cannot open %s", f->path);
 	if (flock(f->old_fd, LOCK_EX | LOCK_NB) < 0)
@@ -140,7 +142,8 @@ static int lock_partial(struct image_folder *f, struct ota_err *err)
 		return busy(f, err);
 	}
 	r = empty_dir(f->fd);
-	return r < 0 ? ota_err_wrap(err, r, "Cannot remove what an earlier build left in %s", f->partial)
+	return r < 0 ? ota_err_wrap(
+			       err, r, "Cannot remove what an earlier build left in %s", f->partial)
 		     : 0;
 }
 
@@ -178,8 +181,8 @@ int image_folder_name(struct image_folder *f, const char *path, struct ota_err *
 	return f->partial && f->real ? 0 : no_memory(err);
 }
 
-int image_folder_check_apart(const struct image_folder *f, const char *what, const char *path, bool is_source,
-	struct ota_err *err)
+int image_folder_check_apart(const struct image_folder *f, const char *what, const char *path,
+	bool is_source, struct ota_err *err)
 {
 	AUTO_FREE char *real = path ? realpath(path, NULL) : NULL;
 
@@ -222,8 +225,10 @@ int image_folder_publish(struct image_folder *f, struct ota_err *err)
 	if (f->old_fd < 0)
 		return 0;
 	r = image_folder_remove(f->parent_fd, from);
-	return r < 0 ? ota_err_wrap(err, r, "The image %s is complete, but the one of before, %s, cannot be "
-					    "removed", f->path, f->partial)
+	return r < 0 ? ota_err_wrap(err, r,
+			       "The image %s is complete, but the one of before, %s, cannot be "
+			       "removed",
+			       f->path, f->partial)
 		     : 0;
 }
 

@@ -28,8 +28,8 @@ int image_folder_name(struct image_folder *f, const char *path, struct ota_err *
  * The whole folder is replaced at the end, so nothing that the operator needs may lie in it. @path is one such
  * thing, @what its name for the sentence; NULL is fine. With @is_source the image may not lie in it either. -EINVAL.
  */
-int image_folder_check_apart(const struct image_folder *f, const char *what, const char *path, bool is_source,
-	struct ota_err *err);
+int image_folder_check_apart(const struct image_folder *f, const char *what, const char *path,
+	bool is_source, struct ota_err *err);
 
 /*
  * Lock the place and make an empty folder beside it. 0, or
@@ -44,7 +44,10 @@ int image_folder_publish(struct image_folder *f, struct ota_err *err);
 /* Without a publish, the unfinished folder goes. */
 void image_folder_close(struct image_folder *f);
 #define AUTO_IMAGE_FOLDER CLEANUP(image_folder_close)
-#define IMAGE_FOLDER_NONE {.parent_fd = -1, .fd = -1, .old_fd = -1}
+#define IMAGE_FOLDER_NONE                               \
+	{                                               \
+		.parent_fd = -1, .fd = -1, .old_fd = -1 \
+	}
 
 /* Remove a folder and all below it, links not followed. -ENOENT is fine. */
 int image_folder_remove(int dir_fd, const char *name);

@@ -77,12 +77,14 @@ static int write_attributes(struct buf *b, const char *path, const struct rootfs
 	if (node->mtime_nsec != MTIME_UNKNOWN) {
 		r = begin_line(b);
 		if (r == 0)
-			r = list_text_write_mtime(b, text_of(path), node->mtime_sec, node->mtime_nsec);
+			r = list_text_write_mtime(
+				b, text_of(path), node->mtime_sec, node->mtime_nsec);
 	}
 	for (const struct rootfs_xattr *x = node->xattrs; x && r == 0; x = x->next) {
 		r = begin_line(b);
 		if (r == 0)
-			r = list_text_write_xattr(b, text_of(path), x->name, x->value, x->len_bytes);
+			r = list_text_write_xattr(
+				b, text_of(path), x->name, x->value, x->len_bytes);
 	}
 	return r;
 }
@@ -111,7 +113,8 @@ static int write_entry(struct image_lists *lists, const struct rootfs_entry *e)
 	return write_attributes(&lists->attributes, e->image_path, e->node);
 }
 
-int image_lists_write(const struct rootfs_tree *tree, struct image_lists *ret_lists, struct ota_err *err)
+int image_lists_write(
+	const struct rootfs_tree *tree, struct image_lists *ret_lists, struct ota_err *err)
 {
 	AUTO_IMAGE_LISTS struct image_lists lists = {0};
 	int r = 0;

@@ -19,6 +19,7 @@ struct image_lists {
 };
 
 /* After rootfs_select() and with all blobs filled. 0 or -ENOMEM. */
-int image_lists_write(const struct rootfs_tree *tree, struct image_lists *ret_lists, struct ota_err *err);
+int image_lists_write(
+	const struct rootfs_tree *tree, struct image_lists *ret_lists, struct ota_err *err);
 void image_lists_done(struct image_lists *lists);
 #define AUTO_IMAGE_LISTS CLEANUP(image_lists_done)

@@ -38,7 +38,8 @@ static int set_name(const char *name, char ret_name[IMAGE_META_NAME_MAX], struct
 {
 	size_t len = strlen(name);
 
-	if (!path_is_component(name, len) || len >= IMAGE_META_NAME_MAX || !utf8_is_valid(name, len))
+	if (!path_is_component(name, len) || len >= IMAGE_META_NAME_MAX ||
+		!utf8_is_valid(name, len))
 		return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
 			"\"%.100s\" cannot be the name of an image's file", name);
 	memcpy(ret_name, name, len + 1);
@@ -56,7 +57,8 @@ int image_signer_load(struct image_signer *signer, const char *key_path, const c
 		return r;
 	if (name_is_taken(name))
 		return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
-			"The certificate cannot be named %s, which is another file of the image", name);
+			"The certificate cannot be named %s, which is another file of the image",
+			name);
 	r = file_read(AT_FDCWD, cert_path, CERT_PEM_MAX_BYTES, &signer->cert);
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot read the certificate %s", cert_path);
@@ -76,8 +78,8 @@ void image_signer_done(struct image_signer *signer)
 	buf_done(&signer->cert);
 }
 
-int image_part_describe(const char *name, const void *data, size_t len_bytes, struct image_part *ret_part,
-	struct ota_err *err)
+int image_part_describe(const char *name, const void *data, size_t len_bytes,
+	struct image_part *ret_part, struct ota_err *err)
 {
 	int r = set_name(name, ret_part->name, err);
 
@@ -125,7 +127,8 @@ static int any_path(void *ctx, const char *path, struct ota_err *err)
 	return 0;
 }
 
-int image_persistents_check(const char *text, size_t len_bytes, const char *name, struct ota_err *err)
+int image_persistents_check(
+	const char *text, size_t len_bytes, const char *name, struct ota_err *err)
 {
 	return list_text_read_persistents(text, len_bytes, name, any_path, NULL, err);
 }

@@ -13,15 +13,15 @@
 #include "metadata-gen/image_lists.h"
 
 /* Names inside an image that are the same in all of them. */
-#define IMAGE_PLAIN_DIR "data"
-#define IMAGE_ZST_DIR "data.zst"
-#define IMAGE_JWT "metadata.jwt"
+#define IMAGE_PLAIN_DIR  "data"
+#define IMAGE_ZST_DIR    "data.zst"
+#define IMAGE_JWT        "metadata.jwt"
 #define IMAGE_TOTAL_SIZE "total_regular_size.txt"
 
 /* What signs an image; read before any work is done. */
 struct image_signer {
 	struct sign_key *key;
-	struct buf cert;  /* PEM */
+	struct buf cert; /* PEM */
 	char cert_name[IMAGE_META_NAME_MAX];
 };
 #define AUTO_IMAGE_SIGNER CLEANUP(image_signer_done)
@@ -38,8 +38,8 @@ int image_part_make(int dir_fd, const char *name, const void *data, size_t len_b
 	struct image_part *ret_part, struct ota_err *err);
 
 /* Describe a text under a name. */
-int image_part_describe(const char *name, const void *data, size_t len_bytes, struct image_part *ret_part,
-	struct ota_err *err);
+int image_part_describe(const char *name, const void *data, size_t len_bytes,
+	struct image_part *ret_part, struct ota_err *err);
 
 /*
  * Read the lists as a client will and refuse what it would refuse: what is built can be installed. The table
@@ -48,4 +48,5 @@ int image_part_describe(const char *name, const void *data, size_t len_bytes, st
 int image_lists_check(const struct image_lists *lists, struct ota_err *err);
 
 /* Check the persistents list of the operator: every line can be read. */
-int image_persistents_check(const char *text, size_t len_bytes, const char *name, struct ota_err *err);
+int image_persistents_check(
+	const char *text, size_t len_bytes, const char *name, struct ota_err *err);

@@ -14,6 +14,7 @@
 #include "metadata-gen/options.h"
 #include "metadata-gen/verbs.h"
 
+/* clang-format off */
 static const struct verb {
 	const char *name;
 	int (*run)(int argc, char **argv);
@@ -25,6 +26,7 @@ static const struct verb {
 	{"gen", verb_gen, "write the lists of a root file system (two-step builds)"},
 	{"sign", verb_sign, "write metadata.jwt for lists (two-step builds)"},
 };
+/* clang-format on */
 
 static void show_help(void)
 {

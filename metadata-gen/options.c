@@ -95,7 +95,8 @@ static bool take_value(const struct option_table *table, const struct option_row
 		if (parse_number(row, text))
 			return true;
 		return usage(table, ret_exit, "--%s wants a number from %llu to %llu, not \"%s\"",
-			row->name, (unsigned long long)row->min, (unsigned long long)row->max, text);
+			row->name, (unsigned long long)row->min, (unsigned long long)row->max,
+			text);
 	case OPTION_REAL:
 		if (parse_real(row, text))
 			return true;
@@ -123,8 +124,8 @@ static const struct option_row *find_row(
 }
 
 /* Take argv[*at], and the value behind it where it wants one. */
-static bool take_option(const struct option_table *table, int argc, char **argv, int *at,
-	bool *seen, int *ret_exit)
+static bool take_option(
+	const struct option_table *table, int argc, char **argv, int *at, bool *seen, int *ret_exit)
 {
 	const char *name = argv[*at] + 2;
 	const char *value = strchr(name, '=');
@@ -144,8 +145,8 @@ static bool take_option(const struct option_table *table, int argc, char **argv,
 	return take_value(table, row, value, ret_exit);
 }
 
-bool options_parse(const struct option_table *table, int argc, char **argv, const char **ret_operands,
-	int *ret_exit)
+bool options_parse(const struct option_table *table, int argc, char **argv,
+	const char **ret_operands, int *ret_exit)
 {
 	AUTO_FREE bool *seen = calloc(table->n_rows + 1, sizeof(*seen));
 	bool only_operands = false;

@@ -50,5 +50,5 @@ struct option_table {
  * Parse argv[1…]. Returns true to go on, @ret_operands then has n_operands texts; false when the verb is
  * done with @ret_exit: 0 after --help, 2 after a sentence on stderr.
  */
-bool options_parse(const struct option_table *table, int argc, char **argv, const char **ret_operands,
-	int *ret_exit);
+bool options_parse(const struct option_table *table, int argc, char **argv,
+	const char **ret_operands, int *ret_exit);

@@ -13,7 +13,8 @@ enum {
 	SHOW_EVERY_MS = 250,
 };
 
-void progress_start(struct progress *p, const char *what, uint64_t total_files, uint64_t total_bytes)
+void progress_start(
+	struct progress *p, const char *what, uint64_t total_files, uint64_t total_bytes)
 {
 	*p = (struct progress){
 		.what = what,
@@ -32,7 +33,8 @@ static void show(struct progress *p, uint64_t now_ms)
 	double rate = mb * 1000 / (double)(now_ms - p->started_ms + 1);
 
 	if (p->total_bytes > 0)
-		fprintf(stderr, "\r\033[K%s: %" PRIu64 " of %" PRIu64 " files, %.0f of %.0f MB, %.0f MB/s",
+		fprintf(stderr,
+			"\r\033[K%s: %" PRIu64 " of %" PRIu64 " files, %.0f of %.0f MB, %.0f MB/s",
 			p->what, files, p->total_files, mb, (double)p->total_bytes / 1e6, rate);
 	else
 		fprintf(stderr, "\r\033[K%s: %" PRIu64 " files, %.0f MB, %.0f MB/s", p->what, files,

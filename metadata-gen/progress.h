@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 struct progress {
-	const char *what; /* "Reading" */
+	const char *what;                  /* "Reading" */
 	uint64_t total_files, total_bytes; /* 0 = not known */
 	atomic_uint_fast64_t files, bytes;
 	uint64_t started_ms, shown_ms;
@@ -17,6 +17,7 @@ struct progress {
 	pthread_mutex_t lock; /* of shown_ms and the terminal */
 };
 
-void progress_start(struct progress *p, const char *what, uint64_t total_files, uint64_t total_bytes);
+void progress_start(
+	struct progress *p, const char *what, uint64_t total_files, uint64_t total_bytes);
 void progress_add(struct progress *p, uint64_t files, uint64_t bytes); /* NULL is fine */
 void progress_end(struct progress *p); /* takes the line off the terminal */

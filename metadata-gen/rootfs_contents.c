@@ -60,12 +60,12 @@ static int open_quietly(int root_fd, const char *path)
 static bool is_same(const struct rootfs_node *node, const struct stat *st)
 {
 	return S_ISREG(st->st_mode) && st->st_dev == node->dev && st->st_ino == node->ino &&
-	       (uint64_t)st->st_size == node->size_bytes &&
-	       st->st_mtim.tv_sec == node->mtime_sec &&
+	       (uint64_t)st->st_size == node->size_bytes && st->st_mtim.tv_sec == node->mtime_sec &&
 	       (uint32_t)st->st_mtim.tv_nsec == node->mtime_nsec;
 }
 
-static int read_item(struct reading *rd, const struct item *item, struct blob_hand *hand, struct ota_err *err)
+static int read_item(
+	struct reading *rd, const struct item *item, struct blob_hand *hand, struct ota_err *err)
 {
 	AUTO_CLOSE int fd = open_quietly(rd->root_fd, item->path + 1);
 	struct stat st;
@@ -74,8 +74,10 @@ static int read_item(struct reading *rd, const struct item *item, struct blob_ha
 	if (fd < 0)
 		return ota_err_wrap(err, fd, "it cannot be opened");
 	if (fstat(fd, &st) < 0 || !is_same(item->node, &st))
-		return ota_err_set(err, -EAGAIN, OTA_E_UNSPECIFIC, "it changed while the tree was read");
-	r = blob_take_file(hand, fd, item->node->size_bytes, item->hash_first, &item->node->blob, err);
+		return ota_err_set(
+			err, -EAGAIN, OTA_E_UNSPECIFIC, "it changed while the tree was read");
+	r = blob_take_file(
+		hand, fd, item->node->size_bytes, item->hash_first, &item->node->blob, err);
 	if (r < 0)
 		return r;
 	if (fstat(fd, &st) < 0 || !is_same(item->node, &st))
@@ -136,8 +138,8 @@ static void mark_likely_copies(struct reading *rd, bool hash_first)
 	}
 }
 
-int rootfs_contents_read(struct rootfs_tree *tree, int root_fd, struct blob_store *store, bool hash_first,
-	unsigned n_jobs, struct ota_err *err)
+int rootfs_contents_read(struct rootfs_tree *tree, int root_fd, struct blob_store *store,
+	bool hash_first, unsigned n_jobs, struct ota_err *err)
 {
 	struct reading rd = {.root_fd = root_fd};
 	uint64_t bytes;

@@ -12,5 +12,5 @@
  * read, without touching access times where the kernel allows that. 0, or the first failure, which names the
  * file; -EAGAIN: it changed since it was looked at.
  */
-int rootfs_contents_read(struct rootfs_tree *tree, int root_fd, struct blob_store *store, bool hash_first,
-	unsigned n_jobs, struct ota_err *err);
+int rootfs_contents_read(struct rootfs_tree *tree, int root_fd, struct blob_store *store,
+	bool hash_first, unsigned n_jobs, struct ota_err *err);

@@ -46,8 +46,8 @@ static int refuse(const struct rootfs_entry *e, const char *what, const char *wh
 
 	if (n_more > 0)
 		snprintf(more, sizeof(more), " (and %zu more such names)", n_more);
-	return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC, "An image cannot carry %s %s: %s%s", what,
-		utf8_show(e->image_path, strlen(e->image_path), name), why, more);
+	return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC, "An image cannot carry %s %s: %s%s",
+		what, utf8_show(e->image_path, strlen(e->image_path), name), why, more);
 }
 
 /* Why the format cannot carry an entry, and what of it; NULL if it can. */
@@ -138,8 +138,8 @@ static void number_groups(struct rootfs_tree *tree)
 	}
 }
 
-int rootfs_select(struct rootfs_tree *tree, const struct ignore_rules *rules, enum kernel_choice kernels,
-	struct select_report *ret_report, struct ota_err *err)
+int rootfs_select(struct rootfs_tree *tree, const struct ignore_rules *rules,
+	enum kernel_choice kernels, struct select_report *ret_report, struct ota_err *err)
 {
 	int r;
 
@@ -197,14 +197,16 @@ void select_report_show(const struct select_report *rep)
 	}
 	if (rep->n_awkward_links > 0) {
 		fprintf(stderr,
-			"metadata_gen: warning: clients before 4.0 cannot read an image with a link "
+			"metadata_gen: warning: clients before 4.0 cannot read an image with a "
+			"link "
 			"whose name ends in ' or whose target begins with ,' (%zu here)",
 			rep->n_awkward_links);
 		show_names(rep->n_awkward_links, rep->first_awkward);
 	}
 	if (rep->n_lost_xattrs > 0) {
 		fprintf(stderr,
-			"metadata_gen: warning: %zu %s with a capability of another user name space, "
+			"metadata_gen: warning: %zu %s with a capability of another user name "
+			"space, "
 			"which images cannot carry",
 			rep->n_lost_xattrs, rep->n_lost_xattrs == 1 ? "name" : "names");
 		show_names(rep->n_lost_xattrs, rep->first_lost);

@@ -37,8 +37,8 @@ enum rootfs_fate rootfs_fate_of(const struct rootfs_tree *tree, const struct roo
  *   -ENOENT  kernel_choice_apply()'s
  *   the errno of an entry that could not be read
  */
-int rootfs_select(struct rootfs_tree *tree, const struct ignore_rules *rules, enum kernel_choice kernels,
-	struct select_report *ret_report, struct ota_err *err);
+int rootfs_select(struct rootfs_tree *tree, const struct ignore_rules *rules,
+	enum kernel_choice kernels, struct select_report *ret_report, struct ota_err *err);
 
 /*
  * Is the entry a file that clients fetch by a fixed name, listed or not? It is served plain (docs/formats.md,

@@ -46,8 +46,8 @@ static int damaged(struct tar *t, struct ota_err *err)
 {
 	const char *why = archive_error_string(t->archive);
 
-	return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC, "The tar stream %s is damaged: %s", t->name,
-		why ? why : "its end is missing");
+	return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC, "The tar stream %s is damaged: %s",
+		t->name, why ? why : "its end is missing");
 }
 
 static int no_memory(struct ota_err *err)
@@ -93,8 +93,10 @@ static int take_path(struct tar *t, const char *text, char ret_path[PATH_MAX], s
 			t->path[0] ? t->path : "/");
 	if (!canonical_path(text, ret_path))
 		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
-			"The tar stream %s has the name \"%.200s\", which leads out of the root or is too "
-			"long", t->name, text);
+			"The tar stream %s has the name \"%.200s\", which leads out of the root or "
+			"is too "
+			"long",
+			t->name, text);
 	return 0;
 }
 
@@ -184,7 +186,8 @@ static int add_acl(struct tar *t, struct rootfs_node *node, struct archive_entry
 	while (n < (size_t)n_max && (r = next_acl_item(e, type, &items[n])) != 0) {
 		if (r < 0)
 			return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
-				"The ACL of %s names users or groups without their numbers; make the tar "
+				"The ACL of %s names users or groups without their numbers; make "
+				"the tar "
 				"with --xattrs --xattrs-include='*' instead of --acls",
 				t->path);
 		n++;
@@ -200,7 +203,8 @@ static int add_acl(struct tar *t, struct rootfs_node *node, struct archive_entry
 	return r < 0 ? no_memory(err) : 0;
 }
 
-static int add_xattrs(struct tar *t, struct rootfs_node *node, struct archive_entry *e, struct ota_err *err)
+static int add_xattrs(
+	struct tar *t, struct rootfs_node *node, struct archive_entry *e, struct ota_err *err)
 {
 	const char *name;
 	const void *value;
@@ -239,8 +243,8 @@ static bool id_fits(int64_t id)
 	return id >= 0 && id < UINT32_MAX;
 }
 
-static int make_node(struct tar *t, struct archive_entry *e, struct rootfs_node **ret_node,
-	struct ota_err *err)
+static int make_node(
+	struct tar *t, struct archive_entry *e, struct rootfs_node **ret_node, struct ota_err *err)
 {
 	struct rootfs_node *node = rootfs_node_new(t->tree, kind_of(e));
 
@@ -292,7 +296,8 @@ static int fill_hole(piece_fn *fn, void *ctx, uint64_t from, uint64_t to)
 }
 
 /* Hand the content of the current entry, @size_bytes long, to @fn. */
-static int read_content(struct tar *t, uint64_t size_bytes, piece_fn *fn, void *ctx, struct ota_err *err)
+static int read_content(
+	struct tar *t, uint64_t size_bytes, piece_fn *fn, void *ctx, struct ota_err *err)
 {
 	uint64_t at = 0;
 
@@ -383,14 +388,15 @@ static int take_large(struct tar *t, struct rootfs_node *node, bool spare, struc
 	r = read_content(t, node->size_bytes, piece_to_file, &f, err);
 	digest_final(t->digest, &digest);
 	if (r == 0)
-		r = blob_spool_keep(t->store, spool, &digest, node->size_bytes, &node->blob, &is_new,
-			err);
+		r = blob_spool_keep(
+			t->store, spool, &digest, node->size_bytes, &node->blob, &is_new, err);
 	if (r < 0 || !is_new || spare)
 		return r;
 	return fill_queue_push(t->queue, node->blob, NULL, false, err);
 }
 
-static int take_content(struct tar *t, struct rootfs_entry *entry, struct archive_entry *e, struct ota_err *err)
+static int take_content(
+	struct tar *t, struct rootfs_entry *entry, struct archive_entry *e, struct ota_err *err)
 {
 	struct rootfs_node *node = entry->node;
 	bool spare = rootfs_fate_of(t->tree, entry, t->rules) != FATE_LISTED;
@@ -468,8 +474,8 @@ static int take_hard_link(struct tar *t, const char *target_text, struct ota_err
 	first = rootfs_tree_find(t->tree, target);
 	if (!first || first->node->kind == ROOTFS_DIR)
 		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
-			"The tar stream %s has %s as a hard link to %s, which is not before it", t->name,
-			t->path, target);
+			"The tar stream %s has %s as a hard link to %s, which is not before it",
+			t->name, t->path, target);
 	if (strcmp(target, t->path) == 0)
 		return 0;
 	return put_entry(t, first->node, &entry, err);

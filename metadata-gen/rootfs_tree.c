@@ -202,7 +202,8 @@ int rootfs_node_add_xattr(struct rootfs_tree *tree, struct rootfs_node *node, co
 	}
 	while (*at && strcmp((*at)->name, name) < 0)
 		at = &(*at)->next;
-	x = *at && strcmp((*at)->name, name) == 0 ? *at : NULL; /* said twice: the later one counts */
+	x = *at && strcmp((*at)->name, name) == 0 ? *at
+						  : NULL; /* said twice: the later one counts */
 	if (!x) {
 		x = arena_alloc(&tree->arena, sizeof(*x));
 		if (!x)

@@ -42,13 +42,13 @@ struct rootfs_node {
 	bool lost_xattr;     /* it has an attribute that no image can carry */
 	const char *target;  /* of a link; NULL otherwise */
 	uint64_t size_bytes; /* of a file */
-	struct blob *blob;   /* of a file: its content, owned by the blob_store; NULL: not read yet */
-	dev_t dev;           /* of a folder's files, to see that the same one is opened later; else 0 */
+	struct blob *blob; /* of a file: its content, owned by the blob_store; NULL: not read yet */
+	dev_t dev; /* of a folder's files, to see that the same one is opened later; else 0 */
 	ino_t ino;
 	int errnum; /* negative: it could not be read whole; a failure if it is to be listed */
-	uint32_t n_listed; /* names in the image; set by rootfs_select() */
+	uint32_t n_listed;      /* names in the image; set by rootfs_select() */
 	const char *first_path; /* a listed name that it was read by; NULL: not yet */
-	uint64_t group_no; /* hard link group 1, 2, 3…; 0 = only one name in the image */
+	uint64_t group_no;      /* hard link group 1, 2, 3…; 0 = only one name in the image */
 };
 
 /* What becomes of a name. All but the first stay out of the image; each is counted and reported. */

@@ -25,7 +25,7 @@ struct walk {
 	struct rootfs_tree *tree;
 	const char *root;
 	const struct rootfs_xattr_rule *xattrs;
-	void *by_inode; /* nodes with several names */
+	void *by_inode;  /* nodes with several names */
 	struct buf path; /* of the folder that is read: "" or "/etc" */
 };
 
@@ -62,8 +62,8 @@ static int read_xattr(struct walk *w, struct rootfs_node *node, const char *path
 	len = lgetxattr(path, name, value, (size_t)len);
 	if (len < 0)
 		return -errno;
-	return rootfs_node_add_xattr(w->tree, node, name, value, (size_t)len, w->xattrs->more,
-		w->xattrs->n_more);
+	return rootfs_node_add_xattr(
+		w->tree, node, name, value, (size_t)len, w->xattrs->more, w->xattrs->n_more);
 }
 
 /* The attributes of @rel ("" is the root). */

@@ -26,7 +26,8 @@
 #include "metadata-gen/rootfs_tar.h"
 #include "metadata-gen/rootfs_walk.h"
 
-#define PLAIN_STORE ".plain" /* contents on their way to their names; gone before the image is published */
+/* Contents on their way to their names; gone before the image is published. */
+#define PLAIN_STORE ".plain"
 
 enum {
 	PERSISTENTS_MAX_BYTES = 16 << 20,
@@ -227,8 +228,8 @@ static int place_plain(struct build *b, struct ota_err *err)
 	return r < 0 ? ota_err_wrap(err, r, "Cannot remove the working folder of the image") : 0;
 }
 
-static int write_list(struct build *b, const char *name, const struct buf *text, struct image_part *ret_part,
-	struct ota_err *err)
+static int write_list(struct build *b, const char *name, const struct buf *text,
+	struct image_part *ret_part, struct ota_err *err)
 {
 	return image_part_make(b->folder.fd, name, buf_str(text), text->len_bytes, ret_part, err);
 }
@@ -315,7 +316,8 @@ static void show_result(const struct build *b)
 	blob_store_counts(b->store, &counts);
 	if (counts.n_refused_old > 0)
 		fprintf(stderr,
-			"metadata_gen: warning: %" PRIu64 " compressed contents of the image of before "
+			"metadata_gen: warning: %" PRIu64
+			" compressed contents of the image of before "
 			"are damaged and were made anew\n",
 			counts.n_refused_old);
 	digest_to_hex(&b->meta.jwt_digest, hex);
@@ -354,6 +356,7 @@ static int run(const struct build_options *opt)
 int verb_build(int argc, char **argv)
 {
 	struct build_options o = {.prefix = "/", .level = BLOB_LEVEL, .jobs = verb_default_jobs()};
+	/* clang-format off */
 	const struct option_row rows[] = {
 		{"rootfs", OPTION_TEXT, &o.rootfs, "DIR", "the root file system, a folder"},
 		{"tar", OPTION_TEXT, &o.tar, "FILE", "or a tar of it; - reads standard input"},
@@ -372,9 +375,11 @@ int verb_build(int argc, char **argv)
 			JOBS_MAX},
 		{"plain-all", OPTION_FLAG, &o.plain_all, NULL, "store compressed contents plain as well"},
 	};
+	/* clang-format on */
 	const struct option_table table = {
 		.verb = "build",
-		.summary = "Make a signed image from a root file system, given by --rootfs or --tar.",
+		.summary =
+			"Make a signed image from a root file system, given by --rootfs or --tar.",
 		.rows = rows,
 		.n_rows = ARRAY_SIZE(rows),
 	};
@@ -387,6 +392,7 @@ int verb_build(int argc, char **argv)
 	if (o.kernel && strcmp(o.kernel, "newest") != 0)
 		return usage("--kernel knows only \"newest\"");
 	if (strcmp(o.prefix, "/") != 0 && !path_is_canonical(o.prefix, strlen(o.prefix)))
-		return usage("--prefix wants an absolute path without \".\", \"..\", \"//\" and '/' at its end");
+		return usage("--prefix wants an absolute path without \".\", \"..\", \"//\" and "
+			     "'/' at its end");
 	return run(&o);
 }

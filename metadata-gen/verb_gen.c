@@ -57,8 +57,9 @@ static int load_rules(const char *path, struct ignore_rules **ret_rules, struct 
 		     : ignore_rules_parse(buf_str(&text), text.len_bytes, ret_rules, err);
 }
 
-static int read_tree(const struct gen_options *o, struct rootfs_tree *tree, struct blob_store *store,
-	bool hash_first, struct select_report *ret_report, struct ota_err *err)
+static int read_tree(const struct gen_options *o, struct rootfs_tree *tree,
+	struct blob_store *store, bool hash_first, struct select_report *ret_report,
+	struct ota_err *err)
 {
 	static const struct rootfs_xattr_rule no_xattrs = {.none = true};
 	AUTO_IGNORE_RULES struct ignore_rules *rules = NULL;
@@ -83,12 +84,12 @@ static int write_file(int dir_fd, const char *name, const struct buf *text, stru
 	int r = path_is_component(name, strlen(name)) ? 0 : -EINVAL;
 
 	if (r == 0)
-		r = io_replace_file(
-			"gen.list", dir_fd, name, buf_str(text), text->len_bytes, 0644);
+		r = io_replace_file("gen.list", dir_fd, name, buf_str(text), text->len_bytes, 0644);
 	return r < 0 ? ota_err_wrap(err, r, "Cannot write %s", name) : 0;
 }
 
-static int write_lists(const struct gen_options *o, int dir_fd, const struct image_lists *lists, struct ota_err *err)
+static int write_lists(const struct gen_options *o, int dir_fd, const struct image_lists *lists,
+	struct ota_err *err)
 {
 	AUTO_BUF struct buf size = {0};
 	int r = buf_printf(&size, "%" PRIu64, lists->total_size_bytes);
@@ -104,8 +105,8 @@ static int write_lists(const struct gen_options *o, int dir_fd, const struct ima
 	return r;
 }
 
-static int gen(const struct gen_options *o, struct select_report *ret_report, struct rootfs_tree *tree,
-	struct ota_err *err)
+static int gen(const struct gen_options *o, struct select_report *ret_report,
+	struct rootfs_tree *tree, struct ota_err *err)
 {
 	AUTO_CLOSE int out_fd = -1, zst_fd = -1;
 	AUTO_BLOB_STORE struct blob_store *store = NULL;
@@ -173,6 +174,7 @@ int verb_gen(int argc, char **argv)
 		.total_size = IMAGE_TOTAL_SIZE,
 		.ignore_file = "ignore.txt",
 	};
+	/* clang-format off */
 	const struct option_row rows[] = {
 		{"target-dir", OPTION_TEXT, &o.target_dir, "DIR", "the root file system", true},
 		{"compressed-dir", OPTION_TEXT, &o.compressed_dir, "DIR",
@@ -189,9 +191,11 @@ int verb_gen(int argc, char **argv)
 			"(default total_regular_size.txt)"},
 		{"ignore-file", OPTION_TEXT, &o.ignore_file, "F", "rules of what to leave out (default ignore.txt)"},
 	};
+	/* clang-format on */
 	const struct option_table table = {
 		.verb = "gen",
-		.summary = "Write the lists of a root file system; \"sign\" makes an image of them.",
+		.summary =
+			"Write the lists of a root file system; \"sign\" makes an image of them.",
 		.rows = rows,
 		.n_rows = ARRAY_SIZE(rows),
 	};
@@ -200,7 +204,8 @@ int verb_gen(int argc, char **argv)
 	if (!options_parse(&table, argc, argv, NULL, &exit_status))
 		return exit_status;
 	if (strcmp(o.prefix, "/") != 0 && !path_is_canonical(o.prefix, strlen(o.prefix))) {
-		fprintf(stderr, "metadata_gen gen: --prefix wants an absolute path without \"..\"\n");
+		fprintf(stderr,
+			"metadata_gen gen: --prefix wants an absolute path without \"..\"\n");
 		return OPTION_EXIT_USAGE;
 	}
 	return run(&o);

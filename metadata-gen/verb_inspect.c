@@ -27,11 +27,11 @@ struct inspection {
 	struct buf jwt, cert, dirs, symlinks, regulars, attributes, persistents;
 	struct image_meta meta;
 	struct file_table *table;
-	struct buf signer;     /* "CN=…" */
-	bool signature_ok;     /* the certificate's key made the signature; says nothing of trust */
+	struct buf signer; /* "CN=…" */
+	bool signature_ok; /* the certificate's key made the signature; says nothing of trust */
 	uint64_t n_persistents, n_link_groups, n_compressed;
 	uint64_t content_bytes; /* distinct contents, plain */
-	uint64_t served_bytes;  /* what a client would fetch for all of them: blobs, else plain files */
+	uint64_t served_bytes;  /* to fetch for all of them: blobs, else plain files */
 };
 
 static void inspection_done(struct inspection *in)
@@ -46,8 +46,8 @@ static void inspection_done(struct inspection *in)
 }
 #define AUTO_INSPECTION CLEANUP(inspection_done)
 
-static int read_part(struct inspection *in, const char *name, size_t max_bytes, struct buf *ret_text,
-	struct ota_err *err)
+static int read_part(struct inspection *in, const char *name, size_t max_bytes,
+	struct buf *ret_text, struct ota_err *err)
 {
 	int r = file_read(in->dir_fd, name, max_bytes, ret_text);
 
@@ -80,8 +80,8 @@ static int count_persistent(void *ctx, const char *path, struct ota_err *err)
 typedef int read_fn(const char *text, size_t len_bytes, const char *name, struct file_table *t,
 	struct ota_err *err);
 
-static int read_list(struct inspection *in, const struct image_part *part, struct buf *text, read_fn *read,
-	struct ota_err *err)
+static int read_list(struct inspection *in, const struct image_part *part, struct buf *text,
+	read_fn *read, struct ota_err *err)
 {
 	int r = read_part(in, part->name, LIST_TEXT_MAX_BYTES, text, err);
 
@@ -143,7 +143,8 @@ static void sum_up(struct inspection *in)
 	AUTO_CLOSE int zst_fd = -1;
 
 	if (in->meta.compressed_dir[0])
-		zst_fd = openat(in->dir_fd, in->meta.compressed_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		zst_fd = openat(
+			in->dir_fd, in->meta.compressed_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	for (uint32_t i = 0; i < t->n_contents; i++) {
 		const struct content *c = &t->contents[i];
 
@@ -184,17 +185,20 @@ struct figure {
 	uint64_t value;
 };
 
-static void show_text(const struct inspection *in, const char *identity, const struct figure *figures, size_t n)
+static void show_text(
+	const struct inspection *in, const char *identity, const struct figure *figures, size_t n)
 {
 	printf("identity:               %s\n", identity);
 	printf("signed by:              %s (%s)\n", buf_str(&in->signer),
-		in->signature_ok ? "the signature is this certificate's" : "the signature is WRONG");
+		in->signature_ok ? "the signature is this certificate's"
+				 : "the signature is WRONG");
 	for (size_t i = 0; i < n; i++)
 		printf("%-23s %" PRIu64 "\n", figures[i].words, figures[i].value);
 	printf("carries attributes:     %s\n", in->table->has_attributes ? "yes" : "no");
 }
 
-static int show_json(const struct inspection *in, const char *identity, const struct figure *figures, size_t n)
+static int show_json(
+	const struct inspection *in, const char *identity, const struct figure *figures, size_t n)
 {
 	AUTO_BUF struct buf out = {0};
 	int r = buf_printf(&out, "{\"identity\": \"%s\", \"signed_by\": ", identity);
@@ -221,6 +225,7 @@ static int show(const struct inspection *in, bool json)
 	for (uint32_t i = 0; i < t->n_dirs; i++)
 		n_dirs += !t->dirs[i].implied;
 	digest_to_hex(&in->meta.jwt_digest, identity);
+	/* clang-format off */
 	const struct figure figures[] = {
 		{"directories", "directories:", n_dirs},
 		{"symlinks", "symbolic links:", t->n_symlinks},
@@ -234,6 +239,7 @@ static int show(const struct inspection *in, bool json)
 		{"xattrs", "extended attributes:", t->n_xattrs},
 		{"persistents", "persistent paths:", in->n_persistents},
 	};
+	/* clang-format on */
 
 	if (json)
 		return show_json(in, identity, figures, ARRAY_SIZE(figures));
@@ -245,14 +251,17 @@ int verb_inspect(int argc, char **argv)
 {
 	AUTO_INSPECTION struct inspection in = {.dir_fd = -1};
 	bool json = false;
+	/* clang-format off */
 	const struct option_row rows[] = {
 		{"json", OPTION_FLAG, &json, NULL, "one JSON object instead of text"},
 	};
+	/* clang-format on */
 	const struct option_table table = {
 		.verb = "inspect",
 		.operands = "IMAGE_DIR",
 		.n_operands = 1,
-		.summary = "Say what is in an image and who signed it. Trusts and checks nothing; see verify.",
+		.summary = "Say what is in an image and who signed it. Trusts and checks nothing; "
+			   "see verify.",
 		.rows = rows,
 		.n_rows = ARRAY_SIZE(rows),
 	};

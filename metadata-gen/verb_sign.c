@@ -57,12 +57,14 @@ static int read_total_size(const char *path, uint64_t *ret_size, struct ota_err 
 	size = strtoull(buf_str(&text), &end, 10);
 	if (errno != 0 || buf_str(&text)[0] < '0' || buf_str(&text)[0] > '9' ||
 		end[strspn(end, " \t\r\n")] != '\0')
-		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC, "%s does not hold one number", path);
+		return ota_err_set(
+			err, -EBADMSG, OTA_E_UNSPECIFIC, "%s does not hold one number", path);
 	*ret_size = size;
 	return 0;
 }
 
-static int set_dir(const char *option, const char *name, char ret_name[IMAGE_META_NAME_MAX], struct ota_err *err)
+static int set_dir(const char *option, const char *name, char ret_name[IMAGE_META_NAME_MAX],
+	struct ota_err *err)
 {
 	size_t len = strlen(name);
 
@@ -70,7 +72,8 @@ static int set_dir(const char *option, const char *name, char ret_name[IMAGE_MET
 		len--;
 	if (!path_is_component(name, len) || len >= IMAGE_META_NAME_MAX)
 		return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
-			"--%s wants the name of a folder in the image, not \"%.100s\"", option, name);
+			"--%s wants the name of a folder in the image, not \"%.100s\"", option,
+			name);
 	memcpy(ret_name, name, len);
 	ret_name[len] = '\0';
 	return 0;
@@ -109,7 +112,8 @@ static int write_output(const char *path, const struct buf *jwt, struct ota_err 
 		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
 	dir_fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	r = dir_fd < 0 ? -errno
-		       : io_replace_file("sign.output", dir_fd, name, buf_str(jwt), jwt->len_bytes, 0644);
+		       : io_replace_file(
+				 "sign.output", dir_fd, name, buf_str(jwt), jwt->len_bytes, 0644);
 	return r < 0 ? ota_err_wrap(err, r, "Cannot write %s", path) : 0;
 }
 
@@ -137,6 +141,7 @@ int verb_sign(int argc, char **argv)
 		.rootfs_dir = "rootfs",
 		.output = IMAGE_JWT,
 	};
+	/* clang-format off */
 	const struct option_row rows[] = {
 		{"sign-key", OPTION_TEXT, &o.sign_key, "KEY", "private P-256 key, PEM", true},
 		{"cert-file", OPTION_TEXT, &o.cert, "SIGN.pem", "certificate of that key, PEM", true},
@@ -153,6 +158,7 @@ int verb_sign(int argc, char **argv)
 			"the image's folder of compressed contents (default: none)"},
 		{"output", OPTION_TEXT, &o.output, "F", "(default metadata.jwt)"},
 	};
+	/* clang-format on */
 	const struct option_table table = {
 		.verb = "sign",
 		.summary = "Write metadata.jwt for lists that \"gen\" has made.",

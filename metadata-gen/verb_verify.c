@@ -44,17 +44,20 @@ int verb_verify(int argc, char **argv)
 {
 	struct image_check_options o = {.problem = say, .note = say};
 	uint64_t jobs = verb_default_jobs();
+	/* clang-format off */
 	const struct option_row rows[] = {
 		{"certs", OPTION_TEXT, &o.certs_dir, "DIR", "the certificates that machines trust", true},
 		{"quick", OPTION_FLAG, &o.quick, NULL, "leave the contents out"},
 		{"jobs", OPTION_NUMBER, &jobs, "N", "threads (default: one for each processor)", false, 1,
 			JOBS_MAX},
 	};
+	/* clang-format on */
 	const struct option_table table = {
 		.verb = "verify",
 		.operands = "IMAGE_DIR",
 		.n_operands = 1,
-		.summary = "Check signature, certificate chain, lists and contents of an image, and say all that "
+		.summary = "Check signature, certificate chain, lists and contents of an image, "
+			   "and say all that "
 			   "is wrong.",
 		.rows = rows,
 		.n_rows = ARRAY_SIZE(rows),

@@ -892,6 +892,17 @@ class CommandLine(Case):
     def test_values_may_follow_an_equals_sign(self):
         self.good(self.run_gen("build", "--rootfs=" + self.tree(), "--output=" + self.image, *self.signing()))
 
+    def test_progress_is_shown_on_a_terminal(self):
+        ours, its = os.openpty()
+        self.addCleanup(os.close, ours)
+        done = subprocess.run([PROGRAM, "build", "--rootfs", self.tree(), "--output", self.image, *self.signing()], stderr=its,
+                              stdout=subprocess.DEVNULL, timeout=60)
+        os.close(its)
+        self.assertEqual(done.returncode, 0)
+        said = os.read(ours, 100000).decode()
+        self.assertRegex(said, r"Reading: \d+ of 5 files, 0 of 0 MB, \d+ MB/s")
+        self.assertTrue(said.endswith("\r\x1b[K"))
+
     def test_nothing_is_shown_without_a_terminal(self):
         self.assertNotIn(b"\r", self.built("--rootfs", self.tree()).stderr)
 

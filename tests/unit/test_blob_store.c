@@ -248,11 +248,13 @@ static void a_file_that_changes_its_size_is_refused(void **state)
 		struct ota_err err = {0};
 		struct blob *blob;
 
-		assert_int_equal(blob_take_file(f->hand, fd, sizes[i] - 1, false, &blob, &err), -EAGAIN);
+		assert_int_equal(
+			blob_take_file(f->hand, fd, sizes[i] - 1, false, &blob, &err), -EAGAIN);
 		assert_non_null(strstr(err.msg, "its size changed"));
 		if (sizes[i] < LARGE_BYTES)
 			assert_int_equal(
-				blob_take_file(f->hand, fd, sizes[i] + 1, false, &blob, &err), -EAGAIN);
+				blob_take_file(f->hand, fd, sizes[i] + 1, false, &blob, &err),
+				-EAGAIN);
 	}
 	assert_int_equal(count_names(f->zst_fd), 0);
 }
@@ -445,7 +447,8 @@ static void a_content_can_come_by_way_of_a_spool(void **state)
 
 		assert_int_equal(blob_spool_open(f->store, name, &fd, NULL), 0);
 		assert_int_equal(file_write_all(fd, data, 20000), 0);
-		assert_int_equal(blob_spool_keep(f->store, name, &digest, 20000, &blob, &is_new, NULL), 0);
+		assert_int_equal(
+			blob_spool_keep(f->store, name, &digest, 20000, &blob, &is_new, NULL), 0);
 		assert_int_equal(is_new, i == 0);
 	}
 	assert_int_equal(count_names(f->plain_fd), 1);

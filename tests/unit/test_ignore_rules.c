@@ -79,7 +79,8 @@ static void any_negative_rule_wins_whatever_the_order(void **state)
 
 static void wildcards_stay_within_one_component(void **state)
 {
-	assert_true(ignored("/boot/initrd.img-*.old-dkms", "/boot/initrd.img-5.15.0-1-generic.old-dkms"));
+	assert_true(ignored(
+		"/boot/initrd.img-*.old-dkms", "/boot/initrd.img-5.15.0-1-generic.old-dkms"));
 	assert_false(ignored("/a/*/c", "/a/b/b/c"));
 	assert_true(ignored("/a/?", "/a/b"));
 	assert_false(ignored("/a/?", "/a/bb"));

@@ -82,16 +82,15 @@ static void a_kernel_without_initrd_is_refused(void **state)
 	struct ota_err err = {0};
 
 	assert_int_equal(kernel_choice_apply(tree, KERNEL_NEWEST, &err), -ENOENT);
-	assert_string_equal(err.msg,
-		"The newest kernel /boot/vmlinuz-6.1.0-13-amd64 has no "
-		"/boot/initrd.img-6.1.0-13-amd64");
+	assert_string_equal(err.msg, "The newest kernel /boot/vmlinuz-6.1.0-13-amd64 has no "
+				     "/boot/initrd.img-6.1.0-13-amd64");
 }
 
 static void with_extlinux_the_tree_has_chosen_already(void **state)
 {
-	AUTO_ROOTFS_TREE struct rootfs_tree *tree = tree_of((const char *[]){
-		"/boot/extlinux/extlinux.conf", "/boot/vmlinuz-5.10.1-1-tegra",
-		"/boot/vmlinuz-5.10.1-2-tegra", NULL});
+	AUTO_ROOTFS_TREE struct rootfs_tree *tree =
+		tree_of((const char *[]){"/boot/extlinux/extlinux.conf",
+			"/boot/vmlinuz-5.10.1-1-tegra", "/boot/vmlinuz-5.10.1-2-tegra", NULL});
 
 	assert_int_equal(kernel_choice_apply(tree, KERNEL_NEWEST, NULL), 0);
 	assert_int_equal(fate(tree, "/boot/vmlinuz-5.10.1-1-tegra"), FATE_LISTED);
@@ -108,7 +107,8 @@ static void a_backup_copy_is_not_newer_than_its_original(void **state)
 static void only_names_of_the_four_kinds_have_a_release(void **state)
 {
 	assert_string_equal(kernel_release_of("config-6.1.0-13-amd64"), "6.1.0-13-amd64");
-	assert_string_equal(kernel_release_of("vmlinuz-6.5.0-060500rc1-generic"), "6.5.0-060500rc1-generic");
+	assert_string_equal(
+		kernel_release_of("vmlinuz-6.5.0-060500rc1-generic"), "6.5.0-060500rc1-generic");
 	assert_null(kernel_release_of("vmlinuz-6.1.0-13"));
 	assert_null(kernel_release_of("vmlinuz-a.b.c-d-e"));
 	assert_null(kernel_release_of("vmlinuz.old"));

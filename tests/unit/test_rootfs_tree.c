@@ -103,7 +103,8 @@ static const struct rootfs_xattr *carry_capability(struct rootfs_tree *tree, con
 	size_t len = strlen(hex) / 2;
 
 	assert_int_equal(hex_decode(hex, strlen(hex), value), 0);
-	assert_true(rootfs_node_add_xattr(tree, node, "security.capability", value, len, NULL, 0) >= 0);
+	assert_true(
+		rootfs_node_add_xattr(tree, node, "security.capability", value, len, NULL, 0) >= 0);
 	assert_int_equal(node->lost_xattr, node->xattrs == NULL);
 	return node->xattrs;
 }
@@ -124,7 +125,8 @@ static void capabilities_become_revision_2(void **state)
 	static const char v2[] = "0100000200040000000000000000000000000000";
 
 	assert_capability(carry_capability(tree, v2), v2);
-	assert_capability(carry_capability(tree, "010000030004000000000000000000000000000000000000"), v2);
+	assert_capability(
+		carry_capability(tree, "010000030004000000000000000000000000000000000000"), v2);
 	assert_capability(carry_capability(tree, "010000010004000000000000"), v2);
 }
 

@@ -58,6 +58,9 @@ struct daemon {
 	struct updater *updater;
 	bool ready; /* the boot controller has started: updates may be accepted */
 	struct ota_err not_ready;
+	/* What the API borrows for as long as it runs. */
+	const char *available_ids[ECU_IDS_MAX];
+	struct request_handler handler;
 	struct api_service *api;
 };
 
@@ -232,23 +235,19 @@ static int on_update(void *ctx, const struct update_request *request, struct ota
 
 static int start_api(struct daemon *d, struct ota_err *err)
 {
-	const char *ids[ECU_IDS_MAX];
-	const struct request_handler handler = {
-		.update = on_update,
-		.ctx = d,
-	};
 	struct api_config config = {
 		.listen_ip = d->ecu.ip_addr,
 		.port = (uint16_t)d->settings.listen_port,
 		.ecu_id = d->ecu.ecu_id,
-		.available_ecu_ids = ids,
+		.available_ecu_ids = d->available_ids,
 		.n_available = d->ecu.n_available,
 		.ecu_info_loaded = d->ecu.loaded,
 	};
 
 	for (uint32_t i = 0; i < d->ecu.n_available; i++)
-		ids[i] = d->ecu.available_ecu_ids[i];
-	return api_service_start(&config, d->status, &handler, &d->api, err);
+		d->available_ids[i] = d->ecu.available_ecu_ids[i];
+	d->handler = (struct request_handler){.update = on_update, .ctx = d};
+	return api_service_start(&config, d->status, &d->handler, &d->api, err);
 }
 
 static int daemon_start(struct daemon *d, struct ota_err *err)

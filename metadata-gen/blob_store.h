@@ -43,7 +43,7 @@ struct blob {
 	bool wanted;        /* a file of the image has it */
 	const char *placed; /* where it is in the image's plain folder; NULL: nowhere yet */
 	uint64_t zst_bytes; /* with has_zst; 0 if it was taken over */
-	struct blob *next;
+	struct blob *next;  /* of all in the store */
 };
 
 struct blob_store;
@@ -108,8 +108,7 @@ int blob_settle(struct blob_hand *hand, struct blob *blob, struct ota_err *err);
 int blob_place(struct blob_hand *hand, struct blob *blob, int dir_fd, const char *path,
 	struct ota_err *err);
 
-/* After the threads: all contents in a list, newest first. */
-struct blob *blob_store_list(const struct blob_store *store);
+/* After the threads. */
 void blob_store_counts(const struct blob_store *store, struct blob_counts *ret_counts);
 
 /* Remove what no file of the image wants, and the plain folder's leftovers. */

@@ -21,11 +21,11 @@
 #include "metadata-gen/fill_queue.h"
 #include "metadata-gen/progress.h"
 #include "metadata-gen/rootfs_select.h"
+#include "metadata-gen/tar_acl.h"
 
 enum {
 	TAR_BLOCK_BYTES = 1 << 17, /* handed to libarchive at a time */
 	TAR_UNIT_BYTES = 512,      /* the format's own blocks */
-	ACL_MAX_ENTRIES = 4096,
 };
 
 struct tar {
@@ -102,104 +102,21 @@ static int take_path(struct tar *t, const char *text, char ret_path[PATH_MAX], s
 
 /* ---- owners, times, attributes ---- */
 
-struct acl_item {
-	uint16_t tag, perm;
-	uint32_t id;
-};
-
-static void put_le(uint8_t *at, uint32_t v, int n_bytes)
-{
-	for (int i = 0; i < n_bytes; i++)
-		at[i] = (uint8_t)(v >> (8 * i));
-}
-
-static int acl_item_cmp(const void *a, const void *b)
-{
-	const struct acl_item *x = a, *y = b;
-
-	if (x->tag != y->tag)
-		return x->tag < y->tag ? -1 : 1;
-	return x->id < y->id ? -1 : x->id > y->id;
-}
-
-/* The kernel's number of an ACL entry's kind, or 0. */
-static uint16_t acl_tag(int archive_tag)
-{
-	switch (archive_tag) {
-	case ARCHIVE_ENTRY_ACL_USER_OBJ:
-		return 0x01;
-	case ARCHIVE_ENTRY_ACL_USER:
-		return 0x02;
-	case ARCHIVE_ENTRY_ACL_GROUP_OBJ:
-		return 0x04;
-	case ARCHIVE_ENTRY_ACL_GROUP:
-		return 0x08;
-	case ARCHIVE_ENTRY_ACL_MASK:
-		return 0x10;
-	case ARCHIVE_ENTRY_ACL_OTHER:
-		return 0x20;
-	default:
-		return 0;
-	}
-}
-
-/* One entry of the stream's ACL; -EINVAL if it names somebody without a number. */
-static int next_acl_item(struct archive_entry *e, int want_type, struct acl_item *ret_item)
-{
-	int type, permset, tag, qual;
-	const char *who;
-	int r = archive_entry_acl_next(e, want_type, &type, &permset, &tag, &qual, &who);
-
-	if (r == ARCHIVE_EOF)
-		return 0;
-	if (r != ARCHIVE_OK || acl_tag(tag) == 0)
-		return -EINVAL;
-	*ret_item = (struct acl_item){
-		.tag = acl_tag(tag),
-		.perm = (uint16_t)(permset & 7),
-		.id = UINT32_MAX,
-	};
-	if (tag == ARCHIVE_ENTRY_ACL_USER || tag == ARCHIVE_ENTRY_ACL_GROUP) {
-		if (qual < 0)
-			return -EINVAL;
-		ret_item->id = (uint32_t)qual;
-	}
-	return 1;
-}
-
-/* A POSIX ACL as the kernel's xattr has it: version 2, then entries in the order of kind and id. */
+/* One of the two ACLs of an entry, if it has it. */
 static int add_acl(struct tar *t, struct rootfs_node *node, struct archive_entry *e, int type,
 	const char *xattr, struct ota_err *err)
 {
-	int n_max = archive_entry_acl_reset(e, type);
-	AUTO_FREE struct acl_item *items = NULL;
-	AUTO_FREE uint8_t *value = NULL;
-	size_t n = 0;
-	int r;
+	AUTO_BUF struct buf value = {0};
+	int r = tar_acl_to_xattr(e, type, &value);
 
-	if (n_max <= 0 || n_max > ACL_MAX_ENTRIES)
-		return 0;
-	items = calloc((size_t)n_max, sizeof(*items));
-	value = malloc(4 + 8 * (size_t)n_max);
-	if (!items || !value)
-		return no_memory(err);
-	while (n < (size_t)n_max && (r = next_acl_item(e, type, &items[n])) != 0) {
-		if (r < 0)
-			return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
-				"The ACL of %s names users or groups without their numbers; make "
-				"the tar "
-				"with --xattrs --xattrs-include='*' instead of --acls",
-				t->path);
-		n++;
-	}
-	qsort(items, n, sizeof(*items), acl_item_cmp);
-	put_le(value, 2, 4);
-	for (size_t i = 0; i < n; i++) {
-		put_le(value + 4 + 8 * i, items[i].tag, 2);
-		put_le(value + 6 + 8 * i, items[i].perm, 2);
-		put_le(value + 8 + 8 * i, items[i].id, 4);
-	}
-	r = rootfs_node_add_xattr(t->tree, node, xattr, value, 4 + 8 * n, NULL, 0);
+	if (r == -EINVAL)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			"The ACL of %s names users or groups without their numbers; make the tar "
+			"with --xattrs --xattrs-include='*' instead of --acls",
+			t->path);
+	if (r == 0 && value.len_bytes > 0)
+		r = rootfs_node_add_xattr(
+			t->tree, node, xattr, value.data, value.len_bytes, NULL, 0);
 	return r < 0 ? no_memory(err) : 0;
 }
 
@@ -378,7 +295,7 @@ static int take_large(struct tar *t, struct rootfs_node *node, bool spare, struc
 	struct file_piece f = {.digest = t->digest};
 	AUTO_CLOSE int fd = -1;
 	struct digest digest;
-	bool is_new;
+	bool is_new = false;
 	int r = blob_spool_open(t->store, spool, &fd, err);
 
 	if (r < 0)

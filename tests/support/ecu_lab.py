@@ -205,8 +205,26 @@ class Ecu:
             f.write(said)
         return self.boots()[-1]
 
+    def boot_in_background(self, *command):
+        """The same without waiting for its end; switch_off() ends it."""
+        argv = [PSEUDO_ECU, "boot", self.disk, "--once", "--net", "host", "--console", self.console, "--", *command]
+        with open(self.events, "ab") as out:
+            self.process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, preexec_fn=_die_with_us
+            )
+        wait_for("the machine runs", lambda: machine.running(self.disk) is not None, 60)
+
+    def execute(self, *argv):
+        return run(PSEUDO_ECU, "exec", self.disk, "--", *argv)
+
+    def has(self, path):
+        """Is there such a file on the running machine?"""
+        if self.process.poll() is not None:
+            raise Failed(["pseudo-ecu", "boot"], self.process.returncode, self.tail())
+        return os.path.lexists(f"/proc/{machine.running(self.disk)['pid']}/root{path}")
+
     def kill_daemon(self):
-        run(PSEUDO_ECU, "exec", self.disk, "--", "/bin/sh", "-c", "kill -9 $(cat /run/otaclient.pid)")
+        self.execute("/bin/sh", "-c", "kill -9 $(cat /run/otaclient.pid)")
 
     def answers(self):
         if self.process.poll() is not None:
@@ -356,6 +374,11 @@ class Lab:
         syscalls.mount("overlay", root, "overlay", 0, layers)
         self._add_product(root)
         return root
+
+    @staticmethod
+    def uninstall(root):
+        """Give back what install() has made."""
+        subprocess.run(["umount", "-R", "-l", os.path.dirname(root)], check=True)
 
     def _add_product(self, root):
         files = [

@@ -28,6 +28,7 @@ struct item {
 };
 
 struct reading {
+	const struct rootfs_reading *how;
 	struct item *items;
 	size_t n_items;
 	int root_fd;
@@ -100,6 +101,13 @@ static int read_index(void *ctx, size_t index, struct ota_err *err)
 	return r < 0 ? ota_err_wrap(err, r, "Cannot take in %s", item->path) : 0;
 }
 
+static bool is_read(const struct reading *rd, const struct rootfs_entry *e)
+{
+	if (e->fate == FATE_LISTED)
+		return e->node->kind == ROOTFS_FILE;
+	return rd->how->served_by_name && rootfs_is_served_by_name(e);
+}
+
 /* One item for each object, whatever the number of its names. */
 static int collect(struct reading *rd, const struct rootfs_tree *tree, uint64_t *ret_bytes)
 {
@@ -111,8 +119,7 @@ static int collect(struct reading *rd, const struct rootfs_tree *tree, uint64_t 
 	for (size_t i = 0; i < tree->n_entries; i++) {
 		const struct rootfs_entry *e = tree->entries[i];
 
-		if (e->node->kind != ROOTFS_FILE ||
-			(e->fate != FATE_LISTED && !rootfs_is_served_by_name(e)))
+		if (!is_read(rd, e))
 			continue;
 		if (e->node->first_path)
 			continue;
@@ -127,31 +134,31 @@ static int collect(struct reading *rd, const struct rootfs_tree *tree, uint64_t 
 }
 
 /* A file that may be a copy of another is hashed before it is compressed. */
-static void mark_likely_copies(struct reading *rd, bool hash_first)
+static void mark_likely_copies(struct reading *rd)
 {
 	for (size_t i = 0; i < rd->n_items; i++) {
 		uint64_t size = rd->items[i].node->size_bytes;
 		bool twin = (i > 0 && rd->items[i - 1].node->size_bytes == size) ||
 			    (i + 1 < rd->n_items && rd->items[i + 1].node->size_bytes == size);
 
-		rd->items[i].hash_first = hash_first || twin;
+		rd->items[i].hash_first = rd->how->hash_first || twin;
 	}
 }
 
-int rootfs_contents_read(struct rootfs_tree *tree, int root_fd, struct blob_store *store,
-	bool hash_first, unsigned n_jobs, struct ota_err *err)
+int rootfs_contents_read(struct rootfs_tree *tree, int root_fd, const struct rootfs_reading *how,
+	struct ota_err *err)
 {
-	struct reading rd = {.root_fd = root_fd};
+	struct reading rd = {.how = how, .root_fd = root_fd};
 	uint64_t bytes;
 	int r = collect(&rd, tree, &bytes);
 
 	if (r < 0)
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Out of memory");
 	qsort(rd.items, rd.n_items, sizeof(*rd.items), large_first);
-	mark_likely_copies(&rd, hash_first);
+	mark_likely_copies(&rd);
 	progress_start(&rd.progress, "Reading", rd.n_items, bytes);
-	hand_rack_init(&rd.rack, store);
-	r = workers_run(rd.n_items, 1, n_jobs, read_index, &rd, err);
+	hand_rack_init(&rd.rack, how->store);
+	r = workers_run(rd.n_items, 1, how->n_jobs, read_index, &rd, err);
 	hand_rack_done(&rd.rack);
 	progress_end(&rd.progress);
 	free(rd.items);

@@ -3,14 +3,23 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "common/base/err.h"
 #include "metadata-gen/blob_store.h"
 #include "metadata-gen/rootfs_tree.h"
+
+struct rootfs_reading {
+	struct blob_store *store;
+	bool hash_first; /* there are contents of before, so a digest may spare the compression */
+	bool served_by_name; /* read what clients fetch by name, too, even if it is not listed */
+	unsigned n_jobs;
+};
 
 /*
  * After rootfs_walk() and rootfs_select(): give each listed file its blob. @root_fd is the folder; it is only
  * read, without touching access times where the kernel allows that. 0, or the first failure, which names the
  * file; -EAGAIN: it changed since it was looked at.
  */
-int rootfs_contents_read(struct rootfs_tree *tree, int root_fd, struct blob_store *store,
-	bool hash_first, unsigned n_jobs, struct ota_err *err);
+int rootfs_contents_read(struct rootfs_tree *tree, int root_fd, const struct rootfs_reading *how,
+	struct ota_err *err);

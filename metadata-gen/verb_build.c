@@ -170,8 +170,14 @@ static int read_folder(struct build *b, struct ota_err *err)
 	if (r == 0)
 		r = select_entries(b, err);
 	if (r == 0)
-		r = rootfs_contents_read(
-			b->tree, fd, b->store, b->old_zst_fd >= 0, (unsigned)b->opt->jobs, err);
+		r = rootfs_contents_read(b->tree, fd,
+			&(struct rootfs_reading){
+				.store = b->store,
+				.hash_first = b->old_zst_fd >= 0,
+				.served_by_name = true,
+				.n_jobs = (unsigned)b->opt->jobs,
+			},
+			err);
 	return r;
 }
 

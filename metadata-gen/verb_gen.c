@@ -75,7 +75,13 @@ static int read_tree(const struct gen_options *o, struct rootfs_tree *tree,
 	rootfs_tree_sort(tree);
 	r = rootfs_select(tree, rules, KERNEL_NEWEST_IF_ANY, ret_report, err);
 	if (r == 0)
-		r = rootfs_contents_read(tree, fd, store, hash_first, verb_default_jobs(), err);
+		r = rootfs_contents_read(tree, fd,
+			&(struct rootfs_reading){
+				.store = store,
+				.hash_first = hash_first,
+				.n_jobs = verb_default_jobs(),
+			},
+			err);
 	return r;
 }
 

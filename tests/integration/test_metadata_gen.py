@@ -844,6 +844,13 @@ class Gen(Case):
         self.good(self.gen("--ignore-file", "rules", "--compressed-dir", "z", "--compress-ratio", "0.5"))
         self.assertEqual(len(os.listdir(self.path("z"))), 2)
 
+    def test_ignored_files_leave_no_content(self):
+        root = self.tree()
+        write(root + "/opt/ota/otaclient_release/big", text(90000))
+        write(self.path("ignore.txt"), b"/opt\n")
+        self.good(self.gen("--compressed-dir", "z"))
+        self.assertEqual(os.listdir(self.path("z")), [hashlib.sha256(text(40000)).hexdigest() + ".zst"])
+
     def test_a_damaged_content_of_before_is_replaced(self):
         self.tree()
         write(self.path("ignore.txt"))

@@ -128,19 +128,21 @@ static bool word_begins(const struct grub_token *t, const char *text)
 	return w.len >= strlen(text) && memcmp(w.at, text, strlen(text)) == 0;
 }
 
-/* The path of a word without the device "(hd0,1)" that may stand before it. */
-static struct grub_text word_path(const struct grub_token *t)
+/* Can the front of the path be replaced without cutting a quote, an escape or ${…} in two? */
+static bool has_plain_path(const struct grub_token *t)
 {
 	struct grub_text w = grub_word_bare(t);
-	const char *close = w.len > 0 && *w.at == '(' ? memchr(w.at, ')', w.len) : NULL;
-	size_t skip = close ? (size_t)(close + 1 - w.at) : 0;
 
-	return (struct grub_text){w.at + skip, w.len - skip};
+	for (size_t i = 0; i < w.len; i++)
+		if (strchr("'\"\\{", w.at[i])) /* a NUL too */
+			return false;
+	return true;
 }
 
+/* A device "(hd0,1)" before the path is not part of it either. */
 static struct grub_text word_basename(const struct grub_token *t)
 {
-	struct grub_text w = word_path(t);
+	struct grub_text w = grub_word_bare(t);
 	const char *slash = memrchr(w.at, '/', w.len);
 	size_t skip = slash ? (size_t)(slash + 1 - w.at) : 0;
 
@@ -168,8 +170,8 @@ static int entry_boots(const struct entry *e, const char *name)
 		if (!command_is(&c, "linux") || c.n < 2)
 			continue;
 		base = word_basename(&c.word[1]);
-		return base.len == strlen(name) && memcmp(base.at, name, base.len) == 0 &&
-		       !is_recovery(&c);
+		return has_plain_path(&c.word[1]) && base.len == strlen(name) &&
+		       memcmp(base.at, name, base.len) == 0 && !is_recovery(&c);
 	}
 	return r;
 }
@@ -213,7 +215,8 @@ static int edit_head(struct edit *ed, const struct entry *e, const char *slot_id
 			if (i == 0)
 				return -EBADMSG;
 			if (!has_id)
-				edit_replace(ed, t.text, 0, "$menuentry_id_option '%s' ", slot_id);
+				edit_replace(ed, t.text, 0, "%s$menuentry_id_option '%s' ",
+					t.text[-1] == ' ' ? "" : " ", slot_id);
 			return 0;
 		}
 		if (i == 0) {
@@ -230,7 +233,7 @@ static int edit_head(struct edit *ed, const struct entry *e, const char *slot_id
 
 static void edit_path(struct edit *ed, const struct grub_token *t, const char *slot_id)
 {
-	struct grub_text path = word_path(t), base = word_basename(t);
+	struct grub_text path = grub_word_bare(t), base = word_basename(t);
 
 	edit_replace(ed, path.at, path.len - base.len, "/%s/", slot_id);
 }
@@ -274,7 +277,7 @@ static void edit_initrd(
 				w->kernel_version);
 		else if (rename)
 			edit_replace(ed, t->text, t->len, "%s", "");
-		else if (t->text[0] != '-')
+		else if (t->text[0] != '-' && has_plain_path(t))
 			edit_path(ed, t, w->slot_id);
 	}
 }
@@ -334,7 +337,8 @@ static int explain(struct ota_err *err, int r, const char *kernel_name)
 			kernel_name);
 	case -EBADMSG:
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
-			"A quote or brace is never closed, or a menu entry has no title");
+			"A quote or brace is never closed, or a menu entry is not of the usual "
+			"form");
 	case -E2BIG:
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
 			"Braces go deeper than %d or a command has more than %d words",
@@ -343,6 +347,60 @@ static int explain(struct ota_err *err, int r, const char *kernel_name)
 		return ota_err_set(
 			err, r, OTA_E_UNSPECIFIC, "Cannot write a menu entry: %s", strerror(-r));
 	}
+}
+
+static void copy_bare(const struct grub_token *t, size_t skip, char *ret, size_t ret_size)
+{
+	struct grub_text w = grub_word_bare(t);
+	size_t len = w.len > skip ? w.len - skip : 0;
+
+	if (len >= ret_size)
+		len = 0;
+	memcpy(ret, w.at + skip, len);
+	ret[len] = '\0';
+}
+
+int grub_entry_read(
+	const char *text, size_t len_bytes, struct grub_entry_info *ret_info, struct ota_err *err)
+{
+	static const char root_uuid[] = "root=UUID=";
+	struct grub_entry_info info = {0};
+	const char *at = text;
+	struct entry e;
+	struct command c;
+	int r = entry_next(&at, text + len_bytes, &e);
+
+	if (r <= 0)
+		return explain(err, r < 0 ? r : -ENOENT, "anything");
+	at = e.body;
+	while ((r = command_next(&at, e.close, &c)) > 0) {
+		if (command_is(&c, "linux") && c.n >= 2) {
+			copy_bare(&c.word[1], 0, info.kernel, sizeof(info.kernel));
+			for (size_t i = 2; i < c.n; i++)
+				if (word_begins(&c.word[i], root_uuid))
+					copy_bare(&c.word[i], strlen(root_uuid), info.root_uuid,
+						sizeof(info.root_uuid));
+		} else if (command_is(&c, "initrd") && c.n >= 2) {
+			copy_bare(&c.word[c.n - 1], 0, info.initrd, sizeof(info.initrd));
+		}
+	}
+	if (r < 0)
+		return explain(err, r, "anything");
+	*ret_info = info;
+	return 0;
+}
+
+/* What GRUB will read is what was wished for, whatever odd text it was made from. */
+static int check_made(const struct buf *made, const struct grub_entry_wish *w)
+{
+	struct grub_entry_info info;
+	char kernel[PATH_MAX];
+	int r = grub_entry_read(buf_str(made), made->len_bytes, &info, NULL);
+
+	snprintf(kernel, sizeof(kernel), "/%s/vmlinuz-%s", w->slot_id, w->kernel_version);
+	if (r < 0 || strcmp(info.kernel, kernel) != 0 || strcmp(info.root_uuid, w->root_uuid) != 0)
+		return -EBADMSG;
+	return 0;
 }
 
 static int find_and_put(const char *text, size_t len, const char *kernel_name,
@@ -361,6 +419,8 @@ static int find_and_put(const char *text, size_t len, const char *kernel_name,
 	if (r <= 0)
 		return r < 0 ? r : -ENOENT;
 	r = entry_put(&e, wish, rename, &out);
+	if (r == 0)
+		r = check_made(&out, wish);
 	return r < 0 ? r : buf_append(ret, buf_str(&out), out.len_bytes);
 }
 
@@ -407,45 +467,4 @@ int grub_entry_plain(const struct grub_entry_wish *w, const char *cmdline, struc
 			"\techo 'Booting from %s ...'\n}\n",
 			w->slot_id, w->kernel_version, w->slot_id);
 	return r;
-}
-
-static void copy_bare(const struct grub_token *t, size_t skip, char *ret, size_t ret_size)
-{
-	struct grub_text w = grub_word_bare(t);
-	size_t len = w.len > skip ? w.len - skip : 0;
-
-	if (len >= ret_size)
-		len = 0;
-	memcpy(ret, w.at + skip, len);
-	ret[len] = '\0';
-}
-
-int grub_entry_read(
-	const char *text, size_t len_bytes, struct grub_entry_info *ret_info, struct ota_err *err)
-{
-	static const char root_uuid[] = "root=UUID=";
-	struct grub_entry_info info = {0};
-	const char *at = text;
-	struct entry e;
-	struct command c;
-	int r = entry_next(&at, text + len_bytes, &e);
-
-	if (r <= 0)
-		return explain(err, r < 0 ? r : -ENOENT, "anything");
-	at = e.body;
-	while ((r = command_next(&at, e.close, &c)) > 0) {
-		if (command_is(&c, "linux") && c.n >= 2) {
-			copy_bare(&c.word[1], 0, info.kernel, sizeof(info.kernel));
-			for (size_t i = 2; i < c.n; i++)
-				if (word_begins(&c.word[i], root_uuid))
-					copy_bare(&c.word[i], strlen(root_uuid), info.root_uuid,
-						sizeof(info.root_uuid));
-		} else if (command_is(&c, "initrd") && c.n >= 2) {
-			copy_bare(&c.word[c.n - 1], 0, info.initrd, sizeof(info.initrd));
-		}
-	}
-	if (r < 0)
-		return explain(err, r, "anything");
-	*ret_info = info;
-	return 0;
 }

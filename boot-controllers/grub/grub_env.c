@@ -19,44 +19,57 @@ enum {
 	BODY_MAX_BYTES = GRUB_ENV_BYTES - SIGNATURE_BYTES,
 };
 
-/* The end of the line at @p behind its newline, stepping over escaped bytes; @end if it has no newline. */
+/* Behind the newline of the line at @p, stepping over escaped bytes; NULL if it has none. */
 static const char *line_end(const char *p, const char *end)
 {
 	while (p < end && *p != '\n')
-		p += *p == '\\' && p + 1 < end ? 2 : 1;
-	return p < end ? p + 1 : end;
+		p += *p == '\\' ? 2 : 1;
+	return p < end ? p + 1 : NULL;
+}
+
+/* The same for a comment, and for the padding: they know no escape. */
+static const char *comment_end(const char *p, const char *end)
+{
+	const char *nl = memchr(p, '\n', (size_t)(end - p));
+
+	return nl ? nl + 1 : NULL;
+}
+
+static int keep_line(struct grub_env *env, const char *line, size_t len, struct ota_err *err)
+{
+	if (memchr(line, '\0', len))
+		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
+			"A variable of the GRUB environment block has a NUL byte");
+	if (env->len_bytes + len > BODY_MAX_BYTES)
+		return ota_err_set(err, -E2BIG, OTA_E_UNSPECIFIC,
+			"The variables of the GRUB environment do not fit into %d bytes",
+			GRUB_ENV_BYTES);
+	memcpy(env->body + env->len_bytes, line, len);
+	env->len_bytes += len;
+	return 0;
 }
 
 int grub_env_parse(
 	const void *data, size_t len_bytes, struct grub_env *ret_env, struct ota_err *err)
 {
-	const char *p = data, *end = p + len_bytes;
+	const char *p = data, *end = p + len_bytes, *next;
 	struct grub_env env = {0};
 
 	if (len_bytes < GRUB_ENV_BYTES || len_bytes > GRUB_ENV_FILE_MAX_BYTES ||
 		memcmp(p, signature, SIGNATURE_BYTES) != 0)
 		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
 			"It is not a GRUB environment block of %d bytes", GRUB_ENV_BYTES);
-	for (p += SIGNATURE_BYTES; p < end;) {
-		/* A comment, and the padding too: neither knows an escape. */
-		const char *stop =
-			*p == '#' ? memchr(p, '\n', (size_t)(end - p)) : line_end(p, end);
-		const char *next = *p == '#' && stop ? stop + 1 : stop ? stop : end;
-		size_t len = (size_t)(next - p);
-		bool keep = *p != '#' && *p != '=' && memchr(p, '=', len) && next[-1] == '\n';
+	for (p += SIGNATURE_BYTES; p < end; p = next) {
+		bool comment = *p == '#';
+		int r = 0;
 
-		if (keep && memchr(p, '\0', len))
-			return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
-				"A variable of the GRUB environment block has a NUL byte");
-		if (keep && env.len_bytes + len > BODY_MAX_BYTES)
-			return ota_err_set(err, -E2BIG, OTA_E_UNSPECIFIC,
-				"The variables of the GRUB environment do not fit into %d bytes",
-				GRUB_ENV_BYTES);
-		if (keep) {
-			memcpy(env.body + env.len_bytes, p, len);
-			env.len_bytes += len;
-		}
-		p = next;
+		next = comment ? comment_end(p, end) : line_end(p, end);
+		if (!next)
+			break; /* the padding, or a line that was cut off */
+		if (!comment && *p != '=' && memchr(p, '=', (size_t)(next - p)))
+			r = keep_line(&env, p, (size_t)(next - p), err);
+		if (r < 0)
+			return r;
 	}
 	*ret_env = env;
 	return 0;

@@ -76,7 +76,7 @@ static void what_is_missing_is_added(void **state)
 		"menuentry 'ota-slot_b' $menuentry_id_option 'ota-slot_b' {\n"
 		"insmod part_msdos\n\tinsmod part_gpt\n\tinsmod ext2\n"
 		"\tsearch --no-floppy --fs-uuid --set=root b00t\n"
-		"\tlinux16 (hd0,1)/ota-slot_b/vmlinuz-6.1.0-18-amd64 root=UUID=1111-22\n"
+		"\tlinux16 /ota-slot_b/vmlinuz-6.1.0-18-amd64 root=UUID=1111-22\n"
 		"initrd16 \"/ota-slot_b/a b\";\n\techo 'Booting from ota-slot_b ...'\n }\n");
 }
 
@@ -112,11 +112,22 @@ static void an_absent_or_broken_entry_is_an_error(void **state)
 	assert_fails("menuentry 'a' {\nlinux /vmlinuz-6.1.0-18-amd64\n", -EBADMSG, "never closed");
 	assert_fails(
 		"menuentry 'a {\nlinux /vmlinuz-6.1.0-18-amd64\n}\n", -EBADMSG, "never closed");
-	assert_fails("menuentry {\nlinux /vmlinuz-6.1.0-18-amd64\n}\n", -EBADMSG, "has no title");
+	assert_fails("menuentry {\nlinux /vmlinuz-6.1.0-18-amd64\n}\n", -EBADMSG, "not of the usual form");
 	assert_int_equal(buf_puts(&deep, "menuentry 'a' "), 0);
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(buf_puts(&deep, "{ "), 0);
 	assert_fails(buf_str(&deep), -E2BIG, "deeper than 64");
+}
+
+static void a_quote_inside_a_path_is_not_cut_in_two(void **state)
+{
+	assert_fails("menuentry 'a' {\nlinux a'b/vmlinuz-6.1.0-18-amd64'\n}\n", -ENOENT,
+		"no menu entry");
+	assert_entry("menuentry 'a' {\nsearch b00t\nlinux /vmlinuz-6.1.0-18-amd64 root=1\n"
+		     "initrd a'b/c' ${x/y}/z /d\n}\n",
+		"menuentry 'ota-slot_b' $menuentry_id_option 'ota-slot_b' {\nsearch b00t\n"
+		"linux /ota-slot_b/vmlinuz-6.1.0-18-amd64 root=UUID=1111-22\n"
+		"initrd a'b/c' ${x/y}/z /ota-slot_b/d\n\techo 'Booting from ota-slot_b ...'\n}\n");
 }
 
 static void an_entry_tells_what_it_boots(void **state)
@@ -179,6 +190,7 @@ int main(void)
 		cmocka_unit_test(what_is_missing_is_added),
 		cmocka_unit_test(paths_are_prefixed_once),
 		cmocka_unit_test(an_absent_or_broken_entry_is_an_error),
+		cmocka_unit_test(a_quote_inside_a_path_is_not_cut_in_two),
 		cmocka_unit_test(an_entry_tells_what_it_boots),
 		cmocka_unit_test(a_root_without_grub_mkconfig_gets_a_plain_entry),
 		cmocka_unit_test(an_entry_of_the_older_layout_is_taken_over),

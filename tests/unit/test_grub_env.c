@@ -91,6 +91,11 @@ static void torn_lines_are_dropped(void **state)
 	assert_int_equal(grub_env_parse(block, sizeof(block), &env, NULL), 0);
 	assert_int_equal(grub_env_get(&env, "good", value, sizeof(value)), 0);
 	assert_int_equal(env.len_bytes, strlen("good=1\n"));
+	/* The newline at the very end is escaped, so it ends nothing. */
+	block_of("good=1\n", block);
+	memcpy(block + GRUB_ENV_BYTES - 6, "\na=b\\\n", 6);
+	assert_int_equal(grub_env_parse(block, sizeof(block), &env, NULL), 0);
+	assert_int_equal(env.len_bytes, strlen("good=1\n"));
 }
 
 static void a_full_block_stays_as_it_was(void **state)

@@ -175,6 +175,7 @@ static void depth_entries_and_size_are_limited(void **state)
 	AUTO_BUF struct buf large = {0};
 	AUTO_CONF_TREE struct conf_tree *deepest = parse("[[[[[[[[]]]]]]]]");
 
+	assert_int_equal(conf_tree_root(deepest)->kind, CONF_LIST);
 	refuses("[[[[[[[[[]]]]]]]]]", "x.yaml, line 1: lists and maps are nested too deep");
 	for (int i = 0; i < CONF_NODES_MAX; i++)
 		assert_int_equal(buf_puts(&many, "- 1\n"), 0);

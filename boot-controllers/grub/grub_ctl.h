@@ -85,7 +85,10 @@ int grub_open_slot_dir(const struct grub_ctl *ctl, unsigned slot, int *ret_fd, s
 /* Newest kernel with an initrd in a folder, or just @wanted; -ENOENT. */
 int grub_find_kernel(int dir_fd, const char *wanted, char ret_release[GRUB_RELEASE_MAX]);
 
-/* How to run the tool @name: where a test's tools_path has it, else @standard. With a tools_path that lacks it, a path that is not there. */
+/*
+ * How to run the tool @name: @standard, or, if a test set a tools_path, where that has it. A tools_path
+ * without it gives a path that is not there.
+ */
 void grub_tool(const struct grub_ctl *ctl, const char *name, const char *standard,
 	char ret_path[PATH_MAX]);
 

@@ -140,7 +140,7 @@ static int find_part(dev_t disk, const char *disk_name, unsigned number, struct 
 	struct ota_err *err)
 {
 	AUTO_FREE char *name = NULL;
-	dev_t dev;
+	dev_t dev = 0;
 	int r = partition_devno(disk, number, &dev);
 
 	if (r < 0)

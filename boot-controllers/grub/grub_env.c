@@ -81,14 +81,15 @@ static char *find_line(struct grub_env *env, const char *name, size_t *ret_len)
 	size_t name_len = strlen(name);
 	char *p = env->body, *end = env->body + env->len_bytes;
 
-	while (p < end) {
-		size_t len = (size_t)(line_end(p, end) - p);
+	while (p && p < end) {
+		const char *next = line_end(p, end);
+		size_t len = next ? (size_t)(next - p) : 0;
 
 		if (len > name_len && memcmp(p, name, name_len) == 0 && p[name_len] == '=') {
 			*ret_len = len;
 			return p;
 		}
-		p += len;
+		p = next ? p + len : NULL; /* every kept line has its newline */
 	}
 	return NULL;
 }

@@ -8,6 +8,7 @@
 #include "boot-controllers/grub/grub_mkconfig.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -82,8 +83,14 @@ static int make_mounts(const char *rootfs, const char *boot_dir, struct ota_err 
 static void *job_thread(void *arg)
 {
 	static const char *const argv[] = {standard_path, NULL};
+	AUTO_CLOSE int home = open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	struct job *j = arg;
 
+	if (home < 0) {
+		j->r = ota_err_set(j->err, errno == ENOENT ? -ENXIO : -errno, OTA_E_UNSPECIFIC,
+			"Cannot open the mount namespace: %s", strerror(errno));
+		return NULL;
+	}
 	j->r = make_mounts(j->rootfs, j->boot_dir, j->err);
 	if (j->r == 0)
 		j->r = run_tool(&(struct run_args){.argv = argv,
@@ -91,6 +98,8 @@ static void *job_thread(void *arg)
 					.timeout_ms = MKCONFIG_TIMEOUT_MS,
 					.out = j->out},
 			j->err);
+	/* A thread's end is seen before its namespace is gone, which would keep the slot's device busy. */
+	setns(home, CLONE_NEWNS);
 	return NULL;
 }
 

@@ -200,6 +200,14 @@ static void a_fresh_machine_gets_all_files_of_the_layout(void **state)
 	assert_false(grub_machine_exists(&m, "boot/.ota_empty_boot"));
 }
 
+static void a_uefi_machine_keeps_its_esp(void **state)
+{
+	m.disk.uefi = true;
+	snprintf(m.disk.esp.fs_uuid, sizeof(m.disk.esp.fs_uuid), "1234-ABCD");
+	start();
+	assert_has("slot_a/etc/fstab", "UUID=1234-ABCD\t/boot/efi\tvfat\tdefaults\t0\t1\n");
+}
+
 static int no_writes(void *ctx, const char *what)
 {
 	fail_msg("A second start writes: %s", what);
@@ -626,6 +634,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_fresh_machine_gets_all_files_of_the_layout),
+		T(a_uefi_machine_keeps_its_esp),
 		T(a_second_start_writes_nothing),
 		T(leftovers_of_a_cut_go),
 		T(a_running_kernel_without_files_is_an_error),

@@ -68,7 +68,9 @@ _Noreturn static void child_exec(const struct run_args *args, int out, int errfd
 		dup2(null_fd, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(errfd, STDERR_FILENO);
-	execvpe(args->argv[0], (char *const *)(uintptr_t)args->argv, (char *const *)(uintptr_t)env);
+	/* The tool is looked up in the PATH that it gets, not in ours. */
+	environ = (char **)(uintptr_t)env;
+	execvp(args->argv[0], (char *const *)(uintptr_t)args->argv);
 fail:
 	e = errno;
 	if (write(fail, &e, sizeof(e)) < 0)

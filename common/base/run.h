@@ -10,7 +10,7 @@
 #include "common/base/err.h"
 
 struct run_args {
-	/* argv[0] is looked up in PATH when it has no '/'; NULL-terminated */
+	/* argv[0] is looked up in @env's PATH when it has no '/'; NULL-terminated */
 	const char *const *argv;
 	const char *root;       /* run inside this root directory (chroot); NULL = ours */
 	const char *const *env; /* whole environment, NULL-terminated; NULL = PATH, LC_ALL=C only */

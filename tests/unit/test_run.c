@@ -53,6 +53,19 @@ static void the_environment_is_ours_or_the_callers_alone(void **state)
 	assert_string_equal(buf_str(&out), "X=1\n");
 }
 
+static void a_tool_is_looked_up_in_the_path_that_it_gets(void **state)
+{
+	static const char *const nowhere[] = {"PATH=/nonexistent", NULL};
+	const char *const argv[] = {"true", NULL};
+	struct run_args args = {.argv = argv, .env = nowhere};
+	struct ota_err err = {0};
+
+	assert_int_equal(run_tool(&args, &err), -ENOENT);
+	assert_string_equal(err.msg, "Cannot run true: No such file or directory");
+	args.env = NULL;
+	assert_int_equal(run_tool(&args, NULL), 0);
+}
+
 static void stdin_is_empty(void **state)
 {
 	const char *const argv[] = {"cat", NULL};
@@ -183,6 +196,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(output_is_appended),
 		cmocka_unit_test(the_environment_is_ours_or_the_callers_alone),
+		cmocka_unit_test(a_tool_is_looked_up_in_the_path_that_it_gets),
 		cmocka_unit_test(stdin_is_empty),
 		cmocka_unit_test(a_failure_repeats_the_last_thing_said),
 		cmocka_unit_test(the_status_can_be_asked_for),

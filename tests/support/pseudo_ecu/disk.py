@@ -172,7 +172,7 @@ def private_mounts(attached):
     mounted in the folder that is given goes away with the process.
     """
     syscalls.unshare(syscalls.CLONE_NEWNS)
-    syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    syscalls.make_mounts_private()
     folder = mount_point()
     syscalls.mount("tmpfs", folder, "tmpfs", syscalls.MS_NOSUID, "mode=0755")
     mount_dev(attached)

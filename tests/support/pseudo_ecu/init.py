@@ -64,7 +64,7 @@ def _redirect(console):
 
 
 def _mount_all(attached, choice, options):
-    syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    syscalls.make_mounts_private()
     disk.mount_dev(attached)
     root = disk.mount_point()
     slot = attached.part(choice.role)

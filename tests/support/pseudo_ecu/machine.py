@@ -212,7 +212,7 @@ def execute(image, argv):
     state = running(image)
     if state is None:
         raise disk.Error(f"The machine of {image} is off")
-    return subprocess.call(["nsenter", "-t", str(state["pid"]), "-m", "-u", "-i", "-n", "-p", "--", *argv])
+    return subprocess.call(["nsenter", "-t", str(state["pid"]), "-m", "-u", "-i", "-n", "-p", "-r", "-w", "--", *argv])
 
 
 def off(image, cut):

@@ -1,6 +1,8 @@
 """The few system calls that Python 3.11 lacks. Errors are OSError."""
 
+import contextlib
 import ctypes
+import errno
 import os
 
 CLONE_NEWNS = 0x00020000
@@ -52,6 +54,36 @@ def mount(source, target, fstype=None, flags=0, data=None):
 
 def umount(target, flags=0):
     _check(_libc.umount2(os.fsencode(target), flags), f"umount {target}")
+
+
+def make_mounts_private():
+    """
+    In a new mount namespace: nothing that is mounted from here on shows outside of it.
+
+    In a chroot "/" is no mount point, and its propagation cannot be changed; so "/" becomes one, on /run, which
+    must be a mount there.
+    """
+    try:
+        mount("none", "/", None, MS_REC | MS_PRIVATE)
+        return
+    except OSError as e:
+        if e.errno != errno.EINVAL:
+            raise
+    with open("/proc/self/mountinfo", encoding="utf-8") as f:
+        seen = [line.split()[4].encode().decode("unicode_escape") for line in f]
+    if "/run" not in seen:
+        raise OSError(errno.EINVAL, "In a chroot, /run must be a mount point")
+    for point in seen:
+        # A mount that lies below another one of the same name cannot be reached, and need not be.
+        with contextlib.suppress(OSError):
+            mount("none", point, None, MS_PRIVATE)
+    here = os.getcwd()
+    folder = "/run/private-root"
+    os.makedirs(folder, exist_ok=True)
+    mount("/", folder, None, MS_BIND | MS_REC)
+    mount("none", folder, None, MS_REC | MS_PRIVATE)
+    os.chroot(folder)
+    os.chdir(here)
 
 
 def pivot_root(new_root, put_old):

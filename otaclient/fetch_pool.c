@@ -38,6 +38,7 @@ enum {
 	BATCH_CONTENTS =
 		256, /* shuffled inside, so that ECUs behind one proxy ask for different ones */
 	PREALLOC_MIN_BYTES = 1 << 20,
+	DECODER_KEEP_BYTES = 512 * 1024,
 	REPORT_MS = 200,
 	STOP_POLL_MS = 100,
 	THREADS_MAX = 16,
@@ -376,10 +377,24 @@ static void job_failed(struct job *j, int r, const struct ota_err *err)
 	pool_fail(j->worker->pool, &told);
 }
 
+/*
+ * A decoder keeps the window of the largest frame it has seen: up to 4 MiB for an ordinary image, and there are as many
+ * decoders as connections. After a large content it starts anew.
+ */
+static int job_renew_decoder(struct job *j)
+{
+	if (size_is_known(j->content) && j->content->size_bytes < DECODER_KEEP_BYTES)
+		return 0;
+	zstd_decoder_free(j->zstd);
+	j->zstd = zstd_decoder_new();
+	return j->zstd ? 0 : -ENOMEM;
+}
+
 static void job_done(void *ctx, const struct http_result *result)
 {
 	struct job *j = ctx;
 	struct worker *w = j->worker;
+	struct ota_err err = {0};
 
 	w->delta.errors += result->retries;
 	if (result->r == 0)
@@ -387,7 +402,10 @@ static void job_done(void *ctx, const struct http_result *result)
 	else
 		job_failed(j, result->r, &result->err);
 	job_drop_file(j);
-	worker_next(w, j);
+	if (job_renew_decoder(j) < 0)
+		job_failed(j, -ENOMEM, &err);
+	else
+		worker_next(w, j);
 }
 
 static int job_url(const struct job *j, struct buf *ret_url)

@@ -380,7 +380,7 @@ def full_slot_is_named_with_both_figures():
 def slot_in_use_is_refused_with_the_place():
     point = lab.path("held")
     os.makedirs(point, exist_ok=True)
-    holder = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sh", "-c",
+    holder = subprocess.Popen([os.path.join(os.path.dirname(__file__), "../support/private-mounts"), "sh", "-c",
                                f"mount {lab.device} {point} && echo ready && read x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert holder.stdout.readline() == b"ready\n"

@@ -29,7 +29,8 @@ def enter_private_mounts():
     if os.environ.get("UPDATE_LAB_PRIVATE"):
         return
     os.environ["UPDATE_LAB_PRIVATE"] = "1"
-    os.execvp("unshare", ["unshare", "-m", "--propagation", "private", sys.executable, *sys.argv])
+    tool = os.path.join(os.path.dirname(os.path.abspath(__file__)), "private-mounts")
+    os.execv(tool, [tool, sys.executable, *sys.argv])
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

@@ -21,6 +21,7 @@ import pickle
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -126,8 +127,8 @@ http {{
         if self.process.poll() is not None:
             with open(f"{self.work}/nginx.error", encoding="utf-8") as f:
                 raise Failed(["nginx"], self.process.returncode, f.read())
-        with contextlib.suppress(Failed):
-            run("curl", "-sk", f"https://127.0.0.1:{PORT}/")
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", PORT)).close()
             return True
         return False
 

@@ -6,6 +6,7 @@
  */
 #include "otaclient/slot_mount.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -19,6 +20,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/base/file.h"
 #include "common/base/hex.h"
 #include "common/base/io.h"
 #include "common/base/log.h"
@@ -58,26 +60,76 @@ static int make_dir_path(const char *path)
 	}
 }
 
+/* Has the process something open below @dev? Its folder, its root, its program, or a file. */
+static bool process_uses(int proc_fd, const char *pid, dev_t dev)
+{
+	static const char *const links[] = {"cwd", "root", "exe"};
+	char path[64];
+	AUTO_CLOSEDIR DIR *fds = NULL;
+	struct dirent *e;
+	struct stat st;
+	int fd;
+
+	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
+		snprintf(path, sizeof(path), "%.16s/%s", pid, links[i]);
+		if (fstatat(proc_fd, path, &st, 0) == 0 && st.st_dev == dev)
+			return true;
+	}
+	snprintf(path, sizeof(path), "%.16s/fd", pid);
+	fd = openat(proc_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fds = fd < 0 ? NULL : fdopendir(fd);
+	while (fds && (e = readdir(fds)))
+		if (e->d_name[0] != '.' && fstatat(fd, e->d_name, &st, 0) == 0 && st.st_dev == dev)
+			return true;
+	return false;
+}
+
+/* Append the first process that uses what is on @dev: ", used by bash (process 12)". */
+static int find_user(dev_t dev, struct buf *ret_text)
+{
+	AUTO_CLOSEDIR DIR *proc = opendir("/proc");
+	AUTO_BUF struct buf comm = {0};
+	char path[64];
+	struct dirent *e;
+
+	while (proc && (e = readdir(proc))) {
+		if (e->d_name[0] < '1' || e->d_name[0] > '9' ||
+			!process_uses(dirfd(proc), e->d_name, dev))
+			continue;
+		snprintf(path, sizeof(path), "%.16s/comm", e->d_name);
+		(void)file_read(dirfd(proc), path, 256, &comm);
+		return buf_printf(ret_text, ", used by %.*s (process %s)",
+			(int)strcspn(buf_str(&comm), "\n"), buf_str(&comm), e->d_name);
+	}
+	return 0;
+}
+
 /* Who else has the device mounted, in whatever namespace: "firefox (pid 12) at /media/x". */
 static int find_holder(dev_t dev, struct buf *ret_text)
 {
 	AUTO_BUF struct buf point = {0};
+	int r;
 
-	if (mount_point_of(dev, &point, NULL) == 0)
-		return buf_printf(ret_text, "it is mounted on %s", buf_str(&point));
-	return mount_find_holder(dev, ret_text);
+	if (mount_point_of(dev, &point, NULL) < 0)
+		return mount_find_holder(dev, ret_text);
+	r = buf_printf(ret_text, "it is mounted on %s", buf_str(&point));
+	return r < 0 ? r : find_user(dev, ret_text);
 }
 
 /* Is the device free? Unmounts it where we can see it. */
-static int take_device(const char *device, struct ota_err *err)
+static int take_device(const char *device, const char *active_root, struct ota_err *err)
 {
 	AUTO_BUF struct buf point = {0};
 	AUTO_BUF struct buf holder = {0};
-	struct stat st;
+	struct stat st, active;
 
 	if (stat(device, &st) < 0 || !S_ISBLK(st.st_mode))
 		return ota_err_set(err, -ENODEV, OTA_E_UNSPECIFIC,
 			"The standby slot %s is no block device", device);
+	/* Unmounting a root file system makes it read-only. */
+	if (stat(active_root, &active) < 0 || active.st_dev == st.st_rdev)
+		return ota_err_set(err, -EBUSY, OTA_E_UNSPECIFIC,
+			"The standby slot %s is where the running system is", device);
 	for (int tries = 0; tries < 8; tries++) {
 		AUTO_CLOSE int fd = open(device, O_RDWR | O_EXCL | O_CLOEXEC);
 
@@ -171,12 +223,13 @@ static int prepare_points(struct slot_mount *m, const char *run_dir, struct ota_
 int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, const char *active_root,
 	const char *run_dir, struct ota_err *err)
 {
+	struct ota_err why = {0};
 	int r;
 
 	m->standby = *standby;
 	r = prepare_points(m, run_dir, err);
 	if (r == 0)
-		r = take_device(m->standby.device, err);
+		r = take_device(m->standby.device, active_root, err);
 	if (r < 0)
 		return r;
 	r = mount_private(active_root, m->active_dir, NULL,
@@ -187,10 +240,8 @@ int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, cons
 	if (m->active_fd < 0)
 		return m->active_fd;
 	m->usable = check_fs(m->standby.device);
-	if (m->usable && mount_standby(m, MS_RDONLY, "noload", err) < 0) {
-		log_info("The standby slot will be made anew: %s", err ? err->msg : "");
-		if (err)
-			*err = (struct ota_err){0};
+	if (m->usable && mount_standby(m, MS_RDONLY, "noload", &why) < 0) {
+		log_warning("The standby slot will be made anew: %s", why.msg);
 		m->usable = false;
 	}
 	return 0;
@@ -238,8 +289,20 @@ int slot_mount_space(const struct slot_mount *m, struct space *ret_space, struct
 	return 0;
 }
 
-/* A slot that never held a file system gets a UUID of its own; the boot controller asks the device
- * for it later. */
+static bool is_uuid(const char *text)
+{
+	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+
+	for (size_t i = 0; i < sizeof(form); i++)
+		if (form[i] == 'x' ? !isxdigit((unsigned char)text[i]) : text[i] != form[i])
+			return false;
+	return true;
+}
+
+/*
+ * A slot that never held a file system, or one that goes by another kind of id, gets a UUID of its own;
+ * the boot controller asks the device for it later.
+ */
 static void make_uuid(char ret_uuid[BOOT_UUID_MAX])
 {
 	uint8_t u[16];
@@ -262,7 +325,7 @@ static int make_fs(struct slot_mount *m, struct ota_err *err)
 
 	if (r < 0)
 		return r;
-	if (m->standby.fs_uuid[0] == '\0')
+	if (!is_uuid(m->standby.fs_uuid))
 		make_uuid(m->standby.fs_uuid);
 	r = run_tool(&(struct run_args){.argv = argv, .timeout_ms = MKFS_TIMEOUT_MS}, err);
 	if (r < 0)

@@ -2,7 +2,8 @@
  * update_driver: one update by the real updater on a real block device, without a boot loader and an API.
  *
  *     update_driver --url URL --certs DIR --device DEV --active DIR --work DIR [--version V] [--cookies JSON]
- *                   [--tls-ca FILE] [--inactivity-ms N] [--count] [--stop-at N] [--fail-at N] [--stats]
+ *                   [--tls-ca FILE] [--inactivity-ms N] [--uuid U] [--label L] [--count] [--stop-at N] [--fail-at N]
+ *                   [--stats]
  *
  * Simulated: the boot controller (a folder below --work) and the restart (the process ends). Everything else is
  * what the daemon runs. --count prints how many durable operations and points were passed; --stop-at N ends the
@@ -30,7 +31,7 @@ enum {
 };
 
 static struct driver {
-	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca;
+	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca, *uuid, *label;
 	unsigned long stop_at, fail_at, inactivity_ms;
 	bool count, stats;
 } arg;
@@ -129,6 +130,8 @@ static int run(struct ota_err *err)
 	snprintf(boot.slots.active.id, BOOT_SLOT_ID_MAX, "a");
 	snprintf(boot.slots.standby.id, BOOT_SLOT_ID_MAX, "b");
 	snprintf(boot.slots.standby.device, PATH_MAX, "%s", arg.device);
+	snprintf(boot.slots.standby.fs_uuid, BOOT_UUID_MAX, "%s", arg.uuid);
+	snprintf(boot.slots.standby.fs_label, BOOT_UUID_MAX, "%s", arg.label);
 	snprintf(boot.slots.active.status_dir, PATH_MAX, "%s/status-a", arg.work);
 	snprintf(boot.slots.standby.status_dir, PATH_MAX, "%s/status-b", arg.work);
 	r = cert_store_open(arg.certs, NULL, NULL, &certs, err);
@@ -159,6 +162,8 @@ static void parse(int argc, char **argv)
 		{"cookies",       required_argument, NULL, 'c'},
 		{"tls-ca",        required_argument, NULL, 't'},
 		{"inactivity-ms", required_argument, NULL, 'i'},
+		{"uuid",          required_argument, NULL, 'U'},
+		{"label",         required_argument, NULL, 'L'},
 		{"stop-at",       required_argument, NULL, 's'},
 		{"fail-at",       required_argument, NULL, 'f'},
 		{"count",         no_argument,       NULL, 'n'},
@@ -167,7 +172,7 @@ static void parse(int argc, char **argv)
 	};
 	int c;
 
-	arg = (struct driver){.version = "test", .cookies = ""};
+	arg = (struct driver){.version = "test", .cookies = "", .uuid = "", .label = ""};
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) >= 0) {
 		switch (c) {
 		case 'u': arg.url = optarg; break;
@@ -179,6 +184,8 @@ static void parse(int argc, char **argv)
 		case 'c': arg.cookies = optarg; break;
 		case 't': arg.tls_ca = optarg; break;
 		case 'i': arg.inactivity_ms = strtoul(optarg, NULL, 10); break;
+		case 'U': arg.uuid = optarg; break;
+		case 'L': arg.label = optarg; break;
 		case 's': arg.stop_at = strtoul(optarg, NULL, 10); break;
 		case 'f': arg.fail_at = strtoul(optarg, NULL, 10); break;
 		case 'n': arg.count = true; break;

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,13 +21,20 @@
 #include "common/base/workers.h"
 #include "otaclient/tree_walk.h"
 
-/* A file that may hold a wanted content. */
+/* For a candidate's content: it was hashed, and nobody wants what it holds. */
+#define CONTENT_UNWANTED (FILE_TABLE_NONE - 1)
+
+/* A name of a file that may hold a wanted content. */
 struct candidate {
 	uint64_t ino;
 	uint64_t size_bytes;
 	const char *path; /* NULL: the path of @file */
 	uint32_t file;    /* the image has a file at this very path; FILE_TABLE_NONE = not */
-	uint32_t content; /* what hashing found; FILE_TABLE_NONE = nothing wanted, or not hashed */
+	uint32_t
+		content; /* what hashing found; FILE_TABLE_NONE = not hashed, or CONTENT_UNWANTED */
+	uint32_t n_links;
+	uint32_t
+		disk_kib; /* what it takes on the disk: a file with holes takes less than its size */
 };
 
 /* One look through one slot. */
@@ -129,6 +137,8 @@ static int add_candidate(struct search *s, const struct tree_entry *e, uint32_t 
 		.size_bytes = (uint64_t)e->st.st_size,
 		.file = file,
 		.content = FILE_TABLE_NONE,
+		.n_links = (uint32_t)e->st.st_nlink,
+		.disk_kib = (uint32_t)(e->st.st_blocks / 2),
 	};
 	int r = -ENOMEM;
 
@@ -174,6 +184,8 @@ static int note_candidate(
 		return -ECANCELED;
 	if (!S_ISREG(e->st.st_mode))
 		return 0;
+	if (!s->on_standby && strlen(e->path) >= PATH_MAX)
+		return 0; /* nobody could open it */
 	file = wanted_file_at(s->table, e->path);
 	if (file != FILE_TABLE_NONE && s->on_standby && e->st.st_size == 0 &&
 		s->table->contents[s->table->files[file].content].size_bytes == 0)
@@ -241,14 +253,27 @@ static int hash_candidate(void *ctx, size_t index, struct ota_err *err)
 		return -ENOMEM;
 	/* What cannot be read is not there: a bad sector of the old system costs a download, not
 	 * the update. */
+	c->content = CONTENT_UNWANTED;
 	fd = open_candidate(s, c);
 	if (fd < 0 || digest_of_fd(hash, fd, &d, &size) < 0)
 		return 0;
-	c->content = file_table_find_content(s->table, &d);
+	if (file_table_find_content(s->table, &d) != FILE_TABLE_NONE)
+		c->content = file_table_find_content(s->table, &d);
 	pthread_mutex_lock(&s->lock);
 	round->hashed_bytes += size;
 	pthread_mutex_unlock(&s->lock);
 	return 0;
+}
+
+static void sort_candidates(struct search *s)
+{
+	if (s->n_candidates > 0)
+		qsort(s->candidates, s->n_candidates, sizeof(*s->candidates), compare_candidates);
+}
+
+static bool is_found(const struct candidate *c)
+{
+	return c->content != FILE_TABLE_NONE && c->content != CONTENT_UNWANTED;
 }
 
 /*
@@ -353,6 +378,28 @@ static size_t same_inode(const struct search *s, size_t from)
 	return n;
 }
 
+/*
+ * Nobody else writes to the slot, so an inode has as many names as it says; else it would not be clear
+ * who shares it, and the file system is damaged. Where the walk did not look there are none.
+ */
+static int check_names(const struct search *s, struct ota_err *err)
+{
+	size_t n;
+
+	for (size_t i = 0; i < s->n_candidates; i += n) {
+		const struct candidate *c = &s->candidates[i];
+
+		n = same_inode(s, i);
+		/* Of an empty file only the wanted names have been noted. */
+		if (n != c->n_links && c->size_bytes > 0)
+			return ota_err_set(err, -EUCLEAN, OTA_E_UNSPECIFIC,
+				"The file system is damaged: inode %" PRIu64
+				" has %zu names and says %u",
+				c->ino, n, c->n_links);
+	}
+	return 0;
+}
+
 /* Write down what the hashing of standby showed. */
 static int settle_standby(struct search *s)
 {
@@ -369,7 +416,7 @@ static int settle_standby(struct search *s)
 
 		n = same_inode(s, i);
 		kept = any_name_kept(inv, c, n);
-		if (c->content != FILE_TABLE_NONE) {
+		if (is_found(c)) {
 			struct content_source *src = &inv->sources[c->content];
 
 			/* An inode that is free to move is the better source for further names than
@@ -385,7 +432,7 @@ static int settle_standby(struct search *s)
 			}
 		}
 		if (!kept)
-			inv->prune_back_bytes += (c->size_bytes + 4095) / 4096 * 4096;
+			inv->prune_back_bytes += (uint64_t)c->disk_kib * 1024;
 	}
 	return 0;
 }
@@ -406,16 +453,18 @@ int inventory_scan_standby(struct inventory *inv, const struct file_table *table
 	int r = collect_sizes(&s);
 
 	if (r == 0)
-		r = tree_walk(standby_fd, WORKERS_FOR_DISK, note_candidate, &s, err);
+		r = tree_walk(standby_fd, WORKERS_FOR_DISK, false, note_candidate, &s, err);
+	sort_candidates(&s);
+	if (r == 0)
+		r = check_names(&s, err);
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot look through the standby slot");
-	qsort(s.candidates, s.n_candidates, sizeof(*s.candidates), compare_candidates);
 	r = hash_round(&s, is_at_wanted_path, err);
 	if (r < 0)
 		return r;
 	/* The second round looks only for what the first has not found. */
 	for (size_t i = 0; i < s.n_candidates; i++)
-		if (s.candidates[i].content != FILE_TABLE_NONE)
+		if (is_found(&s.candidates[i]))
 			inv->sources[s.candidates[i].content].place = PLACE_KEPT;
 	r = collect_sizes(&s);
 	for (uint32_t i = 0; i < table->n_contents; i++)
@@ -505,10 +554,10 @@ int inventory_search_active(struct inventory *inv, const struct file_table *tabl
 
 	if (r < 0 || s.n_sizes == 0)
 		return r;
-	r = tree_walk(active_fd, WORKERS_FOR_DISK, note_candidate, &s, err);
+	r = tree_walk(active_fd, WORKERS_FOR_DISK, true, note_candidate, &s, err);
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot look through the active slot");
-	qsort(s.candidates, s.n_candidates, sizeof(*s.candidates), compare_candidates);
+	sort_candidates(&s);
 	r = hash_round(&s, has_missing_size, err);
 	if (r < 0)
 		return r;
@@ -516,7 +565,7 @@ int inventory_search_active(struct inventory *inv, const struct file_table *tabl
 		const struct candidate *c = &s.candidates[i];
 		struct content_source *src;
 
-		if (c->content == FILE_TABLE_NONE)
+		if (!is_found(c))
 			continue;
 		src = &inv->sources[c->content];
 		if (src->place != PLACE_NOWHERE)

@@ -27,11 +27,11 @@
 #include "common/base/path.h"
 #include "common/base/workers.h"
 #include "common/crypto/digest.h"
+#include "otaclient/file_copy.h"
 #include "otaclient/standby_attrs.h"
 #include "otaclient/tree_walk.h"
 
 enum {
-	COPY_CHUNK_BYTES = 256 * 1024,
 	TMP_NAME_MAX = 32,
 };
 
@@ -308,9 +308,19 @@ static bool may_stay(const struct standby_writer *w, const struct tree_entry *e)
 	return false;
 }
 
-static bool is_ours(const char *path)
+/* Folders that the image knows nothing of and that stay; the store with what is in it. */
+static bool is_store(const struct tree_entry *e)
 {
-	return strcmp(path, "/" STANDBY_STORE_NAME) == 0 || strcmp(path, "/lost+found") == 0;
+	return strcmp(e->path, "/" STANDBY_STORE_NAME) == 0 && S_ISDIR(e->st.st_mode);
+}
+
+static bool is_lost_and_found(const struct standby_writer *w, const struct tree_entry *e)
+{
+	enum entry_kind kind;
+	uint32_t index;
+
+	return strcmp(e->path, "/lost+found") == 0 && S_ISDIR(e->st.st_mode) &&
+	       !file_table_find(w->c.table, e->path, strlen(e->path), &kind, &index);
 }
 
 static int prune_entry(
@@ -319,11 +329,11 @@ static int prune_entry(
 	struct standby_writer *w = ctx;
 	int r;
 
-	if (is_ours(e->path) && S_ISDIR(e->st.st_mode)) {
+	if (is_store(e)) {
 		*ret_descend = false;
 		return 0;
 	}
-	if (may_stay(w, e)) {
+	if (is_lost_and_found(w, e) || may_stay(w, e)) {
 		/* Before anything in it is removed or made, not after. */
 		if (S_ISDIR(e->st.st_mode))
 			unlock_entry(e->dir_fd, e->name);
@@ -343,7 +353,7 @@ static int prune_entry(
 
 int standby_prune(struct standby_writer *w, struct ota_err *err)
 {
-	return tree_walk(w->c.standby_fd, 4, prune_entry, w, err);
+	return tree_walk(w->c.standby_fd, 4, false, prune_entry, w, err);
 }
 
 /* ---- the store ----------------------------------------------------------------------------------
@@ -479,38 +489,6 @@ void standby_add_fetched(struct standby_writer *w, uint64_t files, uint64_t plai
 /* ---- copying ------------------------------------------------------------------------------------
  */
 
-/*
- * Copy what is left of @src_fd into @fd, hashing it when @hash is set. -EPIPE stands for "cannot be
- * read", which is another matter than not being able to write.
- */
-static int copy_bytes(int src_fd, int fd, struct digest_ctx *hash, uint64_t *ret_bytes)
-{
-	AUTO_FREE char *chunk = malloc(COPY_CHUNK_BYTES);
-	uint64_t total = 0;
-
-	if (!chunk)
-		return -ENOMEM;
-	for (;;) {
-		ssize_t n = read(src_fd, chunk, COPY_CHUNK_BYTES);
-		int r;
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -EPIPE;
-		if (n == 0)
-			break;
-		if (hash)
-			digest_add(hash, chunk, (size_t)n);
-		r = file_write_all(fd, chunk, (size_t)n);
-		if (r < 0)
-			return r;
-		total += (uint64_t)n;
-	}
-	*ret_bytes = total;
-	return 0;
-}
-
 /* A new empty inode in the store under a temporary name. */
 static int make_tmp(struct standby_writer *w, char ret_name[TMP_NAME_MAX])
 {
@@ -544,11 +522,20 @@ static int copy_content(struct standby_writer *w, uint32_t content, struct ota_e
 	if (fd < 0)
 		return apply_error(err, fd, "make a copy of", src->path);
 	digest_start(hash);
-	r = copy_bytes(src_fd, fd, hash, &bytes);
+	/* The active slot is alive: the file may have become another, and of any size. */
+	r = file_copy(
+		&(struct file_copy){
+			.src_fd = src_fd,
+			.dst_fd = fd,
+			.max_bytes = want->size_bytes,
+			.reserve_bytes = content_size(w, content),
+			.hash = hash,
+		},
+		&bytes);
 	digest_final(hash, &have);
 	atomic_fetch_add(&w->counts.written_bytes, bytes);
 	digest_to_hex(&want->digest, hex);
-	if (r == -EPIPE || (r == 0 && !digest_equal(&have, &want->digest)))
+	if (r == -EPIPE || r == -EFBIG || (r == 0 && !digest_equal(&have, &want->digest)))
 		r = -ENODATA;
 	if (r == 0)
 		r = io_point("copy: store a content");
@@ -685,7 +672,14 @@ static int place_from_store(struct standby_writer *w, uint32_t file, int parent,
 		fd = make_tmp(w, tmp);
 		if (fd < 0)
 			return apply_error(err, fd, "make", path);
-		r = copy_bytes(src_fd, fd, NULL, &bytes);
+		r = file_copy(
+			&(struct file_copy){
+				.src_fd = src_fd,
+				.dst_fd = fd,
+				.max_bytes = UINT64_MAX,
+				.reserve_bytes = content_size(w, content),
+			},
+			&bytes);
 		if (r < 0) {
 			unlinkat(w->store_fd, tmp, 0);
 			return apply_error(err, r == -EPIPE ? -EIO : r, "make", path);
@@ -784,26 +778,31 @@ static const struct {
 	const char *path;
 	uint16_t mode;
 } needed_dirs[] = {
-	{"dev",  0755 },
-	{"proc", 0755 },
-	{"sys",  0755 },
-	{"run",  0755 },
-	{"tmp",  01777},
+	{"/dev",  0755 },
+	{"/proc", 0755 },
+	{"/sys",  0755 },
+	{"/run",  0755 },
+	{"/tmp",  01777},
 };
 
 static int place_needed_dirs(struct standby_writer *w, struct ota_err *err)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(needed_dirs); i++) {
 		const char *path = needed_dirs[i].path;
+		char sentence[128];
+		enum entry_kind kind;
+		uint32_t index;
 
-		/* Listed in the image (also as a link, like /var/run): then it is there by now. */
-		if (mkdirat(w->c.standby_fd, path, 0700) < 0) {
-			if (errno == EEXIST)
-				continue;
+		/* Listed in the image (also as a link): then it is there, or will be. */
+		if (file_table_find(w->c.table, path, strlen(path), &kind, &index))
+			continue;
+		if (mkdirat(w->c.standby_fd, path + 1, 0700) < 0 ||
+			fchmodat(w->c.standby_fd, path + 1, needed_dirs[i].mode, 0) < 0)
 			return apply_error(err, -errno, "make the folder", path);
-		}
-		if (fchmodat(w->c.standby_fd, path, needed_dirs[i].mode, 0) < 0)
-			return apply_error(err, -errno, "make the folder", path);
+		snprintf(sentence, sizeof(sentence),
+			"The image has no %s, without which no system starts; it was made", path);
+		if (w->c.note)
+			w->c.note(w->c.stop_ctx, sentence);
 	}
 	return 0;
 }

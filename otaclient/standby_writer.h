@@ -36,8 +36,10 @@ struct writer_config {
 	struct plan *plan;
 	int standby_fd; /* root of the writable standby slot */
 	int active_fd;  /* root of the read-only active slot */
+	void (*note)(
+		void *ctx, const char *sentence); /* what a person should know; NULL = nobody */
 	inventory_stop_fn *stop;
-	void *stop_ctx;
+	void *stop_ctx; /* for both */
 };
 
 struct standby_writer;
@@ -72,8 +74,8 @@ void standby_add_fetched(struct standby_writer *w, uint64_t files, uint64_t plai
 
 /*
  * Remove whatever is not a kept name, a real directory of the image, the store or /lost+found.
- * -EBUSY: something could not be removed although its flags were cleared; the file system should be
- * made anew.
+ * What is in /lost+found goes too. -EBUSY: something could not be removed although its flags were
+ * cleared; the file system should be made anew.
  */
 int standby_prune(struct standby_writer *w, struct ota_err *err);
 

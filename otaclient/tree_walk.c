@@ -7,6 +7,7 @@
  */
 #include "otaclient/tree_walk.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,7 @@ struct pending_dir {
 struct walk {
 	int root_fd;
 	dev_t dev;
+	bool skip_unreadable;
 	tree_visit_fn *visit;
 	void *ctx;
 
@@ -79,26 +81,28 @@ static void finish_one(struct walk *w, bool failed)
 	pthread_mutex_unlock(&w->lock);
 }
 
+/* What cannot be read: gone meanwhile (the active slot is alive), or broken. */
+static int unreadable(
+	const struct walk *w, int r, const char *what, const char *path, struct ota_err *err)
+{
+	if (r == -ENOENT || w->skip_unreadable)
+		return 0;
+	return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot %s %s: %s", what, path, strerror(-r));
+}
+
 static int visit_entry(
 	struct walk *w, int dir_fd, const char *dir_path, const char *name, struct ota_err *err)
 {
-	char path[PATH_MAX];
+	char path[TREE_PATH_MAX];
 	struct tree_entry e = {.dir_fd = dir_fd, .name = name, .path = path};
 	bool descend;
 	int r, n;
 
 	n = snprintf(path, sizeof(path), "%s/%s", dir_path, name);
-	if (n < 0 || (size_t)n >= sizeof(path))
-		return ota_err_set(err, -ENAMETOOLONG, OTA_E_UNSPECIFIC,
-			"The path of %s in %.100s… is longer than the system allows", name,
-			dir_path);
-	if (fstatat(dir_fd, name, &e.st, AT_SYMLINK_NOFOLLOW) < 0) {
-		if (errno == ENOENT)
-			return 0; /* gone meanwhile: the active slot is alive */
-		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot look at %s: %s", path,
-			strerror(errno));
-	}
-	descend = S_ISDIR(e.st.st_mode) && e.st.st_dev == w->dev;
+	assert(n > 0 && (size_t)n < sizeof(path)); /* @dir_path has been opened by this name */
+	if (fstatat(dir_fd, name, &e.st, AT_SYMLINK_NOFOLLOW) < 0)
+		return unreadable(w, -errno, "look at", path, err);
+	descend = S_ISDIR(e.st.st_mode) && e.st.st_dev == w->dev && n < PATH_MAX;
 	r = w->visit(w->ctx, &e, &descend, err);
 	if (r < 0 || !descend)
 		return r;
@@ -111,11 +115,8 @@ static int walk_dir(struct walk *w, const char *path, struct ota_err *err)
 	struct dirent *e;
 	int fd = path_open(w->root_fd, path, O_RDONLY | O_DIRECTORY, 0);
 
-	if (fd == -ENOENT)
-		return 0;
 	if (fd < 0)
-		return ota_err_set(err, fd, OTA_E_UNSPECIFIC, "Cannot open the folder %s/: %s",
-			path, strerror(-fd));
+		return unreadable(w, fd, "open the folder", *path ? path : "/", err);
 	dir = fdopendir(fd);
 	if (!dir) {
 		closep(&fd);
@@ -130,10 +131,7 @@ static int walk_dir(struct walk *w, const char *path, struct ota_err *err)
 		if (r < 0)
 			return r;
 	}
-	if (errno != 0)
-		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot read the folder %s/: %s",
-			path, strerror(errno));
-	return 0;
+	return errno == 0 ? 0 : unreadable(w, -errno, "read the folder", *path ? path : "/", err);
 }
 
 /* One "item" of workers_run() is one thread of the walk. */
@@ -151,10 +149,12 @@ static int walk_thread(void *ctx, size_t index, struct ota_err *err)
 	return r;
 }
 
-int tree_walk(int root_fd, unsigned n_threads, tree_visit_fn *visit, void *ctx, struct ota_err *err)
+int tree_walk(int root_fd, unsigned n_threads, bool skip_unreadable, tree_visit_fn *visit,
+	void *ctx, struct ota_err *err)
 {
 	struct walk w = {
 		.root_fd = root_fd,
+		.skip_unreadable = skip_unreadable,
 		.visit = visit,
 		.ctx = ctx,
 		.lock = PTHREAD_MUTEX_INITIALIZER,

@@ -52,6 +52,12 @@ class Tree:
     def name(self, old, new):
         os.link(self.at(old), self.at(new))
 
+    def system(self):
+        """The folders without which no system starts."""
+        for d in ("/dev", "/proc", "/sys", "/run"):
+            self.dir(d)
+        self.dir("/tmp", 0o1777)
+
     def done(self):
         for path, t in reversed(self.later):
             ns = (EPOCH + t) * 10**9 + t * 1001 % 10**9
@@ -71,9 +77,7 @@ DEFAULT_ACL = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", tag, perm, uid
 def _common(t):
     for d in ("/bin", "/etc", "/usr", "/usr/bin", "/usr/lib", "/usr/share", "/home", "/opt", "/var", "/var/lib", "/boot"):
         t.dir(d)
-    t.dir("/tmp", 0o1777)
-    for d in ("/dev", "/proc", "/sys", "/run"):
-        t.dir(d)
+    t.system()
     t.dir("/var/tmp", 0o1777)
     t.dir("/usr/lib/setgid", 0o2775, (0, 50))
     t.dir("/home/user name", 0o700, (1000, 1000))

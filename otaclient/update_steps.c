@@ -160,16 +160,27 @@ static void log_plan(const struct update_session *s)
 				s->plan->sums[a].bytes >> 20);
 }
 
+/* What an ext4 that is damaged answers; a disk that fails says EIO, and a new file system would not help. */
+static bool is_damage(int r)
+{
+	return r == -EUCLEAN || r == -EROFS || r == -ESTALE || r == -EBADMSG || r == -EBUSY;
+}
+
 int step_plan(struct update_session *s, struct ota_err *err)
 {
-	int r = look_and_plan(s, s->mount.usable, err);
+	bool keep_fs = s->mount.usable;
+	int r = look_and_plan(s, keep_fs, err);
 
+	if (keep_fs && is_damage(r)) {
+		log_warning("The standby slot will be made anew: %s", err->msg);
+		*err = (struct ota_err){0};
+		keep_fs = false;
+		r = look_and_plan(s, keep_fs, err);
+	}
 	/* In place it does not fit: what the new file system will not have any more must come from
 	 * elsewhere. */
-	if (r == 0 && s->plan->rebuild && s->mount.usable) {
+	if (r == 0 && s->plan->rebuild && keep_fs)
 		r = look_and_plan(s, false, err);
-		s->plan->rebuild = true;
-	}
 	if (r < 0)
 		return r;
 	log_plan(s);
@@ -180,6 +191,11 @@ int step_plan(struct update_session *s, struct ota_err *err)
 /* ---- changing the standby slot ------------------------------------------------------------------
  */
 
+static void log_note(void *ctx, const char *sentence)
+{
+	log_warning("%s", sentence);
+}
+
 static int open_writer(struct update_session *s, struct ota_err *err)
 {
 	struct writer_config config = {
@@ -188,6 +204,7 @@ static int open_writer(struct update_session *s, struct ota_err *err)
 		.plan = s->plan,
 		.standby_fd = s->mount.standby_fd,
 		.active_fd = s->mount.active_fd,
+		.note = log_note,
 		.stop = session_poll,
 		.stop_ctx = s,
 	};
@@ -220,12 +237,10 @@ static int forfeit_standby(struct update_session *s, struct ota_err *err)
 	return r;
 }
 
-int step_prepare_standby(struct update_session *s, struct ota_err *err)
+static int open_in_place(struct update_session *s, struct ota_err *err)
 {
-	int r = forfeit_standby(s, err);
+	int r = slot_mount_make_writable(&s->mount, s->plan->rebuild, err);
 
-	if (r == 0)
-		r = slot_mount_make_writable(&s->mount, s->plan->rebuild, err);
 	if (r == 0)
 		r = open_writer(s, err);
 	if (r == 0)
@@ -233,6 +248,45 @@ int step_prepare_standby(struct update_session *s, struct ota_err *err)
 	if (r == 0 && s->plan->prune_first)
 		r = prune(s, err);
 	return r;
+}
+
+/*
+ * Something on the old file system cannot be removed, or is damaged: start over on a new one. What was
+ * in the store goes with it; most of it comes from the active slot again. Once only: the plan says
+ * rebuild then.
+ */
+static int make_fs_anew(struct update_session *s, struct ota_err *err)
+{
+	int r;
+
+	log_warning("The standby slot's file system is made anew: %s", err->msg);
+	*err = (struct ota_err){0};
+	standby_writer_free(s->writer);
+	s->writer = NULL;
+	s->pruned = true;
+	r = slot_mount_make_writable(&s->mount, true, err);
+	if (r == 0)
+		r = look_and_plan(s, false, err);
+	if (r == 0)
+		r = open_writer(s, err);
+	if (r == 0)
+		status_change(s->env->status, set_plan_sums, s);
+	return r;
+}
+
+static bool wants_new_fs(const struct update_session *s, int r)
+{
+	return is_damage(r) && !s->plan->rebuild;
+}
+
+int step_prepare_standby(struct update_session *s, struct ota_err *err)
+{
+	int r = forfeit_standby(s, err);
+
+	if (r < 0)
+		return r;
+	r = open_in_place(s, err);
+	return wants_new_fs(s, r) ? make_fs_anew(s, err) : r;
 }
 
 /* Contents that were to be copied but were not what they seemed: are they elsewhere on the active
@@ -249,7 +303,7 @@ static int search_again(struct update_session *s, struct ota_err *err)
 	return r;
 }
 
-int step_copy_contents(struct update_session *s, struct ota_err *err)
+static int copy_contents(struct update_session *s, struct ota_err *err)
 {
 	uint64_t planned = s->plan->sums[PLAN_FETCH].contents;
 	int r = standby_copy(s->writer, err);
@@ -268,6 +322,18 @@ int step_copy_contents(struct update_session *s, struct ota_err *err)
 	status_change(s->env->status, set_plan_sums, s);
 	session_publish(s);
 	return 0;
+}
+
+int step_copy_contents(struct update_session *s, struct ota_err *err)
+{
+	int r = copy_contents(s, err);
+
+	if (wants_new_fs(s, r)) {
+		r = make_fs_anew(s, err);
+		if (r == 0)
+			r = copy_contents(s, err);
+	}
+	return r;
 }
 
 static void add_fetched(struct update_stats *u, const void *arg)
@@ -311,36 +377,10 @@ int step_fetch_contents(struct update_session *s, struct ota_err *err)
 	return r;
 }
 
-/*
- * Something on the old file system cannot be removed: start over on a new one. What was in the
- * store goes with it; most of it comes from the active slot again.
- */
-static int start_over(struct update_session *s, struct ota_err *err)
-{
-	int r;
-
-	log_warning("The standby slot's file system is made anew: %s", err->msg);
-	*err = (struct ota_err){0};
-	standby_writer_free(s->writer);
-	s->writer = NULL;
-	r = slot_mount_make_writable(&s->mount, true, err);
-	if (r == 0)
-		r = look_and_plan(s, false, err);
-	if (r == 0)
-		r = open_writer(s, err);
-	if (r == 0)
-		r = step_copy_contents(s, err);
-	if (r == 0)
-		r = step_fetch_contents(s, err);
-	return r;
-}
-
-int step_prune_and_place(struct update_session *s, struct ota_err *err)
+static int prune_and_place(struct update_session *s, struct ota_err *err)
 {
 	int r = s->pruned ? 0 : prune(s, err);
 
-	if (r == -EBUSY)
-		r = start_over(s, err);
 	if (r == 0)
 		r = standby_place(s->writer, err);
 	if (r == 0)
@@ -349,17 +389,28 @@ int step_prune_and_place(struct update_session *s, struct ota_err *err)
 		r = standby_save_image(s->mount.standby_fd, &s->image, err);
 	if (r == 0)
 		r = standby_finish_dirs(s->writer, err);
+	return r;
+}
+
+int step_prune_and_place(struct update_session *s, struct ota_err *err)
+{
+	int r = prune_and_place(s, err);
+
+	if (wants_new_fs(s, r)) {
+		r = make_fs_anew(s, err);
+		if (r == 0)
+			r = copy_contents(s, err);
+		if (r == 0)
+			r = step_fetch_contents(s, err);
+		if (r == 0)
+			r = prune_and_place(s, err);
+	}
 	session_publish(s);
 	return r;
 }
 
 /* ---- finishing ----------------------------------------------------------------------------------
  */
-
-static void log_persist_note(void *ctx, const char *sentence)
-{
-	log_warning("%s", sentence);
-}
 
 int step_persist_files(struct update_session *s, struct ota_err *err)
 {
@@ -368,7 +419,7 @@ int step_persist_files(struct update_session *s, struct ota_err *err)
 	if (list->name[0] == '\0')
 		return 0;
 	return persist_files_copy(list->text, list->len_bytes, list->name, s->mount.active_fd,
-		s->mount.standby_fd, log_persist_note, NULL, err);
+		s->mount.standby_fd, log_note, NULL, err);
 }
 
 static int write_standby_status(struct update_session *s, struct ota_err *err)

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 sys.path.insert(0, os.path.dirname(__file__))
 from tree_list import differences, list_tree  # noqa: E402
@@ -111,9 +112,10 @@ class UpdateLab:
         subprocess.run(["cp", "--sparse=always", self.slot, self.path("memory", name)], check=True)
 
     def restore_slot(self, name):
-        # Written through the device, so that nothing of its cache survives.
-        subprocess.run(["dd", f"if={self.path('memory', name)}", f"of={self.device}", "bs=4M", "status=none",
-                        "conv=fsync"], check=True)
+        # Written through the device, so that nothing of its cache survives; where the copy has holes, so has the slot.
+        subprocess.run(["blkdiscard", "-f", self.device], check=True, capture_output=True)
+        subprocess.run(["dd", f"if={self.path('memory', name)}", f"of={self.device}", "bs=64k", "status=none",
+                        "conv=fsync,sparse"], check=True)
 
     @contextlib.contextmanager
     def mounted(self, writable=False):
@@ -188,16 +190,20 @@ class UpdateLab:
 
 
 def run(tests):
-    """Run functions named like sentences; the last line counts them."""
-    failed = 0
+    """Run functions named like sentences; the last lines count them, as Python's unittest does."""
+    ran = failed = 0
     only = sys.argv[1:]
+    start = time.monotonic()
     for test in tests:
         if only and test.__name__ not in only:
             continue
+        ran += 1
+        began = time.monotonic()
         try:
             test()
-            print(f"ok {test.__name__}", flush=True)
+            print(f"ok {test.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
         except Exception as e:  # a test says why it failed in its exception
             failed += 1
             print(f"FAILED {test.__name__}: {type(e).__name__}: {e}", flush=True)
-    sys.exit(1 if failed else 0)
+    print(f"Ran {ran} tests in {time.monotonic() - start:.1f}s\n" + (f"FAILED (failures={failed})" if failed else "OK"))
+    sys.exit(1 if failed or not ran else 0)

@@ -109,9 +109,11 @@ void session_freep(struct update_session **s)
 	session_free(*s);
 }
 
-void session_request_abort(struct update_session *s)
+void session_request_stop(struct update_session *s, enum session_stop why)
 {
-	atomic_store(&s->abort_requested, true);
+	int not_yet = SESSION_STOP_NOT;
+
+	atomic_compare_exchange_strong(&s->stop, &not_yet, (int)why);
 }
 
 struct counters {
@@ -150,5 +152,5 @@ bool session_poll(void *session)
 	if (now - last >= PUBLISH_INTERVAL_MS &&
 		atomic_compare_exchange_strong(&s->published_ms, &last, now))
 		session_publish(s);
-	return atomic_load(&s->abort_requested);
+	return atomic_load(&s->stop) != SESSION_STOP_NOT;
 }

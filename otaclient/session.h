@@ -1,8 +1,8 @@
 /*
  * session: everything that one update has in its hands, from the accepted request to the reboot.
  *
- * Owned and used by the updater's thread alone, but for two flags: anyone may ask for an abort, and
- * the workers of the long steps poll session_poll().
+ * Owned and used by the updater's thread alone, but for two flags: anyone may ask it to stop, and the
+ * workers of the long steps poll session_poll().
  */
 #pragma once
 
@@ -40,6 +40,13 @@ enum {
 	SESSION_ID_MAX = 160,
 };
 
+/* Why an update is to stop before its end. */
+enum session_stop {
+	SESSION_STOP_NOT = 0,
+	SESSION_STOP_ABORT, /* somebody asked for it */
+	SESSION_STOP_END,   /* the daemon ends */
+};
+
 struct update_session {
 	const struct update_env *env;
 	struct update_request *request; /* owned */
@@ -56,8 +63,9 @@ struct update_session {
 	bool may_destroy; /* step_prepare_standby has passed: the standby slot's old content is
 			     forfeit */
 	bool pruned;
+	bool flipped; /* the next boot tries the standby slot, whatever fails now */
 
-	atomic_bool abort_requested;
+	atomic_int stop;                   /* enum session_stop */
 	atomic_uint_fast64_t published_ms; /* when the counters were last told to the status */
 };
 
@@ -69,8 +77,8 @@ void session_free(struct update_session *s);
 void session_freep(struct update_session **s);
 #define AUTO_SESSION CLEANUP(session_freep)
 
-/* From any thread: stop the update at the next place where that is possible. */
-void session_request_abort(struct update_session *s);
+/* From any thread: stop the update at the next place where that is possible. The first reason counts. */
+void session_request_stop(struct update_session *s, enum session_stop why);
 
 /*
  * Polled by long work, on any of its threads: true if the update is to stop. Now and then it also

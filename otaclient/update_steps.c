@@ -480,6 +480,7 @@ int step_flip_and_reboot(struct update_session *s, struct ota_err *err)
 
 	if (r < 0)
 		return r;
+	s->flipped = true;
 	log_info("The next boot tries the slot %s", s->slots.standby.id);
 	return s->env->boot->ops->reboot(s->env->boot, err);
 }

@@ -67,6 +67,15 @@ struct updater {
 	pthread_t thread;
 };
 
+/* Whichever thread noticed first, there is one sentence for it. */
+static int say_stopped(const struct update_session *s, struct ota_err *err)
+{
+	return ota_err_set(err, -ECANCELED, OTA_E_ABORTED, "%s",
+		atomic_load(&s->stop) == SESSION_STOP_ABORT
+			? "The update was aborted"
+			: "The update was stopped because otaclient ends");
+}
+
 /* One step with all that is the same for each. */
 static int run_step(const struct step *step, struct update_session *s, struct ota_err *err)
 {
@@ -74,10 +83,12 @@ static int run_step(const struct step *step, struct update_session *s, struct ot
 	int r;
 
 	if (step->abort_before && session_poll(s))
-		return ota_err_set(err, -ECANCELED, OTA_E_ABORTED, "The update was aborted");
+		return say_stopped(s, err);
 	status_set_phase(s->env->status, step->phase);
 	log_info("Update %s: %s", s->id, step->name);
 	r = step->run(s, err);
+	if (r == -ECANCELED)
+		return say_stopped(s, err);
 	if (r < 0) {
 		if (err->errnum == 0)
 			ota_err_wrap(err, r, "Step \"%s\" failed", step->name);
@@ -89,24 +100,36 @@ static int run_step(const struct step *step, struct update_session *s, struct ot
 	return 0;
 }
 
-/* An accepted update that fails: say so where peers and the next start look for it. */
+/*
+ * An accepted update that does not come to its end: say so where peers and the next start look for it.
+ * Once the switch is made they must find UPDATING: the new system is going to boot and to be committed.
+ */
+static void write_failure(const struct update_session *s, enum ota_status status)
+{
+	struct ota_err err = {0};
+	struct slot_pair slots;
+
+	if (s->flipped)
+		return;
+	if (s->env->boot->ops->slots(s->env->boot, &slots, &err) < 0 ||
+		status_store_write_status(slots.active.status_dir, status, &err) < 0)
+		log_error("%s", err.msg);
+	/* The standby's folder exists only once its status was written. */
+	else if (s->may_destroy && status == STATUS_FAILURE &&
+		 status_store_read_status(slots.standby.status_dir) != STATUS_NONE &&
+		 status_store_write_status(slots.standby.status_dir, status, &err) < 0)
+		log_error("%s", err.msg);
+}
+
 static void report_failure(struct update_session *s, const struct ota_err *err)
 {
-	struct slot_pair slots;
-	struct ota_err ignored = {0};
-
 	log_error("Update %s: E%03d: %s", s->id, err->code, err->msg);
-	if (s->env->boot->ops->slots(s->env->boot, &slots, &ignored) == 0) {
-		if (status_store_write_status(slots.active.status_dir, STATUS_FAILURE, &ignored) <
-			0)
-			log_error("%s", ignored.msg);
-		/* The standby's folder exists only once its status was written. */
-		if (s->may_destroy &&
-			status_store_read_status(slots.standby.status_dir) != STATUS_NONE &&
-			status_store_write_status(
-				slots.standby.status_dir, STATUS_FAILURE, &ignored) < 0)
-			log_error("%s", ignored.msg);
+	if (err->errnum == -ECANCELED && atomic_load(&s->stop) == SESSION_STOP_ABORT) {
+		write_failure(s, STATUS_ABORTED);
+		status_set_live(s->env->status, STATUS_ABORTED);
+		return;
 	}
+	write_failure(s, STATUS_FAILURE);
 	status_set_failure(s->env->status, STATUS_FAILURE, err);
 }
 
@@ -188,7 +211,7 @@ void updater_free(struct updater *u)
 	atomic_store(&u->stopping, true);
 	pthread_mutex_lock(&u->lock);
 	if (u->session)
-		session_request_abort(u->session);
+		session_request_stop(u->session, SESSION_STOP_END);
 	pthread_mutex_unlock(&u->lock);
 	if (u->joinable)
 		pthread_join(u->thread, NULL);

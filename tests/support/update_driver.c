@@ -3,11 +3,11 @@
  *
  *     update_driver --url URL --certs DIR --device DEV --active DIR --work DIR [--version V] [--cookies JSON]
  *                   [--tls-ca FILE] [--inactivity-ms N] [--uuid U] [--label L] [--count] [--stop-at N] [--fail-at N]
- *                   [--stats]
+ *                   [--abort-at N] [--reboot-fails] [--stats]
  *
  * Simulated: the boot controller (a folder below --work) and the restart (the process ends). Everything else is
  * what the daemon runs. --count prints how many durable operations and points were passed; --stop-at N ends the
- * process with status 77 before the Nth, as a crash would; --fail-at N makes the Nth fail with EIO.
+ * process with status 77 before the Nth, as a crash would; --fail-at N makes the Nth fail with EIO; --abort-at N asks for an abort at the Nth.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,8 +32,8 @@ enum {
 
 static struct driver {
 	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca, *uuid, *label;
-	unsigned long stop_at, fail_at, inactivity_ms;
-	bool count, stats;
+	unsigned long stop_at, fail_at, abort_at, inactivity_ms;
+	bool count, stats, reboot_fails;
 } arg;
 
 /* ---- the simulated boot controller: two status folders below --work ------------------------------ */
@@ -66,18 +66,26 @@ static int dir_flip(struct boot_ctl *ctl, struct ota_err *err)
 	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot flip: %s", strerror(-r)) : 0;
 }
 
+static int dir_reboot(struct boot_ctl *ctl, struct ota_err *err)
+{
+	if (arg.reboot_fails)
+		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "Cannot restart the machine: told so");
+	return 0;
+}
+
 static const struct boot_controller_ops dir_ops = {
 	.name = "folder",
 	.slots = dir_slots,
 	.prepare = dir_nothing,
 	.stage = dir_stage,
 	.flip = dir_flip,
-	.reboot = dir_nothing,
+	.reboot = dir_reboot,
 };
 
 /* ---- counting and stopping ----------------------------------------------------------------------- */
 
 static atomic_ulong n_points;
+static struct update_session *session; /* to be aborted */
 
 static int on_point(void *ctx, const char *what)
 {
@@ -87,6 +95,8 @@ static int on_point(void *ctx, const char *what)
 		fprintf(stderr, "stopped at %lu: %s\n", n, what);
 		_exit(EXIT_STOPPED);
 	}
+	if (n == arg.abort_at)
+		session_request_stop(session, SESSION_STOP_ABORT);
 	return n == arg.fail_at ? -EIO : 0;
 }
 
@@ -139,7 +149,7 @@ static int run(struct ota_err *err)
 		return r;
 	env.certs = certs;
 	env.status = status_new();
-	s = session_new(&env, update_request_dup(&request));
+	session = s = session_new(&env, update_request_dup(&request));
 	r = http_cookies_from_json(arg.cookies, strlen(arg.cookies), &s->cookie_header, err);
 	if (r == 0)
 		r = updater_run(&env, s, err);
@@ -166,6 +176,8 @@ static void parse(int argc, char **argv)
 		{"label",         required_argument, NULL, 'L'},
 		{"stop-at",       required_argument, NULL, 's'},
 		{"fail-at",       required_argument, NULL, 'f'},
+		{"abort-at",      required_argument, NULL, 'A'},
+		{"reboot-fails",  no_argument,       NULL, 'R'},
 		{"count",         no_argument,       NULL, 'n'},
 		{"stats",         no_argument,       NULL, 'S'},
 		{0},
@@ -188,6 +200,8 @@ static void parse(int argc, char **argv)
 		case 'L': arg.label = optarg; break;
 		case 's': arg.stop_at = strtoul(optarg, NULL, 10); break;
 		case 'f': arg.fail_at = strtoul(optarg, NULL, 10); break;
+		case 'A': arg.abort_at = strtoul(optarg, NULL, 10); break;
+		case 'R': arg.reboot_fails = true; break;
 		case 'n': arg.count = true; break;
 		case 'S': arg.stats = true; break;
 		default: exit(2);

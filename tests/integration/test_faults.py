@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Faults in the middle: each durable step fails once, each is the moment of an abort; the machine says so, and the next run completes."""
+
+import contextlib
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../support"))
+from trees import Tree, noise, text  # noqa: E402
+from update_lab import UpdateLab, enter_private_mounts, run  # noqa: E402
+
+
+def make_small(version):
+    """Few files, with all of keep, move, repeat, copy and fetch, a link group and a persistent file between the two versions."""
+    def make(root):
+        t = Tree(root)
+        t.system()
+        t.dir("/etc")
+        t.dir("/usr")
+        t.file("/etc/same", b"same\n")
+        t.file("/etc/hosts", b"hosts of version %d\n" % version)
+        t.file(f"/usr/moves-{version}", noise(9000, "moves"))
+        t.file("/usr/repeated", noise(8000, "repeated"))
+        t.file("/usr/large", noise(2 << 20, "large"), 0o600 + version)
+        t.link("/usr/link", f"moves-{version}")
+        if version == 2:
+            t.file("/usr/repeated-too", noise(8000, "repeated"))
+            t.file("/usr/new", text(30_000, "new"))
+            t.file("/usr/copied", b"only the active slot has it\n", 0o4755)
+            t.name("/usr/copied", "/etc/copied-too")
+        t.done()
+    return make
+
+
+@contextlib.contextmanager
+def lab_before_the_update():
+    with UpdateLab(slot_mib=32) as lab:
+        lab.build("v1", make_small(1))
+        lab.build("v2", make_small(2), persistents=("/etc/machine",))
+        lab.active = lab.path("active")
+        for path, data in (("x", b"only the active slot has it\n"), ("etc/machine", b"the machine's own\n")):
+            os.makedirs(os.path.dirname(os.path.join(lab.active, path)), exist_ok=True)
+            with open(os.path.join(lab.active, path), "wb") as f:
+                f.write(data)
+        lab.update("v1")
+        lab.save_slot("before")
+        yield lab
+
+
+def check_v2(lab):
+    """v2, and the machine's own file."""
+    with lab.mounted(writable=True) as root:
+        with open(root + "/etc/machine", "rb") as f:
+            assert f.read() == b"the machine's own\n"
+        os.unlink(root + "/etc/machine")
+    lab.check("v2", ignore_mtime_of=(b"/etc",))
+
+
+def start_again(lab):
+    lab.restore_slot("before")
+    for slot, name, content in (("a", "status", "SUCCESS"), ("b", "status", "SUCCESS")):
+        with open(lab.path("run", "status-" + slot, name), "w") as f:
+            f.write(content)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(lab.path("run", "flipped"))
+
+
+def is_flipped(lab):
+    return os.path.lexists(lab.path("run", "flipped"))
+
+
+def places(lab):
+    start_again(lab)
+    total = int(lab.driver("v2", "--count").stdout.splitlines()[0])
+    check_v2(lab)
+    return total
+
+
+def every_failing_step_is_survived():
+    with lab_before_the_update() as lab:
+        total = places(lab)
+        for at in range(1, total + 1):
+            start_again(lab)
+            p = lab.driver("v2", "--fail-at", str(at))
+            last = p.stderr.strip().splitlines()[-1]
+            assert p.returncode == 1 and last[0] == "E" and last[4:6] == ": ", f"{at} of {total}: {p.returncode} {p.stderr[-500:]}"
+            assert "Input/output error" in last and last[:4] not in ("E000", "E100"), f"{at}: {last}"
+            assert lab.status("a") == "FAILURE", f"{at}: {lab.status('a')}: {last}"
+            # whatever the loader would try now must not be committed
+            assert lab.status("b") != "UPDATING", f"{at}: {last}"
+            lab.update("v2")
+            try:
+                check_v2(lab)
+            except Exception as e:
+                raise AssertionError(f"after a fault at {at} of {total} ({last}): {e}") from e
+            assert is_flipped(lab) and lab.status("b") == "UPDATING"
+        print(f"  {total} faults")
+
+
+def every_abort_is_obeyed_or_comes_too_late():
+    with lab_before_the_update() as lab:
+        total, obeyed = places(lab), 0
+        for at in range(1, total + 1, 2):
+            start_again(lab)
+            p = lab.driver("v2", "--abort-at", str(at))
+            if p.returncode == 0:
+                assert is_flipped(lab) and lab.status("b") == "UPDATING", at
+                check_v2(lab)
+                continue
+            obeyed += 1
+            last = p.stderr.strip().splitlines()[-1]
+            assert last == "E207: The update was aborted", f"{at}: {last}"
+            assert lab.status("a") == "ABORTED" and lab.status("b") != "UPDATING", (at, lab.status("a"), lab.status("b"))
+            assert not is_flipped(lab)
+            lab.update("v2")
+            check_v2(lab)
+        assert 5 < obeyed < total / 2 - 5, (obeyed, total)
+
+
+def restart_that_fails_leaves_the_new_system_to_the_next_boot():
+    with lab_before_the_update() as lab:
+        start_again(lab)
+        e = lab.fail("v2", "--reboot-fails")
+        assert e.code == "E304" and "Cannot restart the machine" in e.sentence, (e.code, e.sentence)
+        assert is_flipped(lab) and lab.status("a") == "FAILURE" and lab.status("b") == "UPDATING"
+        check_v2(lab)
+
+
+if __name__ == "__main__":
+    enter_private_mounts()
+    run([
+        every_failing_step_is_survived,
+        every_abort_is_obeyed_or_comes_too_late,
+        restart_that_fails_leaves_the_new_system_to_the_next_boot,
+    ])

@@ -62,6 +62,22 @@ static ssize_t read_chunk(int fd, char *chunk)
 	return n;
 }
 
+/* Where both are holes nothing needs to be read: go on at the next data, or stay where it cannot be told. */
+static int pass_hole(const struct file_copy *c, uint64_t *total)
+{
+	off_t at = lseek(c->src_fd, 0, SEEK_CUR);
+	off_t data = at < 0 ? -1 : lseek(c->src_fd, at, SEEK_DATA);
+
+	if (data < 0 && errno == ENXIO)
+		data = lseek(c->src_fd, 0, SEEK_END);
+	if (data < 0)
+		return 0;
+	if (data < at) /* it was cut meanwhile */
+		data = lseek(c->src_fd, at, SEEK_SET);
+	*total += (uint64_t)(data - at);
+	return lseek(c->dst_fd, data - at, SEEK_CUR) < 0 ? -errno : 0;
+}
+
 int file_copy(const struct file_copy *c, uint64_t *ret_bytes)
 {
 	AUTO_FREE char *chunk = malloc(CHUNK_BYTES);
@@ -76,8 +92,12 @@ int file_copy(const struct file_copy *c, uint64_t *ret_bytes)
 		return r;
 	skip = r == 1 || c->holes;
 	for (;;) {
-		ssize_t n = read_chunk(c->src_fd, chunk);
+		ssize_t n;
 
+		r = c->holes && !c->hash ? pass_hole(c, &total) : 0;
+		if (r < 0)
+			return r;
+		n = read_chunk(c->src_fd, chunk);
 		if (n < 0)
 			return -EPIPE;
 		if (n == 0)

@@ -22,13 +22,14 @@
 #include "common/base/io.h"
 #include "common/base/path.h"
 #include "common/image/list_text.h"
+#include "otaclient/file_copy.h"
 #include "otaclient/id_map.h"
 #include "otaclient/standby_writer.h"
 
 enum {
 	DEPTH_MAX = 128, /* folders in folders; each level holds two descriptors open */
 	CHANGED_TRIES = 3,
-	COPY_CHUNK_BYTES = 64 * 1024,
+	SWAP_MAGIC_AT = 4096 - 10, /* the end of the first page, mkswap(8) */
 	XATTR_LIST_MAX_BYTES = 64 * 1024,
 	XATTR_VALUE_MAX_BYTES = 64 * 1024,
 	PROC_SWAPS_MAX_BYTES = 64 * 1024,
@@ -108,6 +109,30 @@ static const char *refusal(const struct persist *p, const char *path)
 	return NULL;
 }
 
+/*
+ * The same for the place that the entry's folder @dir_fd in the root @root_fd really is: a link on the
+ * way may have led to a place that is refused.
+ */
+static const char *refusal_in(struct persist *p, int root_fd, int dir_fd, const char *name)
+{
+	char link[64], root[PATH_MAX], dir[PATH_MAX], path[PATH_MAX];
+	const char *below = dir;
+	ssize_t root_len, dir_len;
+	int n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", root_fd);
+	root_len = readlink(link, root, sizeof(root) - 1);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", dir_fd);
+	dir_len = readlink(link, dir, sizeof(dir) - 1);
+	if (root_len < 0 || dir_len < root_len || memcmp(root, dir, (size_t)root_len) != 0)
+		return "where its folder is cannot be told";
+	dir[dir_len] = '\0';
+	if (root_len > 1) /* not "/" itself */
+		below += root_len;
+	n = snprintf(path, sizeof(path), "%s/%s", strcmp(below, "/") == 0 ? "" : below, name);
+	return n < 0 || (size_t)n >= sizeof(path) ? "its path is too long" : refusal(p, path);
+}
+
 /* ---- attributes ---------------------------------------------------------------------------------
  */
 
@@ -120,6 +145,11 @@ static int copy_xattrs(
 
 	if (!list || !value)
 		return -ENOMEM;
+	/* What a folder of the image gave to the new entry. A link has none, other entries may have. */
+	if ((lremovexattr(dst, "system.posix_acl_access") < 0 ||
+		    lremovexattr(dst, "system.posix_acl_default") < 0) &&
+		errno == EIO)
+		return target_error(err, -errno, path);
 	len = llistxattr(src, list, XATTR_LIST_MAX_BYTES);
 	if (len < 0) {
 		if (errno != EOPNOTSUPP)
@@ -174,27 +204,31 @@ static int copy_attrs(struct persist *p, const struct copy *c, int dst_dir, cons
 static int copy_data(
 	struct persist *p, const struct copy *c, int src_fd, int dst_fd, struct ota_err *err)
 {
-	AUTO_FREE char *chunk = malloc(COPY_CHUNK_BYTES);
+	uint64_t bytes;
+	int r = file_copy(
+		&(struct file_copy){
+			.src_fd = src_fd,
+			.dst_fd = dst_fd,
+			.max_bytes = UINT64_MAX,
+			/* A disk of a virtual machine is far larger than what is in it. */
+			.holes = (uint64_t)c->st.st_blocks * 512 < (uint64_t)c->st.st_size,
+		},
+		&bytes);
 
-	if (!chunk)
-		return -ENOMEM;
-	for (;;) {
-		ssize_t n = read(src_fd, chunk, COPY_CHUNK_BYTES);
-		int r;
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			note(p, "%s is not carried over: it cannot be read: %s", c->path,
-				strerror(errno));
-			return 1;
-		}
-		if (n == 0)
-			return 0;
-		r = file_write_all(dst_fd, chunk, (size_t)n);
-		if (r < 0)
-			return target_error(err, r, c->path);
+	if (r == -EPIPE) {
+		note(p, "%s is not carried over: it cannot be read", c->path);
+		return 1;
 	}
+	return r < 0 ? target_error(err, r, c->path) : 0;
+}
+
+static bool is_swap_space(int fd)
+{
+	static const char magic[] = "SWAPSPACE2";
+	char have[sizeof(magic) - 1];
+
+	return pread(fd, have, sizeof(have), SWAP_MAGIC_AT) == (ssize_t)sizeof(have) &&
+	       memcmp(have, magic, sizeof(have)) == 0;
 }
 
 static bool same_version(const struct stat *a, const struct stat *b)
@@ -216,6 +250,10 @@ static int copy_once(struct persist *p, struct copy *c, struct ota_err *err)
 	if (src_fd < 0 || fstat(src_fd, &c->st) < 0) {
 		note(p, "%s is not carried over: it cannot be opened: %s", c->path,
 			strerror(errno));
+		return 1;
+	}
+	if (is_swap_space(src_fd)) {
+		note(p, "%s is not carried over: it is swap space", c->path);
 		return 1;
 	}
 	if (unlinkat(c->dst_dir, TMP_NAME, 0) < 0 && errno != ENOENT)
@@ -442,6 +480,8 @@ static int open_or_make_parent(
 		return fd;
 	if (fd != -ENOENT)
 		return fd;
+	if (refusal_in(p, p->standby_fd, above_fd, name))
+		return -EPERM;
 	if (mkdirat(above_fd, name, 0700) < 0)
 		return errno == EEXIST ? -ENOTDIR : target_error(err, -errno, path);
 	snprintf(src_path, sizeof(src_path), "%.*s", (int)(strlen(path) - strlen(name)), path);
@@ -503,14 +543,21 @@ static int persist_entry(void *ctx, const char *path, struct ota_err *err)
 		note(p, "%s is not carried over: the active slot has none", path);
 		return 0;
 	}
-	dst_dir = open_dst_parent(p, path, err);
+	why = refusal_in(p, p->active_fd, src_dir, c.name);
+	if (!why)
+		dst_dir = open_dst_parent(p, path, err);
+	if (!why && dst_dir >= 0)
+		why = refusal_in(p, p->standby_fd, dst_dir, c.name);
+	if (why) {
+		note(p, "The persistent entry %s is refused: %s", path, why);
+		return 0;
+	}
 	if (dst_dir < 0 && err->errnum != 0)
 		return dst_dir;
 	if (dst_dir < 0) {
-		note(p,
-			"%s is not carried over: on the standby slot something that is no folder "
-			"is in its way",
-			path);
+		note(p, "%s is not carried over: on the standby slot %s is in its way", path,
+			dst_dir == -EPERM ? "what belongs to the machine"
+					  : "something that is no folder");
 		return 0;
 	}
 	c.src_dir = src_dir;

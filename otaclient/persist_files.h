@@ -7,8 +7,8 @@
  * brought.
  *
  * Parents are resolved inside each slot: a link that leads to a directory is followed; anything
- * else on the way is an error. Never touched: "/", /boot, /dev, /proc, /sys, /run, /.ota-*, swap
- * files.
+ * else on the way is an error. Never touched, by whatever way: "/", /boot, /dev, /proc, /sys, /run,
+ * /.ota-*, swap files. Holes stay holes.
  */
 #pragma once
 

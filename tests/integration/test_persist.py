@@ -7,7 +7,7 @@ import stat
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../support"))
-from trees import ACL, CAPABILITY, Tree  # noqa: E402
+from trees import ACL, CAPABILITY, DEFAULT_ACL, Tree  # noqa: E402
 from update_lab import UpdateLab, enter_private_mounts, run  # noqa: E402
 
 PASSWD_OLD = b"root:x:0:0::/:/bin/sh\ndaemon1:x:501:501::/:/bin/sh\nonlyold:x:777:777::/:/bin/sh\n"
@@ -29,6 +29,12 @@ def image_tree(root):
     t.name("/etc/hosts", "/etc/hosts-twin")
     t.file("/etc/netplan/image.yaml", b"from the image\n")
     t.file("/var/a-file", b"a file where the machine has a folder\n")
+    t.dir("/opt/marks")
+    os.setxattr(t.at("/opt/marks"), "system.posix_acl_default", DEFAULT_ACL)
+    t.link("/etc/out", "../../../../../boot")
+    t.link("/etc/store", "/.ota-meta")
+    t.link("/etc/nowhere", "not/there")
+    t.link("/etc/around", "/../../usr/../opt")
     t.done()
 
 
@@ -54,14 +60,36 @@ def machine_tree(root):
     t.file("/var/a-file/inside", b"inside\n")
     t.dir("/var/dir-becomes-file")
     t.file("/swapfile", b"\0" * 4096)
+    t.dir("/var/spool")
+    t.file("/var/spool/swap", b"\0" * 4086 + b"SWAPSPACE2" + b"\0" * 4096)
+    t.file("/var/spool/keep", b"keep\n")
+    t.file("/var/spool/disk.img", b"begin")
+    os.truncate(t.at("/var/spool/disk.img"), 3 << 30)
+    t.dir("/opt/marks")
+    t.dir("/opt/marks/dir", 0o750)
+    t.file("/opt/marks/dir/file", b"unmarked\n", 0o640)
+    t.file("/opt/marks/file", b"unmarked\n", 0o640)
+    t.dir("/opt/marks/parent", 0o700)
+    t.file("/opt/marks/parent/file", b"unmarked\n", 0o640)
+    for d in ("/etc/out", "/etc/store", "/etc/nowhere", "/etc/around"):
+        t.dir(d)
+        t.file(d + "/x", b"through a link\n")
+    t.dir("/etc/out/new")
+    t.file("/etc/out/new/x", b"through a link\n")
     t.done()
+    d = os.path.join(root, "var/spool")
+    for _ in range(140):
+        d += "/d"
+        os.mkdir(d)
     s = socket.socket(socket.AF_UNIX)
     s.bind(os.path.join(root, "opt/app/state/socket"))
     s.close()
 
 
 PERSISTENTS = ("/etc/hosts", "/etc/netplan", "/bin/local-tool", "/opt/app", "/etc/it's", "/not/there", "/swapfile", "/boot/x",
-               "/proc/self", "/etc/../etc/shadow", "/", "/.ota-meta", "/var/a-file/inside", "/dev/null")
+               "/proc/self", "/etc/../etc/shadow", "/", "/.ota-meta", "/var/a-file/inside", "/dev/null", "/var/spool", "/opt/marks/dir",
+               "/opt/marks/file", "/opt/marks/parent/file", "/etc/out/x", "/etc/store/x", "/etc/nowhere/x", "/etc/around/x",
+               "/etc/out/new/x")
 
 lab = None
 
@@ -130,6 +158,42 @@ def refused_and_missing_entries_are_told():
         assert open(os.path.join(root, "var/a-file")).read().startswith("a file where")
 
 
+def default_acls_of_the_image_do_not_mark_what_is_carried_over():
+    with slot() as root:
+        for path, mode in (("dir", 0o750), ("dir/file", 0o640), ("file", 0o640), ("parent", 0o700), ("parent/file", 0o640)):
+            path = os.path.join(root, "opt/marks", path)
+            assert os.listxattr(path) == [], (path, os.listxattr(path))
+            assert stat.S_IMODE(os.stat(path).st_mode) == mode, path
+        assert os.getxattr(os.path.join(root, "opt/marks"), "system.posix_acl_default") == DEFAULT_ACL
+
+
+def swap_files_inside_folders_are_left_out():
+    assert "/var/spool/swap is not carried over: it is swap space" in lab.log, lab.log
+    with slot() as root:
+        assert sorted(os.listdir(os.path.join(root, "var/spool"))) == ["d", "disk.img", "keep"]
+
+
+def files_with_holes_keep_them():
+    with slot() as root:
+        st = os.stat(os.path.join(root, "var/spool/disk.img"))
+        assert st.st_size == 3 << 30 and st.st_blocks < 1000, st
+        with open(os.path.join(root, "var/spool/disk.img"), "rb") as f:
+            assert f.read(8) == b"begin\0\0\0"
+
+
+def folders_that_lie_too_deep_are_told():
+    assert "more than 128 folders lie in each other" in lab.log, lab.log
+
+
+def links_lead_nowhere_that_may_not_be_changed():
+    for words in ("/etc/out/x is refused", "/etc/store/x is refused", "/etc/nowhere/x is not carried over", "/etc/out/new/x is not carried over"):
+        assert words in lab.log, f"\"{words}\" is not in:\n{lab.log}"
+    with slot() as root:
+        assert os.listdir(os.path.join(root, "boot")) == [] and not os.path.exists(os.path.join(root, ".ota-meta/x"))
+        assert open(os.path.join(root, "opt/x")).read() == "through a link\n", "a link that leads to a folder is followed"
+        assert os.readlink(os.path.join(root, "etc/around")) == "/../../usr/../opt"
+
+
 def second_run_gives_the_same():
     with slot() as root:
         before = sorted(os.listdir(os.path.join(root, "opt/app/state")))
@@ -157,6 +221,11 @@ def main():
             missing_parents_are_made_like_the_machines,
             quoted_names_are_understood,
             refused_and_missing_entries_are_told,
+            default_acls_of_the_image_do_not_mark_what_is_carried_over,
+            swap_files_inside_folders_are_left_out,
+            files_with_holes_keep_them,
+            folders_that_lie_too_deep_are_told,
+            links_lead_nowhere_that_may_not_be_changed,
             second_run_gives_the_same,
         ])
 

@@ -394,7 +394,7 @@ int verb_build(int argc, char **argv)
 	if (!options_parse(&table, argc, argv, NULL, &exit_status))
 		return exit_status;
 	if (!o.rootfs == !o.tar)
-		return usage("one of --rootfs and --tar is needed");
+		return usage("either --rootfs or --tar is needed, not both");
 	if (o.kernel && strcmp(o.kernel, "newest") != 0)
 		return usage("--kernel knows only \"newest\"");
 	if (strcmp(o.prefix, "/") != 0 && !path_is_canonical(o.prefix, strlen(o.prefix)))

@@ -31,7 +31,7 @@
 #include "otaclient/updater.h"
 
 #define LOCK_PATH "/run/otaclient.lock"
-#define PID_PATH "/run/otaclient.pid" /* the other client looks here for a running one */
+#define PID_PATH  "/run/otaclient.pid" /* the other client looks here for a running one */
 
 enum {
 	EXIT_USAGE = 2,
@@ -39,9 +39,9 @@ enum {
 
 struct options {
 	const char *config_dir;
-	const char *certs_dir; /* NULL = the settings' */
-	const char *settings_path;
-	const char *log_level; /* NULL = the settings' */
+	const char *certs_dir;     /* NULL = the settings' */
+	const char *settings_path; /* NULL = SETTINGS_PATH, if it is there */
+	const char *log_level;     /* NULL = the settings' */
 };
 
 /* All that main() owns, in the order in which it comes to be. */
@@ -91,6 +91,15 @@ static void print_help(void)
 		buf_str(&settings));
 }
 
+/* An ECU that does not list itself is invisible to those who ask it. */
+static void warn_if_not_listed(const struct ecu_info *ecu)
+{
+	for (uint32_t i = 0; i < ecu->n_available; i++)
+		if (strcmp(ecu->available_ecu_ids[i], ecu->ecu_id) == 0)
+			return;
+	log_warning("available_ecu_ids in ecu_info.yaml does not list this ECU, %s", ecu->ecu_id);
+}
+
 /* 0: go on; 1: all said; negative: wrong usage. */
 static int parse_options(int argc, char **argv, struct options *ret)
 {
@@ -103,9 +112,10 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		{"version",         no_argument, NULL, 'V'},
 		{0             },
 	};
+	enum log_level level;
 	int c;
 
-	*ret = (struct options){.config_dir = "/boot/ota", .settings_path = SETTINGS_PATH};
+	*ret = (struct options){.config_dir = "/boot/ota", .settings_path = NULL};
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) >= 0) {
 		switch (c) {
 		case 'c':
@@ -119,6 +129,12 @@ static int parse_options(int argc, char **argv, struct options *ret)
 			break;
 		case 'l':
 			ret->log_level = optarg;
+			if (log_level_from_text(optarg, &level) < 0) {
+				fprintf(stderr,
+					"otaclient: there is no log level \"%s\"; see --help\n",
+					optarg);
+				return -EINVAL;
+			}
 			break;
 		case 'h':
 			print_help();
@@ -172,12 +188,17 @@ static int claim_machine(struct daemon *d, struct ota_err *err)
 	return 0;
 }
 
-static void read_configuration(struct daemon *d)
+static int read_configuration(struct daemon *d, struct ota_err *err)
 {
+	const char *settings = d->options.settings_path;
 	char path[PATH_MAX];
 	enum log_level level;
 
-	settings_load(d->options.settings_path, log_conf_note, NULL, &d->settings);
+	/* The usual file may be missing; one that was named on purpose may not. */
+	if (settings && access(settings, R_OK) < 0)
+		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED,
+			"Cannot read the settings in %s: %s", settings, strerror(errno));
+	settings_load(settings ? settings : SETTINGS_PATH, log_conf_note, NULL, &d->settings);
 	if (log_level_from_text(d->options.log_level ? d->options.log_level : d->settings.log_level,
 		    &level) == 0)
 		log_set_level(level);
@@ -188,6 +209,12 @@ static void read_configuration(struct daemon *d)
 	if (!d->ecu.loaded)
 		log_error("Updates are refused until %s/ecu_info.yaml is right",
 			d->options.config_dir);
+	warn_if_not_listed(&d->ecu);
+	if (d->proxy.enable_local_ota_proxy)
+		log_warning("This version has no caching proxy of its own: downloads go %s",
+			d->proxy.upper_ota_proxy[0] ? "through the upper one"
+						    : "straight to the server");
+	return 0;
 }
 
 /* The boot loader, and what the last restart meant. A failure here leaves the API up, to say so. */
@@ -256,7 +283,9 @@ static int daemon_start(struct daemon *d, struct ota_err *err)
 
 	if (r < 0)
 		return r;
-	read_configuration(d);
+	r = read_configuration(d, err);
+	if (r < 0)
+		return r;
 	r = cert_store_open(d->options.certs_dir ? d->options.certs_dir : d->settings.certs_dir,
 		log_cert_note, NULL, &d->certs, err);
 	if (r < 0) {

@@ -882,8 +882,8 @@ class CommandLine(Case):
                            (["verify", "--certs", "x"], "IMAGE_DIR is missing"), (["inspect", "a", "b"], "one name too many"),
                            (["inspect", "--json=1", "a"], "takes no value")):
             self.bad(self.run_gen(*args), word, status=2)
-        self.bad(self.build(), "one of --rootfs and --tar is needed", status=2)
-        self.bad(self.build("--rootfs", "/x", "--tar", "y"), "one of --rootfs and --tar", status=2)
+        self.bad(self.build(), "either --rootfs or --tar is needed", status=2)
+        self.bad(self.build("--rootfs", "/x", "--tar", "y"), "either --rootfs or --tar", status=2)
         self.bad(self.build("--rootfs", "/x", "--kernel", "oldest"), "--kernel", status=2)
         self.bad(self.build("--rootfs", "/x", "--compress-level", "20"), "from 1 to 19", status=2)
         self.bad(self.build("--rootfs", "/x", "--jobs", "0"), "from 1 to 64", status=2)

@@ -30,13 +30,10 @@
 #include "common/base/path.h"
 #include "common/base/run.h"
 
-static void grub_close(struct boot_ctl *base)
+static void ctl_free(struct grub_ctl *ctl)
 {
-	struct grub_ctl *ctl;
-
-	if (!base)
+	if (!ctl)
 		return;
-	ctl = grub_ctl_of(base);
 	closep(&ctl->boot_fd);
 	closep(&ctl->grub_fd);
 	free(ctl->tools_path);
@@ -44,10 +41,15 @@ static void grub_close(struct boot_ctl *base)
 	free(ctl);
 }
 
+static void grub_close(struct boot_ctl *base)
+{
+	if (base)
+		ctl_free(grub_ctl_of(base));
+}
+
 static void ctl_closep(struct grub_ctl **ctl)
 {
-	if (*ctl)
-		grub_close(&(*ctl)->base);
+	ctl_free(*ctl);
 }
 
 static int read_kernel_release(

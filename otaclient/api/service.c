@@ -113,8 +113,10 @@ static void send_answer(struct call *c, const struct buf *answer, grpc_status_co
 
 static void receive(struct call *c)
 {
-	grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
+	grpc_op op;
 
+	memset(&op, 0, sizeof(op));
+	op.op = GRPC_OP_RECV_MESSAGE;
 	for (int m = 0; m < API_METHOD_COUNT; m++) {
 		if (grpc_slice_str_cmp(c->details.method, api_method_path((enum api_method)m)) != 0)
 			continue;

@@ -38,7 +38,12 @@ class WholeWay(unittest.TestCase):
     def fresh(self, name, *options):
         ecu = self.lab.make_ecu(name, self.old, *options)
         self.addCleanup(ecu.remove)
+        self.addCleanup(self.assert_no_sanitizer_spoke, ecu)
         return ecu
+
+    def assert_no_sanitizer_spoke(self, ecu):
+        with open(ecu.console, encoding="utf-8", errors="replace") as f:
+            self.assertNotRegex(f.read(), r"Sanitizer|runtime error:")
 
     def assert_slot_is(self, ecu, role, tree):
         ecu.check_disk()

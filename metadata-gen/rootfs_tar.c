@@ -5,6 +5,7 @@
  */
 #include "metadata-gen/rootfs_tar.h"
 
+#include <assert.h>
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
@@ -414,6 +415,7 @@ static int take_entry(struct tar *t, struct archive_entry *e, struct ota_err *er
 	r = make_node(t, e, &node, err);
 	if (r < 0)
 		return r;
+	assert(node);
 	if (t->path[0] == '\0') {
 		if (node->kind != ROOTFS_DIR)
 			return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,

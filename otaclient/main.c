@@ -7,6 +7,7 @@
  *
  * Threads: this one waits in the API's queue; the updater has one of its own while an update runs.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -224,6 +225,7 @@ static int start_boot(struct daemon *d, struct ota_err *err)
 	bool reset = false;
 	int r = boot_controller_open(d->ecu.bootloader, &env, &d->boot, err);
 
+	assert(r < 0 || d->boot);
 	if (r == 0)
 		r = d->boot->ops->setup(d->boot, &reset, err);
 	if (r == 0)

@@ -259,7 +259,7 @@ static int device_size(const char *device, uint64_t *ret_bytes)
 int slot_mount_space(const struct slot_mount *m, struct space *ret_space, struct ota_err *err)
 {
 	struct statvfs v;
-	uint64_t size;
+	uint64_t size = 0;
 	int r;
 
 	if (m->standby_fd < 0) {

@@ -625,13 +625,15 @@ static int put_progress(struct arena *a, const struct wire_status_ecu *from,
 /* The optional fields are always present, empty or not: agents have never seen an answer without them. */
 static int put_status_ecu(struct arena *a, const struct wire_status_ecu *from, pb_status_ecu *to)
 {
-	OtaClientV2__UpdateStatus **progress;
+	OtaClientV2__UpdateStatus **progress = NULL;
 	int r = put_texts(a, status_ecu_texts, ARRAY_SIZE(status_ecu_texts), from, to);
 
 	if (r == 0)
 		r = new_messages(a, DESC(update_status), 1, &progress);
-	if (r == 0)
-		r = put_progress(a, from, progress[0]);
+	if (r < 0)
+		return r;
+	assert(progress);
+	r = put_progress(a, from, progress[0]);
 	if (r < 0)
 		return r;
 	to->ota_status = (OtaClientV2__StatusOta)from->ota_status;

@@ -541,7 +541,8 @@ static int parse_arguments(struct ctl *c, int argc, char **argv, const struct co
 	optind = 0; /* start anew behind the command */
 	while (r == 0 && (opt = next_option(c, argc, argv, ":", options_behind)) != 0) {
 		r = take_option(c, opt, optarg);
-		given |= r == 0 ? BIT(opt) : 0;
+		if (r == 0 && opt <= OPT_TIMEOUT)
+			given |= BIT(opt);
 	}
 	if (r != 0)
 		return r;
@@ -564,7 +565,7 @@ int main(int argc, char **argv)
 	r = parse_arguments(c, argc, argv, &command);
 	if (r == EXIT_USAGE)
 		fprintf(stderr, "otactl: %s. Try 'otactl --help'.\n", c->err.msg);
-	if (r != 0)
+	if (r != 0 || !command)
 		return r < 0 ? EXIT_DONE : r;
 	peer_open();
 	r = command->run(c);

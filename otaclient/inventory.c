@@ -8,6 +8,7 @@
  */
 #include "otaclient/inventory.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -28,8 +29,7 @@
 struct candidate {
 	uint64_t ino;
 	uint64_t size_bytes;
-	const char *path; /* NULL: the path of @file */
-	uint32_t file;    /* the image has a file at this very path; FILE_TABLE_NONE = not */
+	uint32_t path; /* as in struct content_source */
 	uint32_t
 		content; /* what hashing found; FILE_TABLE_NONE = not hashed, or CONTENT_UNWANTED */
 	uint32_t n_links;
@@ -51,7 +51,7 @@ struct search {
 
 	pthread_mutex_t lock;
 	struct candidate *candidates;
-	size_t n_candidates, cap_candidates;
+	uint32_t n_candidates, cap_candidates;
 };
 
 struct inventory *inventory_new(const struct file_table *table)
@@ -77,6 +77,7 @@ void inventory_free(struct inventory *inv)
 	free(inv->sources);
 	free(inv->kept_ino);
 	free(inv->anchor);
+	free(inv->foreign_paths);
 	arena_done(&inv->arena);
 	free(inv);
 }
@@ -105,6 +106,21 @@ static int compare_u64(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* Thousands of files have few sizes. */
+static void drop_repeated_sizes(struct search *s)
+{
+	size_t n = 0;
+	uint64_t *less;
+
+	for (size_t i = 0; i < s->n_sizes; i++)
+		if (i == 0 || s->sizes[i] != s->sizes[i - 1])
+			s->sizes[n++] = s->sizes[i];
+	s->n_sizes = n;
+	less = realloc(s->sizes, (n + 1) * sizeof(*s->sizes));
+	if (less)
+		s->sizes = less;
+}
+
 /* The sizes of all contents that have no place yet (of all, for the first look at standby). */
 static int collect_sizes(struct search *s)
 {
@@ -119,6 +135,7 @@ static int collect_sizes(struct search *s)
 		if (s->inv->sources[i].place == PLACE_NOWHERE && t->contents[i].size_bytes > 0)
 			s->sizes[s->n_sizes++] = t->contents[i].size_bytes;
 	qsort(s->sizes, s->n_sizes, sizeof(*s->sizes), compare_u64);
+	drop_repeated_sizes(s);
 	return 0;
 }
 
@@ -130,38 +147,65 @@ static bool size_is_wanted(const struct search *s, uint64_t size)
 	return bsearch(&size, s->sizes, s->n_sizes, sizeof(size), compare_u64) != NULL;
 }
 
+/* Make room for one more element. */
+static int grow(void *array_p, size_t size_bytes, uint32_t n, uint32_t *cap)
+{
+	uint32_t want = *cap ? *cap + *cap / 2 : 1024;
+	void **array = array_p;
+	void *p;
+
+	if (n < *cap)
+		return 0;
+	p = reallocarray(*array, want, size_bytes);
+	if (!p)
+		return -ENOMEM;
+	*array = p;
+	*cap = want;
+	return 0;
+}
+
+/* The number for a path that the image has no file at. */
+static int add_foreign_path(
+	struct inventory *inv, uint32_t n_files, const char *path, uint32_t *ret)
+{
+	int r = grow(&inv->foreign_paths, sizeof(*inv->foreign_paths), inv->n_foreign,
+		&inv->cap_foreign);
+	const char *copy = r < 0 ? NULL : arena_strndup(&inv->arena, path, strlen(path));
+
+	if (!copy)
+		return -ENOMEM;
+	*ret = n_files + inv->n_foreign;
+	inv->foreign_paths[inv->n_foreign++] = copy;
+	return 0;
+}
+
+/* @file: the image has it at this very path; FILE_TABLE_NONE: it has none there. */
 static int add_candidate(struct search *s, const struct tree_entry *e, uint32_t file)
 {
 	struct candidate c = {
 		.ino = e->st.st_ino,
 		.size_bytes = (uint64_t)e->st.st_size,
-		.file = file,
+		.path = file,
 		.content = FILE_TABLE_NONE,
 		.n_links = (uint32_t)e->st.st_nlink,
 		.disk_kib = (uint32_t)(e->st.st_blocks / 2),
 	};
-	int r = -ENOMEM;
+	int r;
 
 	pthread_mutex_lock(&s->lock);
-	if (file == FILE_TABLE_NONE) {
-		c.path = arena_strndup(&s->inv->arena, e->path, strlen(e->path));
-		if (!c.path)
-			goto done;
-	}
-	if (s->n_candidates == s->cap_candidates) {
-		size_t cap = s->cap_candidates ? s->cap_candidates * 3 / 2 : 1024;
-		struct candidate *p = realloc(s->candidates, cap * sizeof(*p));
-
-		if (!p)
-			goto done;
-		s->candidates = p;
-		s->cap_candidates = cap;
-	}
-	s->candidates[s->n_candidates++] = c;
-	r = 0;
-done:
+	r = grow(&s->candidates, sizeof(c), s->n_candidates, &s->cap_candidates);
+	if (r == 0 && file == FILE_TABLE_NONE)
+		r = add_foreign_path(s->inv, s->table->n_files, e->path, &c.path);
+	if (r == 0)
+		s->candidates[s->n_candidates++] = c;
 	pthread_mutex_unlock(&s->lock);
 	return r;
+}
+
+/* Is the candidate's name one that the image has a file at? */
+static bool has_file(const struct file_table *t, const struct candidate *c)
+{
+	return c->path < t->n_files;
 }
 
 static uint32_t wanted_file_at(const struct file_table *t, const char *path)
@@ -208,24 +252,38 @@ static int compare_candidates(const void *a, const void *b)
 
 	if (x->ino != y->ino)
 		return x->ino < y->ino ? -1 : 1;
-	return (x->file == FILE_TABLE_NONE) - (y->file == FILE_TABLE_NONE);
+	return x->path < y->path ? -1 : x->path > y->path;
+}
+
+static const char *path_of_file(const struct file_table *t, uint32_t file, char buf[PATH_MAX])
+{
+	struct text path = t->files[file].path;
+
+	assert(path.len < PATH_MAX); /* file_table_seal() saw to it */
+	memcpy(buf, path.at, path.len);
+	buf[path.len] = '\0';
+	return buf;
+}
+
+static const char *path_by_number(
+	const struct inventory *inv, const struct file_table *t, uint32_t path, char buf[PATH_MAX])
+{
+	return path < t->n_files ? path_of_file(t, path, buf)
+				 : inv->foreign_paths[path - t->n_files];
+}
+
+const char *inventory_path(const struct inventory *inv, const struct file_table *table,
+	uint32_t content, char buf[PATH_MAX])
+{
+	return path_by_number(inv, table, inv->sources[content].path, buf);
 }
 
 static int open_candidate(const struct search *s, const struct candidate *c)
 {
-	char path[PATH_MAX];
-	const char *p = c->path;
+	char buf[PATH_MAX];
 
-	if (!p) {
-		struct text t = s->table->files[c->file].path;
-
-		if (t.len >= sizeof(path))
-			return -ENAMETOOLONG;
-		memcpy(path, t.at, t.len);
-		path[t.len] = '\0';
-		p = path;
-	}
-	return path_open(s->root_fd, p, O_RDONLY | O_NOATIME | O_NONBLOCK, 0);
+	return path_open(s->root_fd, path_by_number(s->inv, s->table, c->path, buf),
+		O_RDONLY | O_NOATIME | O_NONBLOCK, 0);
 }
 
 /* Candidates of one round, one per inode. */
@@ -308,26 +366,15 @@ static bool is_at_wanted_path(const struct search *s, const struct candidate *c)
 {
 	uint64_t size;
 
-	if (c->file == FILE_TABLE_NONE || c->size_bytes == 0)
+	if (!has_file(s->table, c) || c->size_bytes == 0)
 		return false;
-	size = s->table->contents[s->table->files[c->file].content].size_bytes;
+	size = s->table->contents[s->table->files[c->path].content].size_bytes;
 	return size == c->size_bytes || size == CONTENT_SIZE_UNKNOWN;
 }
 
 static bool has_missing_size(const struct search *s, const struct candidate *c)
 {
 	return c->size_bytes > 0 && size_is_wanted(s, c->size_bytes);
-}
-
-static const char *candidate_path(
-	struct inventory *inv, const struct file_table *t, const struct candidate *c)
-{
-	struct text path;
-
-	if (c->path)
-		return c->path;
-	path = t->files[c->file].path;
-	return arena_strndup(&inv->arena, path.at, path.len);
 }
 
 /*
@@ -344,27 +391,28 @@ static void keep_names_of_inode(
 		const struct file_entry *f;
 		bool empty;
 
-		if (c[i].file == FILE_TABLE_NONE)
+		if (!has_file(t, &c[i]))
 			continue;
-		f = &t->files[c[i].file];
+		f = &t->files[c[i].path];
 		empty = c[i].size_bytes == 0 && t->contents[f->content].size_bytes == 0;
 		if (!empty && c[i].content != f->content)
 			continue;
 		if (owner == FILE_TABLE_NONE && inv->anchor[f->group] == FILE_TABLE_NONE) {
 			owner = f->group;
-			inv->anchor[f->group] = c[i].file;
+			inv->anchor[f->group] = c[i].path;
 		}
 		if (owner != f->group)
 			continue;
-		inv->kept_ino[c[i].file] = c[i].ino;
+		inv->kept_ino[c[i].path] = c[i].ino;
 	}
 }
 
 /* Is one of the inode's names kept? */
-static bool any_name_kept(const struct inventory *inv, const struct candidate *c, size_t n)
+static bool any_name_kept(const struct inventory *inv, const struct file_table *t,
+	const struct candidate *c, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (c[i].file != FILE_TABLE_NONE && inv->kept_ino[c[i].file] == c[i].ino)
+		if (has_file(t, &c[i]) && inv->kept_ino[c[i].path] == c[i].ino)
 			return true;
 	return false;
 }
@@ -401,7 +449,7 @@ static int check_names(const struct search *s, struct ota_err *err)
 }
 
 /* Write down what the hashing of standby showed. */
-static int settle_standby(struct search *s)
+static void settle_standby(struct search *s)
 {
 	struct inventory *inv = s->inv;
 	size_t n;
@@ -415,18 +463,18 @@ static int settle_standby(struct search *s)
 		bool kept;
 
 		n = same_inode(s, i);
-		kept = any_name_kept(inv, c, n);
+		kept = any_name_kept(inv, s->table, c, n);
 		if (is_found(c)) {
 			struct content_source *src = &inv->sources[c->content];
 
 			/* An inode that is free to move is the better source for further names than
 			 * a kept one. */
 			if (src->place == PLACE_NOWHERE || (src->place == PLACE_KEPT && !kept)) {
-				src->path = candidate_path(inv, s->table, c);
-				if (!src->path)
-					return -ENOMEM;
-				src->ino = c->ino;
-				src->place = kept ? PLACE_KEPT : PLACE_STANDBY;
+				*src = (struct content_source){
+					.ino = c->ino,
+					.path = c->path,
+					.place = kept ? PLACE_KEPT : PLACE_STANDBY,
+				};
 				if (!kept)
 					continue;
 			}
@@ -434,7 +482,6 @@ static int settle_standby(struct search *s)
 		if (!kept)
 			inv->prune_back_bytes += (uint64_t)c->disk_kib * 1024;
 	}
-	return 0;
 }
 
 int inventory_scan_standby(struct inventory *inv, const struct file_table *table, int standby_fd,
@@ -473,7 +520,8 @@ int inventory_scan_standby(struct inventory *inv, const struct file_table *table
 		r = hash_round(&s, has_missing_size, err);
 	if (r < 0)
 		return r;
-	return settle_standby(&s);
+	settle_standby(&s);
+	return 0;
 }
 
 /* State of inventory_guess_active() for its threads. */
@@ -495,30 +543,22 @@ static int guess_file(void *ctx, size_t index, struct ota_err *err)
 	AUTO_CLOSE int fd = -1;
 	char path[PATH_MAX];
 	struct stat st;
-	int r = 0;
 
 	if (c->size_bytes == 0 || __atomic_load_n(&src->place, __ATOMIC_RELAXED) != PLACE_NOWHERE)
 		return 0;
 	if (g->stop && g->stop(g->stop_ctx))
 		return -ECANCELED;
-	if (f->path.len >= sizeof(path))
-		return 0;
-	memcpy(path, f->path.at, f->path.len);
-	path[f->path.len] = '\0';
-	fd = path_open(g->active_fd, path, O_PATH, 0);
+	fd = path_open(g->active_fd, path_of_file(g->table, (uint32_t)index, path), O_PATH, 0);
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
 		(uint64_t)st.st_size != c->size_bytes)
 		return 0;
 	pthread_mutex_lock(&g->lock);
 	if (src->place == PLACE_NOWHERE) {
-		src->path = arena_strndup(&g->inv->arena, path, f->path.len);
-		if (src->path)
-			__atomic_store_n(&src->place, PLACE_ACTIVE_LIKELY, __ATOMIC_RELAXED);
-		else
-			r = -ENOMEM;
+		src->path = (uint32_t)index;
+		__atomic_store_n(&src->place, PLACE_ACTIVE_LIKELY, __ATOMIC_RELAXED);
 	}
 	pthread_mutex_unlock(&g->lock);
-	return r;
+	return 0;
 }
 
 int inventory_guess_active(struct inventory *inv, const struct file_table *table, int active_fd,
@@ -570,10 +610,7 @@ int inventory_search_active(struct inventory *inv, const struct file_table *tabl
 		src = &inv->sources[c->content];
 		if (src->place != PLACE_NOWHERE)
 			continue;
-		src->path = candidate_path(inv, table, c);
-		if (!src->path)
-			return -ENOMEM;
-		src->place = PLACE_ACTIVE;
+		*src = (struct content_source){.path = c->path, .place = PLACE_ACTIVE};
 	}
 	return 0;
 }

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -25,12 +26,11 @@ enum content_place {
 				yet */
 };
 
-/* Where the bytes of one content are. */
+/* Where the bytes of one content are: inventory_path(). */
 struct content_source {
+	uint64_t ino;  /* on standby; 0 = not there */
+	uint32_t path; /* of a file of the image, by its index; or beyond them, of foreign_paths */
 	enum content_place place;
-	const char *path; /* on that slot; NULL for PLACE_NOWHERE. Arena of the inventory, or the
-			     table's text */
-	uint64_t ino;     /* on standby; 0 = not there */
 };
 
 struct inventory {
@@ -40,6 +40,8 @@ struct inventory {
 			     * FILE_TABLE_NONE */
 	uint64_t prune_back_bytes; /* what removing every unwanted file from standby frees */
 	uint64_t n_hashed_files, n_hashed_bytes;
+	const char **foreign_paths; /* that the image has no file at, in the arena */
+	uint32_t n_foreign, cap_foreign;
 	struct arena arena;
 };
 
@@ -47,6 +49,10 @@ struct inventory *inventory_new(const struct file_table *table);
 void inventory_free(struct inventory *inv);
 void inventory_freep(struct inventory **inv);
 #define AUTO_INVENTORY CLEANUP(inventory_freep)
+
+/* The path of a source that is somewhere, on its slot; @buf holds it where it must be put together. */
+const char *inventory_path(const struct inventory *inv, const struct file_table *table,
+	uint32_t content, char buf[PATH_MAX]);
 
 /* Polled by long work; true = the update is to be aborted, and the work returns -ECANCELED. */
 typedef bool inventory_stop_fn(void *ctx);

@@ -363,7 +363,8 @@ int standby_prune(struct standby_writer *w, struct ota_err *err)
  */
 static int harvest_one(struct standby_writer *w, uint32_t content, struct ota_err *err)
 {
-	const struct content_source *src = &w->c.inv->sources[content];
+	char buf[PATH_MAX];
+	const char *path = inventory_path(w->c.inv, w->c.table, content, buf);
 	char hex[DIGEST_HEX_MAX];
 	AUTO_CLOSE int dir_fd = -1;
 	const char *name = NULL;
@@ -372,7 +373,7 @@ static int harvest_one(struct standby_writer *w, uint32_t content, struct ota_er
 
 	digest_to_hex(&w->c.table->contents[content].digest, hex);
 	if (fstatat(w->store_fd, hex, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-		if (st.st_ino == src->ino)
+		if (st.st_ino == w->c.inv->sources[content].ino)
 			return 0;
 		r = standby_remove_tree(w->store_fd, hex, err);
 		if (r < 0)
@@ -381,16 +382,16 @@ static int harvest_one(struct standby_writer *w, uint32_t content, struct ota_er
 	r = io_point("harvest: link a content");
 	if (r < 0)
 		return r;
-	dir_fd = path_open_parent(w->c.standby_fd, src->path, &name);
+	dir_fd = path_open_parent(w->c.standby_fd, path, &name);
 	if (dir_fd < 0)
-		return apply_error(err, dir_fd, "open the folder of", src->path);
+		return apply_error(err, dir_fd, "open the folder of", path);
 	if (linkat(dir_fd, name, w->store_fd, hex, 0) < 0) {
 		if (errno == EPERM) { /* immutable, or append-only */
 			unlock_entry(dir_fd, name);
 			if (linkat(dir_fd, name, w->store_fd, hex, 0) == 0)
 				return 0;
 		}
-		return apply_error(err, -errno, "set aside", src->path);
+		return apply_error(err, -errno, "set aside", path);
 	}
 	return 0;
 }
@@ -504,7 +505,8 @@ static int make_tmp(struct standby_writer *w, char ret_name[TMP_NAME_MAX])
 static int copy_content(struct standby_writer *w, uint32_t content, struct ota_err *err)
 {
 	const struct content *want = &w->c.table->contents[content];
-	const struct content_source *src = &w->c.inv->sources[content];
+	char buf[PATH_MAX];
+	const char *path = inventory_path(w->c.inv, w->c.table, content, buf);
 	AUTO_DIGEST_CTX struct digest_ctx *hash = digest_ctx_new();
 	char tmp[TMP_NAME_MAX], hex[DIGEST_HEX_MAX];
 	AUTO_CLOSE int src_fd = -1;
@@ -515,12 +517,12 @@ static int copy_content(struct standby_writer *w, uint32_t content, struct ota_e
 
 	if (!hash)
 		return -ENOMEM;
-	src_fd = path_open(w->c.active_fd, src->path, O_RDONLY | O_NOATIME | O_NONBLOCK, 0);
+	src_fd = path_open(w->c.active_fd, path, O_RDONLY | O_NOATIME | O_NONBLOCK, 0);
 	if (src_fd < 0)
 		return -ENODATA;
 	fd = make_tmp(w, tmp);
 	if (fd < 0)
-		return apply_error(err, fd, "make a copy of", src->path);
+		return apply_error(err, fd, "make a copy of", path);
 	digest_start(hash);
 	/* The active slot is alive: the file may have become another, and of any size. */
 	r = file_copy(
@@ -543,7 +545,7 @@ static int copy_content(struct standby_writer *w, uint32_t content, struct ota_e
 		r = -errno;
 	if (r < 0) {
 		unlinkat(w->store_fd, tmp, 0);
-		return r == -ENODATA ? r : apply_error(err, r, "copy", src->path);
+		return r == -ENODATA ? r : apply_error(err, r, "copy", path);
 	}
 	count_processed(w, 1, bytes);
 	return 0;

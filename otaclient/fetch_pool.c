@@ -2,9 +2,9 @@
  * fetch_pool: threads that fetch contents, each with a client of its own. Contract: fetch_pool.h.
  *
  * A thread runs some jobs at once; a job is one content on its way: HTTP body → zstd frame → digest → file. All
- * threads take the next content from one cursor.
+ * threads take the next content from two cursors, for large and for small ones.
  *
- * Shared, under pool.lock: the cursor, the first failure, how many threads run. Atomic: when the last byte came,
+ * Shared, under pool.lock: the cursors, the first failure, how many threads run. Atomic: when the last byte came,
  * and the stop flag. Everything else belongs to one thread. The callers' progress() is called under its own lock.
  */
 #include "otaclient/fetch_pool.h"
@@ -39,6 +39,8 @@ enum {
 		256, /* shuffled inside, so that ECUs behind one proxy ask for different ones */
 	PREALLOC_MIN_BYTES = 1 << 20,
 	DECODER_KEEP_BYTES = 512 * 1024,
+	/* At once: a window each, 4 MiB for an ordinary image. */
+	LARGE_PER_THREAD = 3,
 	REPORT_MS = 200,
 	STOP_POLL_MS = 100,
 	THREADS_MAX = 16,
@@ -57,8 +59,8 @@ struct pool {
 
 	pthread_mutex_t lock;
 	pthread_cond_t ended; /* a thread ended, or failed */
-	uint32_t *order;
-	size_t n_contents, next;
+	uint32_t *order; /* the small contents, then the large ones */
+	size_t n_contents, n_small, next_small, next_large;
 	unsigned n_running;
 	struct ota_err first; /* errnum == 0: no failure */
 
@@ -76,7 +78,7 @@ struct worker {
 	struct http_client *client;
 	pthread_t thread;
 	struct job *jobs;
-	unsigned n_jobs;
+	unsigned n_jobs, n_large; /* n_large: jobs with a large content */
 	struct fetch_progress delta; /* not yet reported */
 	uint64_t reported_ms;
 };
@@ -356,7 +358,7 @@ static const struct http_sink job_sink = {
 	.end = job_end,
 };
 
-/* ---- one content: from the cursor to the store ---- */
+/* ---- one content: from a cursor to the store ---- */
 
 static void worker_next(struct worker *w, struct job *j);
 
@@ -377,14 +379,22 @@ static void job_failed(struct job *j, int r, const struct ota_err *err)
 	pool_fail(j->worker->pool, &told);
 }
 
+/* Does its frame need a large window? */
+static bool is_large(const struct pool *p, const struct content *content)
+{
+	return content->has_zst && p->config->compressed_dir[0] &&
+	       (!size_is_known(content) || content->size_bytes >= DECODER_KEEP_BYTES);
+}
+
 /*
  * A decoder keeps the window of the largest frame it has seen: up to 4 MiB for an ordinary image, and there are as many
  * decoders as connections. After a large content it starts anew.
  */
 static int job_renew_decoder(struct job *j)
 {
-	if (size_is_known(j->content) && j->content->size_bytes < DECODER_KEEP_BYTES)
+	if (!is_large(j->worker->pool, j->content))
 		return 0;
+	j->worker->n_large--;
 	zstd_decoder_free(j->zstd);
 	j->zstd = zstd_decoder_new();
 	return j->zstd ? 0 : -ENOMEM;
@@ -454,15 +464,21 @@ static int job_start(struct job *j, struct ota_err *err)
 		err);
 }
 
-static const struct content *pool_take(struct pool *p)
+/* Large contents first, as many as the thread may have at once, for they take longest; then small ones. */
+static const struct content *take_next(struct worker *w)
 {
+	struct pool *p = w->pool;
 	const struct content *content = NULL;
 
 	if (atomic_load(&p->stop))
 		return NULL;
 	pthread_mutex_lock(&p->lock);
-	if (p->next < p->n_contents)
-		content = &p->table->contents[p->order[p->next++]];
+	if (p->next_large < p->n_contents && w->n_large < LARGE_PER_THREAD) {
+		content = &p->table->contents[p->order[p->next_large++]];
+		w->n_large++;
+	} else if (p->next_small < p->n_small) {
+		content = &p->table->contents[p->order[p->next_small++]];
+	}
 	pthread_mutex_unlock(&p->lock);
 	return content;
 }
@@ -470,7 +486,7 @@ static const struct content *pool_take(struct pool *p)
 /* Give the job @j the next content that needs the network. */
 static void worker_next(struct worker *w, struct job *j)
 {
-	while ((j->content = pool_take(w->pool))) {
+	while ((j->content = take_next(w))) {
 		struct ota_err err = {0};
 		int r = job_start(j, &err);
 
@@ -482,6 +498,8 @@ static void worker_next(struct worker *w, struct job *j)
 		if (j->fd >= 0)
 			return;
 		content_stored(j); /* it was empty */
+		if (is_large(w->pool, j->content))
+			w->n_large--;
 	}
 }
 
@@ -596,24 +614,37 @@ static void worker_done(struct worker *w)
 		unlinkat(w->pool->config->store_dir_fd, w->tmp_name, AT_REMOVEDIR);
 }
 
+static void shuffle(uint32_t *list, size_t n)
+{
+	for (size_t left = n; left > 1; left--) {
+		uint32_t *a = &list[left - 1];
+		uint32_t *b = &list[clock_random_below(left)];
+		uint32_t t = *a;
+
+		*a = *b;
+		*b = t;
+	}
+}
+
 /* The contents in an order that other ECUs do not have. */
 static int order_make(struct pool *p, const uint32_t *contents, size_t n, struct ota_err *err)
 {
+	size_t n_large = 0;
+
 	p->order = calloc(n, sizeof(*p->order));
 	if (!p->order)
 		return no_memory(err);
-	memcpy(p->order, contents, n * sizeof(*contents));
-	p->n_contents = n;
-	for (size_t from = 0; from < n; from += BATCH_CONTENTS) {
-		for (size_t left = MIN_OF(n - from, (size_t)BATCH_CONTENTS); left > 1; left--) {
-			uint32_t *a = &p->order[from + left - 1];
-			uint32_t *b = &p->order[from + clock_random_below(left)];
-			uint32_t t = *a;
-
-			*a = *b;
-			*b = t;
-		}
+	for (size_t i = 0; i < n; i++) {
+		if (is_large(p, &p->table->contents[contents[i]]))
+			p->order[n - ++n_large] = contents[i];
+		else
+			p->order[p->n_small++] = contents[i];
 	}
+	for (size_t from = 0; from < p->n_small; from += BATCH_CONTENTS)
+		shuffle(p->order + from, MIN_OF(p->n_small - from, (size_t)BATCH_CONTENTS));
+	shuffle(p->order + p->n_small, n_large);
+	p->n_contents = n;
+	p->next_large = p->n_small;
 	return 0;
 }
 

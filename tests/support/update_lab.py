@@ -15,6 +15,7 @@ import http.server
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from tree_list import differences, list_tree  # noqa: E402
 def enter_private_mounts():
     """Run again in a mount namespace of our own, so that nothing we mount can stay behind."""
     if os.environ.get("UPDATE_LAB_PRIVATE"):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # a time limit still tidies up
         return
     os.environ["UPDATE_LAB_PRIVATE"] = "1"
     tool = os.path.join(os.path.dirname(os.path.abspath(__file__)), "private-mounts")
@@ -136,14 +138,16 @@ class UpdateLab:
         make(tree)
         return self.build_image(name, tree, *options, persistents=persistents)
 
-    def build_image(self, name, tree, *options, persistents=()):
+    def build_image(self, name, tree, *options, persistents=(), listed=True):
+        """@listed: check() will be asked for it."""
         with open(self.path("persistents"), "w") as f:
             f.write("".join("'" + p.replace("'", "'\\''") + "'\n" for p in persistents))
         subprocess.run([os.environ["METADATA_GEN"], "build", "--rootfs", tree, "--output", self.path("images", name),
                         "--sign-key", self.path("certs", "sign.key"), "--cert", self.path("certs", "sign.pem"),
                         "--persistents", self.path("persistents"), *options], check=True, capture_output=True)
         self.trees[name] = tree
-        self.wanted[name] = list_tree(tree)
+        if listed:
+            self.wanted[name] = list_tree(tree)
         return self.path("images", name)
 
     # ---- updates

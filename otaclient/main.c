@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
+#include "common/base/mount.h"
 #include "common/config/ecu_info.h"
 #include "common/config/proxy_info.h"
 #include "common/config/settings.h"
@@ -36,6 +38,7 @@
 
 enum {
 	EXIT_USAGE = 2,
+	OPEN_FILES = 65536,
 };
 
 struct options {
@@ -168,19 +171,21 @@ static void log_cert_note(void *ctx, const char *sentence)
 	log_warning("%s", sentence);
 }
 
-/* One daemon per machine, before anything is touched. */
+/* One daemon per machine, before anything is touched. Without the lock nothing in /run is ours. */
 static int claim_machine(struct daemon *d, struct ota_err *err)
 {
 	char pid[32];
 	AUTO_CLOSE int pid_fd = -1;
+	AUTO_CLOSE int lock_fd =
+		open(LOCK_PATH, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
-	d->lock_fd = open(LOCK_PATH, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (d->lock_fd < 0)
+	if (lock_fd < 0)
 		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED, "Cannot open %s: %s",
 			LOCK_PATH, strerror(errno));
-	if (flock(d->lock_fd, LOCK_EX | LOCK_NB) < 0)
+	if (flock(lock_fd, LOCK_EX | LOCK_NB) < 0)
 		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED,
 			"Another otaclient is running on this machine (%s is locked)", LOCK_PATH);
+	d->lock_fd = TAKE_FD(lock_fd);
 	pid_fd = open(PID_PATH, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
 	snprintf(pid, sizeof(pid), "%d", (int)getpid());
 	if (pid_fd < 0 || file_write_all(pid_fd, pid, strlen(pid)) < 0)
@@ -279,12 +284,29 @@ static int start_api(struct daemon *d, struct ota_err *err)
 	return api_service_start(&config, d->status, &d->handler, &d->api, err);
 }
 
+/* What the daemon wants of the system for itself, but can do without. */
+static void settle_in(void)
+{
+	struct ota_err err = {0};
+	struct rlimit files;
+
+	/* No process that is started meanwhile shall hold on to the standby slot. */
+	if (mount_own_namespace(&err) < 0)
+		log_warning("%s", err.msg);
+	/* Folders are emptied with a descriptor for each level. */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = MIN_OF(files.rlim_max, (rlim_t)OPEN_FILES);
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
 static int daemon_start(struct daemon *d, struct ota_err *err)
 {
 	int r = claim_machine(d, err);
 
 	if (r < 0)
 		return r;
+	settle_in();
 	r = read_configuration(d, err);
 	if (r < 0)
 		return r;

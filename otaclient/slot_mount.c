@@ -1,8 +1,8 @@
 /*
  * slot_mount: claiming, checking and mounting the slots. Contract: slot_mount.h.
  *
- * The mounts stand in the daemon's own mount namespace and are private: nothing else sees or holds
- * them.
+ * The mounts stand in the daemon's own mount namespace (main) and are private: nothing else sees or
+ * holds them. That is also why a slot that somebody has mounted may have to be unmounted elsewhere.
  */
 #include "otaclient/slot_mount.h"
 
@@ -126,7 +126,7 @@ static int take_device(const char *device, const char *active_root, struct ota_e
 	if (stat(device, &st) < 0 || !S_ISBLK(st.st_mode))
 		return ota_err_set(err, -ENODEV, OTA_E_UNSPECIFIC,
 			"The standby slot %s is no block device", device);
-	/* Unmounting a root file system makes it read-only. */
+	/* A root cannot be unmounted, it only becomes read-only. */
 	if (stat(active_root, &active) < 0 || active.st_dev == st.st_rdev)
 		return ota_err_set(err, -EBUSY, OTA_E_UNSPECIFIC,
 			"The standby slot %s is where the running system is", device);
@@ -139,8 +139,9 @@ static int take_device(const char *device, const char *active_root, struct ota_e
 			return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
 				"Cannot open the standby slot %s: %s", device, strerror(errno));
 		buf_done(&point);
-		if (mount_point_of(st.st_rdev, &point, NULL) < 0 ||
-			mount_undo(buf_str(&point), false, NULL) < 0)
+		if (mount_point_of(st.st_rdev, &point, NULL) == 0
+				? mount_undo(buf_str(&point), false, NULL) < 0
+				: mount_undo_at_init(st.st_rdev) < 0)
 			break;
 	}
 	if (find_holder(st.st_rdev, &holder) < 0 || holder.len_bytes == 0)

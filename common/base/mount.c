@@ -6,8 +6,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libmount/libmount.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
@@ -99,6 +102,64 @@ int mount_find_holder(dev_t dev, struct buf *ret_text)
 			return r;
 	}
 	return 0;
+}
+
+int mount_own_namespace(struct ota_err *err)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
+			"Cannot take a mount namespace of our own: %s", strerror(errno));
+	return 0;
+}
+
+static bool is_in_namespace_of_init(void)
+{
+	struct stat ours, its;
+
+	return stat("/proc/self/ns/mnt", &ours) == 0 && stat("/proc/1/ns/mnt", &its) == 0 &&
+	       ours.st_dev == its.st_dev && ours.st_ino == its.st_ino;
+}
+
+/* In a child: nobody comes back from there. Only async-signal-safe calls. */
+static int undo_in_namespace(int ns_fd, const char *target)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		_exit(setns(ns_fd, CLONE_NEWNS) < 0 || umount2(target, UMOUNT_NOFOLLOW) < 0 ? errno
+											    : 0);
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+}
+
+int mount_undo_at_init(dev_t dev)
+{
+	AUTO_CLOSE int ns_fd = open("/proc/1/ns/mnt", O_RDONLY | O_CLOEXEC);
+	int n_undone = 0;
+
+	if (ns_fd < 0 || is_in_namespace_of_init())
+		return -ENOENT;
+	for (;;) {
+		CLEANUP(unref_tablep)
+		struct libmnt_table *tb = mnt_new_table_from_file("/proc/1/mountinfo");
+		struct libmnt_fs *fs = tb ? mnt_table_find_devno(tb, dev, MNT_ITER_BACKWARD) : NULL;
+		int r;
+
+		if (!fs || !mnt_fs_get_target(fs))
+			return n_undone > 0 ? 0 : -ENOENT;
+		/* A root cannot be unmounted, it only becomes read-only. */
+		if (strcmp(mnt_fs_get_target(fs), "/") == 0)
+			return -EBUSY;
+		r = undo_in_namespace(ns_fd, mnt_fs_get_target(fs));
+		if (r < 0)
+			return r;
+		n_undone++;
+	}
 }
 
 int mount_private(const char *source, const char *target, const char *fstype, unsigned long flags,

@@ -25,6 +25,18 @@ int mount_point_of(dev_t dev, struct buf *ret_mount_point, struct ota_err *err);
 int mount_find_holder(dev_t dev, struct buf *ret_text);
 
 /*
+ * Take a mount namespace of our own, before any thread is started: what others mount still comes in,
+ * what we mount never gets out, and no process that is started meanwhile holds on to it.
+ */
+int mount_own_namespace(struct ota_err *err);
+
+/*
+ * Unmount the block device @dev wherever process 1 has it mounted, if its namespace is another than
+ * ours. 0, or -ENOENT: it has not; else umount's error.
+ */
+int mount_undo_at_init(dev_t dev);
+
+/*
  * Mount @source on the existing directory @target; then make it private and unbindable. @flags as
  * in mount(2) (MS_BIND is done together with MS_RDONLY, which takes two calls).
  */

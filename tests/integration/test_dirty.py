@@ -340,6 +340,19 @@ def slot_that_is_busy_here_is_refused_with_the_process():
             subprocess.run(["umount", point], check=True)
 
 
+def slot_that_is_mounted_where_the_machine_is_at_home_is_unmounted():
+    """A daemon with a mount namespace of its own sees only a copy of what process 1 has mounted."""
+    with lab_with_both() as lab:
+        os.makedirs(lab.path("here"))
+        driver = [os.environ["UPDATE_DRIVER"], "--own-namespace", "--url", lab.url + "/v2", "--certs", lab.path("certs"), "--device",
+                  lab.device, "--active", lab.active, "--work", lab.path("run")]
+        script = 'mount "$1" "$2" || exit 9; shift; here=$1; shift; "$@" || exit 8; ! mountpoint -q "$here"'
+        p = subprocess.run(["unshare", "-m", "-p", "-f", "--mount-proc", "sh", "-c", script, "sh", lab.device, lab.path("here"), *driver],
+                           capture_output=True, text=True)
+        assert p.returncode == 0, (p.returncode, p.stderr)
+        lab.check("v2")
+
+
 def slot_of_the_running_system_is_refused():
     with lab_with_both() as lab:
         point = lab.path("here")
@@ -424,6 +437,7 @@ if __name__ == "__main__":
         new_file_system_keeps_uuid_and_label,
         slot_that_is_mounted_here_is_unmounted,
         slot_that_is_busy_here_is_refused_with_the_process,
+        slot_that_is_mounted_where_the_machine_is_at_home_is_unmounted,
         slot_of_the_running_system_is_refused,
         active_slot_that_changes_costs_a_download_only,
         missing_system_folders_are_made_and_told,

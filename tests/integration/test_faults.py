@@ -126,10 +126,23 @@ def restart_that_fails_leaves_the_new_system_to_the_next_boot():
         check_v2(lab)
 
 
+def mount_points_that_cannot_be_made_are_told():
+    with lab_before_the_update() as lab:
+        os.rename(lab.path("run/mnt"), lab.path("run/mnt.away"))
+        with open(lab.path("run/mnt"), "w"):
+            pass
+        e = lab.fail("v2")
+        assert e.code == "E303" and "Cannot make the mount points" in e.sentence, (e.code, e.sentence)
+        os.unlink(lab.path("run/mnt"))
+        lab.update("v2")
+        check_v2(lab)
+
+
 if __name__ == "__main__":
     enter_private_mounts()
     run([
         every_failing_step_is_survived,
         every_abort_is_obeyed_or_comes_too_late,
         restart_that_fails_leaves_the_new_system_to_the_next_boot,
+        mount_points_that_cannot_be_made_are_told,
     ])

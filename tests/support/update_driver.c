@@ -3,16 +3,19 @@
  *
  *     update_driver --url URL --certs DIR --device DEV --active DIR --work DIR [--version V] [--cookies JSON]
  *                   [--tls-ca FILE] [--inactivity-ms N] [--uuid U] [--label L] [--count] [--stop-at N] [--fail-at N]
- *                   [--abort-at N] [--reboot-fails] [--stats]
+ *                   [--abort-at N] [--reboot-fails] [--own-namespace] [--threaded] [--stats]
  *
  * Simulated: the boot controller (a folder below --work) and the restart (the process ends). Everything else is
  * what the daemon runs. --count prints how many durable operations and points were passed; --stop-at N ends the
  * process with status 77 before the Nth, as a crash would; --fail-at N makes the Nth fail with EIO; --abort-at N asks for an abort at the Nth.
+ * --own-namespace: as the daemon has one; --threaded: the updater's own thread runs it, until SIGTERM.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +26,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/io.h"
 #include "common/base/log.h"
+#include "common/base/mount.h"
 #include "common/net/http.h"
 #include "otaclient/updater.h"
 
@@ -33,7 +37,7 @@ enum {
 static struct driver {
 	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca, *uuid, *label;
 	unsigned long stop_at, fail_at, abort_at, inactivity_ms;
-	bool count, stats, reboot_fails;
+	bool count, stats, reboot_fails, own_namespace, threaded;
 } arg;
 
 /* ---- the simulated boot controller: two status folders below --work ------------------------------ */
@@ -117,6 +121,32 @@ static void print_stats(struct status *status)
 		u->total_files_size, u->downloaded_bytes);
 }
 
+/* As the daemon does: a second request is refused, and SIGTERM ends it all. */
+static int run_threaded(const struct update_env *env, const struct update_request *request, struct ota_err *err)
+{
+	struct updater *u = updater_new(env, 0);
+	struct status_snapshot snap;
+	sigset_t term;
+	int r, signo;
+
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &term, NULL);
+	r = updater_request(u, request, err);
+	if (r == 0) {
+		struct ota_err busy = {0};
+
+		updater_request(u, request, &busy);
+		fprintf(stderr, "second request: E%03d: %s\n", busy.code, busy.msg);
+		sigwait(&term, &signo);
+	}
+	updater_free(u);
+	status_get(env->status, &snap);
+	fprintf(stderr, "%s %s\n", ota_status_name(snap.ota_status), snap.failure_reason);
+	status_free(env->status);
+	return r;
+}
+
 static int run(struct ota_err *err)
 {
 	struct dir_boot boot = {.base.ops = &dir_ops};
@@ -149,6 +179,8 @@ static int run(struct ota_err *err)
 		return r;
 	env.certs = certs;
 	env.status = status_new();
+	if (arg.threaded)
+		return run_threaded(&env, &request, err);
 	session = s = session_new(&env, update_request_dup(&request));
 	r = http_cookies_from_json(arg.cookies, strlen(arg.cookies), &s->cookie_header, err);
 	if (r == 0)
@@ -178,6 +210,8 @@ static void parse(int argc, char **argv)
 		{"fail-at",       required_argument, NULL, 'f'},
 		{"abort-at",      required_argument, NULL, 'A'},
 		{"reboot-fails",  no_argument,       NULL, 'R'},
+		{"own-namespace", no_argument,       NULL, 'N'},
+		{"threaded",      no_argument,       NULL, 'T'},
 		{"count",         no_argument,       NULL, 'n'},
 		{"stats",         no_argument,       NULL, 'S'},
 		{0},
@@ -202,6 +236,8 @@ static void parse(int argc, char **argv)
 		case 'f': arg.fail_at = strtoul(optarg, NULL, 10); break;
 		case 'A': arg.abort_at = strtoul(optarg, NULL, 10); break;
 		case 'R': arg.reboot_fails = true; break;
+		case 'N': arg.own_namespace = true; break;
+		case 'T': arg.threaded = true; break;
 		case 'n': arg.count = true; break;
 		case 'S': arg.stats = true; break;
 		default: exit(2);
@@ -221,6 +257,10 @@ int main(int argc, char **argv)
 	parse(argc, argv);
 	if (chdir(arg.work) < 0) {
 		perror(arg.work);
+		return 2;
+	}
+	if (arg.own_namespace && mount_own_namespace(&err) < 0) {
+		fprintf(stderr, "%s\n", err.msg);
 		return 2;
 	}
 	io_set_hook(on_point, NULL);

@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+"""The daemon itself, where it has no machine to update: what it says, what it refuses, and how it ends.
+
+The real otaclient with a /run, a /boot and a network of its own (root; nothing of this host is seen or touched). It has no boot loader
+that it knows, which is a case of its own. OTACLIENT, OTACTL, UPDATE_DRIVER, … come from the environment.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../support"))
+from trees import make_v1, make_v2  # noqa: E402
+from update_lab import UpdateLab, run  # noqa: E402
+
+GOOD_ECU_INFO = 'format_version: 1\necu_id: "main"\nbootloader: grub\n'
+START_LIMIT_S = 20
+
+
+def enter_private_machine():
+    """Again in mount and network namespaces of our own, with a /run and a /boot of their own."""
+    if os.environ.get("UPDATE_LAB_PRIVATE"):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        for folder in ("/run", "/boot"):
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        return
+    os.environ["UPDATE_LAB_PRIVATE"] = "1"
+    os.execvp("unshare", ["unshare", "-m", "-n", "--propagation", "private", sys.executable, *sys.argv])
+
+
+class Daemon:
+    """One otaclient; its log is complete once it has ended, or so far."""
+
+    def __init__(self, *options, ecu_info=GOOD_ECU_INFO, settings="", config_dir=None):
+        self.folder = tempfile.mkdtemp(prefix="daemon.", dir="/run")
+        self.config = config_dir or self.folder
+        if ecu_info is not None:
+            self.write("ecu_info.yaml", ecu_info)
+        self.write("otaclient.yaml", settings)
+        self.log_path = os.path.join(self.folder, "log")
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                [os.environ["OTACLIENT"], "--config-dir", self.config, "--certs", os.path.join(self.folder, "certs"), "--settings",
+                 os.path.join(self.folder, "otaclient.yaml"), *options], stderr=log, stdout=log)
+
+    def write(self, name, text):
+        with open(os.path.join(self.folder, name), "w") as f:
+            f.write(text)
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def wait_for(self, words):
+        end = time.monotonic() + START_LIMIT_S
+        while words not in self.log():
+            assert self.process.poll() is None and time.monotonic() < end, f"\"{words}\" never came:\n{self.log()}"
+            time.sleep(0.02)
+        return self
+
+    def serving(self):
+        return self.wait_for(" serves ECU ")
+
+    def ended(self, limit_s=START_LIMIT_S):
+        return self.process.wait(timeout=limit_s)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.process.kill()
+        self.process.wait()
+
+
+def otactl(*args):
+    p = subprocess.run([os.environ["OTACTL"], "--json", *args], capture_output=True, text=True, timeout=60)
+    return p.returncode, p.stdout + p.stderr
+
+
+def status():
+    code, out = otactl("status")
+    assert code == 0, out
+    return json.loads(out.splitlines()[0])
+
+
+def flat(value):
+    return json.dumps(value)
+
+
+def update():
+    return otactl("update", "--url", "http://127.0.0.1:1/", "--version", "2")
+
+
+# ---- one of them
+
+def second_instance_is_refused_and_leaves_the_first_alone():
+    with Daemon().serving() as first:
+        with Daemon(settings="listen_port: 50052\n") as second:
+            assert second.ended() == 1
+            assert "E314: Another otaclient is running on this machine" in second.log(), second.log()
+        with open("/run/otaclient.pid") as f:
+            assert f.read() == str(first.process.pid)
+        assert status()
+    # the first was killed: its files stay, its lock does not
+    with Daemon().serving() as third:
+        third.process.terminate()
+        assert third.ended() == 0
+    assert not os.path.exists("/run/otaclient.pid")
+
+
+def lock_that_cannot_be_had_is_told():
+    os.mkdir("/run/otaclient.lock.d")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink("/run/otaclient.lock")
+    os.symlink("/etc/passwd", "/run/otaclient.lock")
+    try:
+        with Daemon() as d:
+            assert d.ended() == 1 and "E314: Cannot open /run/otaclient.lock" in d.log(), d.log()
+    finally:
+        os.unlink("/run/otaclient.lock")
+        os.rmdir("/run/otaclient.lock.d")
+
+
+def port_of_another_program_is_told():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 50051))
+        s.listen()
+        with Daemon() as d:
+            assert d.ended() == 1
+            assert "50051" in d.log() and "has this port" in d.log(), d.log()
+    assert not os.path.exists("/run/otaclient.pid")
+
+
+# ---- configuration
+
+def refusal_of_an_ecu_without_a_name(d):
+    assert "Updates are refused until" in d.log(), d.log()
+    assert "autoware" in flat(status())
+    code, out = update()
+    assert code == 1 and "ecu_info.yaml" in out, (code, out)
+
+
+def missing_ecu_info_refuses_updates_and_answers_status():
+    with Daemon(ecu_info=None).serving() as d:
+        refusal_of_an_ecu_without_a_name(d)
+
+
+def wrong_ecu_infos_refuse_updates_and_answer_status():
+    for text in ("", "[", "ecu_id: 7\n", GOOD_ECU_INFO + "ip_addr: nowhere\n", "\0\0\0", "a: " + "x" * 3_000_000):
+        with Daemon(ecu_info=text).serving() as d:
+            refusal_of_an_ecu_without_a_name(d)
+
+
+def unreadable_configuration_refuses_updates_and_answers_status():
+    folder = tempfile.mkdtemp(prefix="config.", dir="/run")
+    os.mkdir(os.path.join(folder, "ecu_info.yaml"))
+    os.mkfifo(os.path.join(folder, "proxy_info.yaml"))
+    with Daemon(ecu_info=None, config_dir=folder).serving() as d:
+        refusal_of_an_ecu_without_a_name(d)
+    with Daemon(ecu_info=None, config_dir="/not/there").serving() as d:
+        refusal_of_an_ecu_without_a_name(d)
+
+
+def wrong_settings_are_told_and_replaced_by_what_is_usual():
+    with Daemon(settings="listen_port: many\nrun_dir: relative\nupdate_cooldown_s: 99999999\nnonsense: 1\n").serving() as d:
+        assert "listen_port" in d.log() and "run_dir" in d.log(), d.log()
+        assert status()
+
+
+def no_certificates_are_told_at_the_start():
+    with Daemon().serving() as d:
+        assert "certs" in d.log() and "ertificate" in d.log(), d.log()
+
+
+# ---- the boot loader
+
+def boot_loader_that_is_not_there_is_a_failure_with_its_reason():
+    for name, code in (("grub", "E30"), ("cboot", "E301")):
+        with Daemon(ecu_info=f'format_version: 1\necu_id: "main"\nbootloader: {name}\n').serving() as d:
+            shown = flat(status())
+            assert "FAILURE" in shown and code in shown and "boot loader" in shown, shown
+            result, out = update()
+            assert result == 1 and "This ECU cannot be updated" in out and "boot loader" in out, (result, out)
+            assert "FAILURE" in flat(status())
+            assert d.process.poll() is None
+
+
+def nothing_is_made_where_there_is_no_machine():
+    with Daemon().serving() as d:
+        d.process.terminate()
+        assert d.ended() == 0
+    assert os.listdir("/boot") == [], os.listdir("/boot")
+    assert [n for n in os.listdir("/run") if n.startswith("ota")] == ["otaclient.lock"], os.listdir("/run")
+
+
+# ---- the end
+
+def ends_at_once_when_told_so():
+    for signo in (signal.SIGTERM, signal.SIGINT):
+        with Daemon().serving() as d:
+            began = time.monotonic()
+            d.process.send_signal(signo)
+            assert d.ended() == 0
+            assert time.monotonic() - began < 5
+            assert not os.path.exists("/run/otaclient.pid")
+
+
+def mounts_of_the_daemon_are_its_own():
+    with Daemon().serving() as d:
+        assert os.readlink(f"/proc/{d.process.pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
+    os.makedirs("/run/later", exist_ok=True)
+    subprocess.run(["mount", "--make-shared", "/run"], check=True)
+    with Daemon().serving() as d:
+        subprocess.run(["mount", "-t", "tmpfs", "later", "/run/later"], check=True)
+        with open(f"/proc/{d.process.pid}/mountinfo") as f:
+            assert "/run/later" in f.read(), "what others mount is seen"
+        subprocess.run(["umount", "/run/later"], check=True)
+    subprocess.run(["mount", "--make-private", "/run"], check=True)
+    os.rmdir("/run/later")
+
+
+@contextlib.contextmanager
+def updater_in_its_thread(lab, *options, url=None):
+    """The updater as the daemon uses it, with a simulated boot loader."""
+    p = subprocess.Popen(
+        [os.environ["UPDATE_DRIVER"], "--threaded", "--url", url or f"{lab.url}/v2", "--certs", lab.path("certs"), "--device", lab.device,
+         "--active", lab.active, "--work", lab.path("run"), *options], stderr=subprocess.PIPE, text=True)
+    try:
+        yield p
+    finally:
+        p.kill()
+        p.wait()
+
+
+def end_of_the_daemon_ends_an_update():
+    with UpdateLab() as lab:
+        lab.build("v1", make_v1)
+        lab.build("v2", make_v2)
+        lab.active = lab.trees["v1"]
+        lab.update("v1")
+        # a server that says nothing: the update waits for it
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            s.listen()
+            with updater_in_its_thread(lab, url=f"http://127.0.0.1:{s.getsockname()[1]}/v2") as p:
+                s.accept()
+                began = time.monotonic()
+                p.terminate()
+                log = p.communicate(timeout=30)[1]
+                assert time.monotonic() - began < 10
+        assert "second request: E201: An update is running already" in log, log
+        assert "E207: The update was stopped because otaclient ends" in log, log
+        assert lab.status("a") == "FAILURE"
+        lab.check("v1")
+        # after the restart was asked for, "updating" is said until the end
+        with updater_in_its_thread(lab) as p:
+            for line in p.stderr:
+                if "flip and reboot took" in line:
+                    break
+            p.terminate()
+            log = p.communicate(timeout=30)[1]
+        assert log.splitlines()[-1].strip() == "UPDATING", log
+        assert lab.status("b") == "UPDATING"
+        lab.check("v2")
+
+
+if __name__ == "__main__":
+    enter_private_machine()
+    run([
+        second_instance_is_refused_and_leaves_the_first_alone,
+        lock_that_cannot_be_had_is_told,
+        port_of_another_program_is_told,
+        missing_ecu_info_refuses_updates_and_answers_status,
+        wrong_ecu_infos_refuse_updates_and_answer_status,
+        unreadable_configuration_refuses_updates_and_answers_status,
+        wrong_settings_are_told_and_replaced_by_what_is_usual,
+        no_certificates_are_told_at_the_start,
+        boot_loader_that_is_not_there_is_a_failure_with_its_reason,
+        nothing_is_made_where_there_is_no_machine,
+        ends_at_once_when_told_so,
+        mounts_of_the_daemon_are_its_own,
+        end_of_the_daemon_ends_an_update,
+    ])

@@ -1,20 +1,31 @@
 /*
  * first_boot: the table of what happens across a restart. Contract: first_boot.h.
  *
- * Commit order: the boot loader first and published, then the mark that the slot is complete, then
+ * Commit order: the boot loader first and published, then the marks that the slots are complete, then
  * the status. Cut anywhere, the next start finds UPDATING again and repeats what is missing.
  */
 #include "otaclient/first_boot.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/image/image_meta.h"
+
+enum {
+	/* ext4's superblock; all numbers are little-endian. */
+	EXT4_SB_AT = 1024,
+	EXT4_SB_BYTES = 1024,
+	EXT4_SB_MTIME_AT = 0x2c,
+	EXT4_SB_MAGIC_AT = 0x38,
+};
 
 enum match {
 	MATCH_NO,
@@ -68,9 +79,49 @@ static void mark_complete(const struct boot_slot *slot, const char *root)
 		log_warning("The slot %s is not marked complete: %s", slot->id, err.msg);
 }
 
-static int commit(
-	struct boot_ctl *boot, const struct boot_slot *slot, const char *root, struct ota_err *err)
+/* When an ext4 was last mounted writable, from its superblock. */
+static int read_mount_time(const char *device, uint32_t *ret_unix_s)
 {
+	AUTO_CLOSE int fd = open(device, O_RDONLY | O_CLOEXEC);
+	uint8_t sb[EXT4_SB_BYTES];
+	const uint8_t *t = sb + EXT4_SB_MTIME_AT;
+
+	if (fd < 0)
+		return -errno;
+	if (pread(fd, sb, sizeof(sb), EXT4_SB_AT) != (ssize_t)sizeof(sb))
+		return -EIO;
+	if (sb[EXT4_SB_MAGIC_AT] != 0x53 || sb[EXT4_SB_MAGIC_AT + 1] != 0xef)
+		return -EINVAL;
+	*ret_unix_s =
+		(uint32_t)t[0] | (uint32_t)t[1] << 8 | (uint32_t)t[2] << 16 | (uint32_t)t[3] << 24;
+	return 0;
+}
+
+/*
+ * The old slot is as it was left, until somebody mounts it writable: its mark gets the time that tells.
+ * Without one there is no way back to it.
+ */
+static void seal_old_slot(const struct boot_slot *slot)
+{
+	struct complete_mark mark;
+	struct ota_err err = {0};
+	int r = status_store_read_complete(slot->status_dir, &mark, &err);
+
+	if (r == -ENOENT)
+		return;
+	if (r == 0)
+		r = read_mount_time(slot->device, &mark.other_mount_s);
+	if (r == 0)
+		r = status_store_write_complete(slot->status_dir, &mark, &err);
+	if (r < 0)
+		log_warning("The slot %s is no longer one to go back to: %s", slot->id,
+			err.msg[0] ? err.msg : strerror(-r));
+}
+
+static int commit(
+	struct boot_ctl *boot, const struct slot_pair *slots, const char *root, struct ota_err *err)
+{
+	const struct boot_slot *slot = &slots->active;
 	int r = boot->ops->commit(boot, err);
 
 	if (r < 0) {
@@ -78,6 +129,7 @@ static int commit(
 		return ota_err_wrap(err, r, "Cannot commit the slot %s", slot->id);
 	}
 	mark_complete(slot, root);
+	seal_old_slot(&slots->standby);
 	return status_store_write_status(slot->status_dir, STATUS_SUCCESS, err);
 }
 
@@ -96,7 +148,7 @@ static int act(enum first_boot_action action, struct boot_ctl *boot, const struc
 		r = status_store_write_status(dir, *status, err);
 		break;
 	case FIRST_BOOT_COMMIT:
-		r = commit(boot, &slots->active, root, err);
+		r = commit(boot, slots, root, err);
 		if (r == 0) {
 			*status = STATUS_SUCCESS;
 			log_info("The slot %s is committed", slots->active.id);

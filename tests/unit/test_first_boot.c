@@ -37,6 +37,7 @@ static int only_slots(const struct boot_ctl *ctl, struct slot_pair *ret_slots, s
 	snprintf(ret_slots->active.status_dir, PATH_MAX, "%s/b", c->dir);
 	snprintf(ret_slots->standby.id, BOOT_SLOT_ID_MAX, "ota-slot_a");
 	snprintf(ret_slots->standby.status_dir, PATH_MAX, "%s/a", c->dir);
+	snprintf(ret_slots->standby.device, PATH_MAX, "%s/device-a", c->dir);
 	return 0;
 }
 
@@ -173,6 +174,46 @@ static void a_new_system_that_came_up_is_committed_and_marked_complete(void **st
 	assert_string_equal(mark.fs_uuid, "0b0b");
 }
 
+/* The beginning of an ext4: its superblock with a last-mount time. */
+static void make_device(struct fixture *f, uint8_t magic)
+{
+	uint8_t disk[4096] = {0};
+	char path[80];
+	FILE *file;
+
+	memcpy(disk + 1024 + 0x2c, "\x01\x02\x03\x84", 4);
+	disk[1024 + 0x38] = magic;
+	disk[1024 + 0x39] = 0xef;
+	snprintf(path, sizeof(path), "%s/device-a", f->boot.dir);
+	file = fopen(path, "wb");
+	assert_non_null(file);
+	assert_int_equal(fwrite(disk, sizeof(disk), 1, file), 1);
+	assert_int_equal(fclose(file), 0);
+}
+
+static void the_mark_of_the_old_slot_gets_the_time_when_it_was_left(void **state)
+{
+	struct fixture *f = *state;
+	struct complete_mark mark = {.fs_uuid = "0a0a", .unix_s = 7};
+	char dir[80];
+
+	snprintf(dir, sizeof(dir), "%s/a", f->boot.dir);
+	assert_int_equal(status_store_write_complete(dir, &mark, NULL), 0);
+	store(f, STATUS_UPDATING, "ota-slot_b");
+	/* What cannot be read is not sealed, and is no reason not to commit. */
+	make_device(f, 0x54);
+	assert_int_equal(run(f, false), 0);
+	assert_int_equal(status_store_read_complete(dir, &mark, NULL), 0);
+	assert_int_equal(mark.other_mount_s, 0);
+	store(f, STATUS_UPDATING, "ota-slot_b");
+	make_device(f, 0x53);
+	assert_int_equal(run(f, false), 0);
+	assert_int_equal(status_store_read_complete(dir, &mark, NULL), 0);
+	assert_int_equal(mark.other_mount_s, 0x84030201);
+	assert_string_equal(mark.fs_uuid, "0a0a");
+	assert_int_equal(mark.unix_s, 7);
+}
+
 static void the_old_slot_after_an_update_says_failure(void **state)
 {
 	struct fixture *f = *state;
@@ -226,6 +267,7 @@ int main(void)
 		cmocka_unit_test(the_table_covers_every_status_and_slot),
 		T(a_fresh_machine_is_initialized),
 		T(a_new_system_that_came_up_is_committed_and_marked_complete),
+		T(the_mark_of_the_old_slot_gets_the_time_when_it_was_left),
 		T(the_old_slot_after_an_update_says_failure),
 		T(an_update_that_landed_on_the_wrong_slot_has_failed),
 		T(a_commit_that_fails_is_tried_again_at_the_next_start),

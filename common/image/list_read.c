@@ -165,6 +165,22 @@ static int refuse_two_sizes(
 		(unsigned long long)c->size_bytes);
 }
 
+/* An empty file is made without asking anybody for its bytes, so its digest must be that of no bytes. */
+static int check_empty(
+	const struct scan *s, struct text path, const struct digest *digest, uint64_t *size_bytes)
+{
+	bool is_nothing = digest_equal(digest, &digest_of_nothing);
+	char shown[UTF8_SHOW_MAX];
+
+	if (is_nothing && *size_bytes == CONTENT_SIZE_UNKNOWN)
+		*size_bytes = 0;
+	if (is_nothing == (*size_bytes == 0))
+		return 0;
+	return ota_err_set(s->err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
+		"Line %u of %s: %s has %llu bytes, which its digest cannot be of", s->line_no,
+		s->list, utf8_show(path.at, path.len, shown), (unsigned long long)*size_bytes);
+}
+
 static int read_regular_line(struct scan *s, void *ctx)
 {
 	struct file_entry f = {0};
@@ -185,6 +201,8 @@ static int read_regular_line(struct scan *s, void *ctx)
 		r = scan_quoted(s, "a quoted path", &f.path);
 	if (r == 0)
 		r = scan_tail(s, &tail);
+	if (r == 0)
+		r = check_empty(s, f.path, &digest, &tail.size_bytes);
 	if (r < 0)
 		return r;
 	r = file_table_add_file(s->t, &f, &digest, tail.size_bytes, tail.has_zst, tail.inode);

@@ -73,7 +73,7 @@ static void check_files(const struct file_table *t)
 			.gid = f->gid,
 			.mode = f->mode,
 			.digest = c->digest,
-			.size_bytes = c->size_bytes == CONTENT_SIZE_UNKNOWN ? 0 : c->size_bytes,
+			.size_bytes = c->size_bytes == CONTENT_SIZE_UNKNOWN ? 1 : c->size_bytes,
 			.has_zst = c->has_zst,
 		};
 		AUTO_BUF struct buf b = {0};

@@ -228,6 +228,12 @@ def one_digest_with_two_sizes_is_refused():
     expect("E203")
 
 
+def size_that_the_digest_cannot_have_is_refused():
+    for line in (b"0644,0,0,1," + b"ab" * 32 + b",'/x',0,,", b"0644,0,0,1," + hashlib.sha256().hexdigest().encode() + b",'/x',7,,"):
+        bad(lists={"regulars.txt": add_line(line)})
+        expect("E203", "/x has", "digest")
+
+
 # ---- contents
 
 def fetch_only():
@@ -415,6 +421,7 @@ def main():
             one_path_twice_is_refused,
             file_or_link_as_a_parent_is_refused,
             one_digest_with_two_sizes_is_refused,
+            size_that_the_digest_cannot_have_is_refused,
             statuses_are_told_apart,
             server_errors_are_retried_and_then_blamed_on_the_network,
             stalled_server_is_given_up,

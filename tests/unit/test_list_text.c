@@ -746,6 +746,28 @@ static size_t malloced_bytes(void)
 }
 
 /* Every hundredth name has an apostrophe, every tenth file is a further name of the one before. */
+static void a_size_and_a_digest_that_exclude_each_other_are_refused(void **state)
+{
+	char nothing[DIGEST_HEX_MAX], line[256];
+	struct file_table *t = file_table_new();
+	struct ota_err err = {0};
+
+	digest_to_hex(&digest_of_nothing, nothing);
+	snprintf(line, sizeof(line), "0644,0,0,1,%s,'/e',7,,", nothing);
+	assert_int_equal(list_text_read_regulars(line, strlen(line), "files", t, &err), -EBADMSG);
+	assert_string_equal(
+		err.msg, "Line 1 of files: /e has 7 bytes, which its digest cannot be of");
+	nothing[0] = nothing[0] == 'a' ? 'b' : 'a';
+	snprintf(line, sizeof(line), "0644,0,0,1,%s,'/e',0,,", nothing);
+	assert_int_equal(list_text_read_regulars(line, strlen(line), "files", t, &err), -EBADMSG);
+	/* An old list says no size, and this one goes without saying. */
+	digest_to_hex(&digest_of_nothing, nothing);
+	snprintf(line, sizeof(line), "0644,0,0,1,%s,'/e'", nothing);
+	assert_int_equal(list_text_read_regulars(line, strlen(line), "files", t, &err), 0);
+	assert_int_equal(t->contents[0].size_bytes, 0);
+	file_table_free(t);
+}
+
 static void make_lines(struct buf *b, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++) {
@@ -753,7 +775,7 @@ static void make_lines(struct buf *b, uint32_t n)
 		bool linked = i % 10 == 9;
 		uint32_t content = linked ? i - 1 : i;
 		struct regular_line l = {
-			.mode = 0644, .size_bytes = content, .has_zst = true, .n_links = 1};
+			.mode = 0644, .size_bytes = content + 1, .has_zst = true, .n_links = 1};
 
 		buf_printf(&name, "/usr/share/doc/package-%u/file%s-%u.txt", i / 20,
 			i % 100 ? "" : "'", i);
@@ -825,6 +847,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(bad_attribute_lines_are_refused),
 		cmocka_unit_test(an_attribute_has_the_sizes_that_linux_can_store),
 		cmocka_unit_test(what_the_format_cannot_carry_has_a_reason),
+		cmocka_unit_test(a_size_and_a_digest_that_exclude_each_other_are_refused),
 		cmocka_unit_test(a_hundred_thousand_files_cost_less_than_120_bytes_each),
 	};
 

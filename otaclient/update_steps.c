@@ -22,6 +22,7 @@
 #include "otaclient/fetch_pool.h"
 #include "otaclient/persist_files.h"
 #include "otaclient/status_store.h"
+#include "otaclient/text.h"
 
 /* ---- metadata -----------------------------------------------------------------------------------
  */
@@ -432,9 +433,9 @@ static int write_standby_status(struct update_session *s, struct ota_err *err)
 	if (r == 0)
 		r = status_store_write_version(dir, q->version, err);
 	if (r == 0 && q->release_name[0] && q->release_id[0] && q->image_id[0]) {
-		snprintf(d.release_name, sizeof(d.release_name), "%s", q->release_name);
-		snprintf(d.release_id, sizeof(d.release_id), "%s", q->release_id);
-		snprintf(d.image_id, sizeof(d.image_id), "%s", q->image_id);
+		text_put(d.release_name, sizeof(d.release_name), q->release_name);
+		text_put(d.release_id, sizeof(d.release_id), q->release_id);
+		text_put(d.image_id, sizeof(d.image_id), q->image_id);
 		r = status_store_write_release(dir, &d, err);
 	}
 	if (r == 0)

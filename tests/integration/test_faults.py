@@ -2,6 +2,7 @@
 """Faults in the middle: each durable step fails once, each is the moment of an abort; the machine says so, and the next run completes."""
 
 import contextlib
+import json
 import os
 import sys
 
@@ -126,6 +127,16 @@ def restart_that_fails_leaves_the_new_system_to_the_next_boot():
         check_v2(lab)
 
 
+def release_that_is_too_long_is_cut_between_characters():
+    with lab_before_the_update() as lab:
+        for release in ("short", "xx" + "語" * 400):
+            lab.update("v2", "--release", release)
+            detail = json.loads(lab.status("b", "version_detail"))
+            assert set(detail) == {"release_name", "release_id", "image_id"}
+            for text in detail.values():
+                assert release.startswith(text) and len(text.encode()) >= min(len(release.encode()), 508), text
+
+
 def mount_points_that_cannot_be_made_are_told():
     with lab_before_the_update() as lab:
         os.rename(lab.path("run/mnt"), lab.path("run/mnt.away"))
@@ -144,5 +155,6 @@ if __name__ == "__main__":
         every_failing_step_is_survived,
         every_abort_is_obeyed_or_comes_too_late,
         restart_that_fails_leaves_the_new_system_to_the_next_boot,
+        release_that_is_too_long_is_cut_between_characters,
         mount_points_that_cannot_be_made_are_told,
     ])

@@ -10,6 +10,8 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../support"))
+from forge import forge  # noqa: E402
+from tree_list import differences, list_tree  # noqa: E402
 from trees import DEFAULT_ACL, make_v1, make_v2, noise  # noqa: E402
 from update_lab import UpdateLab, enter_private_mounts, run  # noqa: E402
 
@@ -59,6 +61,27 @@ def update_in_place_keeps_and_moves():
         again = lab.update("v2")
         lab.check("v2")
         assert again["kept"] == again["total"] and again["written_bytes"] == 0, again
+
+
+def image_whose_lists_say_no_sizes_is_installed():
+    """As images of 2021 are: then nothing says who is linked with whom, either, and all comes as plain files."""
+    def without_sizes(data):
+        return b"\n".join(line[:line.rindex(b"'") + 1] for line in data.split(b"\n") if line) + b"\n"
+
+    def plain(entries):
+        return {path: entry._replace(names=(), mtime_ns=0) for path, entry in entries.items()}
+    with UpdateLab() as lab:
+        for name, make in (("v1", make_v1), ("v2", make_v2)):
+            lab.build(name, make, "--plain-all")
+            forge(lab.path("images", name), lab.path("images", "old-" + name), lab.path("certs/sign.key"),
+                  lists={"regulars.txt": without_sizes})
+        lab.active = lab.trees["v1"]
+        for name in ("v1", "v2", "v2"):
+            stats = lab.update("old-" + name)
+            with lab.mounted() as root:
+                diff = differences(plain(lab.wanted[name]), plain(list_tree(root)))
+            assert not diff, diff[:20]
+        assert stats["kept"] == stats["total"] and stats["wire_bytes"] < 100_000, stats
 
 
 def set_flags(path, flags):
@@ -193,6 +216,7 @@ if __name__ == "__main__":
         first_update_onto_an_empty_slot_fetches_everything,
         first_update_copies_what_the_active_slot_has,
         update_in_place_keeps_and_moves,
+        image_whose_lists_say_no_sizes_is_installed,
         update_over_a_dirty_slot,
         update_over_something_that_is_no_file_system,
         update_on_a_slot_without_room_for_both_prunes_first,

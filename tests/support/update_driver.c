@@ -1,7 +1,7 @@
 /*
  * update_driver: one update by the real updater on a real block device, without a boot loader and an API.
  *
- *     update_driver --url URL --certs DIR --device DEV --active DIR --work DIR [--version V] [--cookies JSON]
+ *     update_driver --url URL --certs DIR --device DEV --active DIR --work DIR [--version V] [--cookies JSON] [--release R]
  *                   [--tls-ca FILE] [--inactivity-ms N] [--uuid U] [--label L] [--count] [--stop-at N] [--fail-at N]
  *                   [--abort-at N] [--reboot-fails] [--own-namespace] [--threaded] [--stats]
  *
@@ -35,7 +35,7 @@ enum {
 };
 
 static struct driver {
-	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca, *uuid, *label;
+	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca, *uuid, *label, *release;
 	unsigned long stop_at, fail_at, abort_at, inactivity_ms;
 	bool count, stats, reboot_fails, own_namespace, threaded;
 } arg;
@@ -163,6 +163,9 @@ static int run(struct ota_err *err)
 		.version = (char *)(uintptr_t)arg.version,
 		.url = (char *)(uintptr_t)arg.url,
 		.cookies = (char *)(uintptr_t)arg.cookies,
+		.release_name = (char *)(uintptr_t)arg.release,
+		.release_id = (char *)(uintptr_t)arg.release,
+		.image_id = (char *)(uintptr_t)arg.release,
 	};
 	AUTO_SESSION struct update_session *s = NULL;
 	int r;
@@ -204,6 +207,7 @@ static void parse(int argc, char **argv)
 		{"cookies",       required_argument, NULL, 'c'},
 		{"tls-ca",        required_argument, NULL, 't'},
 		{"inactivity-ms", required_argument, NULL, 'i'},
+		{"release",       required_argument, NULL, 'r'},
 		{"uuid",          required_argument, NULL, 'U'},
 		{"label",         required_argument, NULL, 'L'},
 		{"stop-at",       required_argument, NULL, 's'},
@@ -230,6 +234,7 @@ static void parse(int argc, char **argv)
 		case 'c': arg.cookies = optarg; break;
 		case 't': arg.tls_ca = optarg; break;
 		case 'i': arg.inactivity_ms = strtoul(optarg, NULL, 10); break;
+		case 'r': arg.release = optarg; break;
 		case 'U': arg.uuid = optarg; break;
 		case 'L': arg.label = optarg; break;
 		case 's': arg.stop_at = strtoul(optarg, NULL, 10); break;

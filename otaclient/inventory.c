@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/base/array.h"
 #include "common/base/cleanup.h"
 #include "common/base/path.h"
 #include "common/base/workers.h"
@@ -147,28 +148,11 @@ static bool size_is_wanted(const struct search *s, uint64_t size)
 	return bsearch(&size, s->sizes, s->n_sizes, sizeof(size), compare_u64) != NULL;
 }
 
-/* Make room for one more element. */
-static int grow(void *array_p, size_t size_bytes, uint32_t n, uint32_t *cap)
-{
-	uint32_t want = *cap ? *cap + *cap / 2 : 1024;
-	void **array = array_p;
-	void *p;
-
-	if (n < *cap)
-		return 0;
-	p = reallocarray(*array, want, size_bytes);
-	if (!p)
-		return -ENOMEM;
-	*array = p;
-	*cap = want;
-	return 0;
-}
-
 /* The number for a path that the image has no file at. */
 static int add_foreign_path(
 	struct inventory *inv, uint32_t n_files, const char *path, uint32_t *ret)
 {
-	int r = grow(&inv->foreign_paths, sizeof(*inv->foreign_paths), inv->n_foreign,
+	int r = array_grow(&inv->foreign_paths, sizeof(*inv->foreign_paths), inv->n_foreign,
 		&inv->cap_foreign);
 	const char *copy = r < 0 ? NULL : arena_strndup(&inv->arena, path, strlen(path));
 
@@ -193,7 +177,7 @@ static int add_candidate(struct search *s, const struct tree_entry *e, uint32_t 
 	int r;
 
 	pthread_mutex_lock(&s->lock);
-	r = grow(&s->candidates, sizeof(c), s->n_candidates, &s->cap_candidates);
+	r = array_grow(&s->candidates, sizeof(c), s->n_candidates, &s->cap_candidates);
 	if (r == 0 && file == FILE_TABLE_NONE)
 		r = add_foreign_path(s->inv, s->table->n_files, e->path, &c.path);
 	if (r == 0)

@@ -6,8 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "common/base/array.h"
 #include "common/base/cleanup.h"
-#include "common/image/array.h"
 #include "common/image/file_table.h"
 #include "common/image/text.h"
 

@@ -20,9 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/array.h"
 #include "common/base/cleanup.h"
 #include "common/base/path.h"
-#include "common/image/array.h"
 #include "common/image/text.h"
 #include "common/image/utf8.h"
 

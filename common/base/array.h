@@ -1,5 +1,6 @@
 /*
- * array: plain arrays of a file_table that grow while it is built. Private to this folder.
+ * array: plain arrays that grow while a table is built. @array_p is the address of the caller's pointer, which is of
+ * any type: it is read and written with memcpy.
  */
 #pragma once
 
@@ -7,25 +8,25 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
 	ARRAY_FIRST = 64, /* elements that an array starts with */
 };
 
-/* Make room for one more element; ×1.5, so that at most a third is idle, and only until the seal.
- */
+/* Make room for one more element; ×1.5, so that at most a third is idle, and only until the table is trimmed. */
 static inline int array_grow(void *array_p, size_t size_bytes, uint32_t n, uint32_t *cap)
 {
 	uint32_t want = *cap ? *cap + *cap / 2 : ARRAY_FIRST;
-	void **array = array_p;
 	void *p;
 
 	if (n < *cap)
 		return 0;
-	p = reallocarray(*array, want, size_bytes);
+	memcpy(&p, array_p, sizeof(p));
+	p = reallocarray(p, want, size_bytes);
 	if (!p)
 		return -ENOMEM;
-	*array = p;
+	memcpy(array_p, &p, sizeof(p));
 	*cap = want;
 	return 0;
 }
@@ -33,11 +34,12 @@ static inline int array_grow(void *array_p, size_t size_bytes, uint32_t n, uint3
 /* Give back what is idle. */
 static inline void array_trim(void *array_p, size_t size_bytes, uint32_t n, uint32_t *cap)
 {
-	void **array = array_p;
-	void *p = *array && n > 0 ? reallocarray(*array, n, size_bytes) : NULL;
+	void *p;
 
+	memcpy(&p, array_p, sizeof(p));
+	p = p && n > 0 ? reallocarray(p, n, size_bytes) : NULL;
 	if (p) {
-		*array = p;
+		memcpy(array_p, &p, sizeof(p));
 		*cap = n;
 	}
 }

@@ -71,7 +71,7 @@ int main(int argc, char **argv)
 	umask(022);
 	if (argc < 2)
 		return usage("a verb is missing", "", "");
-	if (strcmp(argv[1], "--help") == 0) {
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
 		show_help();
 		return 0;
 	}

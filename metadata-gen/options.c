@@ -158,7 +158,7 @@ bool options_parse(const struct option_table *table, int argc, char **argv,
 		return false;
 	}
 	for (int i = 1; i < argc; i++) {
-		if (!only_operands && strcmp(argv[i], "--help") == 0) {
+		if (!only_operands && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
 			show_help(table);
 			*ret_exit = 0;
 			return false;

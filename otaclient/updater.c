@@ -102,15 +102,12 @@ static int run_step(const struct step *step, struct update_session *s, struct ot
 
 /*
  * An accepted update that does not come to its end: say so where peers and the next start look for it.
- * Once the switch is made they must find UPDATING: the new system is going to boot and to be committed.
  */
 static void write_failure(const struct update_session *s, enum ota_status status)
 {
 	struct ota_err err = {0};
 	struct slot_pair slots;
 
-	if (s->flipped)
-		return;
 	if (s->env->boot->ops->slots(s->env->boot, &slots, &err) < 0 ||
 		status_store_write_status(slots.active.status_dir, status, &err) < 0)
 		log_error("%s", err.msg);
@@ -124,6 +121,8 @@ static void write_failure(const struct update_session *s, enum ota_status status
 static void report_failure(struct update_session *s, const struct ota_err *err)
 {
 	log_error("Update %s: E%03d: %s", s->id, err->code, err->msg);
+	if (s->flipped)
+		return; /* the restart may still come: wait_for_restart() */
 	if (err->errnum == -ECANCELED && atomic_load(&s->stop) == SESSION_STOP_ABORT) {
 		write_failure(s, STATUS_ABORTED);
 		status_set_live(s->env->status, STATUS_ABORTED);
@@ -166,21 +165,24 @@ struct updater *updater_new(const struct update_env *env, uint32_t cooldown_s)
 
 /*
  * The restart has been asked for: stay, answering as "updating", until the service manager ends us.
- * Whoever asks would else take the silence, or an idle ECU, for the end of the update.
+ * Whoever asks would else take the silence, or an idle ECU, for the end of the update. Also when the tool that asks
+ * for it has failed, as it does when it is itself ended by the restart: the switch is made, the status files must go on
+ * saying UPDATING, for the new system is going to boot and to be committed.
  */
-static void wait_for_restart(struct updater *u)
+static void wait_for_restart(struct updater *u, const struct ota_err *reboot_err)
 {
-	struct ota_err err = {0};
+	struct ota_err err = *reboot_err;
 
 	for (uint32_t waited = 0; waited < RESTART_WAIT_MS; waited += RESTART_POLL_MS) {
 		if (atomic_load(&u->stopping))
 			return;
 		clock_sleep_ms(RESTART_POLL_MS);
 	}
-	ota_err_set(&err, -ETIMEDOUT, OTA_E_BOOTCONTROL_POSTUPDATE,
-		"The machine did not restart within %d s; the next start of it tries the new "
-		"system",
-		RESTART_WAIT_MS / 1000);
+	if (err.errnum == 0)
+		ota_err_set(&err, -ETIMEDOUT, OTA_E_BOOTCONTROL_POSTUPDATE,
+			"The machine did not restart within %d s; the next start of it tries the "
+			"new system",
+			RESTART_WAIT_MS / 1000);
 	log_error("%s", err.msg);
 	status_set_failure(u->env->status, STATUS_FAILURE, &err);
 }
@@ -191,8 +193,9 @@ static void *updater_thread(void *arg)
 	AUTO_SESSION struct update_session *s = u->session;
 	struct ota_err err = {0};
 
-	if (updater_run(u->env, s, &err) == 0)
-		wait_for_restart(u);
+	updater_run(u->env, s, &err);
+	if (s->flipped)
+		wait_for_restart(u, &err);
 	/* Unmounted before the next request can come. */
 	pthread_mutex_lock(&u->lock);
 	u->session = NULL;

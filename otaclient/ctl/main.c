@@ -527,7 +527,7 @@ static int parse_arguments(struct ctl *c, int argc, char **argv, const struct co
 	int r = 0, opt;
 
 	opterr = 0;
-	while (r == 0 && (opt = next_option(c, argc, argv, "+:", options_before)) != 0)
+	while (r == 0 && (opt = next_option(c, argc, argv, "+:h", options_before)) != 0)
 		r = take_option(c, opt, optarg);
 	if (r != 0)
 		return r;

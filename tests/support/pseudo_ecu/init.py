@@ -22,7 +22,6 @@ INIT_CMD_RUNLVL = 1
 
 STOP_TIMEOUT_S = 10
 RESTART_DELAY_S = 1.0
-ASKED_DELAY_S = 0.5
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -214,8 +213,6 @@ class _Init:
             self.outcome = "reboot"
         elif level == ord("0"):
             self.outcome = "halt"
-        # Whoever asked gets away first, as logind answers before anything is stopped.
-        time.sleep(ASKED_DELAY_S)
 
     def _stop_all(self):
         """SIGTERM, time to end, SIGKILL; then unmount what can be, the rest goes with the namespace."""

@@ -1,0 +1,621 @@
+/*
+ * proxy_child: one thread that starts the program, sees it end and ends it. Contract: proxy_child.h.
+ *
+ * In:  what is wanted (any thread), the program's end, the clock.
+ * Out: a process or none, the file of origins, sentences for the log.
+ *
+ * The thread lives as long as the object: the kernel takes the end of the thread that forked for the end of the
+ * parent, and would end the program with it. It looks every TICK_MS while there is a process or one is wanted, and
+ * sleeps otherwise. Under the lock is only what the callers and the thread tell each other (struct shared); the
+ * process belongs to the thread.
+ *
+ * Elsewhere: the proxy itself (otaproxy, of which nothing is included), when it is wanted (the daemon).
+ */
+#include "otaclient/proxy_child.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/base/arena.h"
+#include "common/base/buf.h"
+#include "common/base/clock.h"
+#include "common/base/io.h"
+#include "common/base/run.h"
+#include "common/net/http.h"
+#include "common/net/http_url.h"
+
+enum {
+	TICK_MS = 200,
+	READY_POLL_MS = 250,
+	READY_TRY_MS = 5000, /* a proxy that takes the connection and says nothing is asked again */
+	READY_BODY_MAX_BYTES = 64 * 1024,
+	ARGS_MAX = 24, /* more than there are options */
+	TROUBLE_MAX = 192,
+	STACK_BYTES = 256 * 1024,
+};
+
+/* What the callers and the thread tell each other. */
+struct shared {
+	bool wanted;
+	bool wipe;       /* empty the cache when it has ended */
+	bool ending;     /* proxy_child_free() waits */
+	unsigned n_runs; /* processes so far */
+	bool running;    /* the n_runs-th has not been seen to end */
+	bool wiped;      /* and nobody has wanted it since */
+	char trouble
+		[TROUBLE_MAX]; /* why the last one ended or did not start; "" = it was told to */
+};
+
+/* The process, as its thread sees it. */
+struct process {
+	pid_t pid; /* 0 = none */
+	uint64_t started_ms;
+	uint64_t term_ms; /* when it was told to end; 0 = it was not */
+	bool killed;
+	uint64_t next_start_ms; /* not before this */
+	uint64_t backoff_ms;    /* after the next unwanted end */
+};
+
+struct proxy_child {
+	struct arena strings;
+	const char *program, *run_dir, *cache_dir;
+	const char *args[ARGS_MAX]; /* NULL-terminated */
+	const char *wipe_args[8];   /* 〃 */
+	char *url;                  /* of the proxy itself */
+	void (*note)(void *ctx, bool trouble, const char *sentence);
+	void *note_ctx;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* wanted, wipe or ending */
+	struct shared shared;
+
+	struct process process;
+	pthread_t thread;
+	bool has_thread;
+};
+
+/* ---- command lines ---- */
+
+static const char *keep(struct proxy_child *c, const char *s)
+{
+	return arena_strndup(&c->strings, s, strlen(s));
+}
+
+/* Append @option and, unless it is NULL, a copy of @value. False: no memory. */
+static bool arg_add(struct proxy_child *c, const char **args, size_t room, const char *option,
+	const char *value)
+{
+	size_t n = 0;
+
+	while (args[n])
+		n++;
+	assert(n + 2 < room);
+	args[n] = option;
+	if (!value)
+		return true;
+	args[n + 1] = keep(c, value);
+	return args[n + 1] != NULL;
+}
+
+static bool fill_args(struct proxy_child *c, const struct proxy_child_config *config)
+{
+	AUTO_BUF struct buf origins = {0};
+	char port[8];
+	bool ok = buf_printf(&origins, "%s/" PROXY_CHILD_ORIGINS_NAME, config->run_dir) == 0;
+
+	snprintf(port, sizeof(port), "%u", config->port);
+	const struct {
+		const char *option, *value;
+		bool wanted;
+	} options[] = {
+		{c->program,      NULL,                true                       },
+		{"--listen",      config->listen_addr, true                       },
+		{"--port",        port,                true                       },
+		{"--cache-dir",   config->cache_dir,   true                       },
+		{"--upper-proxy", config->upper_proxy, config->upper_proxy != NULL},
+		{"--https",       NULL,                config->https              },
+		{"--no-cache",    NULL,                config->no_cache           },
+		{"--origins",     buf_str(&origins),   config->use_origins        },
+		{"--user",        config->user,        config->user != NULL       },
+		{"--log-level",   config->log_level,   config->log_level != NULL  },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(options) && ok; i++)
+		if (options[i].wanted)
+			ok = arg_add(c, c->args, ARRAY_SIZE(c->args), options[i].option,
+				options[i].value);
+	return ok;
+}
+
+static bool fill_wipe_args(struct proxy_child *c, const struct proxy_child_config *config)
+{
+	const size_t room = ARRAY_SIZE(c->wipe_args);
+
+	return arg_add(c, c->wipe_args, room, c->program, NULL) &&
+	       arg_add(c, c->wipe_args, room, "--wipe", NULL) &&
+	       arg_add(c, c->wipe_args, room, "--cache-dir", config->cache_dir) &&
+	       (!config->user || arg_add(c, c->wipe_args, room, "--user", config->user));
+}
+
+/* Where it is reached from here: "any address" is one to listen on, not one to connect to. */
+static bool fill_url(struct proxy_child *c, const struct proxy_child_config *config)
+{
+	const char *addr = config->listen_addr;
+
+	if (strcmp(addr, "0.0.0.0") == 0)
+		addr = "127.0.0.1";
+	else if (strcmp(addr, "::") == 0)
+		addr = "::1";
+	if (asprintf(&c->url, strchr(addr, ':') ? "http://[%s]:%u/" : "http://%s:%u/", addr,
+		    config->port) < 0)
+		c->url = NULL;
+	return c->url != NULL;
+}
+
+/* ---- the process ---- */
+
+_Noreturn static void process_exec(const char *const *args, pid_t parent, int fail_fd)
+{
+	sigset_t none;
+	int null_fd, e;
+
+	/* Only async-signal-safe calls: other threads may hold any lock at the fork. */
+	setpgid(0, 0);
+	/* Not SIGTERM: nobody would be there to insist. Its cache is made for a sudden end. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(126);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (null_fd >= 0)
+		dup2(null_fd, STDIN_FILENO);
+	/* Ours are all made so; this is for what a library has forgotten. */
+	close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+	if (chdir("/") == 0)
+		execv(args[0], (char *const *)(uintptr_t)args);
+	e = errno;
+	_exit(write(fail_fd, &e, sizeof(e)) < 0 ? 126 : 127);
+}
+
+/* 0, or what fork or exec failed with. The environment and the output are ours. */
+static int process_start(const char *const *args, pid_t *ret_pid)
+{
+	AUTO_CLOSE int from = -1;
+	pid_t parent = getpid(), pid;
+	int fail[2], e = 0;
+	ssize_t n;
+
+	if (pipe2(fail, O_CLOEXEC) < 0)
+		return -errno;
+	from = fail[0];
+	pid = fork();
+	if (pid == 0)
+		process_exec(args, parent, fail[1]);
+	e = errno;
+	close(fail[1]);
+	if (pid < 0)
+		return -e;
+	do
+		n = read(from, &e, sizeof(e));
+	while (n < 0 && errno == EINTR);
+	if (n != sizeof(e)) {
+		*ret_pid = pid;
+		return 0;
+	}
+	waitpid(pid, NULL, 0);
+	return -e;
+}
+
+/* How it ended, in words that follow its name. */
+static void status_text(int status, char *ret_text, size_t size)
+{
+	if (WIFSIGNALED(status))
+		snprintf(ret_text, size, "was ended by signal %d", WTERMSIG(status));
+	else
+		snprintf(ret_text, size, "ended with status %d", WEXITSTATUS(status));
+}
+
+/* ---- what the thread does ---- */
+
+__attribute__((format(printf, 3, 4))) static void tell(
+	struct proxy_child *c, bool trouble, const char *fmt, ...)
+{
+	char sentence[OTA_ERR_MSG_MAX];
+	va_list ap;
+
+	if (!c->note)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(sentence, sizeof(sentence), fmt, ap);
+	va_end(ap);
+	c->note(c->note_ctx, trouble, sentence);
+}
+
+static void shared_set_running(struct proxy_child *c, bool running, const char *trouble)
+{
+	pthread_mutex_lock(&c->lock);
+	c->shared.running = running;
+	c->shared.n_runs += running;
+	snprintf(c->shared.trouble, sizeof(c->shared.trouble), "%s", trouble);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* The back-off before the next start, which grows from one failure to the next. */
+static uint64_t back_off(struct process *p, uint64_t now)
+{
+	uint64_t wait_ms = p->backoff_ms;
+
+	p->next_start_ms = now + wait_ms;
+	p->backoff_ms = MIN_OF(2 * wait_ms, (uint64_t)PROXY_CHILD_BACKOFF_MAX_MS);
+	return wait_ms;
+}
+
+static void start_it(struct proxy_child *c, uint64_t now)
+{
+	struct process *p = &c->process;
+	char trouble[TROUBLE_MAX];
+	int r = process_start(c->args, &p->pid);
+
+	p->term_ms = 0;
+	p->killed = false;
+	p->started_ms = now;
+	if (r == 0) {
+		shared_set_running(c, true, "");
+		tell(c, false, "otaproxy has started as process %d", (int)p->pid);
+		return;
+	}
+	snprintf(trouble, sizeof(trouble), "cannot be started: %s", strerror(-r));
+	shared_set_running(c, false, trouble);
+	tell(c, true, "Cannot start %s: %s; the next try is in %" PRIu64 " s", c->program,
+		strerror(-r), back_off(p, now) / 1000);
+}
+
+/* It has ended, as it was told or by itself. */
+static void it_ended(struct proxy_child *c, int status, bool wanted, uint64_t now)
+{
+	struct process *p = &c->process;
+	uint64_t lived_ms = now - p->started_ms, wait_ms;
+	char how[TROUBLE_MAX];
+
+	p->pid = 0;
+	if (lived_ms >= PROXY_CHILD_SOUND_MS)
+		p->backoff_ms = PROXY_CHILD_BACKOFF_MIN_MS;
+	if (p->term_ms != 0) {
+		p->next_start_ms = now;
+		shared_set_running(c, false, "");
+		tell(c, false, "otaproxy has ended, as it was told");
+		return;
+	}
+	status_text(status, how, sizeof(how));
+	shared_set_running(c, false, how);
+	wait_ms = back_off(p, now);
+	if (wanted)
+		tell(c, true,
+			"otaproxy %s after %" PRIu64 " s; it is started again in %" PRIu64 " s",
+			how, lived_ms / 1000, wait_ms / 1000);
+	else
+		tell(c, true, "otaproxy %s after %" PRIu64 " s; nobody needs it any more", how,
+			lived_ms / 1000);
+}
+
+static void tell_it_to_end(struct proxy_child *c, uint64_t now)
+{
+	c->process.term_ms = MAX_OF(now, (uint64_t)1);
+	/* It may still answer, and is not to be counted on. */
+	shared_set_running(c, false, "is being stopped");
+	kill(c->process.pid, SIGTERM);
+}
+
+static void kill_it(struct proxy_child *c)
+{
+	c->process.killed = true;
+	kill(-c->process.pid, SIGKILL);
+	tell(c, true, "otaproxy did not end within %d s of being told to and was killed",
+		PROXY_CHILD_TERM_MS / 1000);
+}
+
+static void wipe_cache(struct proxy_child *c)
+{
+	const struct run_args args = {.argv = c->wipe_args};
+	struct ota_err err = {0};
+
+	if (run_tool(&args, &err) < 0)
+		tell(c, true, "Cannot empty the cache in %s: %s", c->cache_dir, err.msg);
+	else
+		tell(c, false, "The cache in %s has been emptied: the vehicle is done",
+			c->cache_dir);
+}
+
+static void tick_process(struct proxy_child *c, const struct shared *want)
+{
+	struct process *p = &c->process;
+	uint64_t now = clock_monotonic_ms();
+	int status;
+
+	if (waitpid(p->pid, &status, WNOHANG) == p->pid)
+		it_ended(c, status, want->wanted && !want->ending, now);
+	else if (p->term_ms == 0 &&
+		 (want->ending || (!want->wanted && now - p->started_ms >= PROXY_CHILD_KEEP_MS)))
+		tell_it_to_end(c, now);
+	else if (p->term_ms != 0 && !p->killed && now - p->term_ms >= PROXY_CHILD_TERM_MS)
+		kill_it(c);
+}
+
+static void tick(struct proxy_child *c, const struct shared *want)
+{
+	if (c->process.pid != 0)
+		tick_process(c, want);
+	else if (want->wanted && clock_monotonic_ms() >= c->process.next_start_ms)
+		start_it(c, clock_monotonic_ms());
+	else if (want->wipe)
+		wipe_cache(c);
+}
+
+/* Wait until there may be something to do; false: the end. */
+static bool next_want(struct proxy_child *c, struct shared *ret_want)
+{
+	struct shared *s = &c->shared;
+
+	pthread_mutex_lock(&c->lock);
+	while (c->process.pid == 0 && !s->wanted && !s->wipe && !s->ending)
+		pthread_cond_wait(&c->changed, &c->lock);
+	*ret_want = *s;
+	if (c->process.pid == 0 && s->wipe)
+		s->wipe = false; /* taken */
+	pthread_mutex_unlock(&c->lock);
+	return !ret_want->ending || c->process.pid != 0;
+}
+
+static void *supervise(void *arg)
+{
+	struct proxy_child *c = arg;
+	struct shared want;
+
+	while (next_want(c, &want)) {
+		tick(c, &want);
+		/* Nothing is left to watch: next_want() waits. */
+		if (c->process.pid != 0 || want.wanted)
+			clock_sleep_ms(TICK_MS);
+	}
+	return NULL;
+}
+
+/* ---- the object ---- */
+
+static int thread_start(struct proxy_child *c)
+{
+	sigset_t all, before;
+	pthread_attr_t attr;
+	int e;
+
+	sigfillset(&all);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	e = pthread_create(&c->thread, &attr, supervise, c);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+	c->has_thread = e == 0;
+	return -e;
+}
+
+int proxy_child_new(const struct proxy_child_config *config, struct proxy_child **ret_child,
+	struct ota_err *err)
+{
+	AUTO_PROXY_CHILD struct proxy_child *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c)
+		return ota_err_wrap(err, -ENOMEM, "Cannot watch over otaproxy");
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->changed, NULL);
+	c->note = config->note;
+	c->note_ctx = config->note_ctx;
+	c->process.backoff_ms = PROXY_CHILD_BACKOFF_MIN_MS;
+	c->program = keep(c, config->program);
+	c->run_dir = keep(c, config->run_dir);
+	c->cache_dir = keep(c, config->cache_dir);
+	if (!c->program || !c->run_dir || !c->cache_dir || !fill_args(c, config) ||
+		!fill_wipe_args(c, config) || !fill_url(c, config))
+		return ota_err_wrap(err, -ENOMEM, "Cannot watch over otaproxy");
+	r = thread_start(c);
+	if (r < 0)
+		return ota_err_wrap(err, r, "Cannot start the thread that watches over otaproxy");
+	*ret_child = TAKE_PTR(c);
+	return 0;
+}
+
+void proxy_child_free(struct proxy_child *c)
+{
+	if (!c)
+		return;
+	if (c->has_thread) {
+		pthread_mutex_lock(&c->lock);
+		c->shared.ending = true;
+		pthread_cond_signal(&c->changed);
+		pthread_mutex_unlock(&c->lock);
+		pthread_join(c->thread, NULL);
+	}
+	pthread_cond_destroy(&c->changed);
+	pthread_mutex_destroy(&c->lock);
+	arena_done(&c->strings);
+	free(c->url);
+	free(c);
+}
+
+void proxy_child_freep(struct proxy_child **c)
+{
+	proxy_child_free(*c);
+}
+
+void proxy_child_want(struct proxy_child *c, bool wanted)
+{
+	pthread_mutex_lock(&c->lock);
+	c->shared.wanted = wanted;
+	if (wanted)
+		c->shared.wipe = c->shared.wiped = false;
+	pthread_cond_signal(&c->changed);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void proxy_child_finish(struct proxy_child *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->shared.wanted = false;
+	if (!c->shared.wiped)
+		c->shared.wipe = c->shared.wiped = true;
+	pthread_cond_signal(&c->changed);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* ---- origins ---- */
+
+static int check_origin(const char *origin, struct ota_err *err)
+{
+	char text[HTTP_URL_TEXT_MAX];
+	int r = http_url_check(origin, err);
+
+	if (r < 0)
+		return r;
+	if (strpbrk(strstr(origin, "://") + 3, "/?#@"))
+		return ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST,
+			"The origin %s has more than scheme, host and port",
+			http_url_text(origin, text));
+	return 0;
+}
+
+static int origins_text(
+	const char *const *origins, size_t n_origins, struct buf *text, struct ota_err *err)
+{
+	int r = 0;
+
+	if (n_origins > PROXY_CHILD_ORIGINS_MAX)
+		return ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST,
+			"There are %zu origins, and %d may be", n_origins, PROXY_CHILD_ORIGINS_MAX);
+	for (size_t i = 0; i < n_origins && r == 0; i++) {
+		r = check_origin(origins[i], err);
+		if (r < 0)
+			return r;
+		r = buf_printf(text, "%s\n", origins[i]);
+	}
+	return r < 0 ? ota_err_wrap(err, r, "Cannot list the origins") : 0;
+}
+
+int proxy_child_origins(
+	struct proxy_child *c, const char *const *origins, size_t n_origins, struct ota_err *err)
+{
+	AUTO_BUF struct buf text = {0};
+	AUTO_CLOSE int dir_fd = -1;
+	int r = origins_text(origins, n_origins, &text, err);
+
+	if (r < 0)
+		return r;
+	/* The proxy reads it as another user. */
+	if (mkdir(c->run_dir, 0755) < 0 && errno != EEXIST)
+		r = -errno;
+	if (r == 0)
+		dir_fd = open(c->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (r == 0 && dir_fd < 0)
+		r = -errno;
+	if (r == 0)
+		r = io_replace_file("origins file", dir_fd, PROXY_CHILD_ORIGINS_NAME,
+			buf_str(&text), text.len_bytes, 0644);
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_OTAPROXY_FAILED, "Cannot write %s/%s: %s",
+			c->run_dir, PROXY_CHILD_ORIGINS_NAME, strerror(-r));
+	return 0;
+}
+
+/* ---- ready ---- */
+
+static int drop_data(void *ctx, const void *data, size_t len_bytes, struct ota_err *err)
+{
+	return 0;
+}
+
+/* Does it answer now? If not, why is appended to @ret_err. */
+static bool answers(const struct proxy_child *c, struct http_client *client, uint64_t left_ms,
+	struct ota_err *ret_err)
+{
+	const struct http_request request = {
+		.url = c->url,
+		.max_bytes = READY_BODY_MAX_BYTES,
+		.tries_max = 1,
+		.total_timeout_ms =
+			(uint32_t)MAX_OF(MIN_OF(left_ms, (uint64_t)READY_TRY_MS), (uint64_t)1),
+		.sink = {.data = drop_data},
+	};
+	struct http_result result = {0};
+
+	http_get(client, &request, &result);
+	*ret_err = result.err;
+	return result.status != 0;
+}
+
+static struct shared look(struct proxy_child *c)
+{
+	struct shared now;
+
+	pthread_mutex_lock(&c->lock);
+	now = c->shared;
+	pthread_mutex_unlock(&c->lock);
+	return now;
+}
+
+/* Ask once. 0: ready; -EAGAIN with a reason in @why; -ECANCELED. */
+static int ask_once(
+	struct proxy_child *c, struct http_client *client, uint64_t left_ms, struct ota_err *why)
+{
+	struct shared before = look(c), after;
+	bool answered;
+
+	if (!before.wanted || before.ending)
+		return -ECANCELED;
+	if (!before.running)
+		return ota_err_set(why, -EAGAIN, OTA_E_OTAPROXY_FAILED, "it %s",
+			before.trouble[0] ? before.trouble : "has not started yet");
+	answered = answers(c, client, left_ms, why);
+	after = look(c);
+	/* Another program may have the port; ours then ends. */
+	return answered && after.running && after.n_runs == before.n_runs ? 0 : -EAGAIN;
+}
+
+int proxy_child_wait_ready(struct proxy_child *c, uint32_t timeout_ms, struct ota_err *err)
+{
+	const struct http_config config = {.max_connections = 1};
+	AUTO_HTTP_CLIENT struct http_client *client = NULL;
+	uint64_t until = clock_monotonic_ms() + timeout_ms;
+	struct ota_err why = {0};
+	int r = http_client_new(&config, &client, err);
+
+	if (r < 0)
+		return r;
+	for (;;) {
+		uint64_t now = clock_monotonic_ms();
+
+		r = ask_once(c, client, now < until ? until - now : 0, &why);
+		if (r == 0)
+			return 0;
+		if (r == -ECANCELED)
+			return ota_err_set(err, r, OTA_E_OTAPROXY_FAILED,
+				"otaproxy is not wanted, so it cannot become ready");
+		if (clock_monotonic_ms() >= until)
+			return ota_err_set(err, -ETIMEDOUT, OTA_E_OTAPROXY_FAILED,
+				"otaproxy was not ready within %u s: %.300s", timeout_ms / 1000,
+				why.msg[0] ? why.msg : "it ended");
+		clock_sleep_ms(READY_POLL_MS);
+	}
+}

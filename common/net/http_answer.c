@@ -125,16 +125,22 @@ static void note_encoding(struct http_answer *a, const char *value)
 	a->encoded = value[0] != '\0' && strcasecmp(value, "identity") != 0;
 }
 
+static void note_transfer_encoding(struct http_answer *a, const char *value)
+{
+	a->chunked = true;
+}
+
 static const struct {
 	const char *name;
 	void (*note)(struct http_answer *a, const char *value);
 } field_table[] = {
-	{"accept-ranges",    note_accept_ranges},
-	{"content-encoding", note_encoding     },
-	{"content-length",   note_length       },
-	{"content-range",    note_range        },
-	{"etag",             note_etag         },
-	{"last-modified",    note_last_modified},
+	{"accept-ranges",     note_accept_ranges    },
+	{"content-encoding",  note_encoding         },
+	{"content-length",    note_length           },
+	{"content-range",     note_range            },
+	{"etag",              note_etag             },
+	{"last-modified",     note_last_modified    },
+	{"transfer-encoding", note_transfer_encoding},
 };
 
 void http_answer_add(struct http_answer *a, const struct http_field *field)
@@ -142,6 +148,11 @@ void http_answer_add(struct http_answer *a, const struct http_field *field)
 	for (size_t i = 0; i < ARRAY_SIZE(field_table); i++)
 		if (strcasecmp(field->name, field_table[i].name) == 0)
 			field_table[i].note(a, field->value);
+}
+
+uint64_t http_answer_length(const struct http_answer *a)
+{
+	return a->chunked ? HTTP_LENGTH_UNKNOWN : a->length_bytes;
 }
 
 const char *http_answer_validator(const struct http_answer *a)

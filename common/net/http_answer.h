@@ -20,7 +20,8 @@ struct http_answer {
 	char last_modified[HTTP_VALIDATOR_MAX]; /* "" = none */
 	bool refuses_ranges;                    /* Accept-Ranges: none */
 	bool encoded;                           /* a Content-Encoding other than identity */
-	uint64_t length_bytes;                  /* Content-Length; HTTP_LENGTH_UNKNOWN */
+	bool chunked;          /* a Transfer-Encoding, whose word counts and not Content-Length's */
+	uint64_t length_bytes; /* Content-Length; HTTP_LENGTH_UNKNOWN */
 
 	bool has_range; /* a well-formed Content-Range */
 	uint64_t range_first, range_last;
@@ -41,6 +42,9 @@ bool http_field_split(const char *line, size_t len_bytes, struct http_field *ret
 
 /* Note what @field says about the body. Unknown fields are fine. */
 void http_answer_add(struct http_answer *a, const struct http_field *field);
+
+/* How long the body is on the wire; HTTP_LENGTH_UNKNOWN = its end will tell. */
+uint64_t http_answer_length(const struct http_answer *a);
 
 /* What identifies this version of the body in If-Range; "" = nothing does. */
 const char *http_answer_validator(const struct http_answer *a);

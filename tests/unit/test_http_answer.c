@@ -135,6 +135,17 @@ static void codings_and_refused_ranges_are_noted(void **state)
 	assert_false(answer_of("Accept-Ranges: bytes").refuses_ranges);
 }
 
+static void a_chunked_body_is_as_long_as_its_chunks(void **state)
+{
+	struct http_answer a = answer_of("Content-Length: 12");
+	struct http_field f;
+
+	assert_int_equal(http_answer_length(&a), 12);
+	assert_true(http_field_split("Transfer-Encoding: chunked", 26, &f));
+	http_answer_add(&a, &f);
+	assert_true(http_answer_length(&a) == HTTP_LENGTH_UNKNOWN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +157,7 @@ int main(void)
 		cmocka_unit_test(only_a_strong_etag_names_the_bytes),
 		cmocka_unit_test(an_overlong_etag_counts_as_none),
 		cmocka_unit_test(codings_and_refused_ranges_are_noted),
+		cmocka_unit_test(a_chunked_body_is_as_long_as_its_chunks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -198,6 +198,27 @@ static void try_ended(struct http_client *c, struct transfer *t, struct verdict 
 		enqueue(c, t);
 }
 
+/* Ask the sink of a paused transfer. False: the transfer has ended. */
+static bool ask_sink(struct http_client *c, struct transfer *t)
+{
+	int ready = t->sink.ready(t->sink_ctx);
+	struct verdict v;
+
+	if (ready < 0)
+		v = try_unwanted(t, ready);
+	else if (ready == 0 || try_resume(t, &v))
+		return true;
+	try_ended(c, t, v);
+	return false;
+}
+
+static void resume_paused(struct http_client *c)
+{
+	for (unsigned i = 0; i < c->n_active;)
+		if (!c->active[i]->paused || ask_sink(c, c->active[i]))
+			i++; /* else another one has taken its place */
+}
+
 static void collect_ended(struct http_client *c)
 {
 	CURLMsg *msg;
@@ -224,7 +245,7 @@ static void cut_late(struct http_client *c, uint64_t now)
 {
 	for (unsigned i = 0; i < c->n_active;) {
 		struct transfer *t = c->active[i];
-		bool stalled = now >= t->last_byte_ms + c->stall_timeout_ms;
+		bool stalled = !t->paused && now >= t->last_byte_ms + c->stall_timeout_ms;
 
 		if (now >= t->deadline_ms)
 			try_ended(c, t, try_timed_out(t, OUTCOME_FINAL));
@@ -252,9 +273,13 @@ static uint64_t until_next(const struct http_client *c, uint64_t now, uint64_t w
 {
 	uint64_t at = now + MIN_OF(wait_ms, (uint64_t)POLL_MAX_MS);
 
-	for (unsigned i = 0; i < c->n_active; i++)
-		at = MIN_OF(at, MIN_OF(c->active[i]->deadline_ms,
-					c->active[i]->last_byte_ms + c->stall_timeout_ms));
+	for (unsigned i = 0; i < c->n_active; i++) {
+		const struct transfer *t = c->active[i];
+
+		at = MIN_OF(at, t->deadline_ms);
+		if (!t->paused)
+			at = MIN_OF(at, t->last_byte_ms + c->stall_timeout_ms);
+	}
 	for (const struct transfer *t = c->queue; t; t = t->next) {
 		at = MIN_OF(at, t->deadline_ms);
 		if (c->n_active < c->max_connections)
@@ -280,6 +305,7 @@ static int run_loop(struct http_client *c, uint32_t wait_ms, struct ota_err *err
 		int n_running;
 
 		start_due(c, now);
+		resume_paused(c);
 		code = curl_multi_perform(c->multi, &n_running);
 		if (code != CURLM_OK)
 			return multi_failed(code, err);
@@ -425,19 +451,52 @@ void http_client_freep(struct http_client **c)
 	http_client_free(*c);
 }
 
+/* "Name: value"? libcurl would leave out in silence what is none, and take "Name;" for one. */
+static int check_whole_field(const char *field, struct ota_err *err)
+{
+	size_t name_bytes = strcspn(field, ":; \t");
+	int r = check_field("a header field", field, err);
+
+	if (r == 0 && (name_bytes == 0 || field[name_bytes] != ':'))
+		r = ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST, "A header field has no name");
+	return r;
+}
+
+static int check_request(const struct http_request *request, struct ota_err *err)
+{
+	int r = http_url_check(request->url, err);
+
+	if (r == 0)
+		r = check_field("cache-control directive", request->cache_control, err);
+	for (const char *const *f = request->fields; r == 0 && f && *f; f++)
+		r = check_whole_field(*f, err);
+	return r;
+}
+
+static bool copy_fields(const char *const *fields, struct curl_slist **ret_list)
+{
+	for (; fields && *fields; fields++) {
+		struct curl_slist *more = curl_slist_append(*ret_list, *fields);
+
+		if (!more)
+			return false;
+		*ret_list = more;
+	}
+	return true;
+}
+
 int http_client_add(struct http_client *c, const struct http_request *request, struct ota_err *err)
 {
 	CLEANUP(transfer_freep) struct transfer *t = NULL;
-	int r = http_url_check(request->url, err);
+	int r = check_request(request, err);
 
-	assert(request->sink.data);
-	if (r == 0)
-		r = check_field("cache-control directive", request->cache_control, err);
+	assert(request->sink.data || request->head);
 	if (r < 0)
 		return r;
 	t = calloc(1, sizeof(*t));
 	if (!t || !copy_text(request->url, &t->url) ||
-		!copy_text(request->cache_control, &t->cache_control))
+		!copy_text(request->cache_control, &t->cache_control) ||
+		!copy_fields(request->fields, &t->fields))
 		return no_memory(err);
 	t->request_url = http_url_for_request(request->url, c->shared.proxy != NULL);
 	if (!t->request_url)
@@ -447,6 +506,8 @@ int http_client_add(struct http_client *c, const struct http_request *request, s
 	t->tries_max = request->tries_max ? request->tries_max : (unsigned)HTTP_TRIES_MAX;
 	t->outlast_outages = request->outlast_outages;
 	t->undo_encoding = request->undo_encoding;
+	t->head = request->head;
+	t->conditional = request->conditional;
 	t->sink = request->sink;
 	t->sink_ctx = request->sink_ctx;
 	t->done = request->done;

@@ -1,6 +1,6 @@
 /*
- * http: many GETs at once over few connections, with resume, retries and limits. The door to
- * libcurl.
+ * http: many requests at once (GET, HEAD) over few connections, with resume, retries and limits.
+ * The door to libcurl.
  *
  * One http_client belongs to one thread and runs all its transfers in http_client_run(). HTTP/1.1
  * and, over TLS, HTTP/2; keep-alive; TLS ≥ 1.2 always verified; no redirect from https to http.
@@ -18,6 +18,7 @@ enum {
 	HTTP_STALL_TIMEOUT_MS = 32 * 1000, /* a transfer without a byte for this long is retried */
 	HTTP_TRIES_MAX = 8,                /* per file, over all causes */
 	HTTP_REDIRECTS_MAX = 5,
+	HTTP_PIECE_MAX_BYTES = 16 * 1024, /* what a sink that may be full must be able to take */
 };
 
 struct http_config {
@@ -32,7 +33,7 @@ struct http_config {
 	uint32_t retry_base_ms;
 };
 
-/* What came of one request. status: last HTTP status, 0 = none. */
+/* What came of one request. */
 struct http_result {
 	/* 0, or negative errno with err filled: -EACCES 401/403, -ENOENT 404/410, -EFBIG more than
 	 * max_bytes, -ETIMEDOUT, -EIO, -EPROTO, -EBADMSG wrong bytes every time, or what the sink
@@ -40,6 +41,8 @@ struct http_result {
 	 * the sink's own wins. */
 	int r;
 	struct ota_err err;
+	/* The last HTTP status that came, over all tries and also on failure, where it may be one
+	 * below 400 (a 200 whose body was cut); 0 = none came. */
 	unsigned status;
 	uint64_t wire_bytes; /* body bytes received over all tries */
 	unsigned retries;
@@ -54,21 +57,48 @@ struct http_result {
  * tries are left the body is asked for again from its start, without a range and, through a proxy,
  * with "retry_caching" put first in the cache-control header; when none are left, the request ends
  * with -EBADMSG and that sentence.
+ *
+ * Order of calls: header()… → begin() → data()… → end(); restart() leads back to the first. Where a
+ * body is continued by range, there is another header()….
+ *
+ * Back-pressure, with ready(): data() may return -EBUSY. Then it has taken nothing of this piece,
+ * the transfer is paused, and its bytes wait here and in the connection. It keeps its place among
+ * max_connections and does not count as stalled, but total_timeout_ms runs on. The same bytes come
+ * again, perhaps in other pieces, once ready() says so.
  */
 struct http_sink {
 	int (*restart)(void *ctx, struct ota_err *err);
 	/* One field of the answer that the body comes from, before its bytes; NULL = not wanted. */
 	int (*header)(void *ctx, const char *name, const char *value, struct ota_err *err);
+	/* The header of such an answer is complete and looks right. @total_bytes: of the whole body
+	 * as data() will see it, or HTTP_LENGTH_UNKNOWN (http_answer.h). Comes also for an empty
+	 * body, and anew after restart(), but not where a body is continued by range; NULL = not
+	 * wanted. */
+	int (*begin)(void *ctx, uint64_t total_bytes, struct ota_err *err);
+	/* At most HTTP_PIECE_MAX_BYTES. */
 	int (*data)(void *ctx, const void *data, size_t len_bytes, struct ota_err *err);
+	/* Asked in each round of http_client_run(), for a paused transfer only: 1 = go on (data()
+	 * may be called before this round ends), 0 = still full, negative = end the request with
+	 * this errno, for example -ECANCELED. NULL = -EBUSY from data() ends the request. */
+	int (*ready)(void *ctx);
 	int (*end)(void *ctx, struct ota_err *err); /* the whole body came; NULL = fine */
 };
 
 struct http_request {
 	const char *url;
+	/* Further header fields, each "Name: value", NULL at the end; NULL = none. Copied. They go
+	 * to the URL's own host only and not after a redirect to another, since there may be
+	 * cookies and credentials among them. "Name:" without a value is not sent. */
+	const char *const *fields;
+	bool head; /* HEAD: no data(), no max_bytes; begin() says the length that a GET would have */
+	/* The fields hold If-None-Match or If-Modified-Since: a 304 ends the request well, with
+	 * result.r 0 and no call of the sink. Once a body has begun, retries go without the fields
+	 * whose name begins with "If-". Without this flag, a 304 is a failure. */
+	bool conditional;
 	uint64_t max_bytes; /* limit of the body as the sink sees it */
 	/* Value of ota-file-cache-control, sent only through a proxy; NULL = none. */
 	const char *cache_control;
-	unsigned tries_max; /* 0 = HTTP_TRIES_MAX; counted anew when the body came further */
+	unsigned tries_max;        /* 0 = HTTP_TRIES_MAX; counted anew when the body came further */
 	uint32_t total_timeout_ms; /* over all tries; 0 = none */
 	/* No connection, a cut, a stall, 429, 502, 503 and 504 do not count as tries: the caller
 	 * has a watchdog of its own. */
@@ -92,7 +122,8 @@ void http_client_freep(struct http_client **c);
 #define AUTO_HTTP_CLIENT CLEANUP(http_client_freep)
 
 /* Copies what it needs of @request. 0 or -ENOMEM, -EINVAL (E308: a URL that is not http or https,
- * or with characters that no URL has). */
+ * or with characters that no URL has; a header field without a name or with a control character).
+ */
 int http_client_add(struct http_client *c, const struct http_request *request, struct ota_err *err);
 
 /* Requests added and not yet done. */
@@ -110,7 +141,8 @@ uint64_t http_client_idle_ms(const struct http_client *c);
 /* What the last failed try of any request came to, for who gives up waiting; errnum 0 = none. */
 struct ota_err http_client_trouble(const struct http_client *c);
 
-/* From any thread: make http_client_run() return. */
+/* From any thread: make http_client_run() return. ready() is asked before, or first thing in the
+ * next run. */
 void http_client_wakeup(struct http_client *c);
 
 /* One request to its end; done() is not called. Returns ret_result->r. */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
@@ -21,11 +22,15 @@ enum {
 	BUFFER_BYTES = 128 * 1024,
 };
 
+_Static_assert(
+	CURL_MAX_WRITE_SIZE <= (int)HTTP_PIECE_MAX_BYTES, "libcurl hands over no larger pieces");
+
 void transfer_free(struct transfer *t)
 {
 	if (!t)
 		return;
 	curl_slist_free_all(t->headers);
+	curl_slist_free_all(t->fields);
 	free(t->url);
 	free(t->request_url);
 	free(t->hop_url);
@@ -117,30 +122,51 @@ static bool range_fits(const struct transfer *t)
 	       (validator[0] == '\0' || strcmp(validator, t->validator) == 0);
 }
 
-/* The header of an answer for the sink is complete: can its body be right? */
-static bool answer_begun(struct transfer *t)
+static bool has_too_much(const struct transfer *t)
+{
+	return !t->head && t->total_bytes != HTTP_LENGTH_UNKNOWN && t->total_bytes > t->max_bytes;
+}
+
+static bool part_begun(struct transfer *t)
 {
 	const struct http_answer *a = &t->answer;
 
+	if (!range_fits(t)) {
+		try_error(t, -EPROTO, OTA_E_NETWORK, "the server continues elsewhere than asked");
+		return try_ends(t, OUTCOME_NO_RANGE, -EPROTO);
+	}
+	if (a->range_total != HTTP_LENGTH_UNKNOWN)
+		t->total_bytes = a->range_total;
+	return has_too_much(t) ? too_much(t) : true;
+}
+
+static bool whole_begun(struct transfer *t)
+{
+	const struct http_answer *a = &t->answer;
+	/* Of a coded body, the length is that of what we do not hand on, if we undo the coding. */
+	uint64_t sink_bytes =
+		a->encoded && t->undo_encoding ? HTTP_LENGTH_UNKNOWN : http_answer_length(a);
+	int r;
+
+	if (!a->encoded)
+		t->total_bytes = http_answer_length(a);
+	if (!a->refuses_ranges && !a->encoded)
+		memcpy(t->validator, http_answer_validator(a), sizeof(t->validator));
+	if (has_too_much(t))
+		return too_much(t);
+	if (!t->sink.begin)
+		return true;
+	r = t->sink.begin(t->sink_ctx, sink_bytes, &t->result.err);
+	return r < 0 ? sink_refused(t, r) : true;
+}
+
+/* The header of an answer for the sink is complete: can its body be right? */
+static bool answer_begun(struct transfer *t)
+{
 	if (!t->takes_body)
 		return true;
-	if (t->asked_range && status_of(t) == 206) {
-		if (!range_fits(t)) {
-			try_error(t, -EPROTO, OTA_E_NETWORK,
-				"the server continues elsewhere than asked");
-			return try_ends(t, OUTCOME_NO_RANGE, -EPROTO);
-		}
-		if (a->range_total != HTTP_LENGTH_UNKNOWN)
-			t->total_bytes = a->range_total;
-	} else {
-		if (!a->encoded)
-			t->total_bytes = a->length_bytes;
-		if (!a->refuses_ranges && !a->encoded)
-			memcpy(t->validator, http_answer_validator(a), sizeof(t->validator));
-	}
-	if (t->total_bytes != HTTP_LENGTH_UNKNOWN && t->total_bytes > t->max_bytes)
-		return too_much(t);
-	return true;
+	t->begun = true;
+	return status_of(t) == 206 ? part_begun(t) : whole_begun(t);
 }
 
 /* The status line, each field, the empty line, and, behind a chunked body, trailers. */
@@ -149,7 +175,7 @@ static bool header_line(struct transfer *t, const char *line, size_t len)
 	struct http_field field;
 	int r;
 
-	if (t->try_bytes > 0)
+	if (t->begun)
 		return true; /* trailers say nothing that we believe */
 	if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
 		return answer_begins(t);
@@ -177,6 +203,12 @@ static bool body_piece(struct transfer *t, const char *data, size_t len)
 	if (t->max_bytes - t->offset < len)
 		return too_much(t);
 	r = t->sink.data(t->sink_ctx, data, len, &t->result.err);
+	t->paused = r == -EBUSY && t->sink.ready;
+	if (t->paused) { /* the piece comes again and counts then */
+		t->try_bytes -= len;
+		t->result.wire_bytes -= len;
+		return true;
+	}
 	if (r < 0)
 		return sink_refused(t, r);
 	t->offset += len;
@@ -198,7 +230,9 @@ static size_t on_body(char *data, size_t size, size_t n, void *ctx)
 	t->last_byte_ms = clock_monotonic_ms();
 	if (t->takes_body) /* error pages are no sign of life */
 		t->shared->last_byte_ms = t->last_byte_ms;
-	return n > 0 && !body_piece(t, data, n) ? 0 : n;
+	if (n > 0 && !body_piece(t, data, n))
+		return 0;
+	return t->paused ? CURL_WRITEFUNC_PAUSE : n;
 }
 
 /* ---- what came of a try ---- */
@@ -255,7 +289,7 @@ static struct verdict judge_body(struct transfer *t)
 {
 	int r = 0;
 
-	if (t->total_bytes != HTTP_LENGTH_UNKNOWN && t->offset < t->total_bytes) {
+	if (!t->head && t->total_bytes != HTTP_LENGTH_UNKNOWN && t->offset < t->total_bytes) {
 		try_error(t, -EIO, OTA_E_NETWORK, "the server sent only a part");
 		return (struct verdict){OUTCOME_OUTAGE, -EIO};
 	}
@@ -330,14 +364,25 @@ static struct verdict judge_curl(struct transfer *t, CURLcode code)
 	return v;
 }
 
+/* A try without an answer leaves the status of the one before. */
+static long note_status(struct transfer *t)
+{
+	long status = t->easy ? status_of(t) : 0;
+
+	if (status > 0)
+		t->result.status = (unsigned)status;
+	return status;
+}
+
 struct verdict try_judge(struct transfer *t, CURLcode code)
 {
-	long status = status_of(t);
+	long status = note_status(t);
 	char *to = NULL;
 
-	t->result.status = (unsigned)status;
 	if (t->verdict.outcome != OUTCOME_UNKNOWN)
 		return t->verdict;
+	if (status == 304 && t->asked_condition && code == CURLE_OK)
+		return (struct verdict){OUTCOME_DONE, 0};
 	if (status >= 300 && status < 400)
 		curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &to);
 	if (to)
@@ -350,36 +395,80 @@ struct verdict try_judge(struct transfer *t, CURLcode code)
 
 struct verdict try_timed_out(struct transfer *t, enum outcome outcome)
 {
+	note_status(t);
 	try_error(t, -ETIMEDOUT, OTA_E_NETWORK,
 		outcome == OUTCOME_FINAL ? "its time is up" : "no byte came for too long");
 	return (struct verdict){outcome, -ETIMEDOUT};
 }
 
+struct verdict try_unwanted(struct transfer *t, int r)
+{
+	note_status(t);
+	try_error(t, r, OTA_E_UNSPECIFIC, strerror(-r));
+	return (struct verdict){OUTCOME_FINAL, r};
+}
+
+bool try_resume(struct transfer *t, struct verdict *ret_verdict)
+{
+	CURLcode code;
+
+	t->paused = false; /* before libcurl calls data(), from in there, which may pause again */
+	t->last_byte_ms = clock_monotonic_ms();
+	code = curl_easy_pause(t->easy, CURLPAUSE_CONT);
+	if (code == CURLE_OK && t->verdict.outcome == OUTCOME_UNKNOWN)
+		return true;
+	*ret_verdict = try_judge(t, code);
+	return false;
+}
+
 /* ---- what is asked for ---- */
+
+static int append_line(struct curl_slist **list, const char *line)
+{
+	struct curl_slist *more = curl_slist_append(*list, line);
+
+	if (!more)
+		return -ENOMEM;
+	*list = more;
+	return 0;
+}
 
 /* "name: " and both parts of the value, of which the second may be "". */
 static int add_header(struct transfer *t, const char *name, const char *value, const char *rest)
 {
 	AUTO_BUF struct buf line = {0};
-	struct curl_slist *more;
 	int r = buf_printf(&line, "%s: %s%s", name, value, rest);
 
-	if (r < 0)
-		return r;
-	more = curl_slist_append(t->headers, buf_str(&line));
-	if (!more)
-		return -ENOMEM;
-	t->headers = more;
-	return 0;
+	return r < 0 ? r : append_line(&t->headers, buf_str(&line));
+}
+
+static bool goes_to_own_host(const struct transfer *t)
+{
+	return http_url_same_host(asked_url(t), t->request_url);
+}
+
+/* The request's own fields. A body that has begun is wanted whatever it is compared with. */
+static int add_fields(struct transfer *t)
+{
+	int r = 0;
+
+	t->asked_condition = t->conditional && t->n_answers == 0 && goes_to_own_host(t);
+	if (!goes_to_own_host(t))
+		return 0;
+	for (const struct curl_slist *f = t->fields; f && r == 0; f = f->next)
+		if (t->n_answers == 0 || strncasecmp(f->data, "If-", 3) != 0)
+			r = append_line(&t->headers, f->data);
+	return r;
 }
 
 static int set_headers(struct transfer *t)
 {
-	int r = 0;
+	int r;
 
 	curl_slist_free_all(t->headers);
 	t->headers = NULL;
-	if (t->shared->proxy && t->cache_control)
+	r = add_fields(t);
+	if (r == 0 && t->shared->proxy && t->cache_control)
 		r = add_header(t, "ota-file-cache-control", t->came_wrong ? "retry_caching," : "",
 			t->cache_control);
 	if (r == 0 && t->asked_range)
@@ -430,9 +519,9 @@ static bool set_request(CURL *e, struct transfer *t)
 	snprintf(range, sizeof(range), "%llu-", (unsigned long long)t->offset);
 	SET(CURLOPT_URL, asked_url(t));
 	SET(CURLOPT_PATH_AS_IS, 1L);
-	SET(CURLOPT_HTTPGET, 1L);
+	SET(t->head ? CURLOPT_NOBODY : CURLOPT_HTTPGET, 1L);
 	SET(CURLOPT_USERAGENT, s->user_agent);
-	SET(CURLOPT_COOKIE, http_url_same_host(asked_url(t), t->request_url) ? s->cookies : NULL);
+	SET(CURLOPT_COOKIE, goes_to_own_host(t) ? s->cookies : NULL);
 	SET(CURLOPT_HTTPHEADER, t->headers);
 	SET(CURLOPT_RANGE, t->asked_range ? range : NULL);
 	if (t->undo_encoding)
@@ -453,7 +542,7 @@ int try_begin(struct transfer *t)
 {
 	/* Without a validator the rest could be of another version of the file. */
 	t->asked_range = t->offset > 0 && t->validator[0] && !t->no_range;
-	t->takes_body = false;
+	t->takes_body = t->begun = t->paused = false;
 	t->try_bytes = t->error_bytes = 0;
 	t->verdict = (struct verdict){OUTCOME_UNKNOWN, 0};
 	t->result.err = (struct ota_err){0};

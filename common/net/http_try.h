@@ -40,6 +40,8 @@ struct transfer {
 
 	/* the request */
 	char *url, *request_url, *cache_control; /* request_url: as it is asked for */
+	struct curl_slist *fields;
+	bool head, conditional;
 	uint64_t max_bytes;
 	unsigned tries_max;
 	bool outlast_outages, undo_encoding;
@@ -66,7 +68,9 @@ struct transfer {
 	CURL *easy;
 	struct curl_slist *headers;
 	struct http_answer answer;
-	bool asked_range, takes_body;
+	bool asked_range, asked_condition, takes_body;
+	bool begun;  /* the header of the answer for the sink is complete */
+	bool paused; /* libcurl keeps what data() could not take */
 	uint64_t try_bytes, error_bytes;
 	uint64_t last_byte_ms;
 	struct verdict verdict; /* set by a callback that ends the try */
@@ -84,6 +88,12 @@ struct verdict try_judge(struct transfer *t, CURLcode code);
 
 /* The verdict on a try that the client cuts: too late in all (OUTCOME_FINAL), or stalled (OUTCOME_OUTAGE). */
 struct verdict try_timed_out(struct transfer *t, enum outcome outcome);
+
+/* The verdict on a paused try whose sink wants no more: @r is what its ready() returned (< 0). */
+struct verdict try_unwanted(struct transfer *t, int r);
+
+/* Hand on what waits since the pause. False: the try has ended. */
+bool try_resume(struct transfer *t, struct verdict *ret_verdict);
 
 /* Fill t->result.err: "Cannot fetch <URL>: <reason>". Returns @errnum. */
 int try_error(struct transfer *t, int errnum, enum ota_code code, const char *reason);

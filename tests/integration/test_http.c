@@ -25,6 +25,7 @@
 #include "common/base/file.h"
 #include "common/base/run.h"
 #include "common/net/http.h"
+#include "common/net/http_answer.h"
 #include "tests/support/origin.h"
 
 enum {
@@ -41,6 +42,14 @@ struct body {
 	bool saw_control; /* the field ota-file-cache-control came */
 	char control[128];
 	int refuse; /* data() returns it */
+	unsigned n_headers, n_begins;
+	uint64_t begin_bytes; /* what begin() was told last */
+	int refuse_begin;
+	/* Back-pressure: every piece is refused at first and taken when it comes again. */
+	bool full;
+	unsigned n_pauses, n_asked;
+	uint64_t full_until_ms; /* ready() says no until then */
+	int give_up;            /* ready() returns it */
 };
 
 static int body_restart(void *ctx, struct ota_err *err)
@@ -56,6 +65,7 @@ static int body_header(void *ctx, const char *name, const char *value, struct ot
 {
 	struct body *b = ctx;
 
+	b->n_headers++;
 	if (strcasecmp(name, "ota-file-cache-control") == 0) {
 		b->saw_control = true;
 		snprintf(b->control, sizeof(b->control), "%s", value);
@@ -67,6 +77,7 @@ static int body_data(void *ctx, const void *data, size_t len, struct ota_err *er
 {
 	struct body *b = ctx;
 
+	assert_true(b->n_begins > 0);
 	return b->refuse ? b->refuse : buf_append(&b->got, data, len);
 }
 
@@ -81,9 +92,42 @@ static int body_end(void *ctx, struct ota_err *err)
 	return ota_err_set(err, -EAGAIN, OTA_E_OTA_IMAGE_INVALID, "These are not the bytes");
 }
 
+static int body_begin(void *ctx, uint64_t total_bytes, struct ota_err *err)
+{
+	struct body *b = ctx;
+
+	b->n_begins++;
+	b->begin_bytes = total_bytes;
+	return b->refuse_begin;
+}
+
+static int body_data_slowly(void *ctx, const void *data, size_t len, struct ota_err *err)
+{
+	struct body *b = ctx;
+
+	assert_true(len <= HTTP_PIECE_MAX_BYTES);
+	b->full = !b->full;
+	if (!b->full)
+		return body_data(ctx, data, len, err);
+	b->n_pauses++;
+	return -EBUSY;
+}
+
+static int body_ready(void *ctx)
+{
+	struct body *b = ctx;
+
+	assert_true(b->full); /* nobody else is asked */
+	b->n_asked++;
+	if (b->give_up)
+		return b->give_up;
+	return clock_monotonic_ms() >= b->full_until_ms;
+}
+
 static const struct http_sink body_sink = {
 	.restart = body_restart,
 	.header = body_header,
+	.begin = body_begin,
 	.data = body_data,
 	.end = body_end,
 };
@@ -168,6 +212,30 @@ static void assert_fetched(struct bench *b, size_t size)
 		fail_msg("%s", b->result.err.msg);
 	assert_pattern(&b->body, size);
 	assert_int_equal(b->body.n_ends, 1);
+}
+
+static void note_result(void *ctx, const struct http_result *result)
+{
+	*(struct http_result *)ctx = *result;
+}
+
+/* Like get(), but waits so shortly that paused transfers are asked without being woken. */
+static int get_slowly(struct bench *b, const char *path)
+{
+	AUTO_HTTP_CLIENT struct http_client *c = NULL;
+	struct ota_err err = {0};
+
+	if (http_client_new(&b->config, &c, &err) < 0)
+		fail_msg("%s", err.msg);
+	b->request.url = origin_url(&b->origin, path);
+	b->request.sink.data = body_data_slowly;
+	b->request.sink.ready = body_ready;
+	b->request.done = note_result;
+	b->request.done_ctx = &b->result;
+	assert_int_equal(http_client_add(c, &b->request, &err), 0);
+	while (http_client_pending(c) > 0)
+		assert_int_equal(http_client_run(c, 1, &err), 0);
+	return b->result.r;
 }
 
 /* ---- resume ---- */
@@ -459,6 +527,7 @@ static void refusals_are_final_and_name_their_cause(void **state)
 		{"/204", -EPROTO, OTA_E_NETWORK,           "the server answers with status 204"},
 		{"/206", -EPROTO, OTA_E_NETWORK,           "the server answers with status 206"},
 		{"/301", -EPROTO, OTA_E_NETWORK,           "the server answers with status 301"},
+		{"/304", -EPROTO, OTA_E_NETWORK,           "the server answers with status 304"},
 	};
 	/* clang-format on */
 	struct bench *b = *state;
@@ -466,15 +535,34 @@ static void refusals_are_final_and_name_their_cause(void **state)
 	serve(b, "{\"/401\": [{\"status\": 401, \"body\": \"x\"}], \"/403\": [{\"status\": 403}],"
 		 "\"/410\": [{\"status\": 410}], \"/400\": [{\"status\": 400}], \"/204\": "
 		 "[{\"status\": 204}],"
-		 "\"/206\": [{\"status\": 206, \"size\": 100}], \"/301\": [{\"status\": 301}]}");
+		 "\"/206\": [{\"status\": 206, \"size\": 100}], \"/301\": [{\"status\": 301}],"
+		 "\"/304\": [{\"status\": 304}]}");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		assert_int_equal(get(b, rows[i].path), rows[i].r);
 		assert_int_equal(b->result.err.code, rows[i].code);
 		assert_non_null(strstr(b->result.err.msg, rows[i].reason));
 		assert_non_null(strstr(b->result.err.msg, rows[i].path));
+		assert_int_equal(b->result.status, atoi(rows[i].path + 1));
 		assert_int_equal(b->body.got.len_bytes, 0);
 	}
 	assert_int_equal(origin_hits(&b->origin, ""), ARRAY_SIZE(rows));
+}
+
+static void the_last_status_is_kept_whatever_came_behind_it(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.tries_max = 2;
+	serve(b, "{\"/401\": [{\"status\": 503}, {\"status\": 401}],"
+		 "\"/503\": [{\"status\": 503}, {\"hang_up\": true}],"
+		 "\"/late\": [{\"status\": 201, \"size\": 1000, \"stall_after\": 10}]}");
+	assert_int_equal(get(b, "/401"), -EACCES);
+	assert_int_equal(b->result.status, 401);
+	assert_int_equal(get(b, "/503"), -EIO);
+	assert_int_equal(b->result.status, 503);
+	b->request.total_timeout_ms = 300;
+	assert_int_equal(get(b, "/late"), -ETIMEDOUT);
+	assert_int_equal(b->result.status, 201);
 }
 
 static void an_endless_error_page_is_not_read(void **state)
@@ -788,6 +876,515 @@ static void bad_configurations_are_refused(void **state)
 	}
 }
 
+/* ---- further fields ---- */
+
+static const char *const secret_fields[] = {
+	"Authorization: Basic c2VjcmV0", "Cookie: secret=1", "X-Name: a value", NULL};
+
+static void further_fields_are_sent(void **state)
+{
+	struct bench *b = *state;
+	char first[] = "X-First: 1";
+	const char *fields[] = {first, "X-Second: 2", NULL};
+	AUTO_HTTP_CLIENT struct http_client *c = NULL;
+	struct ota_err err = {0};
+
+	serve(b, "{\"/f\": [{\"status\": 503}, {\"size\": 1000}]}");
+	assert_int_equal(http_client_new(&b->config, &c, &err), 0);
+	b->request.url = origin_url(&b->origin, "/f");
+	b->request.fields = fields;
+	assert_int_equal(http_client_add(c, &b->request, &err), 0);
+	memset(first, 'x', sizeof(first) - 1); /* copied */
+	fields[1] = NULL;
+	while (http_client_pending(c) > 0)
+		assert_int_equal(http_client_run(c, 1000, &err), 0);
+	assert_pattern(&b->body, 1000);
+	assert_int_equal(origin_hits(&b->origin, "\"x-first\": \"1\""), 2);
+	assert_int_equal(origin_hits(&b->origin, "\"x-second\": \"2\""), 2);
+}
+
+/* /f leads from 127.0.0.1 to the same path of another server, called @host. */
+static void serve_redirect(
+	struct bench *b, struct origin *other, const char *host, const char *script)
+{
+	char redirect[256];
+
+	origin_start(other, &(struct origin_options){.script = script});
+	snprintf(redirect, sizeof(redirect), "{\"/f\": [{\"redirect\": \"http://%s:%u/f\"}]}", host,
+		other->port);
+	serve(b, redirect);
+}
+
+static void further_fields_do_not_follow_a_redirect_to_another_host(void **state)
+{
+	struct bench *b = *state;
+	struct origin other = {0};
+
+	serve_redirect(b, &other, "localhost", "{\"/f\": [{\"size\": 1000}]}");
+	b->request.fields = secret_fields;
+	get(b, "/f");
+	assert_int_equal(origin_hits(&b->origin, "\"cookie\": \"secret=1\""), 1);
+	assert_int_equal(origin_hits(&b->origin, "\"authorization\": \"Basic c2VjcmV0\""), 1);
+	assert_int_equal(origin_hits(&other, ""), 1);
+	assert_int_equal(origin_hits(&other, "cookie"), 0);
+	assert_int_equal(origin_hits(&other, "authorization"), 0);
+	assert_int_equal(origin_hits(&other, "x-name"), 0);
+	origin_stop(&other);
+	assert_fetched(b, 1000);
+}
+
+static void further_fields_follow_a_redirect_within_the_host(void **state)
+{
+	struct bench *b = *state;
+	struct origin other = {0};
+
+	serve_redirect(b, &other, "127.0.0.1", "{\"/f\": [{\"size\": 1000}]}");
+	b->request.fields = secret_fields;
+	get(b, "/f");
+	assert_int_equal(origin_hits(&other, "\"cookie\": \"secret=1\""), 1);
+	assert_int_equal(origin_hits(&other, "\"x-name\": \"a value\""), 1);
+	origin_stop(&other);
+	assert_fetched(b, 1000);
+}
+
+static void fields_that_are_none_are_refused(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *field, *sentence;
+	} rows[] = {
+		{"X-A: b\r\nX-Evil: 1", "The value of a header field has a line end or another control character in it"},
+		{"X-A: b\n",            "The value of a header field has a line end or another control character in it"},
+		{"no colon",            "A header field has no name"},
+		{": value",             "A header field has no name"},
+		{"X-A;",                "A header field has no name"},
+		{"X-A : value",         "A header field has no name"},
+		{"",                    "A header field has no name"},
+	};
+	/* clang-format on */
+	struct bench *b = *state;
+	AUTO_HTTP_CLIENT struct http_client *c = NULL;
+	struct ota_err err = {0};
+
+	assert_int_equal(http_client_new(&b->config, &c, &err), 0);
+	b->request.url = "http://127.0.0.1:1/f";
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		b->request.fields = (const char *const[]){"X-Good: 1", rows[i].field, NULL};
+		err = (struct ota_err){0};
+		assert_int_equal(http_client_add(c, &b->request, &err), -EINVAL);
+		assert_string_equal(err.msg, rows[i].sentence);
+		assert_int_equal(err.code, OTA_E_INVALID_REQUEST);
+	}
+	assert_int_equal(http_client_pending(c), 0);
+}
+
+/* ---- HEAD ---- */
+
+static void a_head_request_brings_all_but_the_body(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.head = true;
+	b->request.max_bytes = 0;
+	b->request.sink.data = NULL;
+	serve(b, "{\"/f\": [{\"redirect\": \"/g\"}], \"/g\": [{\"status\": 503}, {\"size\": 300000,"
+		 "\"ranges\": true, \"etag\": \"\\\"v1\\\"\"}]}");
+	assert_int_equal(get(b, "/f"), 0);
+	assert_int_equal(b->result.status, 200);
+	assert_int_equal(b->result.wire_bytes, 0);
+	assert_int_equal(b->result.retries, 1);
+	assert_true(b->body.n_headers > 0);
+	assert_int_equal(b->body.n_begins, 1);
+	assert_int_equal(b->body.begin_bytes, 300000);
+	assert_int_equal(b->body.n_ends, 1);
+	assert_int_equal(origin_hits(&b->origin, "\"method\": \"HEAD\""), 4);
+	assert_int_equal(origin_connections(&b->origin), 1);
+}
+
+static void a_head_request_can_fail_like_any_other(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.head = true;
+	serve(b, "{\"/f\": [{\"status\": 404, \"size\": 1000}]}");
+	assert_int_equal(get(b, "/f"), -ENOENT);
+	assert_int_equal(b->result.status, 404);
+	assert_int_equal(b->body.n_headers + b->body.n_begins + b->body.n_ends, 0);
+}
+
+/* ---- conditions ---- */
+
+static const char *const if_changed[] = {"If-None-Match: \"v1\"", "X-Name: a value", NULL};
+
+static void what_has_not_changed_ends_well_without_the_sink(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.fields = if_changed;
+	b->request.conditional = true;
+	/* A 304 says nothing of a place elsewhere. */
+	serve(b, "{\"/f\": [{\"status\": 304, \"etag\": \"\\\"v1\\\"\", \"content_length\": 1000,"
+		 "\"headers\": {\"Location\": \"/g\"}}]}");
+	assert_int_equal(get(b, "/f"), 0);
+	assert_int_equal(b->result.status, 304);
+	assert_int_equal(b->result.err.errnum, 0);
+	assert_int_equal(b->body.n_headers + b->body.n_begins + b->body.n_ends, 0);
+	assert_true(origin_saw(&b->origin, 0, "\"if-none-match\": \"\\\"v1\\\"\""));
+	assert_int_equal(origin_hits(&b->origin, ""), 1);
+}
+
+static void what_has_changed_comes_whole(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.fields = if_changed;
+	b->request.conditional = true;
+	serve(b, "{\"/f\": [{\"size\": 1000, \"etag\": \"\\\"v2\\\"\"}]}");
+	get(b, "/f");
+	assert_fetched(b, 1000);
+	assert_int_equal(b->result.status, 200);
+}
+
+static void a_body_that_was_cut_is_resumed_without_the_condition(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.fields = if_changed;
+	b->request.conditional = true;
+	serve(b, "{\"/f\": [{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v2\\\"\", "
+		 "\"cut_after\": 100000},"
+		 "{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v2\\\"\"}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_true(origin_saw(&b->origin, 1, "\"range\": \"bytes=100000-\""));
+	assert_true(origin_saw(&b->origin, 1, "\"if-range\": \"\\\"v2\\\"\""));
+	assert_true(origin_saw(&b->origin, 1, "\"x-name\": \"a value\""));
+	assert_false(origin_saw(&b->origin, 1, "if-none-match"));
+}
+
+static void a_body_that_begins_anew_is_wanted_without_the_condition(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.fields = if_changed;
+	b->request.conditional = true;
+	serve(b, "{\"/f\": [{\"size\": 300000, \"cut_after\": 100000}, {\"size\": 300000}],"
+		 "\"/g\": [{\"size\": 300000, \"cut_after\": 100000}, {\"status\": 304}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_int_equal(b->body.n_restarts, 1);
+	assert_false(origin_saw(&b->origin, 1, "if-none-match"));
+	/* The half of a body is not what has not changed. */
+	b->body.got.len_bytes = 0;
+	assert_int_equal(get(b, "/g"), -EPROTO);
+	assert_non_null(strstr(b->result.err.msg, "the server answers with status 304"));
+}
+
+static void another_host_cannot_say_that_nothing_has_changed(void **state)
+{
+	struct bench *b = *state;
+	struct origin other = {0};
+
+	serve_redirect(b, &other, "localhost", "{\"/f\": [{\"status\": 304}]}");
+	b->request.fields = if_changed;
+	b->request.conditional = true;
+	assert_int_equal(get(b, "/f"), -EPROTO);
+	assert_int_equal(origin_hits(&other, "if-none-match"), 0);
+	origin_stop(&other);
+}
+
+/* ---- begin ---- */
+
+static void the_sink_is_told_when_a_body_begins(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *path;
+		bool undo_encoding;
+		uint64_t begin_bytes;
+	} rows[] = {
+		{"/length",        false, 1000               },
+		{"/chunked",       false, HTTP_LENGTH_UNKNOWN},
+		{"/until-closed",  false, HTTP_LENGTH_UNKNOWN},
+		{"/both",          false, HTTP_LENGTH_UNKNOWN},
+		{"/empty",         false, 0                  },
+		{"/empty-chunked", false, HTTP_LENGTH_UNKNOWN},
+		{"/gzip",          false, 0                  },
+		{"/gzip",          true,  HTTP_LENGTH_UNKNOWN},
+	};
+	/* clang-format on */
+	struct bench *b = *state;
+
+	serve(b, "{\"/length\": [{\"size\": 1000}],"
+		 "\"/chunked\": [{\"size\": 1000, \"content_length\": \"chunked\"}],"
+		 "\"/until-closed\": [{\"size\": 1000, \"content_length\": null}],"
+		 "\"/both\": [{\"size\": 1000, \"content_length\": \"chunked\", \"headers\": "
+		 "{\"Content-Length\": \"10\"}}],"
+		 "\"/empty\": [{\"size\": 0}],"
+		 "\"/empty-chunked\": [{\"size\": 0, \"content_length\": \"chunked\"}],"
+		 "\"/gzip\": [{\"body\": \"aaaaaaaaa\", \"gzip\": true}]}");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		b->body.n_begins = b->body.n_ends = 0;
+		b->body.got.len_bytes = 0;
+		b->request.undo_encoding = rows[i].undo_encoding;
+		if (get(b, rows[i].path) < 0)
+			fail_msg("%s", b->result.err.msg);
+		if (strcmp(rows[i].path, "/gzip") == 0 && !rows[i].undo_encoding)
+			assert_int_equal(b->body.begin_bytes, b->body.got.len_bytes);
+		else
+			assert_true(b->body.begin_bytes == rows[i].begin_bytes);
+		assert_int_equal(b->body.n_begins, 1);
+		assert_int_equal(b->body.n_ends, 1);
+	}
+}
+
+static void a_resumed_body_does_not_begin_again(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\", "
+		 "\"cut_after\": 100000},"
+		 "{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\"}],"
+		 "\"/g\": [{\"size\": 200000, \"cut_after\": 100000}, {\"size\": 300000}]}");
+	get(b, "/f");
+	assert_fetched(b, 300000);
+	assert_int_equal(b->body.n_begins, 1);
+	assert_int_equal(b->body.begin_bytes, 300000);
+	/* One that restarts does. */
+	b->body = (struct body){.got = b->body.got};
+	b->body.got.len_bytes = 0;
+	get(b, "/g");
+	assert_fetched(b, 300000);
+	assert_int_equal(b->body.n_restarts, 1);
+	assert_int_equal(b->body.n_begins, 2);
+	assert_int_equal(b->body.begin_bytes, 300000);
+}
+
+static void a_body_that_may_not_begin_ends_the_request(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 1000}]}");
+	b->body.refuse_begin = -ENOSPC;
+	assert_int_equal(get(b, "/f"), -ENOSPC);
+	assert_int_equal(b->body.got.len_bytes, 0);
+	assert_int_equal(origin_hits(&b->origin, ""), 1);
+	/* What is too much never begins. */
+	b->body = (struct body){0};
+	b->request.max_bytes = 999;
+	assert_int_equal(get(b, "/f"), -EFBIG);
+	assert_int_equal(b->body.n_begins, 0);
+}
+
+/* ---- back-pressure ---- */
+
+static void a_sink_that_is_full_gets_the_same_bytes_later(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"size\": 1000000}], \"/chunked\": [{\"size\": 1000000, "
+		 "\"content_length\": \"chunked\"}], \"/until-closed\": [{\"size\": 1000000,"
+		 "\"content_length\": null}], \"/small\": [{\"size\": 1}], \"/gzip\": "
+		 "[{\"size\": 1000000, \"gzip\": true}]}");
+	b->request.undo_encoding = true;
+	for (unsigned i = 0; i < 5; i++) {
+		static const char *const paths[] = {
+			"/f", "/chunked", "/until-closed", "/small", "/gzip"};
+		size_t size = i == 3 ? 1 : 1000000;
+
+		b->body = (struct body){.got = b->body.got};
+		b->body.got.len_bytes = 0;
+		get_slowly(b, paths[i]);
+		assert_fetched(b, size);
+		assert_int_equal(b->result.wire_bytes, size);
+		assert_int_equal(b->result.retries, 0);
+		assert_true(b->body.n_pauses >= size / HTTP_PIECE_MAX_BYTES);
+		assert_int_equal(b->body.n_begins, 1);
+	}
+}
+
+static void a_pause_is_no_stall(void **state)
+{
+	struct bench *b = *state;
+
+	b->config.stall_timeout_ms = STALL_MS;
+	serve(b, "{\"/f\": [{\"size\": 1000000}]}");
+	b->body.full_until_ms = clock_monotonic_ms() + 4 * STALL_MS;
+	get_slowly(b, "/f");
+	assert_fetched(b, 1000000);
+	assert_true(clock_monotonic_ms() >= b->body.full_until_ms);
+	assert_int_equal(b->result.retries, 0);
+	assert_int_equal(origin_hits(&b->origin, ""), 1);
+}
+
+static void a_stall_behind_a_pause_is_noticed(void **state)
+{
+	struct bench *b = *state;
+
+	b->config.stall_timeout_ms = STALL_MS;
+	serve(b, "{\"/f\": [{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\", "
+		 "\"stall_after\": 100000},"
+		 "{\"size\": 300000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\"}]}");
+	get_slowly(b, "/f");
+	assert_fetched(b, 300000);
+	assert_int_equal(b->result.retries, 1);
+	assert_true(origin_saw(&b->origin, 1, "\"range\": \"bytes=100000-\""));
+}
+
+static void a_pause_is_not_longer_than_the_time_for_all(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.total_timeout_ms = 300;
+	b->body.full_until_ms = UINT64_MAX;
+	serve(b, "{\"/f\": [{\"size\": 1000}]}");
+	assert_int_equal(get_slowly(b, "/f"), -ETIMEDOUT);
+	assert_int_equal(b->result.status, 200);
+	assert_int_equal(b->body.got.len_bytes, 0);
+}
+
+static void a_sink_that_wants_no_more_ends_the_request(void **state)
+{
+	struct bench *b = *state;
+	char sentence[256];
+
+	b->body.give_up = -ECANCELED;
+	serve(b, "{\"/f\": [{\"size\": 1000000}]}");
+	assert_int_equal(get_slowly(b, "/f"), -ECANCELED);
+	snprintf(sentence, sizeof(sentence), "Cannot fetch %s: Operation canceled",
+		origin_url(&b->origin, "/f"));
+	assert_string_equal(b->result.err.msg, sentence);
+	assert_int_equal(b->result.status, 200);
+	assert_int_equal(b->body.n_asked, 1);
+	assert_int_equal(b->body.n_ends, 0);
+	assert_int_equal(origin_hits(&b->origin, ""), 1);
+}
+
+static void a_sink_can_fail_behind_a_pause(void **state)
+{
+	struct bench *b = *state;
+
+	b->body.refuse = -ENOSPC;
+	serve(b, "{\"/f\": [{\"size\": 1000000}]}");
+	assert_int_equal(get_slowly(b, "/f"), -ENOSPC);
+	assert_int_equal(b->body.n_pauses, 1);
+	assert_int_equal(origin_hits(&b->origin, ""), 1);
+}
+
+static void busy_without_a_question_is_a_failure(void **state)
+{
+	struct bench *b = *state;
+
+	b->body.refuse = -EBUSY;
+	serve(b, "{\"/f\": [{\"size\": 1000}]}");
+	assert_int_equal(get(b, "/f"), -EBUSY);
+	assert_int_equal(origin_hits(&b->origin, ""), 1);
+}
+
+/* A small room between the client and a reader in another thread. */
+struct room {
+	pthread_mutex_t lock;
+	pthread_cond_t filled;
+	char bytes[4 * HTTP_PIECE_MAX_BYTES];
+	size_t n_bytes;
+	bool closed;
+	unsigned n_full;
+	struct http_client *client;
+	struct body read; /* the reader's own until it is joined */
+};
+
+static int room_data(void *ctx, const void *data, size_t len, struct ota_err *err)
+{
+	struct room *room = ctx;
+	int r = -EBUSY;
+
+	pthread_mutex_lock(&room->lock);
+	if (sizeof(room->bytes) - room->n_bytes >= len) {
+		memcpy(room->bytes + room->n_bytes, data, len);
+		room->n_bytes += len;
+		r = 0;
+	} else {
+		room->n_full++;
+	}
+	pthread_cond_signal(&room->filled);
+	pthread_mutex_unlock(&room->lock);
+	return r;
+}
+
+static int room_ready(void *ctx)
+{
+	struct room *room = ctx;
+	bool empty;
+
+	pthread_mutex_lock(&room->lock);
+	empty = room->n_bytes == 0;
+	pthread_mutex_unlock(&room->lock);
+	return empty;
+}
+
+static int room_end(void *ctx, struct ota_err *err)
+{
+	struct room *room = ctx;
+
+	pthread_mutex_lock(&room->lock);
+	room->closed = true;
+	pthread_cond_signal(&room->filled);
+	pthread_mutex_unlock(&room->lock);
+	return 0;
+}
+
+static void *room_reader(void *ctx)
+{
+	struct room *room = ctx;
+
+	for (;;) {
+		bool last;
+
+		pthread_mutex_lock(&room->lock);
+		while (room->n_bytes < sizeof(room->bytes) / 2 && !room->closed &&
+			room->n_full == 0)
+			pthread_cond_wait(&room->filled, &room->lock);
+		room->n_full = 0;
+		buf_append(&room->read.got, room->bytes, room->n_bytes);
+		room->n_bytes = 0;
+		last = room->closed;
+		pthread_mutex_unlock(&room->lock);
+		if (last)
+			return NULL;
+		http_client_wakeup(room->client);
+	}
+}
+
+static void a_reader_in_another_thread_wakes_a_paused_transfer(void **state)
+{
+	struct bench *b = *state;
+	struct room room = {.lock = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER};
+	uint64_t started = clock_monotonic_ms();
+	struct ota_err err = {0};
+	pthread_t thread;
+
+	serve(b, "{\"/f\": [{\"size\": 4000000}]}");
+	b->request.max_bytes = 4000000;
+	assert_int_equal(http_client_new(&b->config, &room.client, &err), 0);
+	b->request.url = origin_url(&b->origin, "/f");
+	b->request.sink =
+		(struct http_sink){.data = room_data, .ready = room_ready, .end = room_end};
+	b->request.sink_ctx = &room;
+	b->request.done = note_result;
+	b->request.done_ctx = &b->result;
+	assert_int_equal(http_client_add(room.client, &b->request, &err), 0);
+	assert_int_equal(pthread_create(&thread, NULL, room_reader, &room), 0);
+	while (http_client_pending(room.client) > 0)
+		assert_int_equal(http_client_run(room.client, 30 * 1000, &err), 0);
+	pthread_join(thread, NULL);
+	http_client_free(room.client);
+	assert_int_equal(b->result.r, 0);
+	assert_pattern(&room.read, 4000000);
+	buf_done(&room.read.got);
+	/* Some sixty fillings: not one of them waited for a timer. */
+	assert_true(clock_monotonic_ms() - started < 15 * 1000);
+}
+
 /* ---- many at once ---- */
 
 struct many {
@@ -864,6 +1461,26 @@ static void a_client_can_go_while_transfers_run(void **state)
 		assert_int_equal(http_client_run(c, 50, &err), 0);
 	http_client_free(c);
 	assert_int_equal(b->body.n_ends, 0);
+}
+
+static void a_client_can_go_while_transfers_are_paused(void **state)
+{
+	struct bench *b = *state;
+	struct http_client *c = NULL;
+	struct ota_err err = {0};
+
+	serve(b, "{\"/f\": [{\"size\": 300000}]}");
+	assert_int_equal(http_client_new(&b->config, &c, &err), 0);
+	b->request.url = origin_url(&b->origin, "/f");
+	b->request.sink.data = body_data_slowly;
+	b->request.sink.ready = body_ready;
+	b->body.full_until_ms = UINT64_MAX;
+	assert_int_equal(http_client_add(c, &b->request, &err), 0);
+	while (b->body.n_pauses == 0)
+		assert_int_equal(http_client_run(c, 50, &err), 0);
+	http_client_free(c);
+	assert_int_equal(b->body.n_pauses, 1);
+	assert_int_equal(b->body.got.len_bytes, 0);
 }
 
 static void *wake(void *ctx)
@@ -1051,25 +1668,59 @@ static unsigned count_lines(const char *log, const char *text)
 	return n;
 }
 
+static void write_pattern(const char *path, size_t size)
+{
+	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	AUTO_FREE char *bytes = malloc(size);
+
+	assert_true(fd >= 0);
+	for (size_t i = 0; bytes && i < size; i++)
+		bytes[i] = (char)(i % 251);
+	assert_int_equal(file_write_all(fd, bytes, size), 0);
+}
+
+/* nginx with a file /f of the test pattern; @ret_url holds 64 bytes. */
+static void serve_http2(struct bench *b, struct certs *t, size_t size, char ret_url[64])
+{
+	unsigned port = free_port();
+	char path[96];
+
+	certs_make(t);
+	snprintf(path, sizeof(path), "%s/f", t->dir);
+	write_pattern(path, size);
+	assert_int_equal(chmod(t->dir, 0755), 0); /* its worker is another user */
+	b->nginx = start_nginx(t, port);
+	wait_for_port(port);
+	snprintf(ret_url, 64, "https://127.0.0.1:%u/f", port);
+	b->config.tls_ca = t->cert;
+}
+
+/* Stop nginx. It was asked @n times, all of them over one connection. */
+static void assert_one_connection(struct bench *b, const struct certs *t, unsigned n)
+{
+	const char *argv[] = {"rm", "-rf", t->dir, NULL};
+	AUTO_BUF struct buf log = {0};
+	char path[96];
+
+	stop_nginx(b);
+	snprintf(path, sizeof(path), "%s/access.log", t->dir);
+	assert_int_equal(file_read(AT_FDCWD, path, 1 << 20, &log), 0);
+	assert_int_equal(run_tool(&(struct run_args){.argv = argv}, NULL), 0);
+	assert_int_equal(count_lines(buf_str(&log), "HTTP/2.0 "), n);
+	/* All lines are alike: protocol and connection. */
+	log.data[strcspn(log.data, "\n")] = '\0';
+	assert_int_equal(count_lines(log.data + strlen(log.data) + 1, log.data), n - 1);
+}
+
 static void many_transfers_share_one_connection_over_http2(void **state)
 {
 	struct bench *b = *state;
 	struct many m = {.n_left = 90};
-	const char *argv[] = {"rm", "-rf", NULL, NULL};
-	AUTO_BUF struct buf log = {0};
 	struct ota_err err = {0};
-	unsigned port = free_port();
-	char url[64], path[96];
 	struct certs t;
+	char url[64];
 
-	certs_make(&t);
-	snprintf(path, sizeof(path), "%s/f", t.dir);
-	write_text(path, "hello");
-	assert_int_equal(chmod(t.dir, 0755), 0); /* its worker is another user */
-	b->nginx = start_nginx(&t, port);
-	wait_for_port(port);
-	snprintf(url, sizeof(url), "https://127.0.0.1:%u/f", port);
-	b->config.tls_ca = t.cert;
+	serve_http2(b, &t, 5, url);
 	b->config.max_connections = 10;
 	assert_int_equal(http_client_new(&b->config, &m.client, &err), 0);
 	m.request = (struct http_request){
@@ -1084,17 +1735,51 @@ static void many_transfers_share_one_connection_over_http2(void **state)
 	while (http_client_pending(m.client) > 0)
 		assert_int_equal(http_client_run(m.client, 1000, &err), 0);
 	http_client_free(m.client);
-	stop_nginx(b);
-	snprintf(path, sizeof(path), "%s/access.log", t.dir);
-	assert_int_equal(file_read(AT_FDCWD, path, 1 << 20, &log), 0);
-	argv[2] = t.dir;
-	assert_int_equal(run_tool(&(struct run_args){.argv = argv}, NULL), 0);
 	assert_int_equal(m.n_done, 100);
 	assert_int_equal(m.n_bad, 0);
-	assert_int_equal(count_lines(buf_str(&log), "HTTP/2.0 "), 100);
-	/* All lines are alike: protocol and connection. */
-	log.data[strcspn(log.data, "\n")] = '\0';
-	assert_int_equal(count_lines(log.data + strlen(log.data) + 1, log.data), 99);
+	assert_one_connection(b, &t, 100);
+}
+
+static void a_paused_transfer_holds_up_no_other_one_over_http2(void **state)
+{
+	struct bench *b = *state;
+	struct http_client *c = NULL;
+	struct http_result other_result = {.r = 1};
+	struct body other_body = {0};
+	struct http_request other;
+	struct ota_err err = {0};
+	struct certs t;
+	char url[64];
+
+	serve_http2(b, &t, MAX_BYTES, url);
+	assert_int_equal(http_client_new(&b->config, &c, &err), 0);
+	b->request.url = url;
+	b->request.done = note_result;
+	b->request.done_ctx = &b->result;
+	other = b->request;
+	other.done_ctx = &other_result;
+	other.sink_ctx = &other_body;
+	b->request.sink.data = body_data_slowly;
+	b->request.sink.ready = body_ready;
+	b->body.full_until_ms = UINT64_MAX;
+	assert_int_equal(http_client_add(c, &b->request, &err), 0);
+	while (b->body.n_pauses == 0)
+		assert_int_equal(http_client_run(c, 10, &err), 0);
+	assert_int_equal(http_client_add(c, &other, &err), 0);
+	while (http_client_pending(c) > 1)
+		assert_int_equal(http_client_run(c, 10, &err), 0);
+	assert_int_equal(other_result.r, 0);
+	assert_int_equal(other_result.retries, 0);
+	assert_pattern(&other_body, MAX_BYTES);
+	assert_int_equal(b->body.n_pauses, 1);
+	b->body.full_until_ms = 0;
+	while (http_client_pending(c) > 0)
+		assert_int_equal(http_client_run(c, 1, &err), 0);
+	http_client_free(c);
+	buf_done(&other_body.got);
+	assert_fetched(b, MAX_BYTES);
+	assert_int_equal(b->result.retries, 0);
+	assert_one_connection(b, &t, 2);
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -1123,6 +1808,7 @@ int main(void)
 		TEST(an_outage_can_be_outlasted),
 		TEST(retry_after_is_honoured),
 		TEST(refusals_are_final_and_name_their_cause),
+		TEST(the_last_status_is_kept_whatever_came_behind_it),
 		TEST(an_endless_error_page_is_not_read),
 		TEST(nobody_listening_is_an_error_with_a_name),
 		TEST(the_time_for_all_tries_is_kept),
@@ -1146,12 +1832,36 @@ int main(void)
 		TEST(a_retry_begins_where_the_redirect_began),
 		TEST(a_redirect_to_another_protocol_is_refused),
 		TEST(bad_configurations_are_refused),
+		TEST(further_fields_are_sent),
+		TEST(further_fields_do_not_follow_a_redirect_to_another_host),
+		TEST(further_fields_follow_a_redirect_within_the_host),
+		TEST(fields_that_are_none_are_refused),
+		TEST(a_head_request_brings_all_but_the_body),
+		TEST(a_head_request_can_fail_like_any_other),
+		TEST(what_has_not_changed_ends_well_without_the_sink),
+		TEST(what_has_changed_comes_whole),
+		TEST(a_body_that_was_cut_is_resumed_without_the_condition),
+		TEST(a_body_that_begins_anew_is_wanted_without_the_condition),
+		TEST(another_host_cannot_say_that_nothing_has_changed),
+		TEST(the_sink_is_told_when_a_body_begins),
+		TEST(a_resumed_body_does_not_begin_again),
+		TEST(a_body_that_may_not_begin_ends_the_request),
+		TEST(a_sink_that_is_full_gets_the_same_bytes_later),
+		TEST(a_pause_is_no_stall),
+		TEST(a_stall_behind_a_pause_is_noticed),
+		TEST(a_pause_is_not_longer_than_the_time_for_all),
+		TEST(a_sink_that_wants_no_more_ends_the_request),
+		TEST(a_sink_can_fail_behind_a_pause),
+		TEST(busy_without_a_question_is_a_failure),
+		TEST(a_reader_in_another_thread_wakes_a_paused_transfer),
 		TEST(many_transfers_share_few_connections),
 		TEST(a_client_can_go_while_transfers_run),
+		TEST(a_client_can_go_while_transfers_are_paused),
 		TEST(another_thread_can_wake_the_client),
 		TEST(tls_is_verified),
 		TEST(https_is_not_redirected_to_http),
 		TEST(many_transfers_share_one_connection_over_http2),
+		TEST(a_paused_transfer_holds_up_no_other_one_over_http2),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

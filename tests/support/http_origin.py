@@ -30,7 +30,9 @@ ranges and an ETag), else it is a 404. An answer is an object; all keys are opti
     endless         true: a chunked body without an end
     hang_up         true: close without any answer
 
-The log has one line of JSON for each request: n, target, path, headers (names in lower case), client_port,
+HEAD is answered like GET, without the body.
+
+The log has one line of JSON for each request: n, method, target, path, headers (names in lower case), client_port,
 answer (its index in the list, -1 for a file).
 """
 import argparse
@@ -113,7 +115,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         parts = urllib.parse.urlsplit(self.path)
         path = parts.path + ("?" + parts.query if parts.query else "")
         record = {
-            "target": self.path, "path": path, "client_port": self.client_address[1],
+            "method": self.command, "target": self.path, "path": path, "client_port": self.client_address[1],
             "headers": {k.lower(): v for k, v in self.headers.items()},
         }
         answer = self.script.next_answer(path, record)
@@ -121,6 +123,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.play(answer)
         except (Cut, BrokenPipeError, ConnectionResetError, ssl.SSLError):
             self.close_connection = True
+
+    do_HEAD = do_GET
 
     def play(self, answer):
         time.sleep(answer.get("delay_ms", 0) / 1000)
@@ -138,6 +142,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         fields.update(answer.get("headers", {}))
         lines = [f"HTTP/1.1 {status} Scripted"] + [f"{k}: {v}" for k, v in fields.items() if v is not None]
         self.wfile.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        if self.command == "HEAD":
+            return
         self.send_body(answer, body[first:], chunked)
         # What is not as announced must not be read as the beginning of the next answer.
         if length is None or (not chunked and length != len(body) - first):

@@ -12,6 +12,9 @@
 #include "common/crypto/digest.h"
 #include "otaproxy/cache_key.h"
 
+/* A content that claims more than this is none of an image: no file of a root file system is larger. */
+#define BODY_CONTENT_MAX_BYTES ((uint64_t)64 << 30)
+
 struct body_check;
 
 /* Reusable, one thread at a time. NULL: no memory. */

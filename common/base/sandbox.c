@@ -147,6 +147,18 @@ static int privileges_drop(const struct identity *who)
 	return r;
 }
 
+int sandbox_find_user(const char *user, uid_t *ret_uid, gid_t *ret_gid)
+{
+	struct identity who;
+	int r = identity_parse(user, &who);
+
+	if (r < 0)
+		return r;
+	*ret_uid = who.uid;
+	*ret_gid = who.gid;
+	return 0;
+}
+
 int sandbox_drop_user(const char *user)
 {
 	struct identity who = {0};

@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 /*
  * Become @user, a name or "uid:gid" in decimal digits: all user and group ids, no supplementary
@@ -26,6 +27,9 @@
  * are not root.
  */
 int sandbox_drop_user(const char *user);
+
+/* Whom sandbox_drop_user() would become; its errors. */
+int sandbox_find_user(const char *user, uid_t *ret_uid, gid_t *ret_gid);
 
 struct sandbox_path {
 	const char *path; /* a folder and all below it, or one file; symbolic links are followed */

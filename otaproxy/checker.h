@@ -1,0 +1,41 @@
+/*
+ * checker: the thread that hashes what lies on a disk before it is served: entries that another boot of the machine
+ * wrote, and the files of external caches, which are copied in.
+ */
+#pragma once
+
+#include <limits.h>
+#include <stdbool.h>
+
+#include "common/base/err.h"
+#include "otaproxy/cache_store.h"
+#include "otaproxy/counters.h"
+
+enum {
+	CHECKER_EXTERNALS_MAX = 2, /* a disk with a label, and a mounted folder */
+};
+
+struct checker;
+
+struct checker_config {
+	struct cache_store *store;
+	struct counters *counters;
+	/* Folders with data/<digest>[.zst]; NULL ends them. */
+	const char *externals[CHECKER_EXTERNALS_MAX + 1];
+};
+
+int checker_start(
+	const struct checker_config *config, struct checker **ret_checker, struct ota_err *err);
+
+/* Is there a place beside the cache where an entry could come from? */
+bool checker_has_externals(const struct checker *checker);
+
+/*
+ * Do what can be done for @key to be found trusted in the store, then call @done once, from the checker's thread, also
+ * if it was in vain. -ENOMEM: it is not called.
+ */
+int checker_ask(
+	struct checker *checker, const struct cache_key *key, void (*done)(void *ctx), void *ctx);
+
+/* Calls what is still waiting. */
+void checker_stop(struct checker *checker);

@@ -1,0 +1,357 @@
+/*
+ * proxy_server: connections, in two threads of libmicrohttpd's. Contract: proxy_server.h.
+ *
+ * A connection's exchange runs in the thread of the connection. It sleeps by being suspended, which is done from its
+ * own callbacks only; it is woken by MHD_resume_connection() from any thread. Whoever wakes has seen under a lock of
+ * its own that the connection sleeps, so that none is resumed that was not suspended.
+ */
+#include "otaproxy/proxy_server.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+
+enum {
+	THREADS = 2,
+	FIELDS_MAX = 128, /* more are refused with the bytes that they take */
+	CONNECTION_MEMORY_BYTES =
+		64 * 1024, /* the header's 32 KiB twice, and what the library puts beside it */
+	BLOCK_BYTES = 64 * 1024,
+	BACKLOG = 512,
+	PORT_TEXT_MAX = 6,
+};
+
+struct proxy_server {
+	struct proxy *proxy;
+	struct MHD_Daemon *daemon;
+	int listen_fd; /* -1: the library's */
+	uint16_t port;
+};
+
+/* One request on a connection. */
+struct visit {
+	struct proxy *proxy;
+	struct MHD_Connection *connection;
+	struct exchange *exchange; /* NULL: not received yet */
+	char *target;              /* as it came */
+	bool called;               /* on_request() has been called for it */
+	uint64_t sent_bytes;       /* of a flight's body */
+};
+
+/* ---- sleep and wake ---- */
+
+static void on_sleep(void *ctx)
+{
+	struct visit *v = ctx;
+
+	MHD_suspend_connection(v->connection);
+}
+
+static void on_wake(void *ctx)
+{
+	struct visit *v = ctx;
+
+	MHD_resume_connection(v->connection);
+}
+
+/* ---- what came ---- */
+
+struct field_list {
+	struct proxy_field fields[FIELDS_MAX];
+	size_t n;
+	bool overflow;
+};
+
+static enum MHD_Result add_field(
+	void *ctx, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	struct field_list *list = ctx;
+
+	if (list->n == FIELDS_MAX) {
+		list->overflow = true;
+		return MHD_NO;
+	}
+	list->fields[list->n++] = (struct proxy_field){.name = name, .value = value ? value : ""};
+	return MHD_YES;
+}
+
+/* What @fd is bound to, as numbers in text. */
+static bool bound_to(int fd, char host[INET6_ADDRSTRLEN], char port[PORT_TEXT_MAX])
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_storage storage;
+	} at = {0};
+	socklen_t len = sizeof(at);
+
+	return getsockname(fd, &at.any, &len) == 0 &&
+	       getnameinfo(&at.any, len, host, INET6_ADDRSTRLEN, port, PORT_TEXT_MAX,
+		       NI_NUMERICHOST | NI_NUMERICSERV) == 0;
+}
+
+/* "ip:port" that the connection came to; "" = not known. */
+static void local_address(struct MHD_Connection *connection, char *ret, size_t size)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	char host[INET6_ADDRSTRLEN], port[PORT_TEXT_MAX];
+
+	ret[0] = '\0';
+	if (info && bound_to(info->connect_fd, host, port))
+		snprintf(ret, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+}
+
+static int receive(struct visit *v, const char *method, const char *version)
+{
+	const struct flight_sleeper sleeper = {.sleep = on_sleep, .wake = on_wake, .ctx = v};
+	struct field_list list = {.n = 0};
+	char address[INET6_ADDRSTRLEN + 10];
+	struct proxy_received received = {
+		.method = method, .target = v->target, .version = version, .fields = list.fields};
+
+	v->exchange = exchange_new(v->proxy, &sleeper);
+	if (!v->exchange)
+		return -ENOMEM;
+	MHD_get_connection_values(v->connection, MHD_HEADER_KIND, add_field, &list);
+	if (list.overflow)
+		return -E2BIG;
+	received.n_fields = list.n;
+	local_address(v->connection, address, sizeof(address));
+	received.local_address = address[0] ? address : NULL;
+	return exchange_receive(v->exchange, &received);
+}
+
+/* ---- what goes ---- */
+
+static ssize_t read_flight(void *ctx, uint64_t pos, char *buf, size_t max)
+{
+	struct visit *v = ctx;
+	ssize_t n = exchange_read(v->exchange, pos, buf, max);
+
+	if (n > 0)
+		v->sent_bytes += (uint64_t)n;
+	if (n == -ENODATA)
+		return MHD_CONTENT_READER_END_OF_STREAM;
+	return n < 0 ? MHD_CONTENT_READER_END_WITH_ERROR : n;
+}
+
+static struct MHD_Response *file_response(const struct reply *reply)
+{
+	struct MHD_Response *response;
+	int fd;
+
+	if (reply->size_bytes == 0)
+		return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+	fd = fcntl(reply->fd, F_DUPFD_CLOEXEC, 3); /* the library closes its own */
+	if (fd < 0)
+		return NULL;
+	response = MHD_create_response_from_fd_at_offset64(reply->size_bytes, fd, reply->offset);
+	if (!response)
+		close(fd);
+	return response;
+}
+
+static struct MHD_Response *make_response(struct visit *v, const struct reply *reply)
+{
+	switch (reply->kind) {
+	case REPLY_TEXT:
+		/* Borrowed: the exchange outlives the response. */
+		return MHD_create_response_from_buffer(
+			reply->text.len_bytes, reply->text.data, MHD_RESPMEM_PERSISTENT);
+	case REPLY_FILE:
+		return file_response(reply);
+	case REPLY_FLIGHT:
+		break;
+	}
+	return MHD_create_response_from_callback(
+		reply->size_bytes == UINT64_MAX ? MHD_SIZE_UNKNOWN : reply->size_bytes, BLOCK_BYTES,
+		read_flight, v, NULL);
+}
+
+static enum MHD_Result send_reply(struct visit *v)
+{
+	const struct reply *reply = exchange_reply(v->exchange);
+	struct MHD_Response *response = make_response(v, reply);
+	enum MHD_Result r = MHD_YES;
+
+	if (!response)
+		return MHD_NO;
+	for (unsigned i = 0; i < reply->n_fields && r == MHD_YES; i++)
+		r = MHD_add_response_header(
+			response, reply->fields[i].name, reply->fields[i].value);
+	if (r == MHD_YES && reply->close)
+		r = MHD_add_response_header(response, "Connection", "close");
+	if (r == MHD_YES)
+		r = MHD_queue_response(v->connection, reply->status, response);
+	MHD_destroy_response(response);
+	return r;
+}
+
+/* ---- the library's callbacks ---- */
+
+/* The request line has come. What it returns is the visit from here on. */
+static void *on_target(void *ctx, const char *target, struct MHD_Connection *connection)
+{
+	struct proxy_server *s = ctx;
+	struct visit *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return NULL;
+	v->proxy = s->proxy;
+	v->connection = connection;
+	v->target = strdup(target);
+	if (!v->target) {
+		free(v);
+		return NULL;
+	}
+	return v;
+}
+
+static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *url,
+	const char *method, const char *version, const char *upload, size_t *upload_size,
+	void **visit)
+{
+	struct visit *v = *visit;
+
+	if (!v)
+		return MHD_NO;
+	*upload_size = 0; /* nothing of a client's body is looked at */
+	if (!v->called) {
+		/* An answer before the library has seen that there is no body would end the connection. */
+		v->called = true;
+		return MHD_YES;
+	}
+	if (!v->exchange && receive(v, method, version) < 0)
+		return MHD_NO;
+	switch (exchange_run(v->exchange)) {
+	case EXCHANGE_SLEEPS:
+		return MHD_YES;
+	case EXCHANGE_READY:
+		return send_reply(v);
+	case EXCHANGE_FAILED:
+		break;
+	}
+	return MHD_NO;
+}
+
+static void on_completed(void *ctx, struct MHD_Connection *connection, void **visit,
+	enum MHD_RequestTerminationCode code)
+{
+	struct visit *v = *visit;
+
+	if (!v)
+		return;
+	if (v->exchange) {
+		const struct reply *reply = exchange_reply(v->exchange);
+		bool whole = reply->kind == REPLY_FILE &&
+			     code == MHD_REQUEST_TERMINATED_COMPLETED_OK &&
+			     !exchange_is_head(v->exchange);
+
+		counters_add(v->proxy->counters, COUNTER_CLIENT_BYTES,
+			whole ? reply->size_bytes : v->sent_bytes);
+	}
+	exchange_free(v->exchange);
+	free(v->target);
+	free(v);
+	*visit = NULL;
+}
+
+static void on_library_log(void *ctx, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+static void on_library_log(void *ctx, const char *fmt, va_list ap)
+{
+	char line[256];
+	size_t len;
+
+	vsnprintf(line, sizeof(line), fmt, ap);
+	len = strcspn(line, "\r\n");
+	line[len] = '\0';
+	log_debug("HTTP server: %s", line);
+}
+
+/* ---- start and stop ---- */
+
+static int listen_on(const struct proxy_server_config *config, struct ota_err *err)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(config->port)};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(config->port)};
+	bool v4 = inet_pton(AF_INET, config->listen_addr, &in.sin_addr) == 1;
+	AUTO_CLOSE int fd = -1;
+	int on = 1;
+
+	if (!v4 && inet_pton(AF_INET6, config->listen_addr, &in6.sin6_addr) != 1)
+		return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC, "%s is no address to listen on",
+			config->listen_addr);
+	fd = socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+		bind(fd, v4 ? (struct sockaddr *)&in : (struct sockaddr *)&in6,
+			v4 ? sizeof(in) : sizeof(in6)) < 0 ||
+		listen(fd, BACKLOG) < 0)
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
+			"Cannot listen on %s, port %u: %s", config->listen_addr, config->port,
+			strerror(errno));
+	return TAKE_FD(fd);
+}
+
+int proxy_server_start(const struct proxy_server_config *config, struct proxy *proxy,
+	struct proxy_server **ret_server, struct ota_err *err)
+{
+	AUTO_FREE struct proxy_server *s = calloc(1, sizeof(*s));
+	AUTO_CLOSE int fd = listen_on(config, err);
+	char host[INET6_ADDRSTRLEN], port[PORT_TEXT_MAX];
+
+	if (fd < 0)
+		return fd;
+	if (!s)
+		return ota_err_set(
+			err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory to begin");
+	s->proxy = proxy;
+	if (bound_to(fd, host, port))
+		s->port = (uint16_t)strtoul(port, NULL, 10);
+	s->listen_fd = -1;
+	s->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+					     MHD_USE_ITC | MHD_USE_ERROR_LOG,
+		0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
+		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, THREADS,
+		MHD_OPTION_CONNECTION_LIMIT, PROXY_CONNECTIONS_MAX,
+		MHD_OPTION_PER_IP_CONNECTION_LIMIT, PROXY_CONNECTIONS_PER_ADDRESS,
+		MHD_OPTION_CONNECTION_TIMEOUT, PROXY_IDLE_TIMEOUT_S,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
+		MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, on_target, s,
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
+	if (!s->daemon)
+		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "Cannot start the HTTP server");
+	TAKE_FD(fd); /* the library's */
+	*ret_server = TAKE_PTR(s);
+	return 0;
+}
+
+uint16_t proxy_server_port(const struct proxy_server *server)
+{
+	return server->port;
+}
+
+void proxy_server_close_door(struct proxy_server *server)
+{
+	server->listen_fd = MHD_quiesce_daemon(server->daemon);
+}
+
+void proxy_server_stop(struct proxy_server *server)
+{
+	if (!server)
+		return;
+	MHD_stop_daemon(server->daemon);
+	closep(&server->listen_fd);
+	free(server);
+}

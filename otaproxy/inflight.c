@@ -355,13 +355,16 @@ static void wake_readers(struct flight *f)
 	}
 }
 
-enum flight_state flight_reader_look(struct flight_reader *r, struct flight_answer *ret_answer)
+enum flight_state flight_reader_look(
+	struct flight_reader *r, bool whole, struct flight_answer *ret_answer)
 {
 	struct flight *f = r->flight;
 	enum flight_state state;
 
 	pthread_mutex_lock(&f->table->lock);
 	state = f->state;
+	if (state == FLIGHT_ANSWERED && whole && !f->complete)
+		state = FLIGHT_WAITING;
 	if (state == FLIGHT_WAITING)
 		sleep_now(r);
 	else
@@ -457,6 +460,18 @@ const struct flight_order *flight_order(const struct flight *f)
 	return &f->order;
 }
 
+/*
+ * Under the lock: what is asked for by URL may be another body by now, so nobody may join one that has come whole; nor,
+ * where no old one will do or its end cannot be seen coming, one that has begun.
+ */
+static void close_to_late_ones(struct flight *f)
+{
+	if (f->order.key.kind == CACHE_BY_URL &&
+		(f->order.keep == FLIGHT_SHARE || f->answer.total_bytes == UINT64_MAX ||
+			f->n_bytes >= f->answer.total_bytes))
+		unlist(f);
+}
+
 int flight_begin(struct flight *f, const struct flight_answer *answer, struct ota_err *err)
 {
 	int r = f->check ? body_check_start(f->check, &f->order.key.digest, answer->form,
@@ -471,6 +486,7 @@ int flight_begin(struct flight *f, const struct flight_answer *answer, struct ot
 	if (f->state == FLIGHT_WAITING) {
 		f->answer = *answer;
 		f->state = FLIGHT_ANSWERED;
+		close_to_late_ones(f);
 		wake_readers(f);
 	} else if (f->n_bytes > 0 &&
 		   (answer->form != f->answer.form ||
@@ -575,6 +591,7 @@ int flight_add(struct flight *f, const void *data, size_t len_bytes, struct ota_
 		uint64_t safe = safe_bytes(f);
 
 		f->n_bytes = f->at;
+		close_to_late_ones(f);
 		if (safe_bytes(f) > safe)
 			wake_readers(f);
 	}

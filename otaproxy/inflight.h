@@ -103,7 +103,9 @@ struct flight_answer {
 	struct ota_err err;   /* FLIGHT_FAILED */
 };
 
-enum flight_state flight_reader_look(struct flight_reader *r, struct flight_answer *ret_answer);
+/* @whole: an answer counts only once the whole body has come and is right. */
+enum flight_state flight_reader_look(
+	struct flight_reader *r, bool whole, struct flight_answer *ret_answer);
 
 /*
  * Up to @max bytes of the body from @pos on. More than 0: so many; 0: none yet, the reader sleeps now;

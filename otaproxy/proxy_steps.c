@@ -403,9 +403,25 @@ static enum step failed(struct exchange *x)
 	return reply_text(x, 502, a->err.errnum ? a->err.msg : "The server cannot be reached");
 }
 
+/*
+ * Would the reply be whole to the client before the body is? An empty one is with its header, and a part that ends
+ * before the body does with its last byte.
+ */
+static bool must_be_whole(const struct exchange *x)
+{
+	const struct proxy_range *range = &x->request.range;
+
+	if (x->request.head || x->key.kind != CACHE_BY_DIGEST)
+		return false;
+	return x->answer.total_bytes == 0 || range->form == PROXY_RANGE_BETWEEN;
+}
+
 static enum step step_answer(struct exchange *x)
 {
-	enum flight_state state = flight_reader_look(x->reader, &x->answer);
+	enum flight_state state = flight_reader_look(x->reader, false, &x->answer);
+
+	if (state == FLIGHT_ANSWERED && must_be_whole(x))
+		state = flight_reader_look(x->reader, true, &x->answer);
 
 	if (state == FLIGHT_WAITING) {
 		x->next = STEP_ANSWER;

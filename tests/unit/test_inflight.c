@@ -227,6 +227,29 @@ static void who_missed_the_end_of_a_flight_looks_into_the_cache_again(void **sta
 	assert_true(cache_room_has(room->store, &room->key));
 }
 
+static void body_by_url_that_has_come_is_asked_for_anew(void **state)
+{
+	struct room *room = *state;
+	struct sleeper a = SLEEPER_INIT, b = SLEEPER_INIT, c = SLEEPER_INIT;
+	struct flight *f = NULL, *second = NULL, *third = NULL;
+	struct flight_reader *ra, *rb, *rc;
+
+	room->key = cache_key_of_url(URL);
+	ra = join(room, &a, &f);
+	begin(f, BODY_BYTES);
+	add(room, f, 0, BODY_BYTES / 2);
+	rb = join(room, &b, &second);
+	assert_null(second);
+	add(room, f, BODY_BYTES / 2, BODY_BYTES);
+	rc = join(room, &c, &third);
+	assert_non_null(third);
+	land(f);
+	flight_end(third, -EIO, 0, NULL);
+	flight_reader_leave(ra);
+	flight_reader_leave(rb);
+	flight_reader_leave(rc);
+}
+
 /* ---- what is handed out ---- */
 
 static void end_of_a_body_is_held_back_until_the_digest_agrees(void **state)
@@ -235,6 +258,7 @@ static void end_of_a_body_is_held_back_until_the_digest_agrees(void **state)
 	struct sleeper s = SLEEPER_INIT;
 	struct flight *f = NULL;
 	struct flight_reader *r = join(room, &s, &f);
+	struct flight_answer answer;
 
 	begin(f, BODY_BYTES);
 	add(room, f, 0, INFLIGHT_HOLD_BYTES);
@@ -243,7 +267,10 @@ static void end_of_a_body_is_held_back_until_the_digest_agrees(void **state)
 	add(room, f, INFLIGHT_HOLD_BYTES, BODY_BYTES);
 	assert_false(s.sleeps);
 	assert_int_equal(readable(r, 0), BODY_BYTES - INFLIGHT_HOLD_BYTES);
+	assert_int_equal(flight_reader_look(r, false, &answer), FLIGHT_ANSWERED);
+	assert_int_equal(flight_reader_look(r, true, &answer), FLIGHT_WAITING);
 	land(f);
+	assert_int_equal(flight_reader_look(r, true, &answer), FLIGHT_ANSWERED);
 	assert_int_equal(readable(r, 0), BODY_BYTES);
 	assert_int_equal(flight_reader_read(r, BODY_BYTES, (char[1]){0}, 1), -ENODATA);
 	flight_reader_leave(r);
@@ -327,12 +354,12 @@ static void failure_before_any_answer_has_its_status(void **state)
 	struct flight_answer answer;
 	struct ota_err err = {0};
 
-	assert_int_equal(flight_reader_look(r, &answer), FLIGHT_WAITING);
+	assert_int_equal(flight_reader_look(r, false, &answer), FLIGHT_WAITING);
 	assert_true(s.sleeps);
 	ota_err_set(&err, -ENOENT, OTA_E_OTA_IMAGE_INVALID, "Nobody has it");
 	flight_end(f, -ENOENT, 404, &err);
 	assert_false(s.sleeps);
-	assert_int_equal(flight_reader_look(r, &answer), FLIGHT_FAILED);
+	assert_int_equal(flight_reader_look(r, false, &answer), FLIGHT_FAILED);
 	assert_int_equal(answer.status, 404);
 	assert_string_equal(answer.err.msg, "Nobody has it");
 	flight_reader_leave(r);
@@ -347,7 +374,7 @@ static void fresh_entry_needs_no_body(void **state)
 	struct flight_answer answer;
 
 	flight_end(f, 0, 304, NULL);
-	assert_int_equal(flight_reader_look(r, &answer), FLIGHT_SAME);
+	assert_int_equal(flight_reader_look(r, false, &answer), FLIGHT_SAME);
 	flight_reader_leave(r);
 }
 
@@ -458,6 +485,7 @@ int main(void)
 		room_test(second_reader_of_the_same_body_joins),
 		room_test(same_digest_at_another_url_is_another_flight),
 		room_test(who_missed_the_end_of_a_flight_looks_into_the_cache_again),
+		room_test(body_by_url_that_has_come_is_asked_for_anew),
 		room_test(end_of_a_body_is_held_back_until_the_digest_agrees),
 		room_test(wrong_body_breaks_every_reader_and_is_not_kept),
 		room_test(body_that_begins_anew_must_repeat_itself),

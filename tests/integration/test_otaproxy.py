@@ -1,0 +1,394 @@
+#!/usr/bin/env python3
+"""The real otaproxy on the loopback: each byte is fetched once, nothing wrong is ever whole, and no kill makes it so.
+
+The origin is tests/support/http_origin.py, which misbehaves by script. Readers are Python's own HTTP client. No root needed.
+"""
+
+import concurrent.futures
+import hashlib
+import http.client
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import urllib.parse
+
+OTAPROXY, ORIGIN = os.environ["OTAPROXY"], os.environ["HTTP_ORIGIN"]
+MIB = 1 << 20
+CLIENTS = 6
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def wait_for(condition, what, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not happen within {seconds} s")
+        time.sleep(0.02)
+
+
+class Origin:
+    def __init__(self, root, script=None):
+        self.log_path = tempfile.mktemp(prefix="origin-log.")
+        args = [sys.executable, ORIGIN, "--root", root, "--log", self.log_path]
+        if script:
+            self.script_path = tempfile.mktemp(prefix="origin-script.")
+            with open(self.script_path, "w", encoding="utf-8") as f:
+                json.dump(script, f)
+            args += ["--script", self.script_path]
+        self.process = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.host = f"127.0.0.1:{int(self.process.stdout.readline())}"
+
+    def requests(self, path=None):
+        with open(self.log_path, encoding="utf-8") as f:
+            return [r for r in map(json.loads, f) if path is None or r["path"] == path]
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+        os.unlink(self.log_path)
+
+
+class Proxy:
+    def __init__(self, cache, *options):
+        self.cache, self.options, self.port = cache, options, 0
+        self.start()
+
+    def start(self):
+        """On the same port as before, so that clients find it again."""
+        self.process = subprocess.Popen([OTAPROXY, "--listen", "127.0.0.1", "--port", str(self.port), "--cache-dir", self.cache,
+                                         "--soft-mark", "99", "--hard-mark", "100", *self.options],
+                                        stderr=subprocess.PIPE, text=True)
+        self.lines = []
+        for line in self.process.stderr:
+            self.lines.append(line)
+            found = re.search(r"serves on 127\.0\.0\.1:(\d+)", line)
+            if found:
+                self.port = int(found[1])
+                break
+        else:
+            raise AssertionError("otaproxy did not start: " + "".join(self.lines))
+        self.reader = threading.Thread(target=lambda err: self.lines.extend(err), args=(self.process.stderr,), daemon=True)
+        self.reader.start()
+
+    def end(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        code = self.process.wait(timeout=20)
+        self.reader.join()
+        self.process.stderr.close()
+        return code
+
+    def connect(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+    def ask(self, host, path, digest=None, alg=None, connection=None, headers=(), method="GET"):
+        """(status, headers, body) of a request through the proxy; IncompleteRead where the body breaks off."""
+        c = connection or self.connect()
+        control = dict(headers)
+        if digest:
+            control["ota-file-cache-control"] = f"file_sha256={digest}" + (f",file_compression_alg={alg}" if alg else "")
+        c.request(method, f"http://{host}{path}", headers={"Host": host, **control})
+        answer = c.getresponse()
+        body = answer.read()
+        if not connection:
+            c.close()
+        return answer.status, answer.headers, body
+
+    def counter(self, name):
+        c = self.connect()
+        c.request("GET", "/", headers={"Accept": "application/openmetrics-text"})
+        text = c.getresponse().read().decode()
+        c.close()
+        return int(re.search(rf"^otaproxy_{name}_total (\d+)$", text, re.M)[1])
+
+
+class ProxyTest(unittest.TestCase):
+    def setUp(self):
+        self.work = tempfile.mkdtemp(prefix="otaproxy-test.")
+        self.root, self.cache = os.path.join(self.work, "www"), os.path.join(self.work, "cache")
+        os.makedirs(self.root)
+        self.addCleanup(shutil.rmtree, self.work)
+
+    def origin(self, script=None):
+        o = Origin(self.root, script)
+        self.addCleanup(o.stop)
+        return o
+
+    def proxy(self, *options):
+        p = Proxy(self.cache, *options)
+        self.addCleanup(lambda: p.process.poll() is None and p.end())
+        return p
+
+    def file(self, name, data):
+        path = os.path.join(self.root, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as f:
+            f.write(data)
+        return sha256(data)
+
+    def entries(self):
+        return sorted(n for d, _, names in os.walk(os.path.join(self.cache, "v1")) if not d.endswith("/tmp") for n in names)
+
+    # ---- once is enough
+
+    def many_files(self, n):
+        r = random.Random(3)
+        files = {}
+        for i in range(n):
+            data = b"%d" % i * bool(i) + r.randbytes(r.choice([0, 700, 5000, 20000, 70000, 200000]) * bool(i))  # 0: empty
+            files[f"/data/{i}"] = (self.file(f"data/{i}", data), data)
+        return files
+
+    def fetch_all(self, proxy, origin, files, seed, survive=False):
+        """All files in an order of one's own, over one connection; with @survive a broken one is asked for again."""
+        paths = list(files)
+        random.Random(seed).shuffle(paths)
+        connection = proxy.connect()
+        for path in paths:
+            digest, data = files[path]
+            for _ in range(400 if survive else 1):
+                try:
+                    status, _, body = proxy.ask(origin.host, path, digest, connection=connection)
+                    if status == 200 or not survive:
+                        break
+                except (OSError, http.client.HTTPException):
+                    if not survive:
+                        raise
+                connection.close()
+                time.sleep(0.05)  # the proxy may be starting anew
+                connection = proxy.connect()
+            self.assertEqual((status, body), (200, data), path)
+        connection.close()
+
+    def test_six_clients_at_once_cost_each_byte_once(self):
+        origin, proxy, files = self.origin(), None, self.many_files(300)
+        proxy = self.proxy()
+        with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+            for f in [pool.submit(self.fetch_all, proxy, origin, files, i) for i in range(CLIENTS)]:
+                f.result()
+        self.assertEqual(sorted(r["path"] for r in origin.requests()), sorted(files))
+        self.assertEqual(proxy.counter("origin_received_bytes"), sum(len(data) for _, data in files.values()))
+
+    def test_a_kill_in_the_middle_costs_nothing_that_was_kept(self):
+        origin, files = self.origin(), self.many_files(400)
+        proxy = self.proxy()
+        with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+            futures = [pool.submit(self.fetch_all, proxy, origin, files, i, True) for i in range(CLIENTS)]
+            wait_for(lambda: len(self.entries()) > 150, "half of the files in the cache")
+            proxy.end(signal.SIGKILL)
+            kept = set(self.entries())
+            asked = len(origin.requests())
+            proxy.start()
+            for f in futures:
+                f.result()
+        again = {sha256(files[r["path"]][1]) for r in origin.requests()[asked:]}
+        self.assertLess(len(kept & again), 3, "what was kept was fetched again")
+        self.assertGreater(len(kept), 100)
+
+    def test_an_origin_that_cuts_is_asked_for_the_rest(self):
+        data = bytes(i % 251 for i in range(2 * MIB))
+        digest = self.file("data/x", data)
+        cut = {"size": 2 * MIB, "ranges": True, "etag": '"v1"', "cut_after": 700_000}
+        origin = self.origin({"/data/x": [cut, cut, {"size": 2 * MIB, "ranges": True, "etag": '"v1"'}]})
+        proxy = self.proxy()
+        self.assertEqual(proxy.ask(origin.host, "/data/x", digest)[2], data)
+        self.assertEqual([("range" in r["headers"]) for r in origin.requests()], [False, True, True])
+        self.assertEqual(proxy.counter("origin_received_bytes"), len(data))
+
+    def test_an_origin_that_only_cuts_never_looks_whole(self):
+        origin = self.origin({"*": [{"size": MIB, "cut_after": 300_000}]})
+        proxy = self.proxy()
+        for path, digest in (("/x", None), ("/data/y", sha256(bytes(i % 251 for i in range(MIB))))):
+            with self.assertRaises((http.client.IncompleteRead, ConnectionError)):
+                proxy.ask(origin.host, path, digest)
+        self.assertEqual(self.entries(), [])
+
+    # ---- nothing wrong is ever whole
+
+    def assert_refused(self, proxy, origin, path, digest, alg=None):
+        """No client sees a whole answer."""
+        try:
+            status, _, _ = proxy.ask(origin.host, path, digest, alg)
+            self.assertGreaterEqual(status, 500)
+        except (http.client.HTTPException, ConnectionError):
+            pass
+        self.assertEqual(self.entries(), [])
+
+    def test_a_lie_about_the_digest_is_never_completed_nor_kept(self):
+        for size in (0, 10, 64 * 1024, 3 * MIB):
+            self.file(f"data/{size}", random.Random(size).randbytes(size))
+        origin, proxy = self.origin(), self.proxy()
+        for size in (0, 10, 64 * 1024, 3 * MIB):
+            self.assert_refused(proxy, origin, f"/data/{size}", sha256(b"another content"))
+        self.assertEqual(proxy.counter("rejected_bodies"), 4)
+
+    def test_a_lie_about_the_compression_is_never_completed_nor_kept(self):
+        data = b"not compressed at all " * 50_000
+        digest = self.file("data/x", data)
+        frame = subprocess.run(["zstd", "-q", "-c"], input=data, capture_output=True, check=True).stdout
+        self.file("data/x.zst", frame)
+        self.file("data/bad.zst", frame[:-10])
+        origin, proxy = self.origin(), self.proxy()
+        self.assert_refused(proxy, origin, "/data/x", digest, "zst")
+        self.assert_refused(proxy, origin, "/data/x.zst", digest)
+        self.assert_refused(proxy, origin, "/data/bad.zst", digest, "zst")
+        status, headers, body = proxy.ask(origin.host, "/data/x.zst", digest, "zst")
+        self.assertEqual((status, body), (200, frame))
+        self.assertEqual(headers["ota-file-cache-control"], f"file_sha256={digest},file_compression_alg=zst")
+        self.assertEqual(self.entries(), [digest + ".zst"])
+
+    def test_a_bomb_costs_no_memory(self):
+        bomb = subprocess.run("head -c 3G /dev/zero | zstd -q -c", shell=True, capture_output=True, check=True).stdout
+        self.file("data/bomb.zst", bomb)
+        origin, proxy = self.origin(), self.proxy()
+        self.assert_refused(proxy, origin, "/data/bomb.zst", sha256(b""), "zst")
+        with open(f"/proc/{proxy.process.pid}/status", encoding="ascii") as f:
+            peak = int(re.search(r"VmHWM:\s+(\d+) kB", f.read())[1])
+        self.assertLess(peak, 64 << 10, "KiB at most")
+
+    def test_names_of_signed_metadata_are_always_asked_for(self):
+        origin, proxy = self.origin(), self.proxy()
+        for name in ("metadata.jwt", "index.jwt", "oci-layout"):
+            self.file(name, b"old")
+            self.assertEqual(proxy.ask(origin.host, "/" + name)[2], b"old")
+            self.file(name, b"new")
+            self.assertEqual(proxy.ask(origin.host, "/" + name)[2], b"new")
+        self.assertEqual(self.entries(), [])
+
+    def test_what_has_no_digest_is_asked_whether_it_is_still_right(self):
+        self.file("list.txt", b"first")
+        origin, proxy = self.origin(), self.proxy()
+        for wanted in (b"first", b"first", b"second", b"second"):
+            if wanted == b"second":
+                self.file("list.txt", wanted)
+            self.assertEqual(proxy.ask(origin.host, "/list.txt")[2], wanted)
+        # This origin knows no conditions: each time it was asked, and what it said counted.
+        self.assertEqual(len(origin.requests("/list.txt")), 4)
+
+    def test_retry_caching_replaces_an_entry(self):
+        digest = self.file("data/x", b"right bytes")
+        origin, proxy = self.origin(), self.proxy()
+        self.assertEqual(proxy.ask(origin.host, "/data/x", digest)[2], b"right bytes")
+        path, = [os.path.join(d, digest) for d, _, names in os.walk(self.cache) if digest in names]
+        with open(path, "r+b") as f:
+            f.write(b"WRONG")  # as a disk may
+        self.assertEqual(proxy.ask(origin.host, "/data/x", digest)[2], b"WRONG bytes")
+        value = f"retry_caching,file_sha256={digest}"
+        self.assertEqual(proxy.ask(origin.host, "/data/x", headers={"ota-file-cache-control": value})[2], b"right bytes")
+        self.assertEqual(proxy.ask(origin.host, "/data/x", digest)[2], b"right bytes")
+        self.assertEqual(len(origin.requests()), 2)
+
+    # ---- after a power cut
+
+    def test_entries_of_another_boot_are_hashed_before_their_first_use(self):
+        good, bad = self.file("data/good", b"good" * 30_000), self.file("data/bad", b"bad!" * 30_000)
+        origin, proxy = self.origin(), self.proxy()
+        for name, digest in (("good", good), ("bad", bad)):
+            proxy.ask(origin.host, f"/data/{name}", digest)
+        proxy.end()
+        boot, = [n for n in os.listdir(self.cache + "/v1") if n != "tmp"]
+        other = "0" * 8 + boot[8:]
+        os.rename(f"{self.cache}/v1/{boot}", f"{self.cache}/v1/{other}")
+        with open(f"{self.cache}/v1/{other}/{bad}", "r+b") as f:
+            f.truncate(4096 * 3)  # what was not written when the power went
+        proxy.start()
+        self.assertEqual(proxy.ask(origin.host, "/data/good", good)[2], b"good" * 30_000)
+        self.assertEqual(proxy.ask(origin.host, "/data/bad", bad)[2], b"bad!" * 30_000)
+        self.assertEqual([r["path"] for r in origin.requests()], ["/data/good", "/data/bad", "/data/bad"])
+        self.assertEqual(sorted(os.listdir(f"{self.cache}/v1/{boot}")), sorted([good, bad]))
+
+    def test_an_external_cache_is_used_and_not_believed(self):
+        external = os.path.join(self.work, "usb")
+        os.makedirs(external + "/data")
+        right, wrong = b"from the outside" * 5000, b"changed there" * 5000
+        digests = self.file("data/right", right), self.file("data/wrong", wrong)
+        for digest, data in zip(digests, (right, b"something else")):
+            with open(f"{external}/data/{digest}", "wb") as f:
+                f.write(data)
+        origin, proxy = self.origin(), self.proxy("--external", external)
+        self.assertEqual(proxy.ask(origin.host, "/data/right", digests[0])[2], right)
+        self.assertEqual(proxy.ask(origin.host, "/data/wrong", digests[1])[2], wrong)
+        self.assertEqual([r["path"] for r in origin.requests()], ["/data/wrong"])
+
+    def test_foreign_files_of_the_folder_are_never_served(self):
+        data = b"the right content"
+        digest = self.file("data/x", data)
+        os.makedirs(self.cache)
+        with open(f"{self.cache}/{digest}", "wb") as f:
+            f.write(b"left by another program")
+        origin, proxy = self.origin(), self.proxy()
+        self.assertEqual(proxy.ask(origin.host, "/data/x", digest)[2], data)
+
+    # ---- chains
+
+    def test_a_proxy_behind_a_proxy_fetches_through_it(self):
+        data = random.Random(1).randbytes(MIB)
+        digest = self.file("data/x", data)
+        origin, upper = self.origin(), self.proxy()
+        lower = Proxy(os.path.join(self.work, "lower"), "--upper-proxy", f"http://127.0.0.1:{upper.port}")
+        self.addCleanup(lower.end)
+        for _ in range(2):
+            self.assertEqual(lower.ask(origin.host, "/data/x", digest)[2], data)
+        self.assertEqual(len(origin.requests()), 1)
+        self.assertEqual(upper.counter("cache_misses"), 1)
+        self.assertEqual(lower.counter("cache_hits"), 1)
+
+    def test_without_a_cache_everything_passes_through(self):
+        data = random.Random(2).randbytes(5 * MIB)
+        digest = self.file("data/x", data)
+        origin, proxy = self.origin(), self.proxy("--no-cache")
+        for _ in range(2):
+            self.assertEqual(proxy.ask(origin.host, "/data/x", digest)[2], data)
+        self.assertEqual(len(origin.requests()), 2)
+        self.assertFalse(os.path.exists(self.cache))
+
+    # ---- ends
+
+    def test_it_ends_while_clients_wait(self):
+        origin = self.origin({"*": [{"size": MIB, "stall_after": 1000}]})
+        proxy = self.proxy()
+        with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+            futures = [pool.submit(proxy.ask, origin.host, f"/{i % 2}", sha256(b"x")) for i in range(CLIENTS)]
+            wait_for(lambda: len(origin.requests()) == 2, "two requests at the origin")
+            self.assertEqual(proxy.end(), 0)
+            for f in futures:
+                self.assertIsInstance(f.exception() or f.result()[0] >= 500, (Exception, bool))
+
+    def test_wipe_empties_the_folder(self):
+        digest = self.file("data/x", b"content")
+        origin, proxy = self.origin(), self.proxy()
+        proxy.ask(origin.host, "/data/x", digest)
+        proxy.end()
+        subprocess.run([OTAPROXY, "--wipe", "--cache-dir", self.cache], check=True)
+        self.assertEqual(self.entries(), [])
+
+    def test_wrong_usage_is_told(self):
+        for args, sentence in (
+                (["--port", "70000"], 'otaproxy: there is no port "70000"; see otaproxy --help'),
+                (["--soft-mark", "90", "--hard-mark", "80"],
+                 "otaproxy: the hard mark must not be below the soft mark; see otaproxy --help"),
+                (["--wipe", "--no-cache"], "otaproxy: --wipe and --no-cache exclude each other; see otaproxy --help"),
+                (["--upper-proxy", "https://x"],
+                 'otaproxy: the upper proxy must be http://host:port, not "https://x"; see otaproxy --help'),
+                (["extra"], 'otaproxy: unexpected argument "extra"; see otaproxy --help')):
+            p = subprocess.run([OTAPROXY, *args], capture_output=True, text=True, timeout=20)
+            self.assertEqual((p.returncode, p.stderr.strip()), (2, sentence))
+        p = subprocess.run([OTAPROXY, "--listen", "example.com", "--no-cache"], capture_output=True, text=True, timeout=20)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("example.com is no address to listen on", p.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -188,10 +188,14 @@ static void *checker_thread(void *arg)
 	return NULL;
 }
 
-static void checker_free(struct checker *c)
+void checker_free(struct checker *c)
 {
+	if (!c)
+		return;
 	body_check_free(c->check);
 	free(c->piece);
+	pthread_cond_destroy(&c->asked);
+	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
 
@@ -229,16 +233,22 @@ int checker_ask(
 	struct checker *checker, const struct cache_key *key, void (*done)(void *ctx), void *ctx)
 {
 	struct question *q = calloc(1, sizeof(*q));
+	bool stop;
 
 	if (!q)
 		return -ENOMEM;
 	*q = (struct question){.key = *key, .done = done, .ctx = ctx};
 	pthread_mutex_lock(&checker->lock);
-	*checker->last = q;
-	checker->last = &q->next;
-	pthread_cond_signal(&checker->asked);
+	stop = checker->stop;
+	if (!stop) {
+		*checker->last = q;
+		checker->last = &q->next;
+		q = NULL;
+		pthread_cond_signal(&checker->asked);
+	}
 	pthread_mutex_unlock(&checker->lock);
-	return 0;
+	free(q);
+	return stop ? -ESHUTDOWN : 0;
 }
 
 void checker_stop(struct checker *checker)
@@ -250,7 +260,4 @@ void checker_stop(struct checker *checker)
 	pthread_cond_signal(&checker->asked);
 	pthread_mutex_unlock(&checker->lock);
 	pthread_join(checker->thread, NULL);
-	pthread_cond_destroy(&checker->asked);
-	pthread_mutex_destroy(&checker->lock);
-	checker_free(checker);
 }

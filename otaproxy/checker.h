@@ -32,10 +32,13 @@ bool checker_has_externals(const struct checker *checker);
 
 /*
  * Do what can be done for @key to be found trusted in the store, then call @done once, from the checker's thread, also
- * if it was in vain. -ENOMEM: it is not called.
+ * if it was in vain. -ENOMEM, -ESHUTDOWN (it is stopped): it is not called.
  */
 int checker_ask(
 	struct checker *checker, const struct cache_key *key, void (*done)(void *ctx), void *ctx);
 
-/* Calls what is still waiting. */
+/* Calls what is still waiting. NULL is fine. */
 void checker_stop(struct checker *checker);
+
+/* Once nobody can call the above any more; stopped before. NULL is fine. */
+void checker_free(struct checker *checker);

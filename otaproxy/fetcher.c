@@ -236,6 +236,15 @@ static bool take_waiting(struct fetcher *f)
 	return !stop;
 }
 
+static void end_all(struct fetcher *f)
+{
+	struct ota_err err = {0};
+
+	ota_err_set(&err, -ECANCELED, OTA_E_UNSPECIFIC, "The proxy ends");
+	while (f->trips)
+		trip_end(f->trips, -ECANCELED, 0, &err);
+}
+
 static void *fetcher_thread(void *arg)
 {
 	struct fetcher *f = arg;
@@ -244,10 +253,6 @@ static void *fetcher_thread(void *arg)
 	while (take_waiting(f))
 		if (http_client_run(f->client, WAIT_MS, &err) < 0)
 			log_error("%s", err.msg);
-	http_client_free(TAKE_PTR(f->client));
-	ota_err_set(&err, -ECANCELED, OTA_E_UNSPECIFIC, "The proxy ends");
-	while (f->trips)
-		trip_end(f->trips, -ECANCELED, 0, &err);
 	return NULL;
 }
 
@@ -280,24 +285,38 @@ int fetcher_start(
 	return 0;
 }
 
+/* False: too late. */
+static bool put_waiting(struct fetcher *f, struct trip *t)
+{
+	bool stop;
+
+	pthread_mutex_lock(&f->lock);
+	stop = f->stop;
+	if (!stop) {
+		t->next = f->waiting;
+		f->waiting = t;
+	}
+	pthread_mutex_unlock(&f->lock);
+	return !stop;
+}
+
 void fetcher_take(struct fetcher *fetcher, struct flight *flight)
 {
 	struct trip *t = calloc(1, sizeof(*t));
 	struct ota_err err = {0};
 
-	if (!t) {
-		ota_err_set(&err, -ENOMEM, OTA_E_UNSPECIFIC,
-			"There is not enough memory for another fetch");
-		flight_end(flight, -ENOMEM, 0, &err);
+	if (t) {
+		t->fetcher = fetcher;
+		t->flight = flight;
+	}
+	if (t && put_waiting(fetcher, t)) {
+		http_client_wakeup(fetcher->client);
 		return;
 	}
-	t->fetcher = fetcher;
-	t->flight = flight;
-	pthread_mutex_lock(&fetcher->lock);
-	t->next = fetcher->waiting;
-	fetcher->waiting = t;
-	pthread_mutex_unlock(&fetcher->lock);
-	http_client_wakeup(fetcher->client);
+	ota_err_set(&err, t ? -ECANCELED : -ENOMEM, OTA_E_UNSPECIFIC, "%s",
+		t ? "The proxy ends" : "There is not enough memory for another fetch");
+	free(t);
+	flight_end(flight, err.errnum, 0, &err);
 }
 
 void fetcher_nudge(struct fetcher *fetcher)
@@ -314,6 +333,15 @@ void fetcher_stop(struct fetcher *fetcher)
 	pthread_mutex_unlock(&fetcher->lock);
 	http_client_wakeup(fetcher->client);
 	pthread_join(fetcher->thread, NULL);
+	take_waiting(fetcher); /* what came meanwhile is ended with the rest */
+	end_all(fetcher);
+}
+
+void fetcher_free(struct fetcher *fetcher)
+{
+	if (!fetcher)
+		return;
+	http_client_free(fetcher->client);
 	pthread_mutex_destroy(&fetcher->lock);
 	free(fetcher);
 }

@@ -22,5 +22,8 @@ void fetcher_take(struct fetcher *fetcher, struct flight *f);
 /* From any thread: readers have taken something, or left; who waits for them may go on. */
 void fetcher_nudge(struct fetcher *fetcher);
 
-/* Ends what is under way; its readers see a failure. */
+/* Ends what is under way, and what is taken afterwards; its readers see a failure. NULL is fine. */
 void fetcher_stop(struct fetcher *fetcher);
+
+/* Once nobody can call the above any more; stopped before. NULL is fine. */
+void fetcher_free(struct fetcher *fetcher);

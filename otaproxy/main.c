@@ -49,7 +49,7 @@ struct program {
 	struct proxy proxy;
 	struct proxy_server *server;
 	char pseudonym[32];
-	uint16_t port;
+	_Atomic uint16_t port; /* known only once the server runs */
 };
 
 static void print_help(void)
@@ -411,6 +411,8 @@ static void stop(struct program *p)
 	checker_stop(p->proxy.checker);
 	fetcher_stop(p->proxy.fetcher);
 	proxy_server_stop(p->server);
+	checker_free(p->proxy.checker);
+	fetcher_free(p->proxy.fetcher);
 	inflight_free(p->proxy.inflight);
 	origins_file_free(p->proxy.origins_file);
 	cache_store_free(p->proxy.store);

@@ -285,38 +285,36 @@ int fetcher_start(
 	return 0;
 }
 
-/* False: too late. */
-static bool put_waiting(struct fetcher *f, struct trip *t)
+/* Takes the trip, if it is not too late: then it stays the caller's. */
+static void put_waiting(struct fetcher *f, struct trip **trip)
 {
-	bool stop;
-
 	pthread_mutex_lock(&f->lock);
-	stop = f->stop;
-	if (!stop) {
-		t->next = f->waiting;
-		f->waiting = t;
+	if (!f->stop) {
+		(*trip)->next = f->waiting;
+		f->waiting = TAKE_PTR(*trip);
 	}
 	pthread_mutex_unlock(&f->lock);
-	return !stop;
 }
 
 void fetcher_take(struct fetcher *fetcher, struct flight *flight)
 {
-	struct trip *t = calloc(1, sizeof(*t));
+	AUTO_FREE struct trip *t = calloc(1, sizeof(*t));
 	struct ota_err err = {0};
 
-	if (t) {
-		t->fetcher = fetcher;
-		t->flight = flight;
-	}
-	if (t && put_waiting(fetcher, t)) {
-		http_client_wakeup(fetcher->client);
+	if (!t) {
+		ota_err_set(&err, -ENOMEM, OTA_E_UNSPECIFIC,
+			"There is not enough memory for another fetch");
+		flight_end(flight, -ENOMEM, 0, &err);
 		return;
 	}
-	ota_err_set(&err, t ? -ECANCELED : -ENOMEM, OTA_E_UNSPECIFIC, "%s",
-		t ? "The proxy ends" : "There is not enough memory for another fetch");
-	free(t);
-	flight_end(flight, err.errnum, 0, &err);
+	t->fetcher = fetcher;
+	t->flight = flight;
+	put_waiting(fetcher, &t);
+	if (t) {
+		ota_err_set(&err, -ECANCELED, OTA_E_UNSPECIFIC, "The proxy ends");
+		flight_end(flight, -ECANCELED, 0, &err);
+	}
+	http_client_wakeup(fetcher->client);
 }
 
 void fetcher_nudge(struct fetcher *fetcher)

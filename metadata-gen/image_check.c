@@ -186,13 +186,14 @@ static void read_lines(struct check *c, size_t row)
 
 	for (uint64_t line_no = 1; at < end; line_no++) {
 		const char *lf = memchr(at, '\n', (size_t)(end - at));
-		const char *line_end = lf ? lf : end;
+		const char *line_end =
+			lf ? lf + 1 : end; /* with its LF: "" would be a list without lines */
 		struct ota_err err = {0};
 
 		if (list_rows[row].read(at, (size_t)(line_end - at), name, c->table, &err) < 0)
 			line_problem(c, name, line_no, &err);
 		c->result.n_lines++;
-		at = line_end + 1;
+		at = line_end;
 	}
 }
 

@@ -733,6 +733,18 @@ class Verify(Case):
         self.resign(lambda: write(self.image + "/regulars.txt", read(self.image, "regulars.txt").replace(b",20,,", b",21,,")))
         self.bad(self.verify(), "data/etc/hosts: it has 20 bytes instead of 21", "files have")
 
+    def test_blank_lines_are_refused_where_clients_refuse_them(self):
+        for name in LISTS:
+            for blank in (b"\n", b" \t\n", b"\r\n"):
+                self.resign(lambda: write(os.path.join(self.image, name), blank + read(self.image, name)))
+                self.bad(self.verify(), f"{name}, line 1: expected an octal mode, found the end of the line", "1 problem\n")
+            self.resign(lambda: write(os.path.join(self.image, name), read(self.image, name) + b"\n\n"))
+            self.bad(self.verify(), ": expected an octal mode, found the end of the line", "1 problem\n")
+            self.resign(lambda: write(os.path.join(self.image, name), read(self.image, name) + b"\n"))
+            self.good(self.verify())
+        self.resign(lambda: write(self.image + "/persistents.txt", b"\n'/etc/hosts'\n\n"))
+        self.good(self.verify())
+
     def resign(self, change):
         self.fresh()
         change()

@@ -20,6 +20,14 @@
 
 static const char suffix[] = ".partial";
 
+/*
+ * Two files tell a folder of ours from a user's. The marker is there while an image is made, first in and last out;
+ * metadata.jwt once it is complete. Whatever removes a folder takes them last, so that it stays recognisable if it
+ * is interrupted.
+ */
+static const char marker[] = ".metadata_gen-unfinished";
+static const char jwt[] = "metadata.jwt";
+
 static const char *last_name(const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -48,8 +56,13 @@ static int remove_name(int dir_fd, const char *name)
 	return r;
 }
 
-/* Keeps @fd open. */
-static int empty_dir(int fd)
+static bool is_mark(const char *name)
+{
+	return strcmp(name, marker) == 0 || strcmp(name, jwt) == 0;
+}
+
+/* All but what says that the folder is ours. Keeps @fd open. */
+static int empty_but_marks(int fd)
 {
 	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	AUTO_CLOSEDIR DIR *dir = copy < 0 ? NULL : fdopendir(copy);
@@ -65,13 +78,23 @@ static int empty_dir(int fd)
 	while (errno = 0, e = readdir(dir)) {
 		int r;
 
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+			is_mark(e->d_name))
 			continue;
 		r = remove_name(fd, e->d_name);
 		if (r < 0)
 			return r;
 	}
 	return -errno;
+}
+
+static int empty_dir(int fd)
+{
+	int r = empty_but_marks(fd);
+
+	if (r == 0)
+		r = remove_name(fd, jwt);
+	return r == 0 ? remove_name(fd, marker) : r;
 }
 
 int image_folder_remove(int dir_fd, const char *name)
@@ -85,24 +108,35 @@ static int busy(const struct image_folder *f, struct ota_err *err)
 		err, -EBUSY, OTA_E_UNSPECIFIC, "Another build is writing the image %s", f->path);
 }
 
-/* May what is at the image's place be replaced? Only an image, or an empty folder. */
-static int check_old(const struct image_folder *f, struct ota_err *err)
+/* May this folder be replaced? Only an image, what a build left behind, or an empty folder. */
+static int check_ours(int fd, const char *path, struct ota_err *err)
 {
 	AUTO_CLOSEDIR DIR *dir = NULL;
 	struct dirent *e;
 	int copy;
 
-	if (faccessat(f->old_fd, "metadata.jwt", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+	if (faccessat(fd, jwt, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+		faccessat(fd, marker, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0;
-	copy = openat(f->old_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	dir = copy < 0 ? NULL : fdopendir(copy);
 	if (!dir)
-		return ota_err_wrap(err, -errno, "Cannot look into %s", f->path);
+		return ota_err_wrap(err, -errno, "Cannot look into %s", path);
 	while ((e = readdir(dir)))
 		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
 			return ota_err_set(err, -ENOTEMPTY, OTA_E_UNSPECIFIC,
-				"%s is neither an image nor empty, so it is not replaced", f->path);
+				"%s is neither an image nor empty, so it is not replaced", path);
 	return 0;
+}
+
+/* Mark the folder in the making before anything else happens to it. */
+static int mark(const struct image_folder *f, struct ota_err *err)
+{
+	AUTO_CLOSE int fd =
+		openat(f->fd, marker, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+
+	return fd < 0 ? ota_err_wrap(err, -errno, "Cannot write into the folder %s", f->partial)
+		      : 0;
 }
 
 static int lock_old(struct image_folder *f, struct ota_err *err)
@@ -114,7 +148,7 @@ static int lock_old(struct image_folder *f, struct ota_err *err)
 	if (flock(f->old_fd, LOCK_EX | LOCK_NB) < 0)
 		return errno == EWOULDBLOCK ? busy(f, err)
 					    : ota_err_wrap(err, -errno, "Cannot lock %s", f->path);
-	return check_old(f, err);
+	return check_ours(f->old_fd, f->path, err);
 }
 
 /* Is @fd still what @name leads to? A finishing build may have moved it between our open and our lock. */
@@ -141,7 +175,18 @@ static int lock_partial(struct image_folder *f, struct ota_err *err)
 		f->fd = -1;
 		return busy(f, err);
 	}
-	r = empty_dir(f->fd);
+	r = check_ours(f->fd, f->partial, err);
+	if (r < 0) {
+		closep(&f->fd); /* it is the user's to remove */
+		f->fd = -1;
+		return r;
+	}
+	r = mark(f, err);
+	if (r < 0)
+		return r;
+	r = empty_but_marks(f->fd);
+	if (r == 0)
+		r = remove_name(f->fd, jwt);
 	return r < 0 ? ota_err_wrap(
 			       err, r, "Cannot remove what an earlier build left in %s", f->partial)
 		     : 0;
@@ -209,8 +254,10 @@ int image_folder_open(struct image_folder *f, struct ota_err *err)
 int image_folder_publish(struct image_folder *f, struct ota_err *err)
 {
 	const char *from = last_name(f->partial), *to = last_name(f->path);
-	int r = io_sync_fs("image.sync", f->fd);
+	int r = remove_name(f->fd, marker); /* metadata.jwt is there, and says the same */
 
+	if (r == 0)
+		r = io_sync_fs("image.sync", f->fd);
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot make the image %s durable", f->path);
 	r = io_point("image.publish");

@@ -3,7 +3,7 @@
  * that whoever looks finds the image of before or the new one, and nothing if there was none before.
  *
  * IMAGE_DIR.partial is the folder in the making. Its lock, and the old image's, keep a second build away; they
- * go with the process, so what a killed build left behind is recognised and removed.
+ * go with the process. What a killed build left behind is recognised by a marker in it, and removed.
  */
 #pragma once
 
@@ -34,7 +34,7 @@ int image_folder_check_apart(const struct image_folder *f, const char *what, con
 /*
  * Lock the place and make an empty folder beside it. 0, or
  *   -EBUSY     another build is writing this image
- *   -ENOTEMPTY what is there is no image, so it is not replaced
+ *   -ENOTEMPTY what is there, or in the place of the folder in the making, is not ours, so it is not replaced
  */
 int image_folder_open(struct image_folder *f, struct ota_err *err);
 

@@ -648,6 +648,33 @@ class Output(Case):
         os.unlink(self.image + "/precious")
         self.built("--rootfs", self.path("root"))
 
+    def test_a_users_folder_in_the_place_of_the_unfinished_image_is_not_removed(self):
+        write(self.image + ".partial/precious")
+        root = self.tree()
+        for _ in range(2):
+            self.bad(self.build("--rootfs", root),
+                     "image.partial is neither an image nor empty, so it is not replaced")
+            self.assertEqual(os.listdir(self.image + ".partial"), ["precious"])
+        os.unlink(self.image + ".partial/precious")
+        self.built("--rootfs", root)
+        self.assertEqual(sorted(os.listdir(self.image)), sorted([*ALL_LISTS, "data", "data.zst", "metadata.jwt", "sign.pem"]))
+
+    def test_the_image_of_before_is_removed_by_the_next_build_if_this_one_could_not(self):
+        self.built("--rootfs", self.tree())
+        shutil.copytree(self.image, self.image + ".partial")
+        self.built("--rootfs", self.path("root"))
+        self.assertFalse(os.path.exists(self.image + ".partial"))
+        held = self.image + "/data/etc"
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", held], check=True)
+        held = self.image + ".partial/data/etc"
+        self.addCleanup(lambda: os.path.ismount(held) and subprocess.run(["umount", held], check=True))
+        self.bad(self.build("--rootfs", self.path("root")), "the one of before", "cannot be removed: Device or resource busy")
+        self.assertTrue(os.path.exists(self.image + ".partial/metadata.jwt"), "it is no longer recognised")
+        subprocess.run(["umount", held], check=True)
+        self.built("--rootfs", self.path("root"))
+        self.assertFalse(os.path.exists(self.image + ".partial"))
+        self.good(self.verify())
+
     def test_inputs_inside_the_output_are_refused(self):
         root = self.tree()
         before = fingerprint(root)

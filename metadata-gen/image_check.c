@@ -248,6 +248,17 @@ static void check_table(struct check *c)
 
 /* ---- contents ---- */
 
+/* As inspect counts: one blob or file stands for each content, however many were looked at. */
+static void count_contents(struct check *c)
+{
+	const struct file_table *t = c->table;
+
+	c->result.n_contents = t->n_contents;
+	for (uint32_t i = 0; i < t->n_contents; i++)
+		if (t->contents[i].size_bytes != CONTENT_SIZE_UNKNOWN)
+			c->result.n_bytes += t->contents[i].size_bytes;
+}
+
 /* Before the seal, so that a table that breaks a rule does not hide its broken contents. */
 static int collect_items(struct check *c, struct ota_err *err)
 {
@@ -375,8 +386,6 @@ static int check_contents(struct check *c, struct ota_err *err)
 	r = workers_run(c->n_items, 8, c->opt->n_jobs, check_item, c, err);
 	hand_rack_done(&c->rack);
 	progress_end(&c->progress);
-	c->result.n_contents = c->n_items;
-	c->result.n_bytes = atomic_load(&c->progress.bytes);
 	return r;
 }
 
@@ -389,6 +398,7 @@ static int check_image(struct check *c, const struct cert_store *store, struct o
 	check_signer(c, store);
 	for (size_t i = 0; i < ARRAY_SIZE(list_rows); i++)
 		check_list(c, i);
+	count_contents(c);
 	r = collect_items(c, err);
 	if (r == 0 && !c->opt->quick)
 		r = check_contents(c, err);

@@ -10,7 +10,8 @@
 
 struct image_check_result {
 	uint64_t n_problems;
-	uint64_t n_lines, n_contents, n_bytes; /* looked at; bytes are plain ones */
+	uint64_t n_lines;
+	uint64_t n_contents, n_bytes; /* distinct contents of the lists, and their plain bytes */
 };
 
 struct image_check_options {

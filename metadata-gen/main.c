@@ -51,6 +51,11 @@ int verb_read_file(const char *path, size_t max_bytes, struct buf *ret_text, str
 	return r < 0 ? ota_err_wrap(err, r, "Cannot read %s", path) : 0;
 }
 
+const char *verb_plural(uint64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 unsigned verb_default_jobs(void)
 {
 	long n = sysconf(_SC_NPROCESSORS_ONLN);

@@ -315,6 +315,7 @@ static int build_image(struct build *b, struct ota_err *err)
 
 static void show_result(const struct build *b)
 {
+	const struct image_lists *l = &b->lists;
 	struct blob_counts counts;
 	char hex[DIGEST_HEX_MAX];
 
@@ -323,14 +324,16 @@ static void show_result(const struct build *b)
 	if (counts.n_refused_old > 0)
 		fprintf(stderr,
 			"metadata_gen: warning: %" PRIu64
-			" compressed contents of the image of before "
-			"are damaged and were made anew\n",
-			counts.n_refused_old);
+			" compressed content%s of the image of before %s damaged and made anew\n",
+			counts.n_refused_old, verb_plural(counts.n_refused_old),
+			counts.n_refused_old == 1 ? "was" : "were");
 	digest_to_hex(&b->meta.jwt_digest, hex);
-	printf("%s: %" PRIu64 " directories, %" PRIu64 " links, %" PRIu64 " files, %" PRIu64
-	       " bytes; %" PRIu64 " contents compressed, %" PRIu64 " taken over\nidentity %s\n",
-		b->folder.path, b->lists.n_dirs, b->lists.n_symlinks, b->lists.n_files,
-		b->lists.total_size_bytes, counts.n_compressed, counts.n_reused, hex);
+	printf("%s: %" PRIu64 " director%s, %" PRIu64 " link%s, %" PRIu64 " file%s with %" PRIu64
+	       " byte%s; %" PRIu64 " content%s compressed, %" PRIu64 " taken over\nidentity %s\n",
+		b->folder.path, l->n_dirs, l->n_dirs == 1 ? "y" : "ies", l->n_symlinks,
+		verb_plural(l->n_symlinks), l->n_files, verb_plural(l->n_files),
+		l->total_size_bytes, verb_plural(l->total_size_bytes), counts.n_compressed,
+		verb_plural(counts.n_compressed), counts.n_reused, hex);
 }
 
 static int usage(const char *sentence)

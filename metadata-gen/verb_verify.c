@@ -34,15 +34,17 @@ static int run(const char *image_dir, const struct image_check_options *opt)
 		return verb_failed(&err);
 	if (result.n_problems > 0) {
 		fprintf(stderr, "metadata_gen: The image %s is not good: %" PRIu64 " problem%s\n",
-			image_dir, result.n_problems, result.n_problems == 1 ? "" : "s");
+			image_dir, result.n_problems, verb_plural(result.n_problems));
 		return 1;
 	}
-	printf("%s: good; signature and %" PRIu64 " lines", image_dir, result.n_lines);
+	printf("%s: good; signature and %" PRIu64 " line%s", image_dir, result.n_lines,
+		verb_plural(result.n_lines));
 	if (opt->quick)
 		printf(" checked, contents not\n");
 	else
-		printf(", %" PRIu64 " contents with %" PRIu64 " bytes checked\n", result.n_contents,
-			result.n_bytes);
+		printf(", %" PRIu64 " distinct content%s with %" PRIu64 " byte%s checked\n",
+			result.n_contents, verb_plural(result.n_contents), result.n_bytes,
+			verb_plural(result.n_bytes));
 	return 0;
 }
 

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 #include "common/base/buf.h"
 #include "common/base/err.h"
 
@@ -18,6 +20,9 @@ int verb_failed(const struct ota_err *err);
 
 /* Read a small file that the operator names. */
 int verb_read_file(const char *path, size_t max_bytes, struct buf *ret_text, struct ota_err *err);
+
+/* What a noun gets behind its number: "" or "s". */
+const char *verb_plural(uint64_t n);
 
 /* Processors to use when nothing is said. */
 unsigned verb_default_jobs(void);

@@ -574,8 +574,8 @@ class Output(Case):
         damaged[len(damaged) // 2] ^= 1
         write(os.path.join(self.image, "data.zst", blobs[0]), bytes(damaged))
         done = self.built("--rootfs", root)
-        self.assertIn("1 contents compressed, 1 taken over", done.stdout.decode())
-        self.assertIn("1 compressed contents of the image of before are damaged", done.stderr.decode())
+        self.assertIn("1 content compressed, 1 taken over", done.stdout.decode())
+        self.assertIn("1 compressed content of the image of before was damaged", done.stderr.decode())
         after = {b: os.stat(os.path.join(self.image, "data.zst", b)).st_ino for b in blobs}
         self.assertNotEqual(after[blobs[0]], before[blobs[0]])
         self.assertEqual(after[blobs[1]], before[blobs[1]])
@@ -819,6 +819,24 @@ class Verify(Case):
 
 
 class Inspect(Case):
+    def test_build_inspect_and_verify_agree(self):
+        done = self.built("--rootfs", self.tree())
+        self.assertIn(f"{self.image}: 4 directories, 1 link, 6 files with 120024 bytes; 1 content compressed, 0 taken over\n",
+                      done.stdout.decode())
+        figures = json.loads(self.good(self.run_gen("inspect", "--json", self.image)).stdout)
+        self.assertEqual([figures[k] for k in ("directories", "symlinks", "files", "total_bytes", "contents", "content_bytes")],
+                         [4, 1, 6, 120024, 4, 80022])
+        n_lines = sum(len(lines(self.image, name)) for name in LISTS)
+        said = f"good; signature and {n_lines} lines, 4 distinct contents with 80022 bytes checked\n"
+        self.assertIn(said, self.good(self.verify()).stdout.decode())
+        self.built("--rootfs", self.path("root"), "--plain-all")
+        self.assertIn(said, self.good(self.verify()).stdout.decode())
+
+    def test_one_of_a_thing_is_singular(self):
+        write(self.path("root/a"), b"x")
+        self.assertIn("0 directories, 0 links, 1 file with 1 byte; 0 contents", self.built("--rootfs", self.path("root")).stdout.decode())
+        self.assertIn("signature and 1 line, 1 distinct content with 1 byte checked", self.good(self.verify()).stdout.decode())
+
     def test_json_has_the_figures(self):
         self.built("--rootfs", self.tree())
         got = json.loads(self.good(self.run_gen("inspect", "--json", self.image)).stdout)

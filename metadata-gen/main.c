@@ -2,6 +2,7 @@
  * metadata_gen: build, sign, check and explain OTA images. This file has the table of verbs; each verb's options
  * are in its own file.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
 #include <stdio.h>
@@ -63,6 +64,17 @@ unsigned verb_default_jobs(void)
 	return n > 0 ? (unsigned)n : 1;
 }
 
+/* Output that never arrived is a failure, however well the work went: exit status 0 promises both. */
+static int finish(int exit_status)
+{
+	errno = 0;
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return exit_status;
+	fprintf(stderr, "metadata_gen: Cannot write to standard output: %s\n",
+		errno ? strerror(errno) : "what was printed is not complete");
+	return exit_status == 0 ? 1 : exit_status;
+}
+
 static int usage(const char *before, const char *what, const char *after)
 {
 	fprintf(stderr, "metadata_gen: %s%s%s; see metadata_gen --help\n", before, what, after);
@@ -78,14 +90,14 @@ int main(int argc, char **argv)
 		return usage("a verb is missing", "", "");
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
 		show_help();
-		return 0;
+		return finish(0);
 	}
 	if (strcmp(argv[1], "--version") == 0) {
 		printf("metadata_gen %s\n", OTA_VERSION);
-		return 0;
+		return finish(0);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		if (strcmp(verbs[i].name, argv[1]) == 0)
-			return verbs[i].run(argc - 1, argv + 1);
+			return finish(verbs[i].run(argc - 1, argv + 1));
 	return usage("there is no verb \"", argv[1], "\"");
 }

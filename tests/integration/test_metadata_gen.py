@@ -953,6 +953,19 @@ class CommandLine(Case):
         for verb in ("build", "verify", "inspect", "gen", "sign"):
             self.assertIn(f"Usage: metadata_gen {verb}", self.good(self.run_gen(verb, "--help")).stdout.decode())
 
+    def test_output_that_cannot_be_written_is_a_failure(self):
+        self.built("--rootfs", self.tree())
+        certs = self.certs()
+        for args in (["--help"], ["--version"], ["build", "--help"], ["inspect", self.image], ["inspect", "--json", self.image],
+                     ["verify", "--certs", certs, self.image], ["build", "--rootfs", self.path("root"), "--output", self.image, *self.signing()]):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([PROGRAM, *args], stdout=full, stderr=subprocess.PIPE, timeout=60)
+            self.assertEqual(done.returncode, 1, args)
+            self.assertIn(b"metadata_gen: Cannot write to standard output: No space left on device\n", done.stderr, args)
+            done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", PROGRAM, *args], capture_output=True, timeout=60)
+            self.assertEqual(done.returncode, 1, args)
+            self.assertIn(b"Cannot write to standard output", done.stderr, args)
+
     def test_values_may_follow_an_equals_sign(self):
         self.good(self.run_gen("build", "--rootfs=" + self.tree(), "--output=" + self.image, *self.signing()))
 

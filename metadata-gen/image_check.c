@@ -76,7 +76,7 @@ static bool check_meta(struct check *c)
 	int r = file_read(c->dir_fd, IMAGE_JWT, IMAGE_META_JWT_MAX_BYTES, &c->jwt);
 
 	if (r < 0) {
-		problem(c, "%s: it cannot be read: %s", IMAGE_JWT, strerror(-r));
+		problem(c, "%s: it cannot be read: %s", IMAGE_JWT, file_read_why(r));
 		return false;
 	}
 	if (image_meta_parse(buf_str(&c->jwt), c->jwt.len_bytes, &c->meta, &err) < 0) {
@@ -119,7 +119,7 @@ static void check_signer(struct check *c, const struct cert_store *store)
 	int r = file_read(c->dir_fd, part->name, CERT_PEM_MAX_BYTES, &c->cert);
 
 	if (r < 0) {
-		problem(c, "%s: it cannot be read: %s", part->name, strerror(-r));
+		problem(c, "%s: it cannot be read: %s", part->name, file_read_why(r));
 		return;
 	}
 	digest_of(buf_str(&c->cert), c->cert.len_bytes, &digest);
@@ -207,7 +207,7 @@ static void check_list(struct check *c, size_t row)
 		return;
 	r = file_read(c->dir_fd, part->name, LIST_TEXT_MAX_BYTES, &c->lists[row]);
 	if (r < 0) {
-		problem(c, "%s: it cannot be read: %s", part->name, strerror(-r));
+		problem(c, "%s: it cannot be read: %s", part->name, file_read_why(r));
 		return;
 	}
 	digest_of(buf_str(&c->lists[row]), c->lists[row].len_bytes, &digest);
@@ -326,7 +326,7 @@ static void check_plain(struct check *c, const struct item *item, struct blob_ha
 	show_plain(c, item->path, shown);
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
 		problem(c, "%s: it cannot be opened: %s", shown,
-			fd < 0 ? strerror(-fd) : "it is no regular file");
+			fd < 0 ? strerror(-fd) : "it is not a regular file");
 		return;
 	}
 	r = digest_of_fd(blob_hand_digest(hand), fd, &digest, &size);

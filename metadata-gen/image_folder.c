@@ -139,12 +139,25 @@ static int mark(const struct image_folder *f, struct ota_err *err)
 		      : 0;
 }
 
+/* Say why @path, which must be a folder itself, cannot be opened: a link to one looks the same to the user. */
+static int not_opened(const struct image_folder *f, const char *path, struct ota_err *err)
+{
+	int r = -errno;
+	struct stat st;
+
+	if (fstatat(f->parent_fd, last_name(path), &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		S_ISLNK(st.st_mode))
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			"Cannot open the folder %s: it is a symbolic link", path);
+	return ota_err_wrap(err, r, "Cannot open the folder %s", path);
+}
+
 static int lock_old(struct image_folder *f, struct ota_err *err)
 {
 	f->old_fd = openat(
 		f->parent_fd, last_name(f->path), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (f->old_fd < 0)
-		return errno == ENOENT ? 0 : ota_err_wrap(err, -errno, "Cannot open %s", f->path);
+		return errno == ENOENT ? 0 : not_opened(f, f->path, err);
 	if (flock(f->old_fd, LOCK_EX | LOCK_NB) < 0)
 		return errno == EWOULDBLOCK ? busy(f, err)
 					    : ota_err_wrap(err, -errno, "Cannot lock %s", f->path);
@@ -169,7 +182,7 @@ static int lock_partial(struct image_folder *f, struct ota_err *err)
 		return ota_err_wrap(err, -errno, "Cannot make the folder %s", f->partial);
 	f->fd = openat(f->parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (f->fd < 0)
-		return ota_err_wrap(err, -errno, "Cannot open the folder %s", f->partial);
+		return not_opened(f, f->partial, err);
 	if (flock(f->fd, LOCK_EX | LOCK_NB) < 0 || !is_still(f->parent_fd, name, f->fd)) {
 		close(f->fd); /* it is the other build's to remove */
 		f->fd = -1;

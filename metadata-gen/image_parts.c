@@ -61,7 +61,8 @@ int image_signer_load(struct image_signer *signer, const char *key_path, const c
 			name);
 	r = file_read(AT_FDCWD, cert_path, CERT_PEM_MAX_BYTES, &signer->cert);
 	if (r < 0)
-		return ota_err_wrap(err, r, "Cannot read the certificate %s", cert_path);
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot read the certificate %s: %s",
+			cert_path, file_read_why(r));
 	r = signer_cert_parse(buf_str(&signer->cert), signer->cert.len_bytes, &cert, err);
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot use the certificate %s", cert_path);

@@ -49,7 +49,9 @@ int verb_read_file(const char *path, size_t max_bytes, struct buf *ret_text, str
 {
 	int r = file_read(AT_FDCWD, path, max_bytes, ret_text);
 
-	return r < 0 ? ota_err_wrap(err, r, "Cannot read %s", path) : 0;
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot read %s: %s", path,
+			       file_read_why(r))
+		     : 0;
 }
 
 const char *verb_plural(uint64_t n)

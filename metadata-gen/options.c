@@ -172,6 +172,9 @@ bool options_parse(const struct option_table *table, int argc, char **argv,
 			if (n == table->n_operands)
 				return usage(
 					table, ret_exit, "\"%s\" is one name too many", argv[i]);
+			if (argv[i][0] == '\0')
+				return usage(
+					table, ret_exit, "%s must not be empty", table->operands);
 			ret_operands[n++] = argv[i];
 		}
 	}

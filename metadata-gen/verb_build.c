@@ -186,13 +186,17 @@ static int read_tar(struct build *b, struct ota_err *err)
 	const char *tar = b->opt->tar;
 	bool is_stdin = strcmp(tar, "-") == 0;
 	AUTO_CLOSE int fd = is_stdin ? dup(STDIN_FILENO) : open(tar, O_RDONLY | O_CLOEXEC);
+	const char *where = is_stdin ? "on standard input" : tar;
 	unsigned n_jobs = (unsigned)b->opt->jobs;
+	struct stat st;
 	int r;
 
 	if (fd < 0)
 		return ota_err_wrap(err, -errno, "Cannot open the tar file %s", tar);
-	r = rootfs_tar_read(b->tree, fd, is_stdin ? "on standard input" : tar, b->store, b->rules,
-		&b->xattrs, n_jobs, err);
+	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+		return ota_err_set(err, -EISDIR, OTA_E_UNSPECIFIC,
+			"Cannot read the tar file %s: it is a folder", where);
+	r = rootfs_tar_read(b->tree, fd, where, b->store, b->rules, &b->xattrs, n_jobs, err);
 	if (r == 0)
 		r = select_entries(b, err);
 	return r == 0 ? rootfs_tar_settle(b->tree, b->store, n_jobs, err) : r;

@@ -51,7 +51,9 @@ static int read_part(struct inspection *in, const char *name, size_t max_bytes,
 {
 	int r = file_read(in->dir_fd, name, max_bytes, ret_text);
 
-	return r < 0 ? ota_err_wrap(err, r, "Cannot read %s of the image", name) : 0;
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot read %s of the image: %s",
+			       name, file_read_why(r))
+		     : 0;
 }
 
 static int read_signer(struct inspection *in, struct ota_err *err)

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,6 +53,11 @@ int file_read(int dir_fd, const char *path, size_t max_bytes, struct buf *buf)
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
 	return file_read_fd(fd, max_bytes, buf);
+}
+
+const char *file_read_why(int r)
+{
+	return r == -EINVAL ? "it is not a regular file" : strerror(-r);
 }
 
 int file_write_all(int fd, const void *data, size_t len_bytes)

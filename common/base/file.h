@@ -16,5 +16,8 @@
 int file_read(int dir_fd, const char *path, size_t max_bytes, struct buf *buf);
 int file_read_fd(int fd, size_t max_bytes, struct buf *buf);
 
+/* Why file_read() returned @r, for the end of a sentence: "it is not a regular file", or what strerror() says. */
+const char *file_read_why(int r);
+
 /* Write all of @data; 0 or -errno. */
 int file_write_all(int fd, const void *data, size_t len_bytes);

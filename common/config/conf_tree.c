@@ -279,8 +279,8 @@ int conf_tree_read(const char *path, struct conf_tree **ret_tree, struct ota_err
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "%s is larger than %d kB", path,
 			CONF_SIZE_MAX_BYTES / 1024);
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot read %s: %s", path,
-			r == -EINVAL ? "it is not a regular file" : strerror(-r));
+		return ota_err_set(
+			err, r, OTA_E_UNSPECIFIC, "Cannot read %s: %s", path, file_read_why(r));
 	return conf_tree_parse(buf_str(&text), text.len_bytes, path, ret_tree, err);
 }
 

@@ -173,7 +173,7 @@ static int load_file(
 	}
 	r = file_read(dir_fd, file, CERT_PEM_MAX_BYTES, &pem);
 	if (r < 0) {
-		note_printf(note, "Certificate file %s was skipped: %s", file, strerror(-r));
+		note_printf(note, "Certificate file %s was skipped: %s", file, file_read_why(r));
 		return 0;
 	}
 	r = x509_cert_from_pem(buf_str(&pem), pem.len_bytes, &x509, &more);

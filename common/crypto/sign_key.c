@@ -45,7 +45,7 @@ int sign_key_load(const char *path, struct sign_key **ret_key, struct ota_err *e
 
 	if (r < 0)
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot read signing key %s: %s", path,
-			strerror(-r));
+			file_read_why(r));
 	key = calloc(1, sizeof(*key));
 	if (key)
 		key->pkey = key_from_pem(&pem);

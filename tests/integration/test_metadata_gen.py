@@ -675,6 +675,18 @@ class Output(Case):
         self.assertFalse(os.path.exists(self.image + ".partial"))
         self.good(self.verify())
 
+    def test_an_output_that_is_a_link_is_refused_as_such(self):
+        os.mkdir(self.path("elsewhere"))
+        root = self.tree()
+        for name in (self.image, self.image + ".partial"):
+            os.symlink("elsewhere", name)
+            self.bad(self.build("--rootfs", root), f"Cannot open the folder {name}: it is a symbolic link\n")
+            os.unlink(name)
+            write(name)
+            self.bad(self.build("--rootfs", root), f"Cannot open the folder {name}: Not a directory\n")
+            os.unlink(name)
+        self.assertEqual(os.listdir(self.path("elsewhere")), [])
+
     def test_inputs_inside_the_output_are_refused(self):
         root = self.tree()
         before = fingerprint(root)
@@ -875,6 +887,31 @@ class Signing(Case):
         self.bad(self.build("--rootfs", self.path("root"), "--ignore-file", self.path("no.rules")), "no.rules", "No such file")
         self.bad(self.build("--rootfs", self.path("none")), "Cannot open the root file system")
 
+    def test_inputs_that_are_no_files_are_refused_as_such(self):
+        root = self.tree()
+        os.mkfifo(self.path("fifo"))
+        key, cert = os.path.join(SAMPLE, "keys/sign.key"), os.path.join(SAMPLE, "keys/sign.pem")
+        for odd in ("/etc", "/dev/zero", self.path("fifo")):
+            why = f"{odd}: it is not a regular file\n"
+            for signing, what in (([odd, "--cert", cert], "signing key"), ([key, "--cert", odd], "the certificate")):
+                self.bad(self.run_gen("build", "--rootfs", root, "--output", self.image, "--sign-key", *signing), f"Cannot read {what} {why}")
+            self.bad(self.build("--rootfs", root, "--persistents", odd), "Cannot read " + why)
+            self.bad(self.build("--rootfs", root, "--ignore-file", odd), "Cannot read " + why)
+        self.bad(self.build("--tar", "/etc"), "Cannot read the tar file /etc: it is a folder\n")
+        folder = os.open("/etc", os.O_RDONLY)
+        self.addCleanup(os.close, folder)
+        self.bad(self.build("--tar", "-", stdin=folder), "Cannot read the tar file on standard input: it is a folder\n")
+        self.assert_no_output()
+
+    def test_parts_of_an_image_that_are_no_files_are_named(self):
+        for name in ("metadata.jwt", "sign.pem", "dirs.txt", "attributes.txt", "persistents.txt"):
+            self.built("--rootfs", self.tree() if name == "metadata.jwt" else self.path("root"))
+            os.unlink(os.path.join(self.image, name))
+            os.mkfifo(os.path.join(self.image, name))
+            self.bad(self.run_gen("inspect", self.image), f"Cannot read {name} of the image: it is not a regular file\n")
+            self.bad(self.verify(), f"{name}: it cannot be read: it is not a regular file\n")
+            shutil.rmtree(self.image)
+
     def test_a_persistents_list_that_nobody_can_read_is_refused(self):
         write(self.path("persistents"), b"'/etc/hosts'\n/etc/hostname\n")
         self.bad(self.build("--rootfs", self.tree(), "--persistents", self.path("persistents")), "Line 2 of ")
@@ -937,7 +974,8 @@ class CommandLine(Case):
         for args, word in (([], "a verb is missing"), (["frob"], "there is no verb \"frob\""), (["build"], "--output is missing"),
                            (["build", "--frob"], "there is no option --frob"), (["verify", "--certs"], "--certs wants a value"),
                            (["verify", "--certs", "x"], "IMAGE_DIR is missing"), (["inspect", "a", "b"], "one name too many"),
-                           (["inspect", "--json=1", "a"], "takes no value")):
+                           (["inspect", "--json=1", "a"], "takes no value"), (["inspect", ""], "IMAGE_DIR must not be empty"),
+                           (["verify", "--certs", "x", ""], "IMAGE_DIR must not be empty")):
             self.bad(self.run_gen(*args), word, status=2)
         self.bad(self.build(), "either --rootfs or --tar is needed", status=2)
         self.bad(self.build("--rootfs", "/x", "--tar", "y"), "either --rootfs or --tar", status=2)

@@ -428,9 +428,9 @@ static void files_that_do_not_fit_are_skipped_and_reported(void **state)
 	notes_are(f,
 		"Certificate file a.b.c.pem was skipped: its name is not <chain>.<role>.pem\n"
 		"Certificate file dev..pem was skipped: its name is not <chain>.<role>.pem\n"
-		"Certificate file dev.dir.pem was skipped: Invalid argument\n"
+		"Certificate file dev.dir.pem was skipped: it is not a regular file\n"
 		"Certificate file dev.empty.pem was skipped: it holds no PEM certificate\n"
-		"Certificate file dev.fifo.pem was skipped: Invalid argument\n"
+		"Certificate file dev.fifo.pem was skipped: it is not a regular file\n"
 		"Certificate file dev.key.pem was skipped: it holds no PEM certificate\n"
 		"Certificate file dev.large.pem was skipped: File too large\n"
 		"Certificate file dev.lost.pem was skipped: No such file or directory\n"

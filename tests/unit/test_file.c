@@ -72,6 +72,8 @@ static void nothing_but_a_regular_file_is_read(void **state)
 	assert_int_equal(mkdirat(d->fd, "dir", 0755), 0);
 	assert_int_equal(file_read(d->fd, "fifo", 10, &b), -EINVAL);
 	assert_int_equal(file_read(d->fd, "dir", 10, &b), -EINVAL);
+	assert_string_equal(file_read_why(-EINVAL), "it is not a regular file");
+	assert_string_equal(file_read_why(-ENOENT), "No such file or directory");
 	assert_int_equal(file_read(AT_FDCWD, "/dev/zero", 10, &b), -EINVAL);
 	assert_int_equal(file_read(d->fd, "nowhere", 10, &b), -ENOENT);
 	assert_int_equal(b.len_bytes, 0);

@@ -42,6 +42,7 @@ struct check {
 	int dir_fd;
 	struct image_meta meta;
 	struct buf jwt, cert;
+	struct buf notes;    /* of the certificates' folder, each with its NUL */
 	struct buf lists[5]; /* in the order of list_rows; the table borrows them */
 	struct file_table *table;
 	struct item *items;
@@ -89,13 +90,30 @@ static bool check_meta(struct check *c)
 	return true;
 }
 
+static void keep_note(void *ctx, const char *sentence)
+{
+	(void)buf_append(ctx, sentence, strlen(sentence) + 1);
+}
+
+static void tell_notes(const struct check *c)
+{
+	const char *end = buf_str(&c->notes) + c->notes.len_bytes;
+
+	for (const char *at = buf_str(&c->notes); at < end; at += strlen(at) + 1)
+		c->opt->note(c->opt->ctx, at);
+}
+
+/* Files that are skipped only matter where a certificate is missed: they may be the one. */
 static void check_chain(
 	struct check *c, const struct signer_cert *cert, const struct cert_store *store)
 {
 	struct ota_err err = {0};
+	int r = cert_store_verify(store, cert, &err);
 
-	if (cert_store_verify(store, cert, &err) < 0)
+	if (r < 0)
 		problem(c, "%s: %s", c->meta.certificate.name, err.msg);
+	if (r == -ENOKEY)
+		tell_notes(c);
 }
 
 static void check_signature(struct check *c)
@@ -411,6 +429,7 @@ static void check_done(struct check *c)
 {
 	buf_done(&c->jwt);
 	buf_done(&c->cert);
+	buf_done(&c->notes);
 	file_table_free(c->table);
 	for (size_t i = 0; i < ARRAY_SIZE(c->lists); i++)
 		buf_done(&c->lists[i]);
@@ -440,7 +459,7 @@ int image_check(const char *image_dir, const struct image_check_options *options
 	else if (!c.table)
 		r = ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
 	else
-		r = cert_store_open(options->certs_dir, options->note, options->ctx, &store, err);
+		r = cert_store_open(options->certs_dir, keep_note, &c.notes, &store, err);
 	if (r == 0)
 		r = check_image(&c, store, err);
 	if (r == 0)

@@ -20,7 +20,7 @@ struct image_check_options {
 	unsigned n_jobs;
 	/* Called with each problem, from any thread, one at a time. */
 	void (*problem)(void *ctx, const char *sentence);
-	/* Called with what is no problem of the image, such as a certificate that is not used. */
+	/* Called with each certificate that is not used and why, after the problem that one is missing. */
 	void (*note)(void *ctx, const char *sentence);
 	void *ctx;
 };

@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "metadata-gen/image_check.h"
 #include "metadata-gen/options.h"
@@ -18,11 +17,6 @@ enum {
 static void say(void *ctx, const char *sentence)
 {
 	fprintf(stderr, "metadata_gen: %s\n", sentence);
-}
-
-static void keep_note(void *ctx, const char *sentence)
-{
-	(void)buf_printf(ctx, "metadata_gen: %s\n", sentence);
 }
 
 static int run(const char *image_dir, const struct image_check_options *opt)
@@ -50,8 +44,7 @@ static int run(const char *image_dir, const struct image_check_options *opt)
 
 int verb_verify(int argc, char **argv)
 {
-	AUTO_BUF struct buf notes = {0};
-	struct image_check_options o = {.problem = say, .note = keep_note, .ctx = &notes};
+	struct image_check_options o = {.problem = say, .note = say};
 	uint64_t jobs = verb_default_jobs();
 	/* clang-format off */
 	const struct option_row rows[] = {
@@ -77,9 +70,5 @@ int verb_verify(int argc, char **argv)
 	if (!options_parse(&table, argc, argv, &image_dir, &exit_status))
 		return exit_status;
 	o.n_jobs = (unsigned)jobs;
-	exit_status = run(image_dir, &o);
-	/* Files that are no certificates only matter where one is missed. */
-	if (exit_status != 0)
-		fputs(buf_str(&notes), stderr);
-	return exit_status;
+	return run(image_dir, &o);
 }

@@ -305,6 +305,12 @@ static const char *reason_text(int why)
 	return NULL;
 }
 
+static bool lacks_certificate(int why)
+{
+	return why == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT ||
+	       why == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY;
+}
+
 /* The signer comes with the image and is of no chain; all others are. */
 static void place_text(const struct chain *chain, int depth, char ret_text[PLACE_TEXT_MAX])
 {
@@ -333,8 +339,9 @@ static int refuse(
 			expired ? "expired at" : "is not valid before", when, now);
 	}
 	if (reason_text(why))
-		return ota_err_set(err, -EPERM, OTA_E_METADATAJWT_CERT_INVALID,
-			"Certificate %s%s %s", name, place, reason_text(why));
+		return ota_err_set(err, lacks_certificate(why) ? -ENOKEY : -EPERM,
+			OTA_E_METADATAJWT_CERT_INVALID, "Certificate %s%s %s", name, place,
+			reason_text(why));
 	return ota_err_set(err, -EPERM, OTA_E_METADATAJWT_CERT_INVALID,
 		"Certificate %s%s is refused: %s", name, place, X509_verify_cert_error_string(why));
 }
@@ -407,13 +414,13 @@ static int search_chains(
 		r = chain_verify(&store->chains[i], cert->x509, &known, &why);
 		if (r == 0)
 			return 0;
-		if (r != -EPERM || (known && best.errnum == 0))
+		if ((r != -EPERM && r != -ENOKEY) || (known && best.errnum == 0))
 			best = why;
 	}
 	if (best.errnum < 0)
 		return ota_err_set(err, best.errnum, best.code, "%s", best.msg);
 	x509_name_text(X509_get_issuer_name(cert->x509), issuer);
-	return ota_err_set(err, -EPERM, OTA_E_METADATAJWT_CERT_INVALID,
+	return ota_err_set(err, -ENOKEY, OTA_E_METADATAJWT_CERT_INVALID,
 		"Certificate %s was issued by %s, whose certificate is not in %s", cert->name,
 		issuer, store->dir);
 }
@@ -425,12 +432,12 @@ int cert_store_verify(
 	bool known;
 
 	if (store->n_chains == 0)
-		return ota_err_set(err, -EPERM, OTA_E_METADATAJWT_CERT_INVALID,
+		return ota_err_set(err, -ENOKEY, OTA_E_METADATAJWT_CERT_INVALID,
 			"There is no CA certificate in %s, so no image can be trusted", store->dir);
 	if (pinned)
 		return chain_verify(pinned, cert->x509, &known, err);
 	if (x509_cert_is_self_issued(cert->x509))
-		return ota_err_set(err, -EPERM, OTA_E_METADATAJWT_CERT_INVALID,
+		return ota_err_set(err, -ENOKEY, OTA_E_METADATAJWT_CERT_INVALID,
 			"Certificate %s vouches for itself and is not installed in %s", cert->name,
 			store->dir);
 	if (X509_check_ca(cert->x509) != 0)

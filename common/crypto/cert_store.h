@@ -41,8 +41,10 @@ const char *signer_cert_name(const struct signer_cert *cert);
 
 /*
  * Does a path lead from @cert to an anchor of one chain, every link valid now (signature, dates, CA flag, path
- * length)? A self-issued signer is refused unless that very certificate is an installed anchor. 0, or -EPERM
- * with code E309 and a sentence that says which link fails and why (dates with both times).
+ * length)? A self-issued signer is refused unless that very certificate is an installed anchor. 0, or with
+ * code E309 and a sentence that says which link fails and why (dates with both times):
+ *   -ENOKEY  a certificate that could vouch for it is not installed
+ *   -EPERM   anything else
  */
 int cert_store_verify(
 	const struct cert_store *store, const struct signer_cert *cert, struct ota_err *err);

@@ -42,7 +42,7 @@ int image_meta_parse(const char *jwt, size_t len_bytes, struct image_meta *ret_m
 
 /*
  * Step 2: the certificate file's digest, its chain to @store (NULL: signature only, for inspect), the signature.
- * 0; -EPERM with E309 for certificate and signature; -EBADMSG.
+ * 0; -EPERM or -ENOKEY (cert_store.h) with E309 for certificate and signature; -EBADMSG.
  */
 int image_meta_verify(const char *jwt, size_t len_bytes, const struct image_meta *meta, const char *cert_pem,
 	size_t cert_len, const struct cert_store *store, struct ota_err *err);

@@ -824,6 +824,17 @@ class Verify(Case):
         self.bad(self.run_gen("verify", "--certs", self.path("empty"), self.image), "sign.pem: ")
         self.bad(self.run_gen("verify", "--certs", self.path("none"), self.image), "none")
 
+    def test_files_that_are_no_certificates_are_told_where_one_is_missing(self):
+        skipped = "Certificate file sign.key was skipped: its name is not <chain>.<role>.pem\n"
+        write(os.path.join(self.certs(), "sign.key"))
+        self.assertEqual(self.good(self.verify()).stderr, b"")
+        self.flip("data/etc/hosts")
+        said = self.bad(self.verify(), "another digest").stderr.decode()
+        self.assertNotIn("skipped", said)
+        os.rename(os.path.join(self.certs(), "test.interm.pem"), os.path.join(self.certs(), "interm.pem"))
+        said = self.bad(self.verify(), "sign.pem: Certificate ", skipped, "Certificate file interm.pem was skipped").stderr.decode()
+        self.assertTrue(said.endswith(f"metadata_gen: The image {self.image} is not good: 2 problems\n"), said)
+
     def test_what_is_no_image_is_said(self):
         os.mkdir(self.path("empty"))
         self.bad(self.verify(image=self.path("empty")), "metadata.jwt: it cannot be read")

@@ -544,7 +544,7 @@ static void images_signed_with_foreign_certificates_are_refused(void **state)
 			0);
 		assert_int_equal(image_meta_verify(ours.data, ours.len_bytes, &m, pem.data,
 					 pem.len_bytes, store, &err),
-			-EPERM);
+			strstr(bad[i].why, "was not signed") ? -EPERM : -ENOKEY);
 		assert_int_equal(err.code, OTA_E_METADATAJWT_CERT_INVALID);
 		if (!strstr(err.msg, bad[i].why))
 			fail_msg("\"%s\" is not \"%s\"", err.msg, bad[i].why);

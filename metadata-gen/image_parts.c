@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,6 +14,7 @@
 #include "common/base/file.h"
 #include "common/base/path.h"
 #include "common/image/list_text.h"
+#include "common/image/persistent_path.h"
 #include "common/image/utf8.h"
 
 const char *image_base_name(const char *path)
@@ -132,4 +135,43 @@ int image_persistents_check(
 	const char *text, size_t len_bytes, const char *name, struct ota_err *err)
 {
 	return list_text_read_persistents(text, len_bytes, name, any_path, NULL, err);
+}
+
+struct entry_line {
+	uint64_t line_no;
+	const char *name;
+	void (*warn)(const char *sentence);
+};
+
+static int check_entry(void *ctx, const char *path, struct ota_err *err)
+{
+	const struct entry_line *line = ctx;
+	const char *why = persistent_path_refusal(path);
+	char sentence[OTA_ERR_MSG_MAX + UTF8_SHOW_MAX], shown[UTF8_SHOW_MAX];
+
+	if (!why)
+		return 0;
+	snprintf(sentence, sizeof(sentence),
+		"Line %" PRIu64 " of %s: every machine will refuse the entry \"%s\": %s",
+		line->line_no, line->name, utf8_show(path, strlen(path), shown), why);
+	line->warn(sentence);
+	return 0;
+}
+
+void image_persistents_warn(
+	const char *text, size_t len_bytes, const char *name, void (*warn)(const char *sentence))
+{
+	const char *at = text, *end = text + len_bytes;
+	struct entry_line line = {.name = name, .warn = warn};
+
+	/* Line by line, since the reader has no number for what it reads without complaint. */
+	while (at < end) {
+		const char *lf = memchr(at, '\n', (size_t)(end - at));
+		const char *next = lf ? lf + 1 : end;
+
+		line.line_no++;
+		(void)list_text_read_persistents(
+			at, (size_t)(next - at), name, check_entry, &line, NULL);
+		at = next;
+	}
 }

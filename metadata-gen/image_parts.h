@@ -50,3 +50,7 @@ int image_lists_check(const struct image_lists *lists, struct ota_err *err);
 /* Check the persistents list of the operator: every line can be read. */
 int image_persistents_check(
 	const char *text, size_t len_bytes, const char *name, struct ota_err *err);
+
+/* Call @warn for each line that can be read, but that every machine will refuse. The list has passed the check. */
+void image_persistents_warn(
+	const char *text, size_t len_bytes, const char *name, void (*warn)(const char *sentence));

@@ -80,17 +80,26 @@ static void build_done(struct build *b)
 
 /* ---- inputs ---- */
 
+static void warn(const char *sentence)
+{
+	fprintf(stderr, "metadata_gen: warning: %s\n", sentence);
+}
+
 static int load_inputs(struct build *b, struct ota_err *err)
 {
 	const struct build_options *opt = b->opt;
+	const char *persistents = opt->persistents ? opt->persistents : "persistents.txt";
 	AUTO_BUF struct buf rules = {0};
 	int r = image_signer_load(&b->signer, opt->sign_key, opt->cert, err);
 
 	if (r == 0 && opt->persistents)
 		r = verb_read_file(opt->persistents, PERSISTENTS_MAX_BYTES, &b->persistents, err);
 	if (r == 0)
-		r = image_persistents_check(buf_str(&b->persistents), b->persistents.len_bytes,
-			opt->persistents ? opt->persistents : "persistents.txt", err);
+		r = image_persistents_check(
+			buf_str(&b->persistents), b->persistents.len_bytes, persistents, err);
+	if (r == 0)
+		image_persistents_warn(
+			buf_str(&b->persistents), b->persistents.len_bytes, persistents, warn);
 	if (r == 0 && opt->ignore_file)
 		r = verb_read_file(opt->ignore_file, IGNORE_FILE_MAX_BYTES, &rules, err);
 	if (r < 0)

@@ -22,6 +22,7 @@
 #include "common/base/io.h"
 #include "common/base/path.h"
 #include "common/image/list_text.h"
+#include "common/image/persistent_path.h"
 #include "otaclient/file_copy.h"
 #include "otaclient/id_map.h"
 #include "otaclient/standby_writer.h"
@@ -89,20 +90,12 @@ static int target_error(struct ota_err *err, int r, const char *path)
 
 static const char *refusal(const struct persist *p, const char *path)
 {
-	static const char *const never[] = {
-		"/boot", "/dev", "/proc", "/sys", "/run", "/lost+found"};
 	const char *at = buf_str(&p->swaps);
+	const char *why = persistent_path_refusal(path);
 	size_t len = strlen(path);
 
-	if (!path_is_canonical(path, len))
-		return "it is no absolute path in its plain spelling";
-	for (size_t i = 0; i < ARRAY_SIZE(never); i++)
-		if (path_is_below(path, never[i]))
-			return "this folder belongs to the machine, not to a system";
-	if (strncmp(path, "/.ota-", 6) == 0)
-		return "names that begin with /.ota- are the updater's own";
-	if (strcmp(path, "/swapfile") == 0 || strcmp(path, "/swap.img") == 0)
-		return "a swap file holds nothing worth keeping";
+	if (why)
+		return why;
 	for (; (at = strstr(at, path)); at += len)
 		if ((at == p->swaps.data || at[-1] == '\n') && (at[len] == ' ' || at[len] == '\t'))
 			return "it is in use as swap space";
@@ -533,7 +526,7 @@ static int persist_entry(void *ctx, const char *path, struct ota_err *err)
 	struct stat st;
 
 	if (why) {
-		note(p, "The persistent entry %s is refused: %s", path, why);
+		note(p, "The persistent entry \"%s\" is refused: %s", path, why);
 		return 0;
 	}
 	c.name = strrchr(path, '/') + 1;
@@ -549,7 +542,7 @@ static int persist_entry(void *ctx, const char *path, struct ota_err *err)
 	if (!why && dst_dir >= 0)
 		why = refusal_in(p, p->standby_fd, dst_dir, c.name);
 	if (why) {
-		note(p, "The persistent entry %s is refused: %s", path, why);
+		note(p, "The persistent entry \"%s\" is refused: %s", path, why);
 		return 0;
 	}
 	if (dst_dir < 0 && err->errnum != 0)

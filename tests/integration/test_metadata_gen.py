@@ -927,6 +927,21 @@ class Signing(Case):
         write(self.path("persistents"), b"'/etc/hosts'\n/etc/hostname\n")
         self.bad(self.build("--rootfs", self.tree(), "--persistents", self.path("persistents")), "Line 2 of ")
 
+    def test_persistents_that_every_machine_refuses_are_warned_of(self):
+        path = self.path("persistents")
+        spelling = "it is no absolute path in its plain spelling"
+        bad = {1: ("", spelling), 3: ("etc/hosts", spelling), 4: ("/etc/d/", spelling), 6: ("//etc//hosts", spelling),
+               7: ("/boot/grub", "this folder belongs to the machine, not to a system"),
+               8: ("/.ota-meta", "names that begin with /.ota- are the updater's own"),
+               9: ("/swapfile", "a swap file holds nothing worth keeping")}
+        rows = [f"'{bad[i][0]}'" if i in bad else "" if i == 2 else "'/etc/hosts'" for i in range(1, 11)]
+        write(path, "\n".join(rows).encode())
+        said = self.built("--rootfs", self.tree(), "--persistents", path).stderr.decode()
+        self.assertEqual(said, "".join(f'metadata_gen: warning: Line {i} of {path}: every machine will refuse the entry "{name}": {why}\n'
+                                       for i, (name, why) in bad.items()))
+        self.assertEqual(read(self.image, "persistents.txt"), read(path))
+        self.good(self.verify())
+
 
 class Gen(Case):
     def gen(self, *args):

@@ -87,7 +87,7 @@ def machine_tree(root):
 
 
 PERSISTENTS = ("/etc/hosts", "/etc/netplan", "/bin/local-tool", "/opt/app", "/etc/it's", "/not/there", "/swapfile", "/boot/x",
-               "/proc/self", "/etc/../etc/shadow", "/", "/.ota-meta", "/var/a-file/inside", "/dev/null", "/var/spool", "/opt/marks/dir",
+               "/proc/self", "/etc/../etc/shadow", "/", "", "etc/hosts", "/.ota-meta", "/var/a-file/inside", "/dev/null", "/var/spool", "/opt/marks/dir",
                "/opt/marks/file", "/opt/marks/parent/file", "/etc/out/x", "/etc/store/x", "/etc/nowhere/x", "/etc/around/x",
                "/etc/out/new/x")
 
@@ -148,9 +148,10 @@ def quoted_names_are_understood():
 
 
 def refused_and_missing_entries_are_told():
-    for words in ("/not/there is not carried over: the active slot has none", "/swapfile is refused", "/boot/x is refused",
-                  "/proc/self is refused", "/etc/../etc/shadow is refused", "entry / is refused", "/.ota-meta is refused",
-                  "/dev/null is refused", "/opt/app/state/socket is not carried over: it is a socket",
+    for words in ("/not/there is not carried over: the active slot has none", "entry \"/swapfile\" is refused",
+                  "entry \"/boot/x\" is refused", "entry \"/proc/self\" is refused", "entry \"/etc/../etc/shadow\" is refused",
+                  "entry \"/\" is refused", "The persistent entry \"\" is refused", "entry \"etc/hosts\" is refused",
+                  "entry \"/.ota-meta\" is refused", "entry \"/dev/null\" is refused", "/opt/app/state/socket is not carried over: it is a socket",
                   "/var/a-file/inside is not carried over: on the standby slot something that is no folder is in its way"):
         assert words in lab.log, f"\"{words}\" is not in:\n{lab.log}"
     with slot() as root:
@@ -186,7 +187,7 @@ def folders_that_lie_too_deep_are_told():
 
 
 def links_lead_nowhere_that_may_not_be_changed():
-    for words in ("/etc/out/x is refused", "/etc/store/x is refused", "/etc/nowhere/x is not carried over", "/etc/out/new/x is not carried over"):
+    for words in ("entry \"/etc/out/x\" is refused", "entry \"/etc/store/x\" is refused", "/etc/nowhere/x is not carried over", "/etc/out/new/x is not carried over"):
         assert words in lab.log, f"\"{words}\" is not in:\n{lab.log}"
     with slot() as root:
         assert os.listdir(os.path.join(root, "boot")) == [] and not os.path.exists(os.path.join(root, ".ota-meta/x"))

@@ -35,7 +35,8 @@ static void show_help(void)
 	       "Build, sign, check and explain OTA images.\n\nVerbs:\n");
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		printf("  %-10s %s\n", verbs[i].name, verbs[i].help);
-	printf("\nmetadata_gen VERB --help lists the options of a verb. Also: --help, --version.\n"
+	printf("\nmetadata_gen VERB --help lists the options of a verb. Also: -h or --help, "
+	       "--version.\n"
 	       "Exit status: 0 done, 1 failed (stderr says what and why), 2 wrong usage.\n");
 }
 

@@ -28,7 +28,7 @@ static void show_help(const struct option_table *table)
 			row->arg ? row->arg : "");
 		printf("  %-30s %s\n", left, row->help);
 	}
-	printf("  %-30s %s\n", "--help", "show this text");
+	printf("  %-30s %s\n", "-h, --help", "show this text");
 	printf("\nExit status: 0 done, 1 failed (stderr says what and why), 2 wrong usage.\n");
 }
 

@@ -1015,7 +1015,11 @@ class CommandLine(Case):
         self.assertIn("Usage: metadata_gen", self.good(self.run_gen("--help")).stdout.decode())
         self.assertRegex(self.good(self.run_gen("--version")).stdout.decode(), r"^metadata_gen \d+\.\d+\.\d+\n$")
         for verb in ("build", "verify", "inspect", "gen", "sign"):
-            self.assertIn(f"Usage: metadata_gen {verb}", self.good(self.run_gen(verb, "--help")).stdout.decode())
+            said = self.good(self.run_gen(verb, "--help")).stdout.decode()
+            self.assertIn(f"Usage: metadata_gen {verb}", said)
+            self.assertIn("\n  -h, --help  ", said)
+            self.assertEqual(self.good(self.run_gen(verb, "-h")).stdout.decode(), said)
+        self.assertIn("Also: -h or --help", self.good(self.run_gen("-h")).stdout.decode())
 
     def test_output_that_cannot_be_written_is_a_failure(self):
         self.built("--rootfs", self.tree())

@@ -212,6 +212,15 @@ static const char *read_url(const struct conf_key *key, const struct conf_node *
 	return NULL;
 }
 
+static const char *read_text(const struct conf_key *key, const struct conf_node *v, void *field,
+	char *scratch, size_t scratch_size)
+{
+	if (!is_none(v))
+		return read_string(key, v, field, scratch, scratch_size);
+	*(char *)field = '\0';
+	return NULL;
+}
+
 static const char *read_path(const struct conf_key *key, const struct conf_node *v, void *field,
 	char *scratch, size_t scratch_size)
 {
@@ -248,6 +257,7 @@ static read_fn *const readers[] = {
 	[CONF_TYPE_BOOL] = read_bool,
 	[CONF_TYPE_UINT] = read_uint,
 	[CONF_TYPE_STRING] = read_string,
+	[CONF_TYPE_TEXT] = read_text,
 	[CONF_TYPE_IP] = read_ip,
 	[CONF_TYPE_URL] = read_url,
 	[CONF_TYPE_PATH] = read_path,

@@ -44,6 +44,7 @@ enum conf_type {
 	CONF_TYPE_BOOL,   /* (bool) */
 	CONF_TYPE_UINT,   /* (uint32_t) min … max; digits in quotes are fine as well */
 	CONF_TYPE_STRING, /* (char[]) not empty, no control characters */
+	CONF_TYPE_TEXT,   /* (char[]) the same, or null or "" for none: "" */
 	CONF_TYPE_IP,     /* (char[CONF_IP_MAX]) IPv4 or IPv6; "localhost" becomes 127.0.0.1 */
 	CONF_TYPE_URL,    /* (char[CONF_URL_MAX]) http or https; null or "" is none: "" */
 	CONF_TYPE_PATH,   /* (char[]) absolute; null or "" is none: "" */

@@ -15,11 +15,18 @@
 
 #define SETTINGS_PATH "/etc/otaclient/otaclient.yaml"
 
+enum {
+	CONF_USER_MAX = 64, /* beyond useradd's 32 bytes, and two ids in decimal */
+};
+
 struct settings {
 	char tls_ca[PATH_MAX];    /* file of trusted CAs for https; "" = the system's store */
 	char certs_dir[PATH_MAX]; /* certificates that image signatures must lead to */
 	char run_dir[PATH_MAX];
 	char scratch_dir[PATH_MAX];
+	char proxy_program[PATH_MAX];   /* the local proxy */
+	char proxy_user[CONF_USER_MAX]; /* whom it becomes; "" = it stays as we are */
+	char proxy_cache_dir[PATH_MAX];
 	uint32_t download_connections;
 	uint32_t inactivity_timeout_s;
 	uint32_t listen_port;

@@ -33,6 +33,9 @@ static void assert_is_default(void)
 	assert_string_equal(settings.certs_dir, "/opt/ota/client/certs");
 	assert_string_equal(settings.run_dir, "/run/otaclient");
 	assert_string_equal(settings.scratch_dir, "/var/tmp");
+	assert_string_equal(settings.proxy_program, "/usr/bin/otaproxy");
+	assert_string_equal(settings.proxy_user, "otaproxy");
+	assert_string_equal(settings.proxy_cache_dir, "/ota-cache");
 	assert_int_equal(settings.download_connections, 8);
 	assert_int_equal(settings.inactivity_timeout_s, 600);
 	assert_int_equal(settings.listen_port, 50051);
@@ -58,6 +61,9 @@ static void every_key_is_read(void **state)
 			       "certs_dir: /certs\n"
 			       "run_dir: /run/x\n"
 			       "scratch_dir: /scratch\n"
+			       "proxy_program: /opt/otaproxy\n"
+			       "proxy_user: \"\"\n"
+			       "proxy_cache_dir: /data/cache\n"
 			       "download_connections: 1\n"
 			       "inactivity_timeout_s: 86400\n"
 			       "listen_port: 1024\n"
@@ -69,6 +75,9 @@ static void every_key_is_read(void **state)
 	assert_string_equal(settings.certs_dir, "/certs");
 	assert_string_equal(settings.run_dir, "/run/x");
 	assert_string_equal(settings.scratch_dir, "/scratch");
+	assert_string_equal(settings.proxy_program, "/opt/otaproxy");
+	assert_string_equal(settings.proxy_user, "");
+	assert_string_equal(settings.proxy_cache_dir, "/data/cache");
 	assert_int_equal(settings.download_connections, 1);
 	assert_int_equal(settings.inactivity_timeout_s, 86400);
 	assert_int_equal(settings.listen_port, 1024);
@@ -83,16 +92,19 @@ static void a_wrong_key_keeps_its_default_and_the_others_count(void **state)
 			       "log_level: loud\n"
 			       "inactivity_timeout_s: 5\n"
 			       "colour: blue\n"
+			       "proxy_user: 12\n"
 			       "listen_port: 1024\n"),
 		-EBADMSG);
-	assert_int_equal(notes.n_wrong, 4);
+	assert_int_equal(notes.n_wrong, 5);
 	assert_string_equal(notes.wrong[0],
 		"otaclient.yaml, line 2: certs_dir must be an absolute path, not \"\"");
-	assert_string_equal(notes.wrong[1], "otaclient.yaml, line 1: download_connections must be "
+	assert_string_equal(notes.wrong[1],
+		"otaclient.yaml, line 6: proxy_user must be a string (put it in quotes), not 12");
+	assert_string_equal(notes.wrong[2], "otaclient.yaml, line 1: download_connections must be "
 					    "a whole number from 1 to 64, not 65");
-	assert_string_equal(notes.wrong[2], "otaclient.yaml, line 4: inactivity_timeout_s must be "
+	assert_string_equal(notes.wrong[3], "otaclient.yaml, line 4: inactivity_timeout_s must be "
 					    "a whole number from 10 to 86400 s, not 5");
-	assert_string_equal(notes.wrong[3], "otaclient.yaml, line 3: log_level must be one of "
+	assert_string_equal(notes.wrong[4], "otaclient.yaml, line 3: log_level must be one of "
 					    "error, warning, info, debug, not \"loud\"");
 	assert_int_equal(notes.n_notices, 1);
 	assert_string_equal(notes.notices[0],

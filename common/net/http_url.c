@@ -3,6 +3,7 @@
  */
 #include "common/net/http_url.h"
 
+#include <assert.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
@@ -68,6 +69,20 @@ bool http_url_same_host(const char *a, const char *b)
 	host_b = host_of(rest_b);
 	len = host_len(host_a);
 	return len == host_len(host_b) && strncasecmp(host_a, host_b, len) == 0;
+}
+
+char *http_url_origin(const char *url)
+{
+	const char *rest = after_scheme(url);
+	const char *host;
+	char *origin = NULL;
+
+	assert(rest);
+	host = host_of(rest);
+	if (asprintf(&origin, "%s%.*s", http_url_is_https(url) ? https_scheme : http_scheme,
+		    (int)strcspn(host, "/?#"), host) < 0)
+		return NULL;
+	return origin;
 }
 
 /* What is left to be wrong: the port, the form of an address. */

@@ -28,6 +28,9 @@ bool http_url_is_https(const char *url);
 /* The same host, whatever scheme and port? Both URLs have passed http_url_check(). */
 bool http_url_same_host(const char *a, const char *b);
 
+/* "scheme://host[:port]" of @url, which has passed http_url_check(), without user and password. NULL: no memory. */
+char *http_url_origin(const char *url);
+
 /* What is asked for: a copy of @url, as http where it was https if @as_http. NULL: no memory. */
 char *http_url_for_request(const char *url, bool as_http);
 

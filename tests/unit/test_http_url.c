@@ -77,6 +77,23 @@ static void a_host_is_the_same_on_any_port(void **state)
 	assert_false(http_url_same_host("http://[::1]/", "http://[::2]/"));
 }
 
+static void an_origin_is_scheme_host_and_port(void **state)
+{
+	/* URL, its origin */
+	static const char *const pairs[][2] = {
+		{"http://host",                     "http://host"          },
+		{"HTTPS://Host:8443/a/b?x#y",       "https://Host:8443"    },
+		{"http://u:p%40w@host:80?x=a@evil", "http://host:80"       },
+		{"https://[fd00::1]:443/a:b@c",     "https://[fd00::1]:443"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
+		AUTO_FREE char *origin = http_url_origin(pairs[i][0]);
+
+		assert_string_equal(origin, pairs[i][1]);
+	}
+}
+
 static void sentences_have_no_secrets_and_keep_both_ends(void **state)
 {
 	char text[HTTP_URL_TEXT_MAX], url[600] = "https://user:secret@host/";
@@ -110,6 +127,7 @@ int main(void)
 		cmocka_unit_test(a_long_url_is_refused),
 		cmocka_unit_test(a_proxy_is_asked_by_http),
 		cmocka_unit_test(a_host_is_the_same_on_any_port),
+		cmocka_unit_test(an_origin_is_scheme_host_and_port),
 		cmocka_unit_test(sentences_have_no_secrets_and_keep_both_ends),
 		cmocka_unit_test(a_field_value_has_no_line_end),
 	};

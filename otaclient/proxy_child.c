@@ -125,6 +125,7 @@ static bool fill_args(struct proxy_child *c, const struct proxy_child_config *co
 		{"--port",        port,                true                       },
 		{"--cache-dir",   config->cache_dir,   true                       },
 		{"--upper-proxy", config->upper_proxy, config->upper_proxy != NULL},
+		{"--tls-ca",      config->tls_ca,      config->tls_ca != NULL     },
 		{"--https",       NULL,                config->https              },
 		{"--no-cache",    NULL,                config->no_cache           },
 		{"--origins",     buf_str(&origins),   config->use_origins        },
@@ -514,6 +515,16 @@ static int origins_text(
 	return r < 0 ? ota_err_wrap(err, r, "Cannot list the origins") : 0;
 }
 
+/* The folder may be older than the wish for a proxy; what is for nobody else has folders of its own in it. */
+static int open_to_others(int dir_fd)
+{
+	struct stat st;
+
+	if (fstat(dir_fd, &st) < 0)
+		return -1;
+	return (st.st_mode & S_IXOTH) ? 0 : fchmod(dir_fd, 0755);
+}
+
 int proxy_child_origins(
 	struct proxy_child *c, const char *const *origins, size_t n_origins, struct ota_err *err)
 {
@@ -528,7 +539,7 @@ int proxy_child_origins(
 		r = -errno;
 	if (r == 0)
 		dir_fd = open(c->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (r == 0 && dir_fd < 0)
+	if (r == 0 && (dir_fd < 0 || open_to_others(dir_fd) < 0))
 		r = -errno;
 	if (r == 0)
 		r = io_replace_file("origins file", dir_fd, PROXY_CHILD_ORIGINS_NAME,

@@ -5,8 +5,8 @@
  * dies is started again. It never outlives the daemon. What it is told is its command line and the
  * file of origins:
  *
- *     otaproxy --listen ADDR --port N --cache-dir DIR [--upper-proxy URL] [--https] [--no-cache]
- *              [--origins FILE] [--user NAME] [--log-level L]
+ *     otaproxy --listen ADDR --port N --cache-dir DIR [--upper-proxy URL] [--tls-ca FILE]
+ *              [--https] [--no-cache] [--origins FILE] [--user NAME] [--log-level L]
  *     otaproxy --wipe --cache-dir DIR [--user NAME]
  *
  * All functions but new and free may be called from any thread.
@@ -41,8 +41,9 @@ struct proxy_child_config {
 	uint16_t port;
 	const char *cache_dir;
 	const char *upper_proxy; /* URL; NULL = none */
-	bool https;              /* ask every origin by TLS */
-	bool use_origins;        /* tell it the file that proxy_child_origins() writes */
+	const char *tls_ca; /* file that https servers must lead to; NULL = the system's store */
+	bool https;         /* ask every origin by TLS */
+	bool use_origins;   /* tell it the file that proxy_child_origins() writes */
 	bool no_cache;
 	const char *user;      /* that it becomes, a name or "uid:gid"; NULL = it stays as we are */
 	const char *run_dir;   /* for the file of origins; made if it is missing */

@@ -302,13 +302,14 @@ static void it_is_told_everything_by_its_command_line(void **state)
 	char line[1024];
 
 	b->config.upper_proxy = "http://10.0.0.1:8082";
+	b->config.tls_ca = "/etc/fleet.pem";
 	b->config.https = b->config.no_cache = b->config.use_origins = true;
 	b->config.user = "nobody";
 	b->config.log_level = "debug";
 	start(b);
 	snprintf(line, sizeof(line),
 		" 0 --listen 127.0.0.1 --port %u --cache-dir %s --upper-proxy http://10.0.0.1:8082 "
-		"--https "
+		"--tls-ca /etc/fleet.pem --https "
 		"--no-cache --origins %s/otaproxy.origins --user nobody --log-level debug\n",
 		b->port, b->cache, b->run);
 	started_pid(b, 1);

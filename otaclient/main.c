@@ -5,7 +5,8 @@
  * decide what the last restart meant (first_boot), then serve the API and run updates (updater)
  * until told to stop.
  *
- * Threads: this one waits in the API's queue; the updater has one of its own while an update runs.
+ * Threads: this one waits in the API's queue; the updater has one of its own while an update runs, and proxy_child one
+ * if this ECU runs a proxy.
  */
 #include <assert.h>
 #include <errno.h>
@@ -24,12 +25,14 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/mount.h"
+#include "common/base/sandbox.h"
 #include "common/config/ecu_info.h"
 #include "common/config/proxy_info.h"
 #include "common/config/settings.h"
 #include "common/crypto/cert_store.h"
 #include "otaclient/api/service.h"
 #include "otaclient/first_boot.h"
+#include "otaclient/proxy_child.h"
 #include "otaclient/status.h"
 #include "otaclient/updater.h"
 
@@ -55,6 +58,8 @@ struct daemon {
 	struct settings settings;
 	struct ecu_info ecu;
 	struct proxy_info proxy;
+	char proxy_url[CONF_URL_MAX];    /* for our downloads; "" = none */
+	struct proxy_child *proxy_child; /* NULL = this ECU runs no proxy */
 	struct cert_store *certs;
 	struct boot_ctl *boot;
 	struct status *status;
@@ -176,8 +181,7 @@ static int claim_machine(struct daemon *d, struct ota_err *err)
 {
 	char pid[32];
 	AUTO_CLOSE int pid_fd = -1;
-	AUTO_CLOSE int lock_fd =
-		open(LOCK_PATH, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	AUTO_CLOSE int lock_fd = open(LOCK_PATH, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (lock_fd < 0)
 		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED, "Cannot open %s: %s",
@@ -216,11 +220,97 @@ static int read_configuration(struct daemon *d, struct ota_err *err)
 		log_error("Updates are refused until %s/ecu_info.yaml is right",
 			d->options.config_dir);
 	warn_if_not_listed(&d->ecu);
-	if (d->proxy.enable_local_ota_proxy)
-		log_warning("This version has no caching proxy of its own: downloads go %s",
-			d->proxy.upper_ota_proxy[0] ? "through the upper one"
-						    : "straight to the server");
 	return 0;
+}
+
+static void log_proxy_note(void *ctx, bool trouble, const char *sentence)
+{
+	if (trouble)
+		log_warning("%s", sentence);
+	else
+		log_info("%s", sentence);
+}
+
+/* Could the program be started as things are? It is a package of its own, and an ECU without it still updates. */
+static int check_proxy_program(const struct settings *s, struct ota_err *err)
+{
+	struct stat st;
+	uid_t uid;
+	gid_t gid;
+	int r = stat(s->proxy_program, &st) < 0 ? -errno : 0;
+
+	if (r == 0 && !S_ISREG(st.st_mode))
+		r = -EACCES;
+	if (r == 0 && access(s->proxy_program, X_OK) < 0)
+		r = -errno;
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_OTAPROXY_FAILED, "%s cannot be executed: %s",
+			s->proxy_program, strerror(-r));
+	r = s->proxy_user[0] ? sandbox_find_user(s->proxy_user, &uid, &gid) : 0;
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_OTAPROXY_FAILED,
+			"It cannot run as the user \"%s\": %s", s->proxy_user,
+			r == -ENOENT ? "there is none" : strerror(-r));
+	return 0;
+}
+
+static const char *or_null(const char *text)
+{
+	return text[0] ? text : NULL;
+}
+
+static int make_proxy(struct daemon *d, struct ota_err *err)
+{
+	const struct proxy_info *p = &d->proxy;
+	const struct settings *s = &d->settings;
+	const struct proxy_child_config config = {
+		.program = s->proxy_program,
+		.listen_addr = p->local_ota_proxy_listen_addr,
+		.port = (uint16_t)p->local_ota_proxy_listen_port,
+		.cache_dir = s->proxy_cache_dir,
+		.upper_proxy = or_null(p->upper_ota_proxy),
+		.tls_ca = or_null(s->tls_ca),
+		/* The one above knows what may be asked for. */
+		.use_origins = !p->upper_ota_proxy[0],
+		.no_cache = !proxy_info_use_cache(p),
+		.user = or_null(s->proxy_user),
+		.run_dir = s->run_dir,
+		.log_level = d->options.log_level ? d->options.log_level : s->log_level,
+		.note = log_proxy_note,
+	};
+	int r = check_proxy_program(s, err);
+
+	return r < 0 ? r : proxy_child_new(&config, &d->proxy_child, err);
+}
+
+/* The way of our downloads, and the local proxy if that is the way. It runs only while an update does. */
+static void choose_proxy(struct daemon *d)
+{
+	struct ota_err err = {0};
+
+	if (d->proxy.enable_local_ota_proxy && make_proxy(d, &err) < 0) {
+		log_warning("This ECU runs no proxy, downloads go %s: %s",
+			d->proxy.upper_ota_proxy[0] ? "through the upper one"
+						    : "straight to the server",
+			err.msg);
+		d->proxy.enable_local_ota_proxy = false;
+	}
+	proxy_info_client_proxy(&d->proxy, d->proxy_url);
+}
+
+/*
+ * Once the vehicle is done, what the proxy keeps is of no use any more. An ECU by itself is done when it runs what it
+ * was updated to; with ECUs below it, their states will have a say here. At every start, for the last one may have been
+ * cut short.
+ */
+static void finish_proxy(struct daemon *d)
+{
+	struct status_snapshot now;
+
+	status_get(d->status, &now);
+	if (d->proxy_child && now.ota_status == STATUS_SUCCESS &&
+		access(d->settings.proxy_cache_dir, F_OK) == 0)
+		proxy_child_finish(d->proxy_child);
 }
 
 /* The boot loader, and what the last restart meant. A failure here leaves the API up, to say so. */
@@ -246,8 +336,10 @@ static void fill_env(struct daemon *d)
 		.status = d->status,
 		.boot = d->boot,
 		.certs = d->certs,
-		.proxy = d->proxy.upper_ota_proxy[0] ? d->proxy.upper_ota_proxy : NULL,
-		.tls_ca = d->settings.tls_ca[0] ? d->settings.tls_ca : NULL,
+		.proxy = or_null(d->proxy_url),
+		.proxy_child = d->proxy_child,
+		.past_proxy = or_null(d->proxy.upper_ota_proxy),
+		.tls_ca = or_null(d->settings.tls_ca),
 		.run_dir = d->settings.run_dir,
 		.scratch_dir = d->settings.scratch_dir,
 		.active_root = "/",
@@ -327,6 +419,8 @@ static int daemon_start(struct daemon *d, struct ota_err *err)
 		log_error("E%03d: %s", d->not_ready.code, d->not_ready.msg);
 		status_set_failure(d->status, STATUS_FAILURE, &d->not_ready);
 	}
+	choose_proxy(d);
+	finish_proxy(d);
 	fill_env(d);
 	d->updater = updater_new(&d->env, d->settings.update_cooldown_s);
 	if (!d->updater)
@@ -339,6 +433,7 @@ static void daemon_done(struct daemon *d)
 	api_to_stop = NULL;
 	api_service_free(d->api);
 	updater_free(d->updater);
+	proxy_child_free(d->proxy_child);
 	status_free(d->status);
 	if (d->boot)
 		d->boot->ops->close(d->boot);

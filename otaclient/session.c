@@ -83,6 +83,7 @@ struct update_session *session_new(const struct update_env *env, struct update_r
 	if (!s)
 		return NULL;
 	s->env = env;
+	s->proxy = env->proxy;
 	s->request = request;
 	slot_mount_init(&s->mount);
 	make_id(s);

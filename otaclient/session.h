@@ -16,6 +16,7 @@
 #include "otaclient/image_source.h"
 #include "otaclient/inventory.h"
 #include "otaclient/plan.h"
+#include "otaclient/proxy_child.h"
 #include "otaclient/request.h"
 #include "otaclient/slot_mount.h"
 #include "otaclient/standby_writer.h"
@@ -27,13 +28,15 @@ struct update_env {
 	struct status *status;
 	struct boot_ctl *boot;
 	const struct cert_store *certs;
-	const char *proxy;       /* for downloads; NULL = straight to the server */
-	const char *tls_ca;      /* NULL = the system's store */
-	const char *run_dir;     /* mount points go below it */
-	const char *scratch_dir; /* on disk, for the image's lists */
-	const char *active_root; /* "/" but in tests */
-	unsigned connections;    /* per download thread; 0 = default */
-	uint32_t inactivity_ms;  /* no byte for this long fails a download */
+	const char *proxy;      /* for downloads; NULL = straight to the server */
+	const char *past_proxy; /* in place of @proxy, if proxy_child does not come up; 〃 */
+	struct proxy_child *proxy_child; /* what is behind @proxy; NULL = none of ours */
+	const char *tls_ca;              /* NULL = the system's store */
+	const char *run_dir;             /* mount points go below it */
+	const char *scratch_dir;         /* on disk, for the image's lists */
+	const char *active_root;         /* "/" but in tests */
+	unsigned connections;            /* per download thread; 0 = default */
+	uint32_t inactivity_ms;          /* no byte for this long fails a download */
 };
 
 enum {
@@ -52,6 +55,7 @@ struct update_session {
 	struct update_request *request; /* owned */
 	char id[SESSION_ID_MAX];        /* "<unix s>-<version>-<8 hex>", for the log */
 	char *cookie_header;            /* owned; NULL = none */
+	const char *proxy;              /* env's proxy or past_proxy */
 
 	struct image image;
 	bool has_image;

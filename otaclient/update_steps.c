@@ -19,10 +19,15 @@
 #include "common/base/io.h"
 #include "common/base/log.h"
 #include "common/base/path.h"
+#include "common/net/http_url.h"
 #include "otaclient/fetch_pool.h"
 #include "otaclient/persist_files.h"
 #include "otaclient/status_store.h"
 #include "otaclient/text.h"
+
+enum {
+	PROXY_SLICE_MS = 1000, /* between looks whether the update is to stop */
+};
 
 /* ---- metadata -----------------------------------------------------------------------------------
  */
@@ -30,7 +35,7 @@
 static struct http_config http_config_of(const struct update_session *s)
 {
 	return (struct http_config){
-		.proxy = s->env->proxy,
+		.proxy = s->proxy,
 		.tls_ca = s->env->tls_ca,
 		.cookies = s->cookie_header,
 		.user_agent = "otaclient/" OTA_VERSION,
@@ -60,7 +65,52 @@ static void set_totals(struct update_stats *u, const void *arg)
 				      : image->table->total_size_bytes;
 }
 
-int step_fetch_metadata(struct update_session *s, struct ota_err *err)
+static int tell_origin(const struct update_session *s, struct ota_err *err)
+{
+	AUTO_FREE char *origin = http_url_origin(s->request->url);
+	const char *const origins[] = {origin};
+
+	return origin ? proxy_child_origins(s->env->proxy_child, origins, 1, err) : -ENOMEM;
+}
+
+/* 0: it answers; -ECANCELED: the update is to stop; else what is in the way. */
+static int wait_for_proxy(struct update_session *s, struct ota_err *err)
+{
+	uint64_t until = clock_monotonic_ms() + PROXY_CHILD_READY_MS;
+	int r;
+
+	do {
+		if (session_poll(s))
+			return -ECANCELED;
+		r = proxy_child_wait_ready(s->env->proxy_child, PROXY_SLICE_MS, err);
+	} while (r == -ETIMEDOUT && clock_monotonic_ms() < until);
+	return r == -ECANCELED ? -EIO : r;
+}
+
+/* The proxy only spares the uplink: an update does not fail for want of it. */
+static int start_proxy(struct update_session *s)
+{
+	struct ota_err err = {0};
+	int r;
+
+	if (!s->env->proxy_child)
+		return 0;
+	r = tell_origin(s, &err);
+	if (r == 0) {
+		proxy_child_want(s->env->proxy_child, true);
+		r = wait_for_proxy(s, &err);
+	}
+	if (r == 0 || r == -ECANCELED)
+		return r;
+	proxy_child_want(s->env->proxy_child, false);
+	s->proxy = s->env->past_proxy;
+	log_warning("Update %s: downloads go %s, since the local proxy does not serve: %s", s->id,
+		s->proxy ? "through the upper proxy" : "straight to the server",
+		err.errnum ? err.msg : strerror(-r));
+	return 0;
+}
+
+static int open_image(struct update_session *s, struct ota_err *err)
 {
 	AUTO_CLOSE int scratch_fd = open(s->env->scratch_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct image_source_config config = {
@@ -73,8 +123,16 @@ int step_fetch_metadata(struct update_session *s, struct ota_err *err)
 		.stop = session_poll,
 		.ctx = s,
 	};
-	int r = image_source_open(&config, &s->image, err);
 
+	return image_source_open(&config, &s->image, err);
+}
+
+int step_fetch_metadata(struct update_session *s, struct ota_err *err)
+{
+	int r = start_proxy(s);
+
+	if (r == 0)
+		r = open_image(s, err);
 	if (r < 0)
 		return r;
 	s->has_image = true;

@@ -196,6 +196,8 @@ static void *updater_thread(void *arg)
 	updater_run(u->env, s, &err);
 	if (s->flipped)
 		wait_for_restart(u, &err);
+	if (u->env->proxy_child)
+		proxy_child_want(u->env->proxy_child, false);
 	/* Unmounted before the next request can come. */
 	pthread_mutex_lock(&u->lock);
 	u->session = NULL;

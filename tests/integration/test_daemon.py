@@ -179,6 +179,28 @@ def no_certificates_are_told_at_the_start():
         assert "certs" in d.log() and "ertificate" in d.log(), d.log()
 
 
+# ---- the proxy
+
+def proxy_that_cannot_run_is_told_once_and_done_without():
+    told = {
+        "proxy_program: /bin/nothing\n": "/bin/nothing cannot be executed: No such file or directory",
+        "proxy_program: /etc/passwd\n": "/etc/passwd cannot be executed: Permission denied",
+        "proxy_program: /bin\n": "/bin cannot be executed: Permission denied",
+        "proxy_program: /bin/true\nproxy_user: nobody-knows\n":
+            'It cannot run as the user "nobody-knows": there is none',
+        "proxy_program: /bin/true\nproxy_user: root\n": 'It cannot run as the user "root": Invalid argument',
+    }
+    for settings, why in told.items():
+        with Daemon(settings=settings).serving() as d:
+            assert d.log().count(f"This ECU runs no proxy, downloads go straight to the server: {why}\n") == 1, d.log()
+            assert status()
+
+
+def proxy_that_can_run_is_not_mentioned_at_the_start():
+    with Daemon(settings='proxy_program: /bin/true\nproxy_user: ""\n').serving() as d:
+        assert "runs no proxy" not in d.log() and "otaproxy" not in d.log(), d.log()
+
+
 # ---- the boot loader
 
 def boot_loader_that_is_not_there_is_a_failure_with_its_reason():
@@ -282,6 +304,8 @@ if __name__ == "__main__":
         unreadable_configuration_refuses_updates_and_answers_status,
         wrong_settings_are_told_and_replaced_by_what_is_usual,
         no_certificates_are_told_at_the_start,
+        proxy_that_cannot_run_is_told_once_and_done_without,
+        proxy_that_can_run_is_not_mentioned_at_the_start,
         boot_loader_that_is_not_there_is_a_failure_with_its_reason,
         nothing_is_made_where_there_is_no_machine,
         ends_at_once_when_told_so,

@@ -82,6 +82,7 @@ class Programs:
         self.build = os.path.abspath(build)
         self.otaclient = f"{self.build}/otaclient/otaclient"
         self.otactl = f"{self.build}/otaclient/otactl"
+        self.otaproxy = f"{self.build}/otaproxy/otaproxy"
         self.metadata_gen = f"{self.build}/metadata-gen/metadata_gen"
 
 
@@ -96,7 +97,7 @@ pid {work}/nginx.pid;
 error_log {work}/nginx.error;
 events {{ worker_connections 256; }}
 http {{
-	log_format sent '$request_method $status $bytes_sent $server_protocol $uri';
+	log_format sent '$request_method $status $bytes_sent $server_protocol $request_uri "$http_via"';
 	access_log {work}/nginx.access sent;
 	client_body_temp_path {work}/nginx.tmp;
 	proxy_temp_path {work}/nginx.tmp;
@@ -141,6 +142,11 @@ http {{
         with open(self.log, encoding="utf-8") as f:
             lines = [line.split() for line in f]
         return len(lines), sum(int(fields[2]) for fields in lines)
+
+    def requests(self):
+        """(path, Via) of each request so far; Via is "-" where none came."""
+        with open(self.log, encoding="utf-8") as f:
+            return [re.fullmatch(r'(?:\S+ ){4}(\S+) "(.*)"\n', line).groups() for line in f]
 
     def stop(self):
         self.process.terminate()
@@ -382,6 +388,8 @@ class Lab:
         files = [
             (self.programs.otaclient, "/usr/bin/otaclient", 0o755),
             (self.programs.otactl, "/usr/bin/otactl", 0o755),
+            (self.programs.otaproxy, "/usr/bin/otaproxy", 0o755),
+            (f"{SOURCE_ROOT}/systemd/otaproxy.sysusers", "/usr/lib/sysusers.d/otaproxy.conf", 0o644),
             (f"{SOURCE_ROOT}/systemd/otaclient.service", "/usr/lib/systemd/system/otaclient.service", 0o644),
             (f"{self.certs()}/dev.root.pem", "/opt/ota/client/certs/dev.root.pem", 0o644),
             (f"{self.certs()}/dev.interm.pem", "/opt/ota/client/certs/dev.interm.pem", 0o644),
@@ -393,6 +401,7 @@ class Lab:
             os.chmod(root + target, mode)
         with open(f"{root}/etc/otaclient/otaclient.yaml", "w", encoding="ascii") as f:
             f.write("tls_ca: /etc/otaclient/origin-ca.pem\nupdate_cooldown_s: 0\n")
+        run("chroot", root, "/usr/bin/systemd-sysusers", "otaproxy.conf")
 
     def build_image(self, name, tree, *options):
         certs = self.certs()
@@ -415,11 +424,11 @@ class Lab:
         finally:
             origin.stop()
 
-    def make_ecu(self, name, tree, *options):
+    def make_ecu(self, name, tree, *options, proxy_info="enable_local_ota_proxy: false\n"):
         """A fresh machine with @tree in slot A."""
         files = {
             "ecu_info.yaml": f"format_version: 1\necu_id: {name}\nip_addr: {ECU_ADDRESS}\nbootloader: grub\n",
-            "proxy_info.yaml": "enable_local_ota_proxy: false\n",
+            "proxy_info.yaml": proxy_info,
         }
         argv = [PSEUDO_ECU, "make", self.path(f"{name}.img"), "--rootfs", tree]
         for file, text in files.items():

@@ -1,0 +1,130 @@
+#!/usr/bin/python3
+"""
+An ECU that runs a proxy of its own: otaclient starts otaproxy, fetches the whole image through it, and does without it where
+it must.
+
+    test_proxy_update.py BUILD_DIR [TEST…]
+
+Real and simulated as in test_ecu.py; needs the same.
+"""
+
+import collections
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../../support"))
+from ecu_lab import SOURCE_ROOT, Failed, Lab, Programs, enter_private, wait_for  # noqa: E402
+
+ROOTFS = os.environ.get("OTACLIENT_ROOTFS", "/var/cache/otaclient-demo")
+WITH_PROXY = "enable_local_ota_proxy: true\nlocal_ota_proxy_listen_addr: 127.0.0.1\n"
+KILL_PROXY = """
+for p in /proc/[0-9]*; do
+    [ "$(cat $p/comm)" = otaproxy ] && kill -9 ${p#/proc/} && echo killed
+done; true
+"""
+
+
+class ThroughTheProxy(unittest.TestCase):
+    maxDiff = 4000
+
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = Lab(Programs(sys.argv[1]), tempfile.mkdtemp(prefix="test-proxy.", dir="/var/tmp"))
+        cls.addClassCleanup(cls.lab.close)
+        cls.old, cls.new = cls.lab.install(f"{ROOTFS}/old"), cls.lab.install(f"{ROOTFS}/new")
+        cls.lab.build_image("v2", cls.new, "--compress-level", "1")
+        cls.origin = cls.enterClassContext(cls.lab.origin())
+
+    def fresh(self, name, *options):
+        ecu = self.lab.make_ecu(name, self.old, *options, proxy_info=WITH_PROXY)
+        self.addCleanup(ecu.remove)
+        self.asked_before = len(self.origin.requests())
+        return ecu
+
+    def asked(self):
+        """What the server was asked for by the machine of this test."""
+        return self.origin.requests()[self.asked_before:]
+
+    def assert_all_came_through_the_proxy(self):
+        self.assertEqual([], [(path, via) for path, via in self.asked() if " otaproxy-" not in via][:5])
+
+    def assert_is_at_v2(self, ecu):
+        status = ecu.status()
+        self.assertEqual(("SUCCESS", "v2"), (status["ota_status"], status["firmware_version"]), ecu.tail())
+        self.assertEqual(["slot_a", "slot_b"], ecu.boots())
+
+    def assert_slot_is_new(self, ecu):
+        ecu.check_disk()
+        self.assertEqual([], ecu.differences(self.new, "slot_b")[:20])
+
+    @staticmethod
+    def said(ecu):
+        with open(ecu.console, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def test_a_whole_update_comes_through_the_proxy_and_each_content_once(self):
+        ecu = self.fresh("proxied")
+        with ecu.on():
+            ecu.update("v2", self.origin.url("v2"))
+            self.assert_is_at_v2(ecu)
+        self.assertGreater(len(self.asked()), 500)
+        self.assert_all_came_through_the_proxy()
+        times = collections.Counter(path for path, _ in self.asked())
+        self.assertEqual({}, {path: n for path, n in times.items() if n > 1})
+        self.assertIn("otaproxy has started as process", self.said(ecu))
+        self.assertNotRegex(self.said(ecu), r"Sanitizer|runtime error:|Downloads go")
+        self.assert_slot_is_new(ecu)
+
+    def test_a_cache_that_is_left_is_emptied_once_the_new_system_runs(self):
+        ecu = self.fresh("done")
+        with ecu.on():
+            ecu.update("v2", self.origin.url("v2"))
+            ecu.execute("/bin/sh", "-c", "mkdir -p /ota-cache && echo old >/ota-cache/left")
+            ecu.kill_daemon()
+            wait_for("the cache is emptied", lambda: "The cache in /ota-cache has been emptied" in self.said(ecu), 60)
+            self.assertFalse(ecu.has("/ota-cache/left"))
+            self.assert_is_at_v2(ecu)
+
+    def test_a_proxy_that_dies_in_the_middle_is_started_again_and_the_update_completes(self):
+        ecu = self.fresh("killed")
+        with ecu.on():
+            ecu.update("v2", self.origin.url("v2"), wait=False)
+            wait_for("some contents have come", lambda: len(self.asked()) > 100, 120)
+            self.assertEqual("killed\n", ecu.execute("/bin/sh", "-c", KILL_PROXY))
+            asked_at_kill = len(self.asked())
+            wait_for("the new system is there", lambda: self.is_there(ecu), 300)
+            self.assert_is_at_v2(ecu)
+        self.assertGreater(len(self.asked()), asked_at_kill + 100)
+        self.assert_all_came_through_the_proxy()
+        self.assertIn("otaproxy was ended by signal 9", self.said(ecu))
+        self.assertEqual(2, self.said(ecu).count("otaproxy has started as process"))
+        self.assert_slot_is_new(ecu)
+
+    def test_an_ecu_without_the_program_says_so_once_and_fetches_straight(self):
+        with open(self.lab.path("no.yaml"), "w", encoding="ascii") as f:
+            f.write("tls_ca: /etc/otaclient/origin-ca.pem\nproxy_program: /usr/bin/none\n")
+        ecu = self.fresh("bare", "--file", f"{self.lab.path('no.yaml')}:/etc/otaclient/otaclient.yaml")
+        with ecu.on():
+            ecu.update("v2", self.origin.url("v2"))
+            self.assert_is_at_v2(ecu)
+        self.assertEqual({"-"}, {via for _, via in self.asked()})
+        sentence = "This ECU runs no proxy, downloads go straight to the server: /usr/bin/none cannot be executed: No such file"
+        self.assertEqual(1, self.said(ecu).count(sentence), self.said(ecu))
+
+    @staticmethod
+    def is_there(ecu):
+        try:
+            return ecu.status()["ota_status"] != "UPDATING" and ecu.boots()[-1] == "slot_b"
+        except Failed:
+            return False  # it restarts
+
+
+if __name__ == "__main__":
+    subprocess.run([f"{SOURCE_ROOT}/tests/support/rootfs/make"], check=True)
+    enter_private()
+    unittest.main(argv=[sys.argv[0], "-v", *sys.argv[2:]])

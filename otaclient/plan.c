@@ -150,8 +150,9 @@ int plan_make(struct plan *p, const struct file_table *table, const struct inven
 	image_needs(table, &image_bytes, &image_inodes);
 	need = with_slack(p->write_bytes);
 	if (can_keep_fs && need <= space->free_bytes + inv->prune_back_bytes &&
-		image_inodes <= space->total_inodes) {
-		p->prune_first = need > space->free_bytes || p->write_inodes > space->free_inodes;
+		image_inodes + PLAN_SPARE_INODES <= space->total_inodes) {
+		p->prune_first = need > space->free_bytes ||
+				 p->write_inodes + PLAN_SPARE_INODES > space->free_inodes;
 		return 0;
 	}
 	if (with_slack(image_bytes) > space->total_bytes || image_inodes > space->total_inodes)

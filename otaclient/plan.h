@@ -49,6 +49,9 @@ struct plan {
 
 enum {
 	PLAN_SLACK_PCT = 2, /* folders, links and what the file system itself needs for them */
+	/* Changing in place takes more inodes than the image has: the store, files that are made beside
+	 * what they replace, and those that ext4 counts but keeps for itself. */
+	PLAN_SPARE_INODES = 32,
 };
 
 struct plan *plan_new(const struct file_table *table);

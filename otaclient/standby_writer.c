@@ -79,6 +79,8 @@ static int open_store(int standby_fd, struct ota_err *err)
 	return fd;
 }
 
+static int make_room(struct standby_writer *w, struct ota_err *err);
+
 int standby_writer_open(
 	const struct writer_config *config, struct standby_writer **ret_writer, struct ota_err *err)
 {
@@ -100,6 +102,12 @@ int standby_writer_open(
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
 			"Cannot unlock the root of the standby slot: %s", strerror(-r));
 	w->store_fd = open_store(config->standby_fd, err);
+	if (w->store_fd == -ENOSPC) {
+		r = make_room(w, err);
+		if (r < 0)
+			return r;
+		w->store_fd = open_store(config->standby_fd, err);
+	}
 	if (w->store_fd < 0)
 		return w->store_fd;
 	*ret_writer = TAKE_PTR(w);
@@ -356,6 +364,75 @@ int standby_prune(struct standby_writer *w, struct ota_err *err)
 	return tree_walk(w->c.standby_fd, 4, false, prune_entry, w, err);
 }
 
+/* ---- room on a full slot ------------------------------------------------------------------------
+ */
+
+/* The inodes that the plan takes contents from, sorted. */
+struct needed_inodes {
+	struct standby_writer *w;
+	uint64_t *list;
+	size_t n;
+};
+
+static bool takes_from_standby(enum plan_action a)
+{
+	return a == PLAN_MOVE || a == PLAN_REPEAT;
+}
+
+static int compare_inodes(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int make_room_entry(
+	void *ctx, const struct tree_entry *e, bool *ret_descend, struct ota_err *err)
+{
+	const struct needed_inodes *needed = ctx;
+	struct standby_writer *w = needed->w;
+	uint64_t ino = e->st.st_ino;
+	enum entry_kind kind;
+	uint32_t index;
+	int r;
+
+	if (is_store(e))
+		*ret_descend = false;
+	if (S_ISDIR(e->st.st_mode) ||
+		file_table_find(w->c.table, e->path, strlen(e->path), &kind, &index) ||
+		bsearch(&ino, needed->list, needed->n, sizeof(ino), compare_inodes))
+		return 0;
+	if (stopped(w))
+		return -ECANCELED;
+	r = io_point("make room: remove an entry");
+	if (r < 0)
+		return ota_err_wrap(err, r, "Cannot make room on the standby slot");
+	/* What resists here meets the prune, which knows what to do about it. */
+	if (remove_entry(e->dir_fd, e->name, 0) == 0)
+		atomic_fetch_add(&w->counts.removed_entries, 1);
+	return 0;
+}
+
+/*
+ * A slot may be so full that not even the store can be made, and the prune must not come before the
+ * harvest. What can go before is every file at a path that the image does not have and with an inode
+ * that no content is taken from. Folders stay: the way to what is needed leads through them.
+ */
+static int make_room(struct standby_writer *w, struct ota_err *err)
+{
+	AUTO_FREE uint64_t *list = malloc(((size_t)w->c.table->n_contents + 1) * sizeof(*list));
+	struct needed_inodes needed = {.w = w, .list = list};
+
+	if (!list)
+		return -ENOMEM;
+	*err = (struct ota_err){0};
+	for (uint32_t i = 0; i < w->c.table->n_contents; i++)
+		if (takes_from_standby(w->c.plan->actions[i]))
+			list[needed.n++] = w->c.inv->sources[i].ino;
+	qsort(list, needed.n, sizeof(*list), compare_inodes);
+	return tree_walk(w->c.standby_fd, 4, false, make_room_entry, &needed, err);
+}
+
 /* ---- the store ----------------------------------------------------------------------------------
  */
 
@@ -407,7 +484,7 @@ static bool is_needed_in_store(const struct standby_writer *w, const char *name,
 	content = file_table_find_content(w->c.table, &d);
 	if (content == FILE_TABLE_NONE)
 		return false;
-	if (w->c.plan->actions[content] != PLAN_MOVE && w->c.plan->actions[content] != PLAN_REPEAT)
+	if (!takes_from_standby(w->c.plan->actions[content]))
 		return false;
 	return w->c.inv->sources[content].ino == ino;
 }
@@ -438,25 +515,30 @@ static int clear_store(struct standby_writer *w, struct ota_err *err)
 static int harvest_item(void *ctx, size_t index, struct ota_err *err)
 {
 	struct standby_writer *w = ctx;
-	uint32_t content = (uint32_t)index;
-	enum plan_action a = w->c.plan->actions[content];
-	int r;
 
-	if (a != PLAN_MOVE && a != PLAN_REPEAT)
+	if (!takes_from_standby(w->c.plan->actions[index]))
 		return 0;
-	r = harvest_one(w, content, err);
-	if (r == 0 && a == PLAN_MOVE)
-		count_processed(w, 1, content_size(w, content));
-	return r;
+	return harvest_one(w, (uint32_t)index, err);
+}
+
+static int harvest_all(struct standby_writer *w, struct ota_err *err)
+{
+	return workers_run(w->c.table->n_contents, 64, 4, harvest_item, w, err);
 }
 
 int standby_harvest(struct standby_writer *w, struct ota_err *err)
 {
-	int r = workers_run(w->c.table->n_contents, 64, 4, harvest_item, w, err);
+	int r = harvest_all(w, err);
 
-	if (r == 0)
-		r = clear_store(w, err);
-	return r;
+	if (r == -ENOSPC) { /* the store is a folder that grows */
+		r = make_room(w, err);
+		if (r == 0)
+			r = harvest_all(w, err);
+	}
+	for (uint32_t i = 0; r == 0 && i < w->c.table->n_contents; i++)
+		if (w->c.plan->actions[i] == PLAN_MOVE)
+			count_processed(w, 1, content_size(w, i));
+	return r < 0 ? r : clear_store(w, err);
 }
 
 int standby_drop_store(struct standby_writer *w, struct ota_err *err)

@@ -44,6 +44,10 @@ struct writer_config {
 
 struct standby_writer;
 
+/*
+ * On a full slot open and harvest first remove files that the image has not at their path and whose
+ * inode the plan needs not. -ENOSPC: even that does not make room; the file system should be made anew.
+ */
 int standby_writer_open(const struct writer_config *config, struct standby_writer **ret_writer,
 	struct ota_err *err);
 void standby_writer_free(struct standby_writer *w);

@@ -310,7 +310,7 @@ static int open_in_place(struct update_session *s, struct ota_err *err)
 }
 
 /*
- * Something on the old file system cannot be removed, or is damaged: start over on a new one. What was
+ * Something on the old file system cannot be removed, is damaged, or leaves no room: start over on a new one. What was
  * in the store goes with it; most of it comes from the active slot again. Once only: the plan says
  * rebuild then.
  */
@@ -345,7 +345,10 @@ int step_prepare_standby(struct update_session *s, struct ota_err *err)
 	if (r < 0)
 		return r;
 	r = open_in_place(s, err);
-	return wants_new_fs(s, r) ? make_fs_anew(s, err) : r;
+	/* -ENOSPC: too full even for the store, of things that must not go before it is there. */
+	if (wants_new_fs(s, r) || (r == -ENOSPC && !s->plan->rebuild))
+		return make_fs_anew(s, err);
+	return r;
 }
 
 /* Contents that were to be copied but were not what they seemed: are they elsewhere on the active

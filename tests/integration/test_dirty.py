@@ -312,6 +312,85 @@ def new_file_system_keeps_uuid_and_label():
         assert len(blkid("UUID")) == 36, blkid("UUID")
 
 
+# ---- full file systems
+
+def fill(make):
+    """Make entries until there is no room for one more."""
+    for i in range(100_000):
+        try:
+            make(str(i))
+        except OSError:
+            return
+    raise AssertionError("it does not become full")
+
+
+def fill_blocks(folder):
+    os.makedirs(folder, exist_ok=True)
+    for size in (1 << 20, 1 << 16, 1 << 12, 1):
+        def make(name, size=size):
+            with open(f"{folder}/{size}-{name}", "wb") as f:
+                f.write(b"x" * size)
+                f.flush()
+                os.fsync(f.fileno())
+        fill(make)
+
+
+def fill_inodes(folder):
+    os.makedirs(folder, exist_ok=True)
+    fill(lambda name: os.close(os.open(f"{folder}/{name}", os.O_CREAT)))
+
+
+def slot_without_a_free_block_is_updated_from_what_it_holds():
+    with lab_with_both() as lab:
+        lab.active = lab.path("empty")
+        os.makedirs(lab.active)
+        with lab.mounted(writable=True) as root:
+            os.makedirs(root + "/var/log", exist_ok=True)
+            os.rename(root + "/usr/lib/big", root + "/var/log/big")  # a name that the image has not, but needs
+            fill_blocks(root + "/var/log")
+        stats = lab.update("v2")
+        lab.check("v2")
+        assert stats["moved"] > 0 and stats["fetched_contents"] == 4, stats
+
+
+def slot_without_a_free_inode_is_updated_from_what_it_holds():
+    with lab_with_both() as lab:
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-N", "512", lab.device], check=True)
+        lab.update("v1")
+        lab.active = lab.path("empty")
+        os.makedirs(lab.active)
+        with lab.mounted(writable=True) as root:
+            fill_inodes(root + "/var/log")
+            assert os.statvfs(root).f_ffree == 0
+        stats = lab.update("v2")
+        lab.check("v2")
+        assert stats["moved"] > 0 and stats["fetched_contents"] == 4, stats
+
+
+def slot_with_few_free_inodes_is_updated():
+    """None for the store, none for what is copied, none for what is made beside the old."""
+    with lab_with_both() as lab:
+        for left in (1, 3, 20, 60, 140):
+            subprocess.run(["mkfs.ext4", "-q", "-F", "-N", "352", lab.device], check=True)
+            with lab.mounted(writable=True) as root:
+                fill_inodes(root + "/x")
+                for name in os.listdir(root + "/x")[:left]:
+                    os.unlink(f"{root}/x/{name}")
+            lab.update("v2")
+            lab.check("v2")
+
+
+def slot_that_is_full_of_what_may_not_go_is_made_anew():
+    with lab_with_both() as lab:
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-N", "512", lab.device], check=True)
+        with lab.mounted(writable=True) as root:
+            fill(lambda name: os.mkdir(f"{root}/{name}"))
+            assert os.statvfs(root).f_ffree == 0
+        lab.update("v2")
+        lab.check("v2")
+        assert "is made anew: Cannot make /.ota-resources on the standby slot: No space left on device" in lab.log, lab.log
+
+
 # ---- who else has the slot
 
 def slot_that_is_mounted_here_is_unmounted():
@@ -435,6 +514,10 @@ if __name__ == "__main__":
         paths_too_long_on_the_active_slot_are_passed_over,
         damaged_file_systems_are_made_anew,
         new_file_system_keeps_uuid_and_label,
+        slot_without_a_free_block_is_updated_from_what_it_holds,
+        slot_without_a_free_inode_is_updated_from_what_it_holds,
+        slot_with_few_free_inodes_is_updated,
+        slot_that_is_full_of_what_may_not_go_is_made_anew,
         slot_that_is_mounted_here_is_unmounted,
         slot_that_is_busy_here_is_refused_with_the_process,
         slot_that_is_mounted_where_the_machine_is_at_home_is_unmounted,

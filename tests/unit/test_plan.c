@@ -175,6 +175,20 @@ static void too_few_inodes_are_no_room_either(void **state)
 	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), -ENOSPC);
 }
 
+static void the_store_and_its_like_need_inodes_too(void **state)
+{
+	struct fixture *f = *state;
+	struct space s = plenty;
+
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), 0);
+	s.free_inodes = f->plan->write_inodes;
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), 0);
+	assert_true(f->plan->prune_first);
+	s.total_inodes = 6; /* the image's */
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), 0);
+	assert_true(f->plan->rebuild);
+}
+
 static void sums_follow_changed_actions(void **state)
 {
 	struct fixture *f = *state;
@@ -200,6 +214,7 @@ int main(void)
 		T(a_new_file_system_when_pruning_is_not_enough),
 		T(an_image_that_fits_no_way_is_refused_with_both_figures),
 		T(too_few_inodes_are_no_room_either),
+		T(the_store_and_its_like_need_inodes_too),
 		T(sums_follow_changed_actions),
 	};
 

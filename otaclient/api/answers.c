@@ -203,12 +203,12 @@ static int answer_status(const struct api_config *c, struct status *status, stru
 	if (!now)
 		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
 	status_get(status, now);
-	/* An ECU that only speaks for others has no status of its own to wait for. */
-	if (!now->known && is_available(c, c->ecu_id))
+	if (!now->known)
 		return ota_err_set(err, -EAGAIN, OTA_E_UNSPECIFIC,
 			"local ECU '%s' status not yet collected", c->ecu_id);
 	r = add_available(c, &answer);
-	if (r == 0 && now->known) {
+	/* Our own entry first: by that a client knows whom it has asked. */
+	if (r == 0) {
 		wire_status_ecu_from(now, c->ecu_id, clock_monotonic_ms(), &own);
 		r = wire_status_add(&answer, &own);
 	}

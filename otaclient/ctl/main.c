@@ -85,15 +85,18 @@ static void show_status(const struct ctl *c, FILE *out, const struct wire_status
 		view_status(out, status);
 }
 
-/* Without --ecu-id, the ECU that is asked: the first of those it speaks for. @status must stay. */
+/*
+ * Without --ecu-id, the ECU that is asked: its own entry is the first of ecu_v2. The list of those it
+ * speaks for may have any order, and need not name it. @status must stay.
+ */
 static int default_ecu_id(struct ctl *c, const struct wire_status *status)
 {
 	if (c->opt.n_ecu_ids > 0)
 		return 0;
-	if (status->n_available == 0)
+	if (status->n_ecus == 0)
 		return ota_err_set(&c->err, -ENODATA, OTA_E_UNSPECIFIC,
 			"%s does not say which ECU it is; --ecu-id is needed", c->address.host);
-	c->opt.ecu_ids[c->opt.n_ecu_ids++] = status->available[0];
+	c->opt.ecu_ids[c->opt.n_ecu_ids++] = status->ecus[0].ecu_id;
 	return 0;
 }
 

@@ -167,6 +167,14 @@ class OtactlTest(unittest.TestCase):
         server.expect(r'update version=2\.0 url=http://x/ cookies={"a":"b"} release=// '
                       r"request_id=\d+-[0-9a-f]{8}")
 
+    def test_the_ecu_that_is_asked_need_not_be_the_first_that_it_speaks_for(self):
+        server = self.booted("--main-is-last")
+        self.assertEqual(self.ctl(server, "update", "--url", "http://x/", "--version", "2.0"),
+                         (0, "main: accepted\n", ""))
+        server.expect("update .*")
+        self.assertEqual(self.ctl(server, "rollback")[1],
+                         "main: refused (RECOVERABLE): Rollback is not available\n")
+
     def test_a_refused_update_fails_with_the_reason(self):
         self.assertEqual(
             self.ctl(self.booted(), "update", "--url", "http://busy/", "--version", "2.0"),

@@ -1,7 +1,7 @@
 /*
  * api_server: the daemon's API with a scripted machine behind it, for tests of clients.
  *
- *     api_server [--port N] [--no-ecu-info]
+ *     api_server [--port N] [--no-ecu-info] [--main-is-last]
  *
  * Prints "port N" when it listens, then one line per request that reaches the machine. Update is accepted unless
  * the URL says otherwise: http://busy/, http://invalid/; the machine then is UPDATING until lines on stdin move it:
@@ -119,6 +119,7 @@ static void *read_orders(void *arg)
 int main(int argc, char **argv)
 {
 	static const char *const available[] = {"main", "sub", "main"};
+	static const char *const main_is_last[] = {"sub", "main"};
 	const struct request_handler handler = {.update = fake_update, .abort = fake_abort};
 	struct api_config config = {
 		.listen_ip = "127.0.0.1",
@@ -135,7 +136,10 @@ int main(int argc, char **argv)
 			config.port = (uint16_t)atoi(argv[++i]);
 		else if (strcmp(argv[i], "--no-ecu-info") == 0)
 			config.ecu_info_loaded = false;
-		else
+		else if (strcmp(argv[i], "--main-is-last") == 0) {
+			config.available_ecu_ids = main_is_last;
+			config.n_available = ARRAY_SIZE(main_is_last);
+		} else
 			return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);

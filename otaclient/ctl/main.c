@@ -59,14 +59,16 @@ static const char usage_text[] =
 	"      --ecu-id ID      update this ECU; may be repeated (default: the ECU that is asked)\n"
 	"      --cookies JSON   cookies for the server, as an object: '{\"name\": \"value\"}'\n"
 	"      --wait           until the new version runs, reboot included\n"
-	"      --timeout S      with --wait: give up when an ECU is silent for S seconds (default 3600)\n"
+	"      --timeout S      with --wait: give up when an ECU is silent for S seconds (default "
+	"3600)\n"
 	"  abort                stop a running update on this ECU and those below it\n"
 	"  rollback             go back to the other slot\n"
 	"      --ecu-id ID      as for update\n"
 	"\n"
 	"  --ecu HOST[:PORT]    the ECU to ask (default: 127.0.0.1:50051)\n"
 	"  --json               answers as JSON, one object a line\n"
-	"  --help, --version    (in front of the command)\n"
+	"  -h, --help           show this, and end\n"
+	"  --version            (in front of the command) show the version, and end\n"
 	"\n"
 	"Exit status: 0 done, 1 failed (one sentence on stderr says why), 2 wrong usage.\n";
 
@@ -413,7 +415,7 @@ static const char *option_name(int opt)
 	for (const struct option *o = options_behind; o->name; o++)
 		if (o->val == opt)
 			return o->name;
-	return "";
+	return opt == OPT_PROGRAM_VERSION ? "version" : "";
 }
 
 static int check_cookies(struct ctl *c, const char *text)
@@ -458,6 +460,7 @@ static int take_option(struct ctl *c, int opt, char *value)
 	case OPT_JSON:
 		c->opt.json = true;
 		return 0;
+	case 'h':
 	case OPT_HELP:
 		fputs(usage_text, stdout);
 		return -1;
@@ -510,6 +513,19 @@ static int check_options(struct ctl *c, const struct command *command, unsigned 
 	return 0;
 }
 
+/* getopt says '?': a short option that is unknown, a long one, or one with a value that it does not take. */
+static void unknown_option(struct ctl *c, char **argv)
+{
+	if (optopt > ' ' && optopt <= '~')
+		usage_error(c, "There is no option '-%c'", optopt);
+	else if (optopt > 0 && optopt <= OPT_TIMEOUT)
+		usage_error(c, "--%s takes no value", option_name(optopt));
+	else if (optopt == 0)
+		usage_error(c, "There is no option '%s'", argv[optind - 1]);
+	else
+		usage_error(c, "There is no option of one byte, \\x%02x", (unsigned char)optopt);
+}
+
 /* The next option, 0 behind the last one. getopt's own complaints name no reason; ':' tells them apart. */
 static int next_option(struct ctl *c, int argc, char **argv, const char *mode, const struct option *options)
 {
@@ -518,7 +534,7 @@ static int next_option(struct ctl *c, int argc, char **argv, const char *mode, c
 	if (opt == ':')
 		usage_error(c, "%s needs a value", argv[optind - 1]);
 	else if (opt == '?')
-		usage_error(c, "There is no option '%s'", argv[optind - 1]);
+		unknown_option(c, argv);
 	return opt == -1 ? 0 : opt;
 }
 
@@ -542,7 +558,7 @@ static int parse_arguments(struct ctl *c, int argc, char **argv, const struct co
 	argc -= optind;
 	argv += optind;
 	optind = 0; /* start anew behind the command */
-	while (r == 0 && (opt = next_option(c, argc, argv, ":", options_behind)) != 0) {
+	while (r == 0 && (opt = next_option(c, argc, argv, ":h", options_behind)) != 0) {
 		r = take_option(c, opt, optarg);
 		if (r == 0 && opt <= OPT_TIMEOUT)
 			given |= BIT(opt);

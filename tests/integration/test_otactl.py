@@ -283,6 +283,12 @@ class OtactlTest(unittest.TestCase):
                 (["--ecu", "a:0", "status"], "'a:0' is no address of an ECU: the port must be a "
                                              "number from 1 to 65535"),
                 (["--frob"], "There is no option '--frob'"),
+                (["-xy", "status"], "There is no option '-x'"),
+                (["status", "-yx"], "There is no option '-y'"),
+                (["-\u00e9", "status"], "There is no option of one byte, \\xc3"),
+                (["--json=1", "status"], "--json takes no value"),
+                (["--version=1"], "--version takes no value"),
+                (["status", "--watch=1"], "--watch takes no value"),
                 (["update", "--url"], "--url needs a value")):
             self.assertEqual(self.alone(*args), (2, "", "otactl: " + sentence + hint), args)
 
@@ -290,7 +296,8 @@ class OtactlTest(unittest.TestCase):
         code, out, err = self.alone("--help")
         self.assertEqual((code, err), (0, ""))
         self.assertTrue(out.startswith("Usage: otactl "))
-        self.assertEqual(self.alone("update", "--help"), (0, out, ""))
+        for args in (["update", "--help"], ["-h"], ["status", "-h"]):
+            self.assertEqual(self.alone(*args), (0, out, ""), args)
         code, out, err = self.alone("--version")
         self.assertRegex(out, r"\Aotactl \d+\.\d+\.\d+\n\Z")
 

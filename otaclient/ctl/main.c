@@ -165,6 +165,14 @@ static int ask(struct ctl *c, enum api_method m, bool quiet_if_ok)
 
 /* --- commands --- */
 
+/* What was printed may still be in memory, or failed to be written while more was printed. */
+static int finish_output(struct ctl *c)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return 0;
+	return ota_err_set(&c->err, -EIO, OTA_E_UNSPECIFIC, "Cannot write the answer");
+}
+
 /* What an ECU does, as a number that changes when a log should have a line. */
 static unsigned long stage_of(const struct wire_status_ecu *e)
 {
@@ -219,8 +227,9 @@ static int watch(struct ctl *c)
 			show_watch(&screen, &status, r < 0 ? c->err.msg : NULL, rates);
 		else if (r == 0)
 			view_status_json(stdout, &status);
-		if (fflush(stdout) != 0)
-			return ota_err_set(&c->err, -EIO, OTA_E_UNSPECIFIC, "Cannot write the answer");
+		r = finish_output(c);
+		if (r < 0)
+			return r;
 		clock_sleep_ms(LOOK_MS);
 	}
 }
@@ -571,6 +580,14 @@ static int parse_arguments(struct ctl *c, int argc, char **argv, const struct co
 	return check_options(c, command, given);
 }
 
+static int fail(const struct ctl *c)
+{
+	fputs("otactl: ", stderr);
+	view_text(stderr, c->err.msg);
+	fputc('\n', stderr);
+	return EXIT_FAILED;
+}
+
 int main(int argc, char **argv)
 {
 	AUTO_FREE struct ctl *c = calloc(1, sizeof(*c));
@@ -584,18 +601,17 @@ int main(int argc, char **argv)
 	r = parse_arguments(c, argc, argv, &command);
 	if (r == EXIT_USAGE)
 		fprintf(stderr, "otactl: %s. Try 'otactl --help'.\n", c->err.msg);
+	if (r < 0) /* the help, or the version */
+		return finish_output(c) < 0 ? fail(c) : EXIT_DONE;
 	if (r != 0 || !command)
-		return r < 0 ? EXIT_DONE : r;
+		return r;
 	peer_open();
 	r = command->run(c);
 	peer_close();
-	if (r == 0 && fflush(stdout) != 0)
-		r = ota_err_set(&c->err, -EIO, OTA_E_UNSPECIFIC, "Cannot write the answer");
+	if (r == 0)
+		r = finish_output(c);
 	if (r == 0)
 		return EXIT_DONE;
 	fflush(stdout);
-	fputs("otactl: ", stderr);
-	view_text(stderr, c->err.msg);
-	fputc('\n', stderr);
-	return EXIT_FAILED;
+	return fail(c);
 }

@@ -303,10 +303,15 @@ class OtactlTest(unittest.TestCase):
 
     def test_a_full_disk_is_noticed(self):
         server = self.booted()
-        with open("/dev/full", "w") as full:
-            r = subprocess.run([OTACTL, "--ecu", f"127.0.0.1:{server.port}", "status"],
-                               stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
-        self.assertEqual((r.returncode, r.stderr), (1, "otactl: Cannot write the answer\n"))
+        ask = ["--ecu", f"127.0.0.1:{server.port}"]
+        update = ["update", "--url", "http://x/", "--version", "2.0"]
+        for args in (["--help"], ["-h"], ["--version"], [*ask, "status"], [*ask, "--json", "status"],
+                     [*ask, "status", "--watch"], [*ask, *update]):
+            with open("/dev/full", "w") as full:
+                r = subprocess.run([OTACTL, *args], stdout=full, stderr=subprocess.PIPE, text=True,
+                                   timeout=60)
+            self.assertEqual((r.returncode, r.stderr), (1, "otactl: Cannot write the answer\n"), args)
+        server.expect("update .*")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -81,6 +82,20 @@ static void on_signal(int signo)
 		api_service_stop(api_to_stop);
 }
 
+/* Wrong usage: one sentence without its full stop. */
+static int usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static int usage_error(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("otaclient: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputs("; see otaclient --help\n", stderr);
+	return -EINVAL;
+}
+
 static void print_help(void)
 {
 	AUTO_BUF struct buf settings = {0};
@@ -109,6 +124,19 @@ static void warn_if_not_listed(const struct ecu_info *ecu)
 	log_warning("available_ecu_ids in ecu_info.yaml does not list this ECU, %s", ecu->ecu_id);
 }
 
+/* getopt says '?': a short option that is unknown, a long one, or one with a value that it does not take. */
+static int unknown_option(const struct option *longs, char **argv)
+{
+	if (optopt == 0)
+		return usage_error("There is no option '%s'", argv[optind - 1]);
+	for (const struct option *o = longs; o->name; o++)
+		if (o->val == optopt && strncmp(argv[optind - 1], "--", 2) == 0)
+			return usage_error("--%s takes no value", o->name);
+	if (optopt > ' ' && optopt <= '~')
+		return usage_error("There is no option '-%c'", optopt);
+	return usage_error("There is no option of one byte, \\x%02x", (unsigned char)optopt);
+}
+
 /* 0: go on; 1: all said; negative: wrong usage. */
 static int parse_options(int argc, char **argv, struct options *ret)
 {
@@ -125,7 +153,8 @@ static int parse_options(int argc, char **argv, struct options *ret)
 	int c;
 
 	*ret = (struct options){.config_dir = "/boot/ota", .settings_path = NULL};
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) >= 0) {
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":h", longs, NULL)) >= 0) {
 		switch (c) {
 		case 'c':
 			ret->config_dir = optarg;
@@ -138,12 +167,8 @@ static int parse_options(int argc, char **argv, struct options *ret)
 			break;
 		case 'l':
 			ret->log_level = optarg;
-			if (log_level_from_text(optarg, &level) < 0) {
-				fprintf(stderr,
-					"otaclient: there is no log level \"%s\"; see --help\n",
-					optarg);
-				return -EINVAL;
-			}
+			if (log_level_from_text(optarg, &level) < 0)
+				return usage_error("There is no log level '%s'", optarg);
 			break;
 		case 'h':
 			print_help();
@@ -151,15 +176,14 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		case 'V':
 			printf("otaclient " OTA_VERSION "\n");
 			return 1;
+		case ':':
+			return usage_error("%s needs a value", argv[optind - 1]);
 		default:
-			return -EINVAL;
+			return unknown_option(longs, argv);
 		}
 	}
-	if (optind < argc) {
-		fprintf(stderr, "otaclient: unexpected argument \"%s\"; see --help\n",
-			argv[optind]);
-		return -EINVAL;
-	}
+	if (optind < argc)
+		return usage_error("There is no argument '%s'", argv[optind]);
 	return 0;
 }
 

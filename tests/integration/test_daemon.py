@@ -138,6 +138,26 @@ def port_of_another_program_is_told():
     assert not os.path.exists("/run/otaclient.pid")
 
 
+# ---- usage
+
+def otaclient(*args, **more):
+    p = subprocess.run([os.environ["OTACLIENT"], *args], stderr=subprocess.PIPE, text=True, timeout=60, **more)
+    return p.returncode, p.stderr
+
+
+def wrong_usage_is_one_sentence():
+    for args, sentence in (
+            (["--frob"], "There is no option '--frob'"),
+            (["-xy"], "There is no option '-x'"),
+            (["-s"], "There is no option '-s'"),
+            (["-\u00e9"], "There is no option of one byte, \\xc3"),
+            (["--certs"], "--certs needs a value"),
+            (["--version=1"], "--version takes no value"),
+            (["--log-level", "loud"], "There is no log level 'loud'"),
+            (["start"], "There is no argument 'start'")):
+        assert otaclient(*args) == (2, f"otaclient: {sentence}; see otaclient --help\n"), (args, otaclient(*args))
+
+
 # ---- configuration
 
 def refusal_of_an_ecu_without_a_name(d):
@@ -299,6 +319,7 @@ if __name__ == "__main__":
         second_instance_is_refused_and_leaves_the_first_alone,
         lock_that_cannot_be_had_is_told,
         port_of_another_program_is_told,
+        wrong_usage_is_one_sentence,
         missing_ecu_info_refuses_updates_and_answers_status,
         wrong_ecu_infos_refuse_updates_and_answer_status,
         unreadable_configuration_refuses_updates_and_answers_status,

@@ -482,8 +482,15 @@ int main(int argc, char **argv)
 	struct ota_err err = {0};
 	int r = parse_options(argc, argv, &d.options);
 
-	if (r != 0)
-		return r < 0 ? EXIT_USAGE : 0;
+	if (r < 0)
+		return EXIT_USAGE;
+	if (r > 0) {
+		if (fflush(stdout) == 0 && !ferror(stdout))
+			return 0;
+		fprintf(stderr, "otaclient: Cannot write to the standard output: %s\n",
+			strerror(errno));
+		return 1;
+	}
 	signal(SIGPIPE, SIG_IGN);
 	umask(022);
 	r = daemon_start(&d, &err);

@@ -158,6 +158,14 @@ def wrong_usage_is_one_sentence():
         assert otaclient(*args) == (2, f"otaclient: {sentence}; see otaclient --help\n"), (args, otaclient(*args))
 
 
+def help_that_cannot_be_written_is_told():
+    for arg in ("--help", "-h", "--version"):
+        assert otaclient(arg, stdout=subprocess.DEVNULL) == (0, "")
+        with open("/dev/full", "w") as full:
+            got = otaclient(arg, stdout=full)
+        assert got == (1, "otaclient: Cannot write to the standard output: No space left on device\n"), got
+
+
 # ---- configuration
 
 def refusal_of_an_ecu_without_a_name(d):
@@ -320,6 +328,7 @@ if __name__ == "__main__":
         lock_that_cannot_be_had_is_told,
         port_of_another_program_is_told,
         wrong_usage_is_one_sentence,
+        help_that_cannot_be_written_is_told,
         missing_ecu_info_refuses_updates_and_answers_status,
         wrong_ecu_infos_refuse_updates_and_answer_status,
         unreadable_configuration_refuses_updates_and_answers_status,

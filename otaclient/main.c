@@ -392,6 +392,7 @@ static int start_api(struct daemon *d, struct ota_err *err)
 		.available_ecu_ids = d->available_ids,
 		.n_available = d->ecu.n_available,
 		.ecu_info_loaded = d->ecu.loaded,
+		.ecu_info_wrong = d->ecu.wrong,
 	};
 
 	for (uint32_t i = 0; i < d->ecu.n_available; i++)

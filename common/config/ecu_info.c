@@ -3,6 +3,7 @@
  */
 #include "common/config/ecu_info.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -173,10 +174,12 @@ static void finish(const struct conf_tree *tree, const struct ota_err *err,
 		read_root(conf_tree_root(tree), ret_info, notes);
 		if (notes->n_wrong > 0)
 			set_default(ret_info);
-		else
-			ret_info->loaded = true;
-	} else if (notes->note) {
-		notes->note(notes->ctx, CONF_WRONG, err->msg);
+		ret_info->loaded = notes->n_wrong == 0;
+		ret_info->wrong = notes->n_wrong > 0;
+	} else {
+		ret_info->wrong = err->errnum == -EBADMSG || err->errnum == -EFBIG;
+		if (notes->note)
+			notes->note(notes->ctx, CONF_WRONG, err->msg);
 	}
 	if (ret_info->n_available == 0) {
 		memcpy(ret_info->available_ecu_ids[0], ret_info->ecu_id, ECU_ID_MAX);

@@ -26,6 +26,7 @@ struct ecu_secondary {
 struct ecu_info {
 	/* false: the file is missing or wrong, the rest are defaults, and updates are refused */
 	bool loaded;
+	bool wrong; /* not loaded although it could be read: it breaks a rule */
 	char ecu_id[ECU_ID_MAX];
 	char ip_addr[CONF_IP_MAX]; /* the API server binds here */
 	const char *bootloader;    /* as boot_controller_open() takes it; a constant */

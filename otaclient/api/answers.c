@@ -84,8 +84,16 @@ static int answer_own(struct asked *a, const char *wish, int r, const struct ota
 		ota_code_is_recoverable(err->code) ? API_RECOVERABLE : API_UNRECOVERABLE, why);
 }
 
-static const char no_ecu_info[] =
-	"This ECU takes no updates: its ecu_info.yaml could not be read when the daemon started";
+/* Nobody knows which ECU this is, so none that is named may think that it is meant. */
+static int refuse_without_ecu_info(struct asked *a)
+{
+	return answer_all(a, API_UNRECOVERABLE,
+		a->config->ecu_info_wrong
+			? "This ECU takes no updates: its ecu_info.yaml was wrong when the daemon "
+			  "started"
+			: "This ECU takes no updates: its ecu_info.yaml could not be read when the "
+			  "daemon started");
+}
 
 static int answer_update(struct asked *a)
 {
@@ -96,7 +104,7 @@ static int answer_update(struct asked *a)
 	if (r < 0)
 		return r;
 	if (!a->config->ecu_info_loaded)
-		return answer_all(a, API_UNRECOVERABLE, no_ecu_info);
+		return refuse_without_ecu_info(a);
 	r = forward(a);
 	own = own_entry(a);
 	if (r < 0 || !own)
@@ -117,7 +125,7 @@ static int answer_client_update(struct asked *a)
 	if (r < 0)
 		return r;
 	if (!a->config->ecu_info_loaded)
-		return answer_all(a, API_UNRECOVERABLE, no_ecu_info);
+		return refuse_without_ecu_info(a);
 	r = forward(a);
 	if (r < 0 || !own_entry(a))
 		return r;

@@ -38,6 +38,7 @@ struct api_config {
 	const char *const *available_ecu_ids; /* empty = this ECU only */
 	size_t n_available;
 	bool ecu_info_loaded;        /* false: no update is taken, for nobody knows which ECU this is */
+	bool ecu_info_wrong;         /* why it is not loaded: it could be read, but breaks a rule */
 	const struct api_tree *tree; /* NULL = no ECUs below */
 };
 

@@ -168,22 +168,22 @@ def help_that_cannot_be_written_is_told():
 
 # ---- configuration
 
-def refusal_of_an_ecu_without_a_name(d):
+def refusal_of_an_ecu_without_a_name(d, why):
     assert "Updates are refused until" in d.log(), d.log()
     assert "autoware" in flat(status())
     code, out = update()
-    assert code == 1 and "ecu_info.yaml" in out, (code, out)
+    assert code == 1 and f"takes no updates: its ecu_info.yaml {why} when the daemon started" in out, (code, out)
 
 
 def missing_ecu_info_refuses_updates_and_answers_status():
     with Daemon(ecu_info=None).serving() as d:
-        refusal_of_an_ecu_without_a_name(d)
+        refusal_of_an_ecu_without_a_name(d, "could not be read")
 
 
 def wrong_ecu_infos_refuse_updates_and_answer_status():
     for text in ("", "[", "ecu_id: 7\n", GOOD_ECU_INFO + "ip_addr: nowhere\n", "\0\0\0", "a: " + "x" * 3_000_000):
         with Daemon(ecu_info=text).serving() as d:
-            refusal_of_an_ecu_without_a_name(d)
+            refusal_of_an_ecu_without_a_name(d, "was wrong")
 
 
 def unreadable_configuration_refuses_updates_and_answers_status():
@@ -191,9 +191,9 @@ def unreadable_configuration_refuses_updates_and_answers_status():
     os.mkdir(os.path.join(folder, "ecu_info.yaml"))
     os.mkfifo(os.path.join(folder, "proxy_info.yaml"))
     with Daemon(ecu_info=None, config_dir=folder).serving() as d:
-        refusal_of_an_ecu_without_a_name(d)
+        refusal_of_an_ecu_without_a_name(d, "could not be read")
     with Daemon(ecu_info=None, config_dir="/not/there").serving() as d:
-        refusal_of_an_ecu_without_a_name(d)
+        refusal_of_an_ecu_without_a_name(d, "could not be read")
 
 
 def wrong_settings_are_told_and_replaced_by_what_is_usual():

@@ -47,6 +47,7 @@ static void refuses(const char *text, const char *sentence)
 		fail_msg("%u sentences about:\n%s", notes.n_wrong, text);
 	assert_string_equal(notes.wrong[0], sentence);
 	assert_is_default();
+	assert_true(info.wrong);
 }
 
 static void the_main_ecu_of_the_examples_loads(void **state)

@@ -33,9 +33,14 @@ void boot_controller_register_for_test(const struct boot_controller_ops *ops)
 	test_ops = ops;
 }
 
+static bool is_auto_detect(const char *name)
+{
+	return strcmp(name, "auto_detect") == 0;
+}
+
 static const struct boot_controller_ops *find(const char *name)
 {
-	bool detect = strcmp(name, "auto_detect") == 0;
+	bool detect = is_auto_detect(name);
 
 	if (test_ops && strcmp(name, test_ops->name) == 0)
 		return test_ops;
@@ -56,6 +61,9 @@ int boot_controller_open(const char *name, const struct boot_env *env, struct bo
 	const struct boot_controller_ops *ops = find(name);
 	int r;
 
+	if (!ops && is_auto_detect(name))
+		return ota_err_set(err, -ENODEV, OTA_E_BOOTCONTROL_UNSUPPORTED,
+			"No boot loader is chosen, and none is supported on this kind of machine");
 	if (!ops)
 		return ota_err_set(err, -ENODEV, OTA_E_BOOTCONTROL_UNSUPPORTED,
 			"The boot loader \"%s\" of ecu_info.yaml is not supported on this machine",
@@ -64,7 +72,12 @@ int boot_controller_open(const char *name, const struct boot_env *env, struct bo
 	if (r < 0) {
 		ota_err_blame(err,
 			r == -ENODEV ? OTA_E_BOOTCONTROL_UNSUPPORTED : OTA_E_BOOTCONTROL_STARTUP);
-		return ota_err_wrap(err, r, "Cannot use the boot loader \"%s\"", ops->name);
+		return ota_err_wrap(err, r,
+			is_auto_detect(name) ? "Cannot use \"%s\", the usual boot loader of such a "
+					       "machine (none is "
+					       "chosen)"
+					     : "Cannot use the boot loader \"%s\"",
+			ops->name);
 	}
 	return 0;
 }

@@ -243,6 +243,25 @@ static void a_machine_without_grub_is_refused(void **state)
 		"such file or directory");
 }
 
+static void a_boot_loader_that_nobody_chose_is_not_called_chosen(void **state)
+{
+	struct boot_ctl *ctl = NULL;
+	struct ota_err err = {0};
+
+	assert_int_equal(boot_controller_open("auto_detect",
+				 &(struct boot_env){.root = "/nonexistent"}, &ctl, &err),
+		-ENODEV);
+	assert_int_equal(err.code, OTA_E_BOOTCONTROL_UNSUPPORTED);
+#ifdef __x86_64__
+	assert_string_equal(err.msg,
+		"Cannot use \"grub\", the usual boot loader of such a machine (none is chosen): "
+		"Cannot open /nonexistent/boot/grub: No such file or directory");
+#else
+	assert_string_equal(
+		err.msg, "No boot loader is chosen, and none is supported on this kind of machine");
+#endif
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -252,6 +271,7 @@ int main(void)
                  (void *)(uintptr_t)&fake_subject},
 		cmocka_unit_test(an_unknown_boot_loader_is_refused),
 		cmocka_unit_test(a_machine_without_grub_is_refused),
+		cmocka_unit_test(a_boot_loader_that_nobody_chose_is_not_called_chosen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

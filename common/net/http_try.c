@@ -330,6 +330,11 @@ static struct verdict judge_redirect(struct transfer *t, const char *to)
 	AUTO_FREE char *hop_url = NULL;
 	struct ota_err why = {0};
 
+	if (!http_url_is_http_or_https(to)) {
+		try_error(t, -EPROTO, OTA_E_NETWORK,
+			"the server redirects to what is neither http nor https");
+		return refused;
+	}
 	if (http_url_check(to, &why) < 0) {
 		try_error(t, -EPROTO, OTA_E_NETWORK, "the server redirects to what is no URL");
 		return refused;

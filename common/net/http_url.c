@@ -42,6 +42,11 @@ static const char *after_scheme(const char *url)
 	return is_http(url) ? url + sizeof(http_scheme) - 1 : NULL;
 }
 
+bool http_url_is_http_or_https(const char *url)
+{
+	return after_scheme(url) != NULL;
+}
+
 /* Behind user and password, if there are any. */
 static const char *host_of(const char *authority)
 {

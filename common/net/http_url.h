@@ -25,6 +25,9 @@ int http_url_check(const char *url, struct ota_err *err);
 
 bool http_url_is_https(const char *url);
 
+/* Does it begin with http:// or https://? What follows may be wrong. */
+bool http_url_is_http_or_https(const char *url);
+
 /* The same host, whatever scheme and port? Both URLs have passed http_url_check(). */
 bool http_url_same_host(const char *a, const char *b);
 

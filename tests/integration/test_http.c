@@ -794,6 +794,17 @@ static void redirects_are_followed_a_few_times(void **state)
 	assert_int_equal(origin_hits(&b->origin, "/loop"), 1 + HTTP_REDIRECTS_MAX);
 }
 
+static void redirects_lead_to_http_and_https_only(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"redirect\": \"file:///etc/passwd\"}]}");
+	assert_int_equal(get(b, "/f"), -EPROTO);
+	assert_non_null(strstr(
+		b->result.err.msg, "the server redirects to what is neither http nor https"));
+	assert_int_equal(origin_hits(&b->origin, "/f"), 1);
+}
+
 static void cookies_do_not_follow_a_redirect_to_another_host(void **state)
 {
 	struct bench *b = *state;
@@ -1827,6 +1838,7 @@ int main(void)
 		TEST(the_environments_proxies_are_not_used),
 		TEST(the_environment_cannot_take_the_proxy_away),
 		TEST(redirects_are_followed_a_few_times),
+		TEST(redirects_lead_to_http_and_https_only),
 		TEST(cookies_do_not_follow_a_redirect_to_another_host),
 		TEST(cookies_follow_a_redirect_within_the_host),
 		TEST(a_retry_begins_where_the_redirect_began),

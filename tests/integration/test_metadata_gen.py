@@ -657,7 +657,8 @@ class Output(Case):
             self.assertEqual(os.listdir(self.image + ".partial"), ["precious"])
         os.unlink(self.image + ".partial/precious")
         self.built("--rootfs", root)
-        self.assertEqual(sorted(os.listdir(self.image)), sorted([*ALL_LISTS, "data", "data.zst", "metadata.jwt", "sign.pem"]))
+        self.assertEqual(sorted(os.listdir(self.image)),
+                         sorted([*ALL_LISTS, "data", "data.zst", "metadata.jwt", "sign.pem"]))
 
     def test_the_image_of_before_is_removed_by_the_next_build_if_this_one_could_not(self):
         self.built("--rootfs", self.tree())
@@ -668,7 +669,8 @@ class Output(Case):
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", held], check=True)
         held = self.image + ".partial/data/etc"
         self.addCleanup(lambda: os.path.ismount(held) and subprocess.run(["umount", held], check=True))
-        self.bad(self.build("--rootfs", self.path("root")), "the one of before", "cannot be removed: Device or resource busy")
+        self.bad(self.build("--rootfs", self.path("root")), "the one of before",
+                 "cannot be removed: Device or resource busy")
         self.assertTrue(os.path.exists(self.image + ".partial/metadata.jwt"), "it is no longer recognised")
         subprocess.run(["umount", held], check=True)
         self.built("--rootfs", self.path("root"))
@@ -776,7 +778,8 @@ class Verify(Case):
         for name in LISTS:
             for blank in (b"\n", b" \t\n", b"\r\n"):
                 self.resign(lambda: write(os.path.join(self.image, name), blank + read(self.image, name)))
-                self.bad(self.verify(), f"{name}, line 1: expected an octal mode, found the end of the line", "1 problem\n")
+                self.bad(self.verify(), f"{name}, line 1: expected an octal mode, found the end of the line",
+                         "1 problem\n")
             self.resign(lambda: write(os.path.join(self.image, name), read(self.image, name) + b"\n\n"))
             self.bad(self.verify(), ": expected an octal mode, found the end of the line", "1 problem\n")
             self.resign(lambda: write(os.path.join(self.image, name), read(self.image, name) + b"\n"))
@@ -832,7 +835,8 @@ class Verify(Case):
         said = self.bad(self.verify(), "another digest").stderr.decode()
         self.assertNotIn("skipped", said)
         os.rename(os.path.join(self.certs(), "test.interm.pem"), os.path.join(self.certs(), "interm.pem"))
-        said = self.bad(self.verify(), "sign.pem: Certificate ", skipped, "Certificate file interm.pem was skipped").stderr.decode()
+        done = self.bad(self.verify(), "sign.pem: Certificate ", skipped, "Certificate file interm.pem was skipped")
+        said = done.stderr.decode()
         self.assertTrue(said.endswith(f"metadata_gen: The image {self.image} is not good: 2 problems\n"), said)
 
     def test_what_is_no_image_is_said(self):
@@ -844,11 +848,12 @@ class Verify(Case):
 class Inspect(Case):
     def test_build_inspect_and_verify_agree(self):
         done = self.built("--rootfs", self.tree())
-        self.assertIn(f"{self.image}: 4 directories, 1 link, 6 files with 120024 bytes; 1 content compressed, 0 taken over\n",
+        self.assertIn(f"{self.image}: 4 directories, 1 link, 6 files with 120024 bytes; "
+                      "1 content compressed, 0 taken over\n",
                       done.stdout.decode())
         figures = json.loads(self.good(self.run_gen("inspect", "--json", self.image)).stdout)
-        self.assertEqual([figures[k] for k in ("directories", "symlinks", "files", "total_bytes", "contents", "content_bytes")],
-                         [4, 1, 6, 120024, 4, 80022])
+        keys = ("directories", "symlinks", "files", "total_bytes", "contents", "content_bytes")
+        self.assertEqual([figures[k] for k in keys], [4, 1, 6, 120024, 4, 80022])
         n_lines = sum(len(lines(self.image, name)) for name in LISTS)
         said = f"good; signature and {n_lines} lines, 4 distinct contents with 80022 bytes checked\n"
         self.assertIn(said, self.good(self.verify()).stdout.decode())
@@ -857,8 +862,10 @@ class Inspect(Case):
 
     def test_one_of_a_thing_is_singular(self):
         write(self.path("root/a"), b"x")
-        self.assertIn("0 directories, 0 links, 1 file with 1 byte; 0 contents", self.built("--rootfs", self.path("root")).stdout.decode())
-        self.assertIn("signature and 1 line, 1 distinct content with 1 byte checked", self.good(self.verify()).stdout.decode())
+        self.assertIn("0 directories, 0 links, 1 file with 1 byte; 0 contents",
+                      self.built("--rootfs", self.path("root")).stdout.decode())
+        self.assertIn("signature and 1 line, 1 distinct content with 1 byte checked",
+                      self.good(self.verify()).stdout.decode())
 
     def test_json_has_the_figures(self):
         self.built("--rootfs", self.tree())
@@ -905,7 +912,8 @@ class Signing(Case):
         for odd in ("/etc", "/dev/zero", self.path("fifo")):
             why = f"{odd}: it is not a regular file\n"
             for signing, what in (([odd, "--cert", cert], "signing key"), ([key, "--cert", odd], "the certificate")):
-                self.bad(self.run_gen("build", "--rootfs", root, "--output", self.image, "--sign-key", *signing), f"Cannot read {what} {why}")
+                self.bad(self.run_gen("build", "--rootfs", root, "--output", self.image, "--sign-key", *signing),
+                         f"Cannot read {what} {why}")
             self.bad(self.build("--rootfs", root, "--persistents", odd), "Cannot read " + why)
             self.bad(self.build("--rootfs", root, "--ignore-file", odd), "Cannot read " + why)
         self.bad(self.build("--tar", "/etc"), "Cannot read the tar file /etc: it is a folder\n")
@@ -919,7 +927,8 @@ class Signing(Case):
             self.built("--rootfs", self.tree() if name == "metadata.jwt" else self.path("root"))
             os.unlink(os.path.join(self.image, name))
             os.mkfifo(os.path.join(self.image, name))
-            self.bad(self.run_gen("inspect", self.image), f"Cannot read {name} of the image: it is not a regular file\n")
+            self.bad(self.run_gen("inspect", self.image),
+                     f"Cannot read {name} of the image: it is not a regular file\n")
             self.bad(self.verify(), f"{name}: it cannot be read: it is not a regular file\n")
             shutil.rmtree(self.image)
 
@@ -937,8 +946,9 @@ class Signing(Case):
         rows = [f"'{bad[i][0]}'" if i in bad else "" if i == 2 else "'/etc/hosts'" for i in range(1, 11)]
         write(path, "\n".join(rows).encode())
         said = self.built("--rootfs", self.tree(), "--persistents", path).stderr.decode()
-        self.assertEqual(said, "".join(f'metadata_gen: warning: Line {i} of {path}: every machine will refuse the entry "{name}": {why}\n'
-                                       for i, (name, why) in bad.items()))
+        want = [f'metadata_gen: warning: Line {i} of {path}: every machine will refuse the entry "{name}": {why}'
+                for i, (name, why) in bad.items()]
+        self.assertEqual(said.splitlines(), want)
         self.assertEqual(read(self.image, "persistents.txt"), read(path))
         self.good(self.verify())
 
@@ -1000,7 +1010,8 @@ class CommandLine(Case):
         for args, word in (([], "a verb is missing"), (["frob"], "there is no verb \"frob\""), (["build"], "--output is missing"),
                            (["build", "--frob"], "there is no option --frob"), (["verify", "--certs"], "--certs wants a value"),
                            (["verify", "--certs", "x"], "IMAGE_DIR is missing"), (["inspect", "a", "b"], "one name too many"),
-                           (["inspect", "--json=1", "a"], "takes no value"), (["inspect", ""], "IMAGE_DIR must not be empty"),
+                           (["inspect", "--json=1", "a"], "takes no value"),
+                           (["inspect", ""], "IMAGE_DIR must not be empty"),
                            (["verify", "--certs", "x", ""], "IMAGE_DIR must not be empty")):
             self.bad(self.run_gen(*args), word, status=2)
         self.bad(self.build(), "either --rootfs or --tar is needed", status=2)
@@ -1024,12 +1035,14 @@ class CommandLine(Case):
     def test_output_that_cannot_be_written_is_a_failure(self):
         self.built("--rootfs", self.tree())
         certs = self.certs()
-        for args in (["--help"], ["--version"], ["build", "--help"], ["inspect", self.image], ["inspect", "--json", self.image],
-                     ["verify", "--certs", certs, self.image], ["build", "--rootfs", self.path("root"), "--output", self.image, *self.signing()]):
+        for args in (["--help"], ["--version"], ["build", "--help"], ["inspect", self.image],
+                     ["inspect", "--json", self.image], ["verify", "--certs", certs, self.image],
+                     ["build", "--rootfs", self.path("root"), "--output", self.image, *self.signing()]):
             with open("/dev/full", "wb") as full:
                 done = subprocess.run([PROGRAM, *args], stdout=full, stderr=subprocess.PIPE, timeout=60)
             self.assertEqual(done.returncode, 1, args)
-            self.assertIn(b"metadata_gen: Cannot write to standard output: No space left on device\n", done.stderr, args)
+            self.assertIn(b"metadata_gen: Cannot write to standard output: No space left on device\n", done.stderr,
+                          args)
             done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", PROGRAM, *args], capture_output=True, timeout=60)
             self.assertEqual(done.returncode, 1, args)
             self.assertIn(b"Cannot write to standard output", done.stderr, args)

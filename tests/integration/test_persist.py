@@ -87,7 +87,8 @@ def machine_tree(root):
 
 
 PERSISTENTS = ("/etc/hosts", "/etc/netplan", "/bin/local-tool", "/opt/app", "/etc/it's", "/not/there", "/swapfile", "/boot/x",
-               "/proc/self", "/etc/../etc/shadow", "/", "", "etc/hosts", "/.ota-meta", "/var/a-file/inside", "/dev/null", "/var/spool", "/opt/marks/dir",
+               "/proc/self", "/etc/../etc/shadow", "/", "", "etc/hosts",
+               "/.ota-meta", "/var/a-file/inside", "/dev/null", "/var/spool", "/opt/marks/dir",
                "/opt/marks/file", "/opt/marks/parent/file", "/etc/out/x", "/etc/store/x", "/etc/nowhere/x", "/etc/around/x",
                "/etc/out/new/x")
 
@@ -149,9 +150,11 @@ def quoted_names_are_understood():
 
 def refused_and_missing_entries_are_told():
     for words in ("/not/there is not carried over: the active slot has none", "entry \"/swapfile\" is refused",
-                  "entry \"/boot/x\" is refused", "entry \"/proc/self\" is refused", "entry \"/etc/../etc/shadow\" is refused",
+                  "entry \"/boot/x\" is refused", "entry \"/proc/self\" is refused",
+                  "entry \"/etc/../etc/shadow\" is refused",
                   "entry \"/\" is refused", "The persistent entry \"\" is refused", "entry \"etc/hosts\" is refused",
-                  "entry \"/.ota-meta\" is refused", "entry \"/dev/null\" is refused", "/opt/app/state/socket is not carried over: it is a socket",
+                  "entry \"/.ota-meta\" is refused", "entry \"/dev/null\" is refused",
+                  "/opt/app/state/socket is not carried over: it is a socket",
                   "/var/a-file/inside is not carried over: on the standby slot something that is no folder is in its way"):
         assert words in lab.log, f"\"{words}\" is not in:\n{lab.log}"
     with slot() as root:
@@ -187,7 +190,8 @@ def folders_that_lie_too_deep_are_told():
 
 
 def links_lead_nowhere_that_may_not_be_changed():
-    for words in ("entry \"/etc/out/x\" is refused", "entry \"/etc/store/x\" is refused", "/etc/nowhere/x is not carried over", "/etc/out/new/x is not carried over"):
+    for words in ("entry \"/etc/out/x\" is refused", "entry \"/etc/store/x\" is refused",
+                  "/etc/nowhere/x is not carried over", "/etc/out/new/x is not carried over"):
         assert words in lab.log, f"\"{words}\" is not in:\n{lab.log}"
     with slot() as root:
         assert os.listdir(os.path.join(root, "boot")) == [] and not os.path.exists(os.path.join(root, ".ota-meta/x"))

@@ -37,6 +37,12 @@ enum {
 	   journal. */
 	EMPTY_FS_PCT = 94,
 	BYTES_PER_INODE = 16384, /* mkfs.ext4's default */
+	/* ext4's superblock: where it is, and where in it these fields are */
+	SB_OFFSET = 1024,
+	SB_BYTES = 1024,
+	SB_REVISION = 76,
+	SB_INODE_SIZE = 88,
+	SMALL_INODE_BYTES = 128,
 };
 
 void slot_mount_init(struct slot_mount *m)
@@ -173,6 +179,27 @@ static bool check_fs(const char *device)
 		return false;
 	}
 	return true;
+}
+
+/*
+ * Small inodes have no place for what is finer than a second, and the system takes finer times without
+ * a word. Reading goes through the superblock: statvfs does not tell.
+ */
+static void warn_of_small_inodes(const char *device)
+{
+	uint8_t sb[SB_BYTES];
+	AUTO_CLOSE int fd = open(device, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || pread(fd, sb, sizeof(sb), SB_OFFSET) != (ssize_t)sizeof(sb))
+		return;
+	/* Revision 0 has inodes of 128 bytes and does not say so. */
+	if (sb[SB_REVISION] > 0 &&
+		(sb[SB_INODE_SIZE] | sb[SB_INODE_SIZE + 1] << 8) > SMALL_INODE_BYTES)
+		return;
+	log_warning(
+		"The standby slot %s has inodes of %d bytes, so times of files are kept in whole "
+		"seconds only",
+		device, SMALL_INODE_BYTES);
 }
 
 static int open_root(const char *dir, struct ota_err *err)
@@ -344,6 +371,7 @@ int slot_mount_make_writable(struct slot_mount *m, bool rebuild, struct ota_err 
 		r = mount_standby(m, 0, "errors=remount-ro", err);
 	if (r < 0)
 		return r;
+	warn_of_small_inodes(m->standby.device);
 	m->usable = true;
 	return 0;
 }

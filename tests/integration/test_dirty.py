@@ -312,6 +312,18 @@ def new_file_system_keeps_uuid_and_label():
         assert len(blkid("UUID")) == 36, blkid("UUID")
 
 
+# ---- small inodes
+
+def inodes_without_room_for_nanoseconds_are_told():
+    sentence = "has inodes of 128 bytes, so times of files are kept in whole seconds only"
+    with lab_with_both() as lab:
+        for options, told in (("-I 128", True), ("-r 0 -O none", True), ("-I 256", False)):
+            subprocess.run(["mkfs.ext4", "-q", "-F", *options.split(), lab.device], check=True)
+            lab.update("v2")
+            assert lab.log.count(sentence) == told, (options, lab.log)
+        lab.check("v2")
+
+
 # ---- full file systems
 
 def fill(make):
@@ -388,7 +400,8 @@ def slot_that_is_full_of_what_may_not_go_is_made_anew():
             assert os.statvfs(root).f_ffree == 0
         lab.update("v2")
         lab.check("v2")
-        assert "is made anew: Cannot make /.ota-resources on the standby slot: No space left on device" in lab.log, lab.log
+        reason = "Cannot make /.ota-resources on the standby slot: No space left on device"
+        assert f"is made anew: {reason}" in lab.log, lab.log
 
 
 # ---- who else has the slot
@@ -514,6 +527,7 @@ if __name__ == "__main__":
         paths_too_long_on_the_active_slot_are_passed_over,
         damaged_file_systems_are_made_anew,
         new_file_system_keeps_uuid_and_label,
+        inodes_without_room_for_nanoseconds_are_told,
         slot_without_a_free_block_is_updated_from_what_it_holds,
         slot_without_a_free_inode_is_updated_from_what_it_holds,
         slot_with_few_free_inodes_is_updated,

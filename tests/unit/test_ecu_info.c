@@ -1,6 +1,7 @@
 /*
  * ecu_info: which files describe an ECU, and what is said about those that do not.
  */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +11,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/file.h"
 #include "common/config/ecu_info.h"
 #include "tests/unit/note_list.h"
 
@@ -82,6 +84,21 @@ static void the_file_in_the_root_of_the_tree_loads(void **state)
 	load(SOURCE_DIR "/ecu_info.yaml.example");
 	assert_int_equal(notes.n_wrong + notes.n_notices, 0);
 	assert_true(info.loaded);
+}
+
+static void the_file_in_the_root_of_the_tree_names_every_boot_loader(void **state)
+{
+	static const char *const words[] = {
+		"auto_detect", "grub", "cboot", "jetson-cboot", "jetson-uefi", "rpi_boot"};
+	AUTO_BUF struct buf text = {0};
+
+	assert_int_equal(
+		file_read(AT_FDCWD, SOURCE_DIR "/ecu_info.yaml.example", 1 << 16, &text), 0);
+	parse("ecu_id: m\nbootloader: none\n");
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		assert_non_null(strstr(notes.wrong[0], words[i]));
+		assert_non_null(strstr(buf_str(&text), words[i]));
+	}
 }
 
 static void an_id_alone_is_enough(void **state)
@@ -262,6 +279,7 @@ int main(void)
 		cmocka_unit_test(the_main_ecu_of_the_examples_loads),
 		cmocka_unit_test(the_secondary_ecu_of_the_examples_loads),
 		cmocka_unit_test(the_file_in_the_root_of_the_tree_loads),
+		cmocka_unit_test(the_file_in_the_root_of_the_tree_names_every_boot_loader),
 		cmocka_unit_test(an_id_alone_is_enough),
 		cmocka_unit_test(every_key_is_read),
 		cmocka_unit_test(an_address_may_be_a_number_or_localhost),

@@ -88,6 +88,8 @@ static int check_sizes(struct reading *r)
 {
 	size_t bytes = 0;
 
+	if (r->in->too_many_fields)
+		return refuse_and_close(r, 431, "There are too many header fields");
 	for (size_t i = 0; i < r->in->n_fields; i++)
 		bytes += strlen(r->in->fields[i].name) + strlen(r->in->fields[i].value) +
 			 strlen(": \r\n");
@@ -131,6 +133,8 @@ static int check_framing(struct reading *r)
 	struct span host, length, other;
 	size_t n_lengths;
 
+	if (r->in->malformed)
+		return refuse_and_close(r, 400, "The header is malformed");
 	for (size_t i = 0; i < r->in->n_fields; i++)
 		if (!is_token(r->in->fields[i].name) || !is_value(r->in->fields[i].value))
 			return refuse_and_close(r, 400, "A header field is malformed");

@@ -35,6 +35,8 @@ struct proxy_received {
 	const char *version; /* "HTTP/1.1" */
 	const struct proxy_field *fields; /* in the order they came; doubled ones are there twice */
 	size_t n_fields;
+	bool too_many_fields;      /* there are more than these */
+	bool malformed;            /* there is more in its header than these texts */
 	const char *local_address; /* "ip:port" that the connection came to; NULL = not known */
 };
 

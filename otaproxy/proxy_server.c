@@ -4,6 +4,10 @@
  * A connection's exchange runs in the thread of the connection. It sleeps by being suspended, which is done from its
  * own callbacks only; it is woken by MHD_resume_connection() from any thread. Whoever wakes has seen under a lock of
  * its own that the connection sleeps, so that none is resumed that was not suspended.
+ *
+ * The library takes more for a request than we do: continued lines, whose rest it appends to the field's name, NUL
+ * characters, which end a text early, and lone LFs. We have no other look at the bytes than through its pointers; but
+ * as all of them point into one buffer, the lengths of what we are told must fill it without a gap.
  */
 #include "otaproxy/proxy_server.h"
 
@@ -45,7 +49,6 @@ struct visit {
 	struct MHD_Connection *connection;
 	struct exchange *exchange; /* NULL: not received yet */
 	char *target;              /* as it came */
-	bool called;               /* on_request() has been called for it */
 	uint64_t sent_bytes;       /* of a flight's body */
 };
 
@@ -71,6 +74,8 @@ struct field_list {
 	struct proxy_field fields[FIELDS_MAX];
 	size_t n;
 	bool overflow;
+	bool has_gap;     /* there are bytes that we are not told of */
+	const char *next; /* where the next line must begin */
 };
 
 static enum MHD_Result add_field(
@@ -82,8 +87,25 @@ static enum MHD_Result add_field(
 		list->overflow = true;
 		return MHD_NO;
 	}
+	if (!value || name != list->next)
+		list->has_gap = true;
+	if (value)
+		list->next = value + strlen(value) + strlen("\r\n");
 	list->fields[list->n++] = (struct proxy_field){.name = name, .value = value ? value : ""};
 	return MHD_YES;
+}
+
+/* Does the header consist of @received's texts and nothing else? */
+static bool is_seamless(struct MHD_Connection *connection, const struct proxy_received *received,
+	const struct field_list *list)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+	const char *target = received->method + strlen(received->method) + strlen(" ");
+
+	return !list->has_gap &&
+	       received->version == target + strlen(received->target) + strlen(" ") && info &&
+	       received->method + info->header_size == list->next + strlen("\r\n");
 }
 
 /* What @fd is bound to, as numbers in text. */
@@ -115,7 +137,7 @@ static void local_address(struct MHD_Connection *connection, char *ret, size_t s
 static int receive(struct visit *v, const char *method, const char *version)
 {
 	const struct flight_sleeper sleeper = {.sleep = on_sleep, .wake = on_wake, .ctx = v};
-	struct field_list list = {.n = 0};
+	struct field_list list = {.next = version + strlen(version) + strlen("\r\n")};
 	char address[INET6_ADDRSTRLEN + 10];
 	struct proxy_received received = {
 		.method = method, .target = v->target, .version = version, .fields = list.fields};
@@ -124,9 +146,9 @@ static int receive(struct visit *v, const char *method, const char *version)
 	if (!v->exchange)
 		return -ENOMEM;
 	MHD_get_connection_values(v->connection, MHD_HEADER_KIND, add_field, &list);
-	if (list.overflow)
-		return -E2BIG;
 	received.n_fields = list.n;
+	received.too_many_fields = list.overflow;
+	received.malformed = !list.overflow && !is_seamless(v->connection, &received, &list);
 	local_address(v->connection, address, sizeof(address));
 	received.local_address = address[0] ? address : NULL;
 	return exchange_receive(v->exchange, &received);
@@ -227,13 +249,16 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
 	if (!v)
 		return MHD_NO;
 	*upload_size = 0; /* nothing of a client's body is looked at */
-	if (!v->called) {
-		/* An answer before the library has seen that there is no body would end the connection. */
-		v->called = true;
-		return MHD_YES;
+	if (!v->exchange) {
+		if (receive(v, method, version) < 0)
+			return MHD_NO;
+		/*
+		 * Now, before a body, is the only time to refuse one. All else waits for the next call: an answer
+		 * before the library has seen that there is no body would end the connection.
+		 */
+		if (!exchange_ends_connection(v->exchange))
+			return MHD_YES;
 	}
-	if (!v->exchange && receive(v, method, version) < 0)
-		return MHD_NO;
 	switch (exchange_run(v->exchange)) {
 	case EXCHANGE_SLEEPS:
 		return MHD_YES;
@@ -328,8 +353,8 @@ int proxy_server_start(const struct proxy_server_config *config, struct proxy *p
 		MHD_OPTION_PER_IP_CONNECTION_LIMIT, PROXY_CONNECTIONS_PER_ADDRESS,
 		MHD_OPTION_CONNECTION_TIMEOUT, PROXY_IDLE_TIMEOUT_S,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
-		MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, on_target, s,
-		MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
+		MHD_OPTION_URI_LOG_CALLBACK, on_target, s, MHD_OPTION_NOTIFY_COMPLETED,
+		on_completed, NULL, MHD_OPTION_END);
 	if (!s->daemon)
 		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "Cannot start the HTTP server");
 	TAKE_FD(fd); /* the library's */

@@ -515,6 +515,11 @@ bool exchange_is_head(const struct exchange *x)
 	return x->request.head;
 }
 
+bool exchange_ends_connection(const struct exchange *x)
+{
+	return x->request.kind == PROXY_REFUSE && x->request.close;
+}
+
 ssize_t exchange_read(struct exchange *x, uint64_t pos, void *buf, size_t max)
 {
 	ssize_t n = flight_reader_read(x->reader, x->reply.offset + pos, buf, max);

@@ -71,6 +71,8 @@ enum exchange_state exchange_run(struct exchange *x);
 
 const struct reply *exchange_reply(const struct exchange *x);
 bool exchange_is_head(const struct exchange *x);
+/* Received, and refused so that the connection ends with it: whatever follows is not a request. */
+bool exchange_ends_connection(const struct exchange *x);
 
 /* REPLY_FLIGHT: as flight_reader_read(), @pos counted from the reply's first byte. */
 ssize_t exchange_read(struct exchange *x, uint64_t pos, void *buf, size_t max);

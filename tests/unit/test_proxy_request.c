@@ -173,6 +173,15 @@ static void a_request_whose_end_is_not_certain_ends_the_connection(void **state)
 	assert_fetched(&b, "http://h/");
 	add_field(&b, "content-length", "0");
 	assert_refused(&b, 400, "There is more than one Content-Length field");
+	setup_bench(&b, "/", "h");
+	b.in.malformed = true;
+	decide(&b);
+	assert_true(b.q.close);
+	assert_refused(&b, 400, "The header is malformed");
+	b.in.too_many_fields = true;
+	decide(&b);
+	assert_true(b.q.close);
+	assert_refused(&b, 431, "There are too many header fields");
 }
 
 static void a_wrong_target_or_host_is_refused(void **state)

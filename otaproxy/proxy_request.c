@@ -187,7 +187,8 @@ static int read_target(struct reading *r)
 
 	for (const char *s = target; *s; s++)
 		if ((unsigned char)*s <= 0x20 || (unsigned char)*s >= 0x7f || *s == '#')
-			return refuse(r, 400, "The URL has a character that must be encoded");
+			return refuse_and_close(
+				r, 400, "The URL has a character that must be encoded");
 	r->path = target;
 	if (target[0] == '/')
 		return GO_ON;

@@ -182,6 +182,9 @@ static void a_request_whose_end_is_not_certain_ends_the_connection(void **state)
 	decide(&b);
 	assert_true(b.q.close);
 	assert_refused(&b, 431, "There are too many header fields");
+	setup_bench(&b, "/a b", "h");
+	decide(&b);
+	assert_true(b.q.close);
 }
 
 static void a_wrong_target_or_host_is_refused(void **state)

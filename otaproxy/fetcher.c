@@ -72,6 +72,14 @@ static void take_cache_control(struct trip *t, const char *value)
 	t->answer.form = said.alg == CACHE_ALG_ZST ? CACHE_ZST : CACHE_PLAIN;
 }
 
+/* With a digest that is what identifies the body, and for whichever server it comes from. */
+static void take_etag(struct trip *t, const char *value)
+{
+	copy_field(t->meta.etag, sizeof(t->meta.etag), value);
+	if (flight_order(t->flight)->key.kind == CACHE_BY_URL)
+		copy_field(t->answer.etag, sizeof(t->answer.etag), value);
+}
+
 static int on_header(void *ctx, const char *name, const char *value, struct ota_err *err)
 {
 	struct trip *t = ctx;
@@ -81,7 +89,7 @@ static int on_header(void *ctx, const char *name, const char *value, struct ota_
 	else if (strcasecmp(name, "Content-Encoding") == 0)
 		copy_field(t->answer.content_encoding, sizeof(t->answer.content_encoding), value);
 	else if (strcasecmp(name, "ETag") == 0)
-		copy_field(t->meta.etag, sizeof(t->meta.etag), value);
+		take_etag(t, value);
 	else if (strcasecmp(name, "Last-Modified") == 0)
 		copy_field(t->meta.last_modified, sizeof(t->meta.last_modified), value);
 	else if (strcasecmp(name, CACHE_CONTROL_NAME) == 0)

@@ -472,6 +472,15 @@ static void close_to_late_ones(struct flight *f)
 		unlist(f);
 }
 
+/* Does @new keep what readers may have told their clients of @told? */
+static bool is_same_version(const struct flight_answer *told, const struct flight_answer *new)
+{
+	return new->form == told->form &&strcmp(new->content_encoding, told->content_encoding) ==
+		       0 &&
+	       strcmp(new->etag, told->etag) == 0 &&
+	       (told->total_bytes == UINT64_MAX || new->total_bytes == told->total_bytes);
+}
+
 int flight_begin(struct flight *f, const struct flight_answer *answer, struct ota_err *err)
 {
 	int r = f->check ? body_check_start(f->check, &f->order.key.digest, answer->form,
@@ -488,14 +497,12 @@ int flight_begin(struct flight *f, const struct flight_answer *answer, struct ot
 		f->state = FLIGHT_ANSWERED;
 		close_to_late_ones(f);
 		wake_readers(f);
-	} else if (f->n_bytes > 0 &&
-		   (answer->form != f->answer.form ||
-			   strcmp(answer->content_encoding, f->answer.content_encoding) != 0)) {
+	} else if (!is_same_version(&f->answer, answer)) {
 		r = -EBADMSG;
 	}
 	pthread_mutex_unlock(&f->table->lock);
 	return r < 0 ? ota_err_set(err, r, OTA_E_NETWORK,
-			       "The server sends another form of the body than before")
+			       "The server sends another form or version of the body than before")
 		     : 0;
 }
 

@@ -27,7 +27,7 @@ enum {
 	INFLIGHT_WINDOW_BYTES = 512 * 1024,
 	FLIGHT_FIELDS_MAX = 4,
 	INFLIGHT_FIELD_MAX =
-		128, /* content-type and -encoding with their NUL; longer ones are not passed on */
+		128, /* content-type, -encoding and etag with their NUL; longer ones are not passed on */
 };
 
 struct inflight;
@@ -98,6 +98,7 @@ enum flight_state {
 struct flight_answer {
 	uint64_t total_bytes; /* UINT64_MAX = not known */
 	char content_type[INFLIGHT_FIELD_MAX], content_encoding[INFLIGHT_FIELD_MAX]; /* "" = none */
+	char etag[INFLIGHT_FIELD_MAX]; /* the server's, of the body as it comes; "" = none */
 	enum cache_form form; /* of the body: an upper proxy may have another than was asked for */
 	unsigned status;      /* FLIGHT_FAILED: the server's status, 0 = none came */
 	struct ota_err err;   /* FLIGHT_FAILED */

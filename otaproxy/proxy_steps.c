@@ -148,6 +148,8 @@ static void etag_of(const struct exchange *x, enum cache_form form, char ret_eta
 		digest_to_hex(&x->key.digest, hex);
 		snprintf(ret_etag, REPLY_VALUE_MAX, "\"%s%s\"", hex,
 			form == CACHE_ZST ? ".zst" : "");
+	} else if (x->reader) {
+		memcpy(ret_etag, x->answer.etag, sizeof(x->answer.etag));
 	} else if (x->hit.fd >= 0 && strlen(x->hit.meta.etag) < REPLY_VALUE_MAX) {
 		snprintf(ret_etag, REPLY_VALUE_MAX, "%s", x->hit.meta.etag);
 	}

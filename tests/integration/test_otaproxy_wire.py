@@ -387,8 +387,9 @@ class Requests(Bench):
 
     def test_the_status_page_is_text_or_openmetrics(self):
         proxy = self.start()
-        self.ask(proxy)
         with Client(proxy.port) as c:
+            c.send(request(self.origin.name))
+            c.answer()
             c.send(f"GET / HTTP/1.1\r\nHost: {proxy.name}\r\n\r\n".encode())
             a = c.answer()
             self.assertEqual((a.status, a.fields["content-type"]), (200, "text/plain; charset=utf-8"))
@@ -646,7 +647,26 @@ class Parts(Bench):
         self.assert_whole(self.ask(proxy, "/x", 'If-Range: "v0"', "Range: bytes=10-19"))
         self.body = self.body[::-1]
         self.origin.answers["/x"] = answer(200, self.body, 'ETag: "v2"')
+        # A fetch has its end a little after its last client: as long as it lasts, others join it.
+        deadline = time.monotonic() + PATIENCE_S
+        while self.ask(proxy).fields["etag"] != '"v2"':
+            self.assertLess(time.monotonic(), deadline)
         self.assert_whole(self.ask(proxy, "/x", 'If-Range: "v1"', "Range: bytes=10-19"))
+
+    def test_a_part_by_url_comes_from_a_running_fetch_of_that_version(self):
+        proxy = self.start()
+        gate, self.origin.answers["/x"] = self.gated(self.body, 200_000, ['ETag: "v1"'])
+        with Client(proxy.port) as whole:
+            whole.send(request(self.origin.name))
+            self.origin.wait_for(1)
+            self.assert_part(self.ask(proxy, "/x", 'If-Range: "v1"', "Range: bytes=10-19"), 10, 19)
+            self.assertEqual(self.ask(proxy, "/x", "Range: bytes=10-19").fields["etag"], '"v1"')
+            with Client(proxy.port) as other:
+                other.send(request(self.origin.name, "/x", 'If-Range: "v2"', "Range: bytes=10-19"))
+                self.assertEqual(other.head().status, 200)
+            gate.set()
+            self.assert_whole(whole.answer())
+        self.assertEqual(len(self.origin.requests), 1)
 
     def test_a_part_of_a_body_without_a_length_is_all_of_it(self):
         proxy = self.start()
@@ -731,6 +751,42 @@ class Statuses(Bench):
         with Client(proxy.port) as c:
             c.send(f"GET / HTTP/1.1\r\nHost: {proxy.name}\r\n\r\n".encode())
             self.assertEqual(c.answer().status, 200)
+
+
+    def test_a_body_that_comes_anew_as_another_version_is_not_taken_for_the_first(self):
+        proxy = self.start()
+        first = answer(200, b"11111", 'ETag: "v1"')[:-5]
+        seconds = {"/etag": answer(200, b"22222", 'ETag: "v2"'),
+                   "/length": answer(200, b"222222222", 'ETag: "v1"'),
+                   "/encoding": answer(200, b"22222", 'ETag: "v1"', "Content-Encoding: gzip")}
+        for path, second in seconds.items():
+            answers = iter([first, second])
+
+            def send(connection, _, answers=answers):
+                connection.sendall(next(answers))
+                connection.shutdown(socket.SHUT_RDWR)
+            self.origin.answers[path] = send
+            with self.subTest(path=path), Client(proxy.port) as c:
+                c.send(request(self.origin.name, path))
+                self.assertEqual(c.head().fields["etag"], '"v1"')
+                self.assertEqual(c.rest(), b"")
+        self.assertEqual(len(self.origin.requests), 6)
+
+    def test_odd_fields_of_the_origin_do_not_cost_the_body(self):
+        proxy = self.start()
+        odd = {"Content-Type": ["text/plain;\tcharset=utf-8", "", "a" * 300, "text/plain; x=\"\xe9\""],
+               "Content-Encoding": ["\tidentity", "a" * 300],
+               "ETag": ['"a\tb"', "", '"' + "a" * 300 + '"', "unquoted", '"\xe9"'],
+               "Last-Modified": ["never", "\x01"]}
+        for name, values in odd.items():
+            for i, value in enumerate(values):
+                path = f"/{name}-{i}"
+                data = answer(200, b"", f"{name}: @@").replace(b"@@", value.encode("latin-1"))
+                self.origin.answers[path] = data.replace(b"Length: 0", b"Length: 5") + b"hello"
+                with self.subTest(field=name, value=value):
+                    for _ in range(2):
+                        a = self.ask(proxy, path)
+                        self.assertEqual((a.status, a.body), (200, b"hello"))
 
 
 class Connections(Bench):

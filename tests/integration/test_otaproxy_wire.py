@@ -821,6 +821,22 @@ class Connections(Bench):
                 self.assertEqual(c.answer().body, b"/x")
                 self.assertEqual(c.rest(), b"")
 
+    def test_an_end_amid_requests_is_a_good_end(self):
+        body = pattern(2**20)
+        self.origin.answers["/x"] = answer(200, body)
+        _, self.origin.answers["/stalled"] = self.gated(body, 2**19)
+        for args in (["--no-cache"], []):
+            for _ in range(10):
+                proxy = Proxy(self.path("cache"), *args)
+                with contextlib.ExitStack() as stack:
+                    clients = [stack.enter_context(Client(proxy.port)) for _ in range(10)]
+                    for c in clients[2:]:
+                        c.send(request(self.origin.name) * 20)
+                    for c in clients[:2]:
+                        c.send(request(self.origin.name, "/stalled"))
+                        self.assertEqual(c.head().status, 200)
+                    proxy.stop()
+
     def test_many_idle_connections_of_one_client_keep_no_other_out(self):
         proxy = self.start()
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -402,6 +402,8 @@ class Lab:
         with open(f"{root}/etc/otaclient/otaclient.yaml", "w", encoding="ascii") as f:
             f.write("tls_ca: /etc/otaclient/origin-ca.pem\nupdate_cooldown_s: 0\n")
         run("chroot", root, "/usr/bin/systemd-sysusers", "otaproxy.conf")
+        # Opened for writing it became a copy in the overlay, whose identity may change once more; nobody needs it.
+        os.unlink(f"{root}/etc/.pwd.lock")
 
     def build_image(self, name, tree, *options):
         certs = self.certs()

@@ -105,10 +105,34 @@ class ThroughTheProxy(unittest.TestCase):
         self.assertEqual(2, self.said(ecu).count("otaproxy has started as process"))
         self.assert_slot_is_new(ecu)
 
+    def fresh_with_program(self, name, program):
+        path = self.lab.path(f"{name}.yaml")
+        with open(path, "w", encoding="ascii") as f:
+            f.write(f"tls_ca: /etc/otaclient/origin-ca.pem\nproxy_program: {program}\n")
+        return self.fresh(name, "--file", f"{path}:/etc/otaclient/otaclient.yaml")
+
+    def test_a_proxy_that_does_not_serve_is_gone_past(self):
+        ecu = self.fresh("past")
+        with ecu.on():
+            ecu.execute("/bin/mkdir", "-p", "/run/otaclient/otaproxy.origins/in-the-way")
+            ecu.update("v2", self.origin.url("v2"))
+            self.assert_is_at_v2(ecu)
+        self.assertEqual({"-"}, {via for _, via in self.asked()})
+        self.assertRegex(self.said(ecu), r"downloads go straight to the server, since the local proxy does not serve: "
+                                         r"Cannot write /run/otaclient/otaproxy.origins: ")
+
+    def test_whoever_waits_for_the_proxy_can_be_stopped(self):
+        ecu = self.fresh_with_program("waiting", "/bin/false")
+        with ecu.on():
+            ecu.update("v2", self.origin.url("v2"), wait=False)
+            wait_for("the proxy ends", lambda: "otaproxy ended with status 1" in self.said(ecu), 60)
+            ecu.execute("/bin/sh", "-c", "kill $(cat /run/otaclient.pid)")
+            wait_for("the update ends", lambda: "The update was stopped because otaclient ends" in self.said(ecu), 15)
+            wait_for("the daemon is back", ecu.answers, 30)
+            self.assertEqual([], self.asked())
+
     def test_an_ecu_without_the_program_says_so_once_and_fetches_straight(self):
-        with open(self.lab.path("no.yaml"), "w", encoding="ascii") as f:
-            f.write("tls_ca: /etc/otaclient/origin-ca.pem\nproxy_program: /usr/bin/none\n")
-        ecu = self.fresh("bare", "--file", f"{self.lab.path('no.yaml')}:/etc/otaclient/otaclient.yaml")
+        ecu = self.fresh_with_program("bare", "/usr/bin/none")
         with ecu.on():
             ecu.update("v2", self.origin.url("v2"))
             self.assert_is_at_v2(ecu)

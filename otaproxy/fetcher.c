@@ -2,7 +2,8 @@
  * fetcher: one thread, one HTTP client, many flights. Contract: fetcher.h.
  *
  * Shared, under fetcher.lock: the list of flights that wait to be begun, and the wish to stop. All else belongs to
- * the thread, which holds a reference to each flight until its end.
+ * the thread, which holds a reference to each flight until its end. With nothing to fetch it waits for the condition,
+ * since the client then returns at once.
  */
 #include "otaproxy/fetcher.h"
 
@@ -43,7 +44,8 @@ struct fetcher {
 	struct trip *trips; /* under way */
 
 	pthread_mutex_t lock;
-	struct trip *waiting; /* the last one first */
+	pthread_cond_t changed; /* waiting or stop, for a thread without trips */
+	struct trip *waiting;   /* the last one first */
 	bool stop;
 };
 
@@ -218,13 +220,15 @@ static void trip_start(struct trip *t)
 	t->fetcher->trips = t;
 }
 
-/* False: it is time to stop. */
+/* Begin what waits; without any trip, wait for one. False: it is time to stop. */
 static bool take_waiting(struct fetcher *f)
 {
 	struct trip *list, *in_order = NULL;
 	bool stop;
 
 	pthread_mutex_lock(&f->lock);
+	while (!f->waiting && !f->stop && http_client_pending(f->client) == 0)
+		pthread_cond_wait(&f->changed, &f->lock);
 	list = TAKE_PTR(f->waiting);
 	stop = f->stop;
 	pthread_mutex_unlock(&f->lock);
@@ -283,6 +287,7 @@ int fetcher_start(
 	if (r < 0)
 		return r;
 	pthread_mutex_init(&f->lock, NULL);
+	pthread_cond_init(&f->changed, NULL);
 	r = pthread_create(&f->thread, NULL, fetcher_thread, f);
 	if (r != 0) {
 		http_client_free(f->client);
@@ -300,6 +305,7 @@ static void put_waiting(struct fetcher *f, struct trip **trip)
 	if (!f->stop) {
 		(*trip)->next = f->waiting;
 		f->waiting = TAKE_PTR(*trip);
+		pthread_cond_signal(&f->changed);
 	}
 	pthread_mutex_unlock(&f->lock);
 }
@@ -336,6 +342,7 @@ void fetcher_stop(struct fetcher *fetcher)
 		return;
 	pthread_mutex_lock(&fetcher->lock);
 	fetcher->stop = true;
+	pthread_cond_signal(&fetcher->changed);
 	pthread_mutex_unlock(&fetcher->lock);
 	http_client_wakeup(fetcher->client);
 	pthread_join(fetcher->thread, NULL);
@@ -348,6 +355,7 @@ void fetcher_free(struct fetcher *fetcher)
 	if (!fetcher)
 		return;
 	http_client_free(fetcher->client);
+	pthread_cond_destroy(&fetcher->changed);
 	pthread_mutex_destroy(&fetcher->lock);
 	free(fetcher);
 }

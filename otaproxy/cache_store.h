@@ -95,7 +95,7 @@ int cache_temp_fd(const struct cache_temp *temp);
 
 /*
  * A descriptor for reading what is being written, the caller's; before or after the publishing, from any thread as long
- * as @temp lives; it outlives @temp. Use pread(): all readers of one file share a position.
+ * as @temp lives; it outlives @temp.
  */
 int cache_temp_open_reader(const struct cache_temp *temp, int *ret_fd, struct ota_err *err);
 

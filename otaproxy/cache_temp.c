@@ -1,12 +1,13 @@
 /*
  * cache_temp: an unfinished file of the cache, until it is an entry. Contract: cache_store.h.
  *
- * The file is opened twice at once, so that readers get a descriptor that cannot write without anybody having to know
- * under which name the file is just now.
+ * Readers get a descriptor that cannot write, by way of /proc, since nobody has to know under which name the file is
+ * just now.
  */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,11 +21,12 @@
 enum {
 	TEMP_RANDOM_BYTES = 12, /* no two are ever equal */
 	TEMP_NAME_MAX = 2 * TEMP_RANDOM_BYTES + 1,
+	PROC_PATH_MAX = 32,
 };
 
 struct cache_temp {
 	const struct cache_store *store;
-	int fd, reader_fd;
+	int fd;
 	bool published;           /* then the name is free */
 	char name[TEMP_NAME_MAX]; /* in tmp; "" = not made yet */
 };
@@ -44,7 +46,7 @@ int cache_temp_new(const struct cache_store *s, struct cache_temp **ret_temp, st
 	if (!temp)
 		return cannot_make(-ENOMEM, s, err);
 	temp->store = s;
-	temp->fd = temp->reader_fd = -1;
+	temp->fd = -1;
 	clock_random(rnd, sizeof(rnd));
 	hex_encode(rnd, sizeof(rnd), name);
 	temp->fd =
@@ -52,9 +54,6 @@ int cache_temp_new(const struct cache_store *s, struct cache_temp **ret_temp, st
 	if (temp->fd < 0)
 		return cannot_make(-errno, s, err);
 	memcpy(temp->name, name, sizeof(name));
-	temp->reader_fd = openat(s->tmp_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (temp->reader_fd < 0)
-		return cannot_make(-errno, s, err);
 	*ret_temp = TAKE_PTR(temp);
 	return 0;
 }
@@ -65,7 +64,6 @@ void cache_temp_free(struct cache_temp *temp)
 		return;
 	if (temp->name[0] && !temp->published)
 		unlinkat(temp->store->tmp_fd, temp->name, 0);
-	closep(&temp->reader_fd);
 	closep(&temp->fd);
 	free(temp);
 }
@@ -82,8 +80,11 @@ int cache_temp_fd(const struct cache_temp *temp)
 
 int cache_temp_open_reader(const struct cache_temp *temp, int *ret_fd, struct ota_err *err)
 {
-	int fd = fcntl(temp->reader_fd, F_DUPFD_CLOEXEC, 0);
+	char path[PROC_PATH_MAX];
+	int fd;
 
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", temp->fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
 			"Cannot open an unfinished file of the cache %s: %s", temp->store->dir,

@@ -46,6 +46,7 @@ struct fetcher {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* waiting or stop, for a thread without trips */
 	struct trip *waiting;   /* the last one first */
+	bool rests;             /* the thread waits for the condition, not for the client */
 	bool stop;
 };
 
@@ -227,8 +228,11 @@ static bool take_waiting(struct fetcher *f)
 	bool stop;
 
 	pthread_mutex_lock(&f->lock);
-	while (!f->waiting && !f->stop && http_client_pending(f->client) == 0)
+	while (!f->waiting && !f->stop && http_client_pending(f->client) == 0) {
+		f->rests = true;
 		pthread_cond_wait(&f->changed, &f->lock);
+	}
+	f->rests = false;
 	list = TAKE_PTR(f->waiting);
 	stop = f->stop;
 	pthread_mutex_unlock(&f->lock);
@@ -298,16 +302,21 @@ int fetcher_start(
 	return 0;
 }
 
-/* Takes the trip, if it is not too late: then it stays the caller's. */
-static void put_waiting(struct fetcher *f, struct trip **trip)
+/* Takes the trip, if it is not too late: then it stays the caller's. True: the thread waits in the client. */
+static bool put_waiting(struct fetcher *f, struct trip **trip)
 {
+	bool rests;
+
 	pthread_mutex_lock(&f->lock);
+	rests = f->rests;
 	if (!f->stop) {
 		(*trip)->next = f->waiting;
 		f->waiting = TAKE_PTR(*trip);
-		pthread_cond_signal(&f->changed);
+		if (rests)
+			pthread_cond_signal(&f->changed);
 	}
 	pthread_mutex_unlock(&f->lock);
+	return !rests;
 }
 
 void fetcher_take(struct fetcher *fetcher, struct flight *flight)
@@ -323,12 +332,12 @@ void fetcher_take(struct fetcher *fetcher, struct flight *flight)
 	}
 	t->fetcher = fetcher;
 	t->flight = flight;
-	put_waiting(fetcher, &t);
+	if (put_waiting(fetcher, &t))
+		http_client_wakeup(fetcher->client);
 	if (t) {
 		ota_err_set(&err, -ECANCELED, OTA_E_UNSPECIFIC, "The proxy ends");
 		flight_end(flight, -ECANCELED, 0, &err);
 	}
-	http_client_wakeup(fetcher->client);
 }
 
 void fetcher_nudge(struct fetcher *fetcher)

@@ -53,6 +53,7 @@ struct flight {
 
 	enum flight_state state;
 	struct flight_answer answer;
+	bool begun;        /* the answer has been set */
 	bool complete;     /* the body has ended, and is right */
 	uint64_t n_bytes;  /* of the body, in the file */
 	uint64_t consumed; /* FLIGHT_PASS: what its reader has taken */
@@ -492,11 +493,15 @@ int flight_begin(struct flight *f, const struct flight_answer *answer, struct ot
 			err, r, OTA_E_UNSPECIFIC, "There is not enough memory to check a body");
 	f->at = 0;
 	pthread_mutex_lock(&f->table->lock);
-	if (f->state == FLIGHT_WAITING) {
+	if (!f->begun) {
+		f->begun = true;
 		f->answer = *answer;
-		f->state = FLIGHT_ANSWERED;
 		close_to_late_ones(f);
-		wake_readers(f);
+		/* Readers of what is checked would only find that nothing may be read yet. */
+		if (!f->check) {
+			f->state = FLIGHT_ANSWERED;
+			wake_readers(f);
+		}
 	} else if (!is_same_version(&f->answer, answer)) {
 		r = -EBADMSG;
 	}
@@ -599,8 +604,10 @@ int flight_add(struct flight *f, const void *data, size_t len_bytes, struct ota_
 
 		f->n_bytes = f->at;
 		close_to_late_ones(f);
-		if (safe_bytes(f) > safe)
+		if (safe_bytes(f) > safe) {
+			f->state = FLIGHT_ANSWERED;
 			wake_readers(f);
+		}
 	}
 	pthread_mutex_unlock(&f->table->lock);
 	return 0;
@@ -648,6 +655,7 @@ int flight_complete(struct flight *f, struct cache_meta *meta, struct ota_err *e
 		log_warning("%s", trouble.msg);
 	pthread_mutex_lock(&f->table->lock);
 	f->complete = true;
+	f->state = FLIGHT_ANSWERED;
 	f->answer.total_bytes = f->n_bytes;
 	unlist(f);
 	wake_readers(f);

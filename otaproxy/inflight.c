@@ -34,6 +34,8 @@ enum {
 	FLIGHTS_MAX = 1024, /* as many as a vehicle's ECUs may ask for at once */
 	COMPARE_BYTES = 16 * 1024,
 	HOLE_BYTES = 64 * 1024, /* what a reader has taken is given back in pieces of this */
+	/* Written at once; so much is held back from readers anyway. Only those under way have such a buffer. */
+	GATHER_BYTES = INFLIGHT_HOLD_BYTES,
 };
 
 struct flight_reader {
@@ -53,7 +55,7 @@ struct flight {
 
 	enum flight_state state;
 	struct flight_answer answer;
-	bool begun;        /* the answer has been set */
+	bool begun;        /* the answer has been set, by the fetcher's thread */
 	bool complete;     /* the body has ended, and is right */
 	uint64_t n_bytes;  /* of the body, in the file */
 	uint64_t consumed; /* FLIGHT_PASS: what its reader has taken */
@@ -64,6 +66,9 @@ struct flight {
 	struct cache_temp *temp; /* NULL: FLIGHT_PASS */
 	struct body_check *check;
 	uint64_t at; /* of the next byte that comes; below n_bytes while a body is repeated */
+	/* The bytes before at that are not in the file yet; only of a checked body, else NULL. */
+	uint8_t *gathered;
+	size_t n_gathered_bytes;
 };
 
 struct inflight {
@@ -192,6 +197,7 @@ static void flight_free(struct flight *f)
 		closep(&f->fd);
 	cache_temp_free(f->temp);
 	body_check_free(f->check);
+	free(f->gathered);
 	flight_order_done(&f->order);
 	free(f);
 }
@@ -492,6 +498,7 @@ int flight_begin(struct flight *f, const struct flight_answer *answer, struct ot
 		return ota_err_set(
 			err, r, OTA_E_UNSPECIFIC, "There is not enough memory to check a body");
 	f->at = 0;
+	f->n_gathered_bytes = 0;
 	pthread_mutex_lock(&f->table->lock);
 	if (!f->begun) {
 		f->begun = true;
@@ -530,11 +537,12 @@ static int compare(struct flight *f, const uint8_t *data, size_t len, struct ota
 	return 0;
 }
 
-static int store_piece(struct flight *f, const uint8_t *data, size_t len, struct ota_err *err)
+static int write_piece(
+	struct flight *f, const uint8_t *data, size_t len, uint64_t at, struct ota_err *err)
 {
 	for (size_t done = 0; done < len;) {
-		ssize_t n = pwrite(
-			f->fd, data + done, len - done, (off_t)(f->body_offset + f->at + done));
+		ssize_t n =
+			pwrite(f->fd, data + done, len - done, (off_t)(f->body_offset + at + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -551,6 +559,66 @@ static int store_piece(struct flight *f, const uint8_t *data, size_t len, struct
 	return 0;
 }
 
+/* The file has all before @n_bytes now. */
+static void hand_out(struct flight *f, uint64_t n_bytes)
+{
+	pthread_mutex_lock(&f->table->lock);
+	if (n_bytes > f->n_bytes) {
+		uint64_t safe = safe_bytes(f);
+
+		f->n_bytes = n_bytes;
+		close_to_late_ones(f);
+		if (safe_bytes(f) > safe) {
+			f->state = FLIGHT_ANSWERED;
+			wake_readers(f);
+		}
+	}
+	pthread_mutex_unlock(&f->table->lock);
+}
+
+static int write_gathered(struct flight *f, struct ota_err *err)
+{
+	size_t n = f->n_gathered_bytes;
+	int r = n > 0 ? write_piece(f, f->gathered, n, f->at - n, err) : 0;
+
+	if (r < 0)
+		return r;
+	f->n_gathered_bytes = 0;
+	hand_out(f, f->at);
+	return 0;
+}
+
+/* Put @len bytes at the end of what is there. */
+static int store_piece(struct flight *f, const uint8_t *data, size_t len, struct ota_err *err)
+{
+	int r = 0;
+
+	if (!f->check) {
+		r = write_piece(f, data, len, f->at, err);
+		f->at += r == 0 ? len : 0;
+		if (r == 0)
+			hand_out(f, f->at);
+		return r;
+	}
+	if (!f->gathered)
+		f->gathered = malloc(GATHER_BYTES);
+	if (!f->gathered)
+		return ota_err_set(
+			err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory for a body");
+	while (len > 0 && r == 0) {
+		size_t n = MIN_OF(len, (size_t)GATHER_BYTES - f->n_gathered_bytes);
+
+		memcpy(f->gathered + f->n_gathered_bytes, data, n);
+		f->n_gathered_bytes += n;
+		f->at += n;
+		data += n;
+		len -= n;
+		if (f->n_gathered_bytes == GATHER_BYTES)
+			r = write_gathered(f, err);
+	}
+	return r;
+}
+
 /* May @len more bytes come? Only a flight with one reader waits for it. */
 static int has_room(struct flight *f, size_t len)
 {
@@ -561,7 +629,8 @@ static int has_room(struct flight *f, size_t len)
 	pthread_mutex_lock(&f->table->lock);
 	if (!f->readers)
 		r = -ECANCELED;
-	else if (f->n_bytes > f->consumed && f->n_bytes - f->consumed + len > INFLIGHT_WINDOW_BYTES)
+	else if (f->n_bytes > f->consumed &&
+		 f->n_bytes - f->consumed + f->n_gathered_bytes + len > INFLIGHT_WINDOW_BYTES)
 		r = -EBUSY;
 	pthread_mutex_unlock(&f->table->lock);
 	return r;
@@ -596,20 +665,7 @@ int flight_add(struct flight *f, const void *data, size_t len_bytes, struct ota_
 		r = store_piece(f, (const uint8_t *)data + again, len_bytes - again, err);
 	if (r < 0)
 		return r;
-	f->at += len_bytes - again;
 	counters_add(f->table->counters, COUNTER_ORIGIN_BYTES, len_bytes);
-	pthread_mutex_lock(&f->table->lock);
-	if (f->at > f->n_bytes) {
-		uint64_t safe = safe_bytes(f);
-
-		f->n_bytes = f->at;
-		close_to_late_ones(f);
-		if (safe_bytes(f) > safe) {
-			f->state = FLIGHT_ANSWERED;
-			wake_readers(f);
-		}
-	}
-	pthread_mutex_unlock(&f->table->lock);
 	return 0;
 }
 
@@ -642,9 +698,13 @@ static int publish(struct flight *f, struct cache_meta *meta, struct ota_err *er
 int flight_complete(struct flight *f, struct cache_meta *meta, struct ota_err *err)
 {
 	struct ota_err trouble = {0};
+	int r;
 
 	if (f->order.head)
 		return 0;
+	r = write_gathered(f, err);
+	if (r < 0)
+		return r;
 	if (f->at < f->n_bytes)
 		return ota_err_set(err, -EBADMSG, OTA_E_NETWORK,
 			"The body began anew, and is shorter than before");
@@ -677,6 +737,7 @@ void flight_end(struct flight *f, int r, unsigned status, const struct ota_err *
 	unlist(f);
 	wake_readers(f);
 	pthread_mutex_unlock(&f->table->lock);
+	free(TAKE_PTR(f->gathered));
 	body_check_free(TAKE_PTR(f->check));
 	flight_unref(f);
 }

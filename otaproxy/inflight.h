@@ -89,9 +89,9 @@ void inflight_set_room(struct inflight *t, enum cache_room room);
 enum cache_room inflight_room(struct inflight *t);
 
 enum flight_state {
-	FLIGHT_WAITING, /* no answer yet: the reader sleeps now */
-	FLIGHT_ANSWERED, /* the header is known and, if the body is checked, some of it or all; more may come */
-	FLIGHT_SAME, /* conditional: the cache's entry is fresh */
+	FLIGHT_WAITING,  /* no answer yet: the reader sleeps now */
+	FLIGHT_ANSWERED, /* the header, and of a checked body some bytes; more may come */
+	FLIGHT_SAME,     /* conditional: the cache's entry is fresh */
 	FLIGHT_FAILED,
 };
 

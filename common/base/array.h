@@ -18,15 +18,15 @@ enum {
 static inline int array_grow(void *array_p, size_t size_bytes, uint32_t n, uint32_t *cap)
 {
 	uint32_t want = *cap ? *cap + *cap / 2 : ARRAY_FIRST;
-	void *p;
+	void *p, *grown;
 
 	if (n < *cap)
 		return 0;
 	memcpy(&p, array_p, sizeof(p));
-	p = reallocarray(p, want, size_bytes);
-	if (!p)
+	grown = reallocarray(p, want, size_bytes);
+	if (!grown)
 		return -ENOMEM;
-	memcpy(array_p, &p, sizeof(p));
+	memcpy(array_p, &grown, sizeof(grown));
 	*cap = want;
 	return 0;
 }
@@ -34,12 +34,12 @@ static inline int array_grow(void *array_p, size_t size_bytes, uint32_t n, uint3
 /* Give back what is idle. */
 static inline void array_trim(void *array_p, size_t size_bytes, uint32_t n, uint32_t *cap)
 {
-	void *p;
+	void *p, *trimmed;
 
 	memcpy(&p, array_p, sizeof(p));
-	p = p && n > 0 ? reallocarray(p, n, size_bytes) : NULL;
-	if (p) {
-		memcpy(array_p, &p, sizeof(p));
+	trimmed = p && n > 0 ? reallocarray(p, n, size_bytes) : NULL;
+	if (trimmed) {
+		memcpy(array_p, &trimmed, sizeof(trimmed));
 		*cap = n;
 	}
 }

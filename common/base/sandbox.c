@@ -149,7 +149,7 @@ static int privileges_drop(const struct identity *who)
 
 int sandbox_find_user(const char *user, uid_t *ret_uid, gid_t *ret_gid)
 {
-	struct identity who;
+	struct identity who = {0};
 	int r = identity_parse(user, &who);
 
 	if (r < 0)

@@ -31,7 +31,7 @@ enum {
 	PROXY_CHILD_SOUND_MS = 60 * 1000,
 	/* For proxy_child_wait_ready(): a proxy above it may have to start first. */
 	PROXY_CHILD_READY_MS = 180 * 1000,
-	PROXY_CHILD_ORIGINS_MAX = 256, /* some per ECU of a vehicle */
+	PROXY_CHILD_ORIGINS_MAX = 64, /* as many lines as otaproxy reads */
 };
 
 /* Borrowed for the call of proxy_child_new(). */

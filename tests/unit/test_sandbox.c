@@ -67,6 +67,18 @@ static int change_without_root(void *ctx)
 	return 0;
 }
 
+static void user_is_found_without_becoming_it(void **state)
+{
+	uid_t uid = 7;
+	gid_t gid = 7;
+
+	assert_int_equal(sandbox_find_user("no-such-user", &uid, &gid), -ENOENT);
+	assert_int_equal(sandbox_find_user("root", &uid, &gid), -EINVAL);
+	assert_true(uid == 7 && gid == 7);
+	assert_int_equal(sandbox_find_user("12:34", &uid, &gid), 0);
+	assert_true(uid == 12 && gid == 34);
+}
+
 static void only_root_can_become_another_user(void **state)
 {
 	assert_int_equal(in_child(change_without_root, NULL), 0);
@@ -221,6 +233,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(without_a_user_capabilities_go_all_the_same),
+		cmocka_unit_test(user_is_found_without_becoming_it),
 		cmocka_unit_test(only_root_can_become_another_user),
 		tmp_dir_test(what_is_outside_cannot_be_opened),
 		cmocka_unit_test(a_missing_path_is_an_error_unless_it_is_optional),

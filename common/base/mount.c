@@ -120,8 +120,11 @@ static bool is_in_namespace_of_init(void)
 	       ours.st_dev == its.st_dev && ours.st_ino == its.st_ino;
 }
 
-/* In a child: nobody comes back from there. Only async-signal-safe calls. */
-static int undo_in_namespace(int ns_fd, const char *target)
+/*
+ * In a child: nobody comes back from there. Only async-signal-safe calls. Process 1 names what is mounted as seen from
+ * its root folder, which need not be the namespace's.
+ */
+static int undo_in_namespace(int ns_fd, int root_fd, const char *target)
 {
 	pid_t pid = fork();
 	int status;
@@ -129,8 +132,10 @@ static int undo_in_namespace(int ns_fd, const char *target)
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		_exit(setns(ns_fd, CLONE_NEWNS) < 0 || umount2(target, UMOUNT_NOFOLLOW) < 0 ? errno
-											    : 0);
+		_exit(setns(ns_fd, CLONE_NEWNS) < 0 || fchdir(root_fd) < 0 || chroot(".") < 0 ||
+					umount2(target, UMOUNT_NOFOLLOW) < 0
+				? errno
+				: 0);
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;
@@ -140,9 +145,10 @@ static int undo_in_namespace(int ns_fd, const char *target)
 int mount_undo_at_init(dev_t dev)
 {
 	AUTO_CLOSE int ns_fd = open("/proc/1/ns/mnt", O_RDONLY | O_CLOEXEC);
+	AUTO_CLOSE int root_fd = open("/proc/1/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int n_undone = 0;
 
-	if (ns_fd < 0 || is_in_namespace_of_init())
+	if (ns_fd < 0 || root_fd < 0 || is_in_namespace_of_init())
 		return -ENOENT;
 	for (;;) {
 		CLEANUP(unref_tablep)
@@ -155,7 +161,7 @@ int mount_undo_at_init(dev_t dev)
 		/* A root cannot be unmounted, it only becomes read-only. */
 		if (strcmp(mnt_fs_get_target(fs), "/") == 0)
 			return -EBUSY;
-		r = undo_in_namespace(ns_fd, mnt_fs_get_target(fs));
+		r = undo_in_namespace(ns_fd, root_fd, mnt_fs_get_target(fs));
 		if (r < 0)
 			return r;
 		n_undone++;

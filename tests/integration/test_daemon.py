@@ -16,6 +16,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../support"))
+from ecu_lab import enter_private  # noqa: E402
 from trees import make_v1, make_v2  # noqa: E402
 from update_lab import UpdateLab, run  # noqa: E402
 
@@ -24,15 +25,11 @@ START_LIMIT_S = 20
 
 
 def enter_private_machine():
-    """Again in mount and network namespaces of our own, with a /run and a /boot of their own."""
-    if os.environ.get("UPDATE_LAB_PRIVATE"):
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        for folder in ("/run", "/boot"):
-            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
-        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-        return
-    os.environ["UPDATE_LAB_PRIVATE"] = "1"
-    os.execvp("unshare", ["unshare", "-m", "-n", "--propagation", "private", sys.executable, *sys.argv])
+    """Go on in mount and network namespaces of our own, with a /run and a /boot of their own."""
+    enter_private()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for folder in ("/run", "/boot"):
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
 
 
 class Daemon:

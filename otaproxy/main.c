@@ -6,7 +6,6 @@
  * which waits for signals and makes room (reclaim). Privileges: none after the folder is there.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <ifaddrs.h>
 #include <libgen.h>
 #include <net/if.h>
@@ -25,6 +24,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/sandbox.h"
+#include "otaproxy/options.h"
 #include "otaproxy/proxy_server.h"
 #include "otaproxy/reclaim.h"
 
@@ -32,15 +32,7 @@ enum {
 	EXIT_USAGE = 2,
 	ROOM_CHECK_S =
 		2, /* a disk that fills at 100 MB/s gains half a percent of 32 GB meanwhile */
-	PORT_DEFAULT = 8082,
 	OPEN_FILES = 8192, /* two for each connection, and the flights' */
-};
-
-struct options {
-	const char *listen_addr, *cache_dir, *upper_proxy, *tls_ca, *origins, *user, *external;
-	uint16_t port;
-	bool https, no_cache, wipe;
-	struct reclaim_marks marks;
 };
 
 struct program {
@@ -51,183 +43,6 @@ struct program {
 	char pseudonym[32];
 	_Atomic uint16_t port; /* known only once the server runs */
 };
-
-static void print_help(void)
-{
-	printf("otaproxy " OTA_VERSION " - the caching proxy for over-the-air updates\n"
-	       "\n"
-	       "usage: otaproxy [OPTION]...\n"
-	       "  --listen ADDR        address to serve on (default 0.0.0.0)\n"
-	       "  --port N             port to serve on, 0 for any that is free (default 8082)\n"
-	       "  --cache-dir DIR      where files are kept (default /ota-cache)\n"
-	       "  --no-cache           keep nothing\n"
-	       "  --upper-proxy URL    ask this proxy instead of the servers, http://host:port\n"
-	       "  --https              ask the servers by https\n"
-	       "  --tls-ca FILE        certificates that https servers must lead to (default: the "
-	       "system's)\n"
-	       "  --origins FILE       only these servers may be asked: one scheme://host[:port] a "
-	       "line;\n"
-	       "                       without a file there yet, none\n"
-	       "  --external DIR       folder with data/<sha256>[.zst] to take files from\n"
-	       "  --soft-mark PCT      used space above which old files go (default 75)\n"
-	       "  --hard-mark PCT      used space above which nothing is written (default 80)\n"
-	       "  --user NAME          whom to become, started as root\n"
-	       "  --wipe               remove what the cache folder holds, and end\n"
-	       "  --log-level L        error, warning, info or debug\n"
-	       "  -h, --help  --version\n"
-	       "\n"
-	       "GET / on it shows what it has done; for monitoring as OpenMetrics.\n"
-	       "Exit status: 0 ended as told, 1 failed, 2 wrong usage.\n");
-}
-
-/* ---- options ---- */
-
-static int usage_error(const char *what, const char *value)
-{
-	fprintf(stderr, "otaproxy: %s \"%s\"; see otaproxy --help\n", what, value);
-	return -EINVAL;
-}
-
-static int parse_number(const char *text, unsigned long min, unsigned long max, unsigned long *ret)
-{
-	char *end;
-	unsigned long n;
-
-	errno = 0;
-	n = strtoul(text, &end, 10);
-	if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || n < min || n > max)
-		return -EINVAL;
-	*ret = n;
-	return 0;
-}
-
-static int check_options(const struct options *o)
-{
-	if (o->marks.hard_pct < o->marks.soft_pct) {
-		fprintf(stderr, "otaproxy: the hard mark must not be below the soft mark; see "
-				"otaproxy --help\n");
-		return -EINVAL;
-	}
-	if (o->wipe && o->no_cache) {
-		fprintf(stderr, "otaproxy: --wipe and --no-cache exclude each other; see otaproxy "
-				"--help\n");
-		return -EINVAL;
-	}
-	if (o->upper_proxy && strncmp(o->upper_proxy, "http://", 7) != 0)
-		return usage_error("the upper proxy must be http://host:port, not", o->upper_proxy);
-	return 0;
-}
-
-/* 0: go on; 1: all said; negative: wrong usage. */
-static int parse_options(int argc, char **argv, struct options *o)
-{
-	enum {
-		OPT_LISTEN = 256,
-		OPT_PORT,
-		OPT_DIR,
-		OPT_NO_CACHE,
-		OPT_UPPER,
-		OPT_HTTPS,
-		OPT_CA,
-		OPT_ORIGINS,
-		OPT_EXTERNAL,
-		OPT_SOFT,
-		OPT_HARD,
-		OPT_USER,
-		OPT_WIPE,
-		OPT_LOG,
-		OPT_VERSION
-	};
-	static const struct option longs[] = {
-		{"listen",      required_argument, NULL, OPT_LISTEN  },
-		{"port",        required_argument, NULL, OPT_PORT    },
-		{"cache-dir",   required_argument, NULL, OPT_DIR     },
-		{"no-cache",    no_argument,       NULL, OPT_NO_CACHE},
-		{"upper-proxy", required_argument, NULL, OPT_UPPER   },
-		{"https",       no_argument,       NULL, OPT_HTTPS   },
-		{"tls-ca",      required_argument, NULL, OPT_CA      },
-		{"origins",     required_argument, NULL, OPT_ORIGINS },
-		{"external",    required_argument, NULL, OPT_EXTERNAL},
-		{"soft-mark",   required_argument, NULL, OPT_SOFT    },
-		{"hard-mark",   required_argument, NULL, OPT_HARD    },
-		{"user",        required_argument, NULL, OPT_USER    },
-		{"wipe",        no_argument,       NULL, OPT_WIPE    },
-		{"log-level",   required_argument, NULL, OPT_LOG     },
-		{"help",        no_argument,       NULL, 'h'         },
-		{"version",     no_argument,       NULL, OPT_VERSION },
-		{NULL,          0,                 NULL, 0           },
-	};
-	enum log_level level;
-	unsigned long n;
-	int c;
-
-	*o = (struct options){.listen_addr = "0.0.0.0",
-		.port = PORT_DEFAULT,
-		.cache_dir = "/ota-cache",
-		.marks = RECLAIM_MARKS_DEFAULT};
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) >= 0) {
-		switch (c) {
-		case OPT_LISTEN:
-			o->listen_addr = optarg;
-			break;
-		case OPT_DIR:
-			o->cache_dir = optarg;
-			break;
-		case OPT_NO_CACHE:
-			o->no_cache = true;
-			break;
-		case OPT_UPPER:
-			o->upper_proxy = optarg;
-			break;
-		case OPT_HTTPS:
-			o->https = true;
-			break;
-		case OPT_CA:
-			o->tls_ca = optarg;
-			break;
-		case OPT_ORIGINS:
-			o->origins = optarg;
-			break;
-		case OPT_EXTERNAL:
-			o->external = optarg;
-			break;
-		case OPT_USER:
-			o->user = optarg;
-			break;
-		case OPT_WIPE:
-			o->wipe = true;
-			break;
-		case OPT_PORT:
-			if (parse_number(optarg, 0, UINT16_MAX, &n) < 0)
-				return usage_error("there is no port", optarg);
-			o->port = (uint16_t)n;
-			break;
-		case OPT_SOFT:
-		case OPT_HARD:
-			if (parse_number(optarg, RECLAIM_GAP_PCT, 100, &n) < 0)
-				return usage_error(
-					"a mark is a percentage from 2 to 100, not", optarg);
-			*(c == OPT_SOFT ? &o->marks.soft_pct : &o->marks.hard_pct) = (unsigned)n;
-			break;
-		case OPT_LOG:
-			if (log_level_from_text(optarg, &level) < 0)
-				return usage_error("there is no log level", optarg);
-			log_set_level(level);
-			break;
-		case 'h':
-			print_help();
-			return 1;
-		case OPT_VERSION:
-			printf("otaproxy " OTA_VERSION "\n");
-			return 1;
-		default:
-			return -EINVAL;
-		}
-	}
-	if (optind < argc)
-		return usage_error("unexpected argument", argv[optind]);
-	return check_options(o);
-}
 
 /* ---- who we are ---- */
 
@@ -372,7 +187,8 @@ static void settle_in(void)
 static int start(struct program *p, struct ota_err *err)
 {
 	const struct options *o = &p->options;
-	const struct proxy_server_config server = {.listen_addr = o->listen_addr, .port = o->port};
+	const struct proxy_server_config server = {
+		.listen_addr = o->listen_addr, .port = (uint16_t)o->port};
 	const struct fetcher_config fetcher = {.upper_proxy = o->upper_proxy, .tls_ca = o->tls_ca};
 	struct checker_config checker = {.counters = &p->counters, .externals = {o->external}};
 	int r = 0;
@@ -446,9 +262,16 @@ static void run_until_signal(struct program *p, const sigset_t *signals)
 	while (sigtimedwait(signals, NULL, &wait) < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
-static int wipe(struct program *p, struct ota_err *err)
+/* As options_parse() left it: 0: go on; 1: it was only to be told. */
+static int tell(const struct options *o)
 {
-	return cache_store_wipe(p->proxy.store, err);
+	AUTO_BUF struct buf help = {0};
+
+	if (o->wish == OPTIONS_SHOW_HELP && options_print_help(&help) == 0)
+		fputs(buf_str(&help), stdout);
+	if (o->wish == OPTIONS_SHOW_VERSION)
+		puts("otaproxy " OTA_VERSION);
+	return o->wish != OPTIONS_RUN;
 }
 
 int main(int argc, char **argv)
@@ -456,10 +279,16 @@ int main(int argc, char **argv)
 	static struct program p;
 	struct ota_err err = {0};
 	sigset_t signals;
-	int r = parse_options(argc, argv, &p.options);
+	int r = options_parse(argc, argv, &p.options, &err);
 
-	if (r != 0)
-		return r < 0 ? EXIT_USAGE : 0;
+	if (r < 0) {
+		if (err.errnum)
+			fprintf(stderr, "otaproxy: %s; see otaproxy --help\n", err.msg);
+		return EXIT_USAGE;
+	}
+	if (tell(&p.options))
+		return 0;
+	log_set_level(p.options.log_level);
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&signals);
@@ -471,7 +300,7 @@ int main(int argc, char **argv)
 	if (r == 0)
 		r = open_store(&p, &err);
 	if (r == 0 && p.options.wipe)
-		r = wipe(&p, &err);
+		r = cache_store_wipe(p.proxy.store, &err);
 	else if (r == 0)
 		r = start(&p, &err);
 	if (r == 0 && !p.options.wipe) {

@@ -3,7 +3,6 @@
  */
 #include "metadata-gen/image_folder.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/folder.h"
 #include "common/base/io.h"
 #include "common/base/path.h"
 
@@ -61,31 +61,15 @@ static bool is_mark(const char *name)
 	return strcmp(name, marker) == 0 || strcmp(name, jwt) == 0;
 }
 
-/* All but what says that the folder is ours. Keeps @fd open. */
+static int visit_removing(void *ctx, int dir_fd, const char *name)
+{
+	return is_mark(name) ? 0 : remove_name(dir_fd, name);
+}
+
+/* All but what says that the folder is ours. */
 static int empty_but_marks(int fd)
 {
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	AUTO_CLOSEDIR DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-	struct dirent *e;
-
-	if (!dir) {
-		int r = -errno;
-
-		if (copy >= 0)
-			close(copy);
-		return r;
-	}
-	while (errno = 0, e = readdir(dir)) {
-		int r;
-
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
-			is_mark(e->d_name))
-			continue;
-		r = remove_name(fd, e->d_name);
-		if (r < 0)
-			return r;
-	}
-	return -errno;
+	return folder_each(fd, visit_removing, NULL);
 }
 
 static int empty_dir(int fd)
@@ -108,25 +92,24 @@ static int busy(const struct image_folder *f, struct ota_err *err)
 		err, -EBUSY, OTA_E_UNSPECIFIC, "Another build is writing the image %s", f->path);
 }
 
+static int visit_any(void *ctx, int dir_fd, const char *name)
+{
+	return 1;
+}
+
 /* May this folder be replaced? Only an image, what a build left behind, or an empty folder. */
 static int check_ours(int fd, const char *path, struct ota_err *err)
 {
-	AUTO_CLOSEDIR DIR *dir = NULL;
-	struct dirent *e;
-	int copy;
+	int r;
 
 	if (faccessat(fd, jwt, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
 		faccessat(fd, marker, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0;
-	copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	dir = copy < 0 ? NULL : fdopendir(copy);
-	if (!dir)
-		return ota_err_wrap(err, -errno, "Cannot look into %s", path);
-	while ((e = readdir(dir)))
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			return ota_err_set(err, -ENOTEMPTY, OTA_E_UNSPECIFIC,
-				"%s is neither an image nor empty, so it is not replaced", path);
-	return 0;
+	r = folder_each(fd, visit_any, NULL);
+	if (r > 0)
+		return ota_err_set(err, -ENOTEMPTY, OTA_E_UNSPECIFIC,
+			"%s is neither an image nor empty, so it is not replaced", path);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot look into %s", path) : 0;
 }
 
 /* Mark the folder in the making before anything else happens to it. */

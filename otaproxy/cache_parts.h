@@ -3,8 +3,8 @@
  */
 #pragma once
 
+#include "common/base/folder.h"
 #include "otaproxy/cache_store.h"
-#include "otaproxy/folder.h"
 
 struct cache_folder {
 	int fd;

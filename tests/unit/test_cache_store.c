@@ -20,7 +20,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
-#include "otaproxy/folder.h"
+#include "common/base/folder.h"
 #include "tests/unit/cache_room.h"
 
 enum {

@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
-#include "otaproxy/folder.h"
+#include "common/base/folder.h"
 #include "tests/unit/tmp_dir.h"
 
 static void put_file(int dir_fd, const char *name)

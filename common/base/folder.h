@@ -7,7 +7,7 @@
 
 enum {
 	FOLDER_DEPTH_MAX =
-		32, /* open folders at once; what lies deeper was not put there by a cache */
+		32, /* open folders at once; what lies deeper was put there by nobody of us */
 };
 
 /*

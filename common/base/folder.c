@@ -1,7 +1,7 @@
 /*
  * folder: one level after the other by descriptors, so that nobody can lead it elsewhere. Contract: folder.h.
  */
-#include "otaproxy/folder.h"
+#include "common/base/folder.h"
 
 #include <dirent.h>
 #include <errno.h>

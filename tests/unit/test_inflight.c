@@ -2,6 +2,7 @@
  * test_inflight: one fetch and its readers: who joins, what is handed out when, and how it ends.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +14,9 @@
 
 #include <cmocka.h>
 
+#include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/file.h"
 #include "otaproxy/inflight.h"
 #include "tests/unit/cache_room.h"
 
@@ -378,6 +381,103 @@ static void fresh_entry_needs_no_body(void **state)
 	flight_reader_leave(r);
 }
 
+/* The first @n_bytes of the body, and no more. */
+static void assert_reads(struct room *room, struct flight_reader *r, size_t n_bytes)
+{
+	static uint8_t read_back[BODY_BYTES];
+
+	for (size_t at = 0; at < n_bytes;) {
+		ssize_t n = flight_reader_read(r, at, read_back + at, n_bytes - at);
+
+		assert_true(n > 0);
+		at += (size_t)n;
+	}
+	assert_memory_equal(read_back, room->body, n_bytes);
+	assert_int_equal(flight_reader_read(r, n_bytes, read_back, 1), -ENODATA);
+}
+
+/* System calls of this process that wrote so far; the kernel counts them. */
+static uint64_t n_writes(void)
+{
+	static const char name[] = "syscw: ";
+	AUTO_BUF struct buf text = {0};
+	const char *at;
+
+	assert_int_equal(file_read(AT_FDCWD, "/proc/self/io", 4096, &text), 0);
+	at = strstr(buf_str(&text), name);
+	assert_non_null(at);
+	return strtoull(at + strlen(name), NULL, 10);
+}
+
+/* A fetch of the first @n bytes of the body that come in pieces of @piece_bytes. */
+static void check_handing_out(struct room *room, size_t n_bytes, size_t piece_bytes)
+{
+	const size_t hold = INFLIGHT_HOLD_BYTES;
+	struct sleeper s = SLEEPER_INIT;
+	struct flight *f = NULL;
+	struct flight_reader *r;
+	struct digest digest;
+	uint64_t n_before, n_safe = 0;
+
+	digest_of(room->body, n_bytes, &digest);
+	room->key = cache_key_of_content(&digest, CACHE_PLAIN);
+	r = join_at(room, URL, FLIGHT_SHARE, &s, &f);
+	begin(f, n_bytes);
+	n_before = n_writes();
+	for (size_t at = 0; at < n_bytes;) {
+		size_t end = MIN_OF(at + piece_bytes, n_bytes);
+
+		add(room, f, at, end);
+		at = end;
+		n_safe = readable(r, n_safe);
+		assert_true(n_safe == 0 || n_safe + hold <= at);
+		assert_true(n_safe + 2 * hold > at); /* what is gathered is no more than the hold */
+	}
+	assert_int_equal(n_writes() - n_before, n_bytes / hold);
+	land(f);
+	assert_int_equal(n_writes() - n_before, (n_bytes + hold - 1) / hold);
+	assert_reads(room, r, n_bytes);
+	flight_reader_leave(r);
+}
+
+static void checked_body_is_written_in_few_pieces_and_handed_out_behind_the_hold(void **state)
+{
+	static const size_t sizes[] = {0, 1, INFLIGHT_HOLD_BYTES - 1, INFLIGHT_HOLD_BYTES,
+		INFLIGHT_HOLD_BYTES + 1, 2 * INFLIGHT_HOLD_BYTES - 1, 2 * INFLIGHT_HOLD_BYTES,
+		2 * INFLIGHT_HOLD_BYTES + 1, BODY_BYTES};
+	static const size_t pieces[] = {1021, 16 * 1024, INFLIGHT_HOLD_BYTES - 1,
+		INFLIGHT_HOLD_BYTES, INFLIGHT_HOLD_BYTES + 1, BODY_BYTES};
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+		for (size_t k = 0; k < ARRAY_SIZE(pieces); k++)
+			check_handing_out(*state, sizes[i], pieces[k]);
+}
+
+static void what_was_gathered_of_a_body_that_begins_anew_is_forgotten(void **state)
+{
+	struct room *room = *state;
+	struct sleeper s = SLEEPER_INIT;
+	struct flight *f = NULL;
+	struct flight_reader *r = join(room, &s, &f);
+	uint64_t n_before = n_writes();
+
+	/* Breaks off with as much gathered as there may be, then in what was written already. */
+	begin(f, BODY_BYTES);
+	room->body[INFLIGHT_HOLD_BYTES] ^= 1; /* nobody has seen it: it need not come again */
+	add(room, f, 0, 2 * INFLIGHT_HOLD_BYTES - 1);
+	room->body[INFLIGHT_HOLD_BYTES] ^= 1;
+	begin(f, BODY_BYTES);
+	add(room, f, 0, INFLIGHT_HOLD_BYTES / 2);
+	begin(f, BODY_BYTES);
+	assert_int_equal(readable(r, 0), 0);
+	for (size_t at = 0; at < BODY_BYTES; at += 4096)
+		add(room, f, at, at + 4096);
+	assert_int_equal(n_writes() - n_before, BODY_BYTES / INFLIGHT_HOLD_BYTES);
+	land(f);
+	assert_reads(room, r, BODY_BYTES);
+	flight_reader_leave(r);
+}
+
 /* ---- without a file ---- */
 
 static void flight_without_a_file_waits_for_its_reader(void **state)
@@ -487,6 +587,8 @@ int main(void)
 		room_test(who_missed_the_end_of_a_flight_looks_into_the_cache_again),
 		room_test(body_by_url_that_has_come_is_asked_for_anew),
 		room_test(end_of_a_body_is_held_back_until_the_digest_agrees),
+		room_test(checked_body_is_written_in_few_pieces_and_handed_out_behind_the_hold),
+		room_test(what_was_gathered_of_a_body_that_begins_anew_is_forgotten),
 		room_test(wrong_body_breaks_every_reader_and_is_not_kept),
 		room_test(body_that_begins_anew_must_repeat_itself),
 		room_test(flight_goes_on_when_its_readers_leave),

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/decimal.h"
 
 static void show_help(const struct option_table *table)
 {
@@ -51,17 +52,7 @@ static bool usage(const struct option_table *table, int *ret_exit, const char *f
 
 static bool parse_number(const struct option_row *row, const char *text)
 {
-	unsigned long long v;
-	char *end;
-
-	if (text[0] < '0' || text[0] > '9')
-		return false;
-	errno = 0;
-	v = strtoull(text, &end, 10);
-	if (errno != 0 || *end != '\0' || v < row->min || v > row->max)
-		return false;
-	*(uint64_t *)row->target = v;
-	return true;
+	return decimal_parse(text, strlen(text), row->min, row->max, row->target) == 0;
 }
 
 static bool parse_real(const struct option_row *row, const char *text)

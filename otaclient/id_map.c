@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/decimal.h"
 #include "common/base/file.h"
 #include "common/base/path.h"
 
@@ -39,14 +40,13 @@ static bool parse_line(const char *line, size_t len, struct name_id *ret)
 	const char *colon = memchr(line, ':', len);
 	const char *second =
 		colon ? memchr(colon + 1, ':', len - (size_t)(colon + 1 - line)) : NULL;
-	uint64_t id = 0;
-	const char *p;
+	const char *end = line + len, *p;
+	uint64_t id;
 
 	if (!second || colon == line)
 		return false;
-	for (p = second + 1; p < line + len && *p >= '0' && *p <= '9' && id <= UINT32_MAX; p++)
-		id = id * 10 + (uint64_t)(*p - '0');
-	if (p == second + 1 || id >= UINT32_MAX || (p < line + len && *p != ':'))
+	p = second + 1;
+	if (decimal_read(&p, end, UINT32_MAX - 1, &id) < 0 || (p < end && *p != ':'))
 		return false;
 	*ret = (struct name_id){.name = line, .len = (size_t)(colon - line), .id = (uint32_t)id};
 	return true;

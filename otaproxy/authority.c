@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/decimal.h"
+
 enum {
 	PORT_HTTP = 80,
 	PORT_HTTPS = 443,
@@ -92,18 +94,12 @@ static int read_ipv6(struct authority *a, const char *text, size_t len)
 /* What follows the host: nothing, or ":port". */
 static int read_port(struct authority *a, const char *text, size_t len)
 {
-	unsigned port = 0;
+	uint64_t port;
 
 	if (len == 0)
 		return 0;
-	if (text[0] != ':' || len < 2 || len > 1 + PORT_DIGITS_MAX)
-		return -EINVAL;
-	for (size_t i = 1; i < len; i++) {
-		if (!is_digit(text[i]))
-			return -EINVAL;
-		port = port * 10 + (unsigned)(text[i] - '0');
-	}
-	if (port == 0 || port > UINT16_MAX)
+	if (text[0] != ':' || len > 1 + PORT_DIGITS_MAX ||
+		decimal_parse(text + 1, len - 1, 1, UINT16_MAX, &port) < 0)
 		return -EINVAL;
 	a->port = (uint16_t)port;
 	return 0;

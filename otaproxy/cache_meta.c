@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/decimal.h"
 
 enum {
 	SIZE_DIGITS_MAX = 20,
@@ -96,21 +97,6 @@ static const char *take_line(const char **at, const char *name, size_t *ret_len)
 	return value;
 }
 
-static bool take_size(const char *digits, size_t len, uint64_t *ret_size)
-{
-	uint64_t v = 0;
-
-	if (len == 0 || len >= SIZE_DIGITS_MAX) /* nineteen digits always fit */
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		if (digits[i] < '0' || digits[i] > '9')
-			return false;
-		v = v * 10 + (uint64_t)(digits[i] - '0');
-	}
-	*ret_size = v;
-	return true;
-}
-
 static bool take_lines(const char *at, struct cache_meta *meta)
 {
 	const char *value;
@@ -126,7 +112,7 @@ static bool take_lines(const char *at, struct cache_meta *meta)
 		memcpy((char *)meta + text_fields[i].offset, value, len);
 	}
 	value = take_line(&at, "size", &len);
-	if (!value || !take_size(value, len, &meta->size_bytes))
+	if (!value || decimal_parse(value, len, 0, INT64_MAX, &meta->size_bytes) < 0)
 		return false;
 	value = take_line(&at, "sha256", &len);
 	return value && digest_from_hex(value, len, &meta->digest) == 0;

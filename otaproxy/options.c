@@ -7,10 +7,10 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/decimal.h"
 
 /* Field type in brackets. */
 enum option_kind {
@@ -86,16 +86,12 @@ enum {
 
 static int read_number(const struct option_row *row, const char *value, uint32_t *ret_number)
 {
-	char *end;
-	unsigned long n;
+	uint64_t n;
+	int r = decimal_parse(value, strlen(value), row->min, row->max, &n);
 
-	errno = 0;
-	n = strtoul(value, &end, 10);
-	if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 || n < row->min ||
-		n > row->max)
-		return -EINVAL;
-	*ret_number = (uint32_t)n;
-	return 0;
+	if (r == 0)
+		*ret_number = (uint32_t)n;
+	return r;
 }
 
 static int read_level(const char *value, uint32_t *ret_level)

@@ -15,6 +15,7 @@
 #include <strings.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/decimal.h"
 
 enum {
 	GO_ON = 0,
@@ -354,26 +355,6 @@ static int read_cache_control(struct reading *r)
 	return GO_ON;
 }
 
-/* Decimal digits at *@s, which is moved behind them. */
-static bool read_number(const char **s, const char *end, uint64_t *ret_number)
-{
-	const char *at = *s;
-	uint64_t n = 0;
-
-	for (; at < end && *at >= '0' && *at <= '9'; at++) {
-		unsigned digit = (unsigned)(*at - '0');
-
-		if (n > (UINT64_MAX - digit) / 10)
-			return false;
-		n = n * 10 + digit;
-	}
-	if (at == *s)
-		return false;
-	*s = at;
-	*ret_number = n;
-	return true;
-}
-
 /* "bytes=FIRST-LAST", "bytes=FIRST-" or "bytes=-LENGTH" */
 static struct proxy_range parse_range(struct span text)
 {
@@ -385,17 +366,20 @@ static struct proxy_range parse_range(struct span text)
 
 	if (text.len < sizeof(unit) - 1 || strncasecmp(text.text, unit, sizeof(unit) - 1) != 0)
 		return none;
-	has_first = read_number(&s, end, &range.first);
+	has_first = decimal_read(&s, end, UINT64_MAX, &range.first) == 0;
 	if (s == end || *s++ != '-')
 		return none;
 	if (!has_first) {
 		range.form = PROXY_RANGE_SUFFIX;
-		return read_number(&s, end, &range.suffix_bytes) && s == end ? range : none;
+		if (decimal_read(&s, end, UINT64_MAX, &range.suffix_bytes) < 0 || s != end)
+			return none;
+		return range;
 	}
 	if (s == end)
 		return range;
 	range.form = PROXY_RANGE_BETWEEN;
-	if (!read_number(&s, end, &range.last) || s != end || range.last < range.first)
+	if (decimal_read(&s, end, UINT64_MAX, &range.last) < 0 || s != end ||
+		range.last < range.first)
 		return none;
 	return range;
 }

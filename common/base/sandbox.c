@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/decimal.h"
 
 /* Newer than the oldest kernel headers that we build with. */
 #ifndef LANDLOCK_ACCESS_FS_REFER
@@ -55,16 +56,9 @@ struct identity {
 /* Decimal digits up to @end, which is where they must end. Neither root nor the id for "none". */
 static int id_parse(const char *s, char end, unsigned *ret_id, const char **ret_rest)
 {
-	uint64_t v = 0;
+	uint64_t v;
 
-	if (*s < '0' || *s > '9')
-		return -EINVAL;
-	for (; *s >= '0' && *s <= '9'; s++) {
-		v = v * 10 + (uint64_t)(*s - '0');
-		if (v >= UINT32_MAX)
-			return -EINVAL;
-	}
-	if (*s != end || v == 0)
+	if (decimal_read(&s, s + strlen(s), UINT32_MAX - 1, &v) < 0 || *s != end || v == 0)
 		return -EINVAL;
 	*ret_id = (unsigned)v;
 	*ret_rest = s + 1;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/decimal.h"
 
 enum {
 	SHOWN_MAX = 64, /* bytes of a wrong value that a sentence repeats */
@@ -68,14 +69,8 @@ static const char *read_bool(const struct conf_key *key, const struct conf_node 
 
 static bool read_digits(const char *text, uint64_t *ret_number)
 {
-	uint64_t n = 0;
-
-	if (strlen(text) < 1 || strlen(text) > 10 || text[strspn(text, "0123456789")])
-		return false;
-	for (; *text; text++)
-		n = n * 10 + (uint64_t)(*text - '0');
-	*ret_number = n;
-	return true;
+	return strlen(text) <= 10 &&
+	       decimal_parse(text, strlen(text), 0, UINT64_MAX, ret_number) == 0;
 }
 
 static const char *read_uint(const struct conf_key *key, const struct conf_node *v, void *field,

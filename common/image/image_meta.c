@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/decimal.h"
 #include "common/base/path.h"
 #include "common/codec/base64url.h"
 #include "common/codec/json.h"
@@ -185,7 +186,6 @@ static int read_size(
 {
 	const char *text = json_value_string(v);
 	int64_t number;
-	uint64_t size = 0;
 	size_t n = text ? strspn(text, "0123456789") : 0;
 
 	if (json_value_integer(v, &number) == 0 && number >= 0) {
@@ -193,11 +193,9 @@ static int read_size(
 		return 0;
 	}
 	/* The text of a file goes in here as it is, so a line end may be with it. */
-	if (n == 0 || n > 18 || text[n + strspn(text + n, " \t\r\n")] != '\0')
+	if (!text || text[n + strspn(text + n, " \t\r\n")] != '\0' ||
+		decimal_parse(text, n, 0, INT64_MAX, ret_size) < 0)
 		return invalid(err, "the value of \"%s\" is no size in bytes", e->key);
-	for (size_t i = 0; i < n; i++)
-		size = size * 10 + (uint64_t)(text[i] - '0');
-	*ret_size = size;
 	return 0;
 }
 

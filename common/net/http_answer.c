@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/decimal.h"
 
 void http_answer_init(struct http_answer *a)
 {
@@ -46,31 +47,11 @@ bool http_field_split(const char *line, size_t len_bytes, struct http_field *ret
 	return true;
 }
 
-/* Decimal digits at *@s, which is moved behind them. Stricter than strtoull: no sign, no space. */
-static bool read_number(const char **s, uint64_t *ret_number)
-{
-	uint64_t n = 0;
-	const char *at = *s;
-
-	for (; *at >= '0' && *at <= '9'; at++) {
-		unsigned digit = (unsigned)(*at - '0');
-
-		if (n > (UINT64_MAX - digit) / 10)
-			return false;
-		n = n * 10 + digit;
-	}
-	if (at == *s)
-		return false;
-	*s = at;
-	*ret_number = n;
-	return true;
-}
-
 static void note_length(struct http_answer *a, const char *value)
 {
 	uint64_t n;
 
-	if (read_number(&value, &n) && *value == '\0')
+	if (decimal_parse(value, strlen(value), 0, UINT64_MAX, &n) == 0)
 		a->length_bytes = n;
 }
 
@@ -78,17 +59,18 @@ static void note_length(struct http_answer *a, const char *value)
 static void note_range(struct http_answer *a, const char *value)
 {
 	uint64_t first, last, total = HTTP_LENGTH_UNKNOWN;
+	const char *end = value + strlen(value);
 
 	if (strncasecmp(value, "bytes ", 6) != 0)
 		return;
 	value += 6;
-	if (!read_number(&value, &first) || *value++ != '-')
+	if (decimal_read(&value, end, UINT64_MAX, &first) < 0 || *value++ != '-')
 		return;
-	if (!read_number(&value, &last) || *value++ != '/')
+	if (decimal_read(&value, end, UINT64_MAX, &last) < 0 || *value++ != '/')
 		return;
 	if (*value == '*')
 		value++;
-	else if (!read_number(&value, &total))
+	else if (decimal_read(&value, end, UINT64_MAX, &total) < 0)
 		return;
 	if (*value != '\0' || last < first || total <= last)
 		return;

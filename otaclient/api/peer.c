@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/decimal.h"
 #include "otaclient/api/grpc_door.h"
 #include "otaclient/api/service.h"
 #include "otaclient/text.h"
@@ -56,16 +57,12 @@ void peer_close(void)
 
 static int parse_port(const char *text, uint16_t *ret_port)
 {
-	char *end;
-	unsigned long v;
+	uint64_t v;
+	int r = decimal_parse(text, strlen(text), 1, UINT16_MAX, &v);
 
-	if (text[0] < '0' || text[0] > '9')
-		return -EINVAL;
-	v = strtoul(text, &end, 10);
-	if (*end || v < 1 || v > UINT16_MAX)
-		return -EINVAL;
-	*ret_port = (uint16_t)v;
-	return 0;
+	if (r == 0)
+		*ret_port = (uint16_t)v;
+	return r;
 }
 
 /* A zone ("%eth0") is for the resolver. */

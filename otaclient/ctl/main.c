@@ -14,6 +14,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/base/decimal.h"
 #include "common/codec/json.h"
 #include "otaclient/api/peer.h"
 #include "otaclient/ctl/follow.h"
@@ -439,12 +440,9 @@ static int check_cookies(struct ctl *c, const char *text)
 
 static int parse_seconds(struct ctl *c, const char *text)
 {
-	char *end;
-	unsigned long v;
+	uint64_t v;
 
-	errno = 0;
-	v = strtoul(text, &end, 10);
-	if (text[0] < '0' || text[0] > '9' || *end || errno || v > UINT32_MAX)
+	if (decimal_parse(text, strlen(text), 0, UINT32_MAX, &v) < 0)
 		return usage_error(c, "--timeout must be a number of seconds, not '%s'", text);
 	c->opt.timeout_s = (uint32_t)v;
 	return 0;

@@ -25,7 +25,6 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
-#include "common/base/hex.h"
 #include "common/base/io.h"
 #include "common/codec/zstd_stream.h"
 #include "common/crypto/digest.h"
@@ -46,7 +45,6 @@ enum {
 	THREADS_MAX = 16,
 	STACK_BYTES = 512 * 1024,
 	PATH_SHOWN_MAX = 120, /* characters of a path in a sentence */
-	TMP_NAME_MAX = sizeof(FETCH_TMP_PREFIX) + 2 * 6,
 	CONTROL_MAX = 160,
 };
 
@@ -73,7 +71,7 @@ struct pool {
 
 struct worker {
 	struct pool *pool;
-	char tmp_name[TMP_NAME_MAX]; /* of its folder for unfinished files; "" = none */
+	char tmp_name[IO_TMP_NAME_MAX]; /* of its folder for unfinished files; "" = none */
 	int tmp_fd;
 	struct http_client *client;
 	pthread_t thread;
@@ -554,12 +552,9 @@ static int no_memory(struct ota_err *err)
 static int worker_make_folder(struct worker *w, struct ota_err *err)
 {
 	int store_fd = w->pool->config->store_dir_fd;
-	uint8_t rnd[6];
-	char hex[2 * sizeof(rnd) + 1], name[TMP_NAME_MAX];
+	char name[IO_TMP_NAME_MAX];
 
-	clock_random(rnd, sizeof(rnd));
-	hex_encode(rnd, sizeof(rnd), hex);
-	snprintf(name, sizeof(name), FETCH_TMP_PREFIX "%s", hex);
+	io_tmp_name(name);
 	if (mkdirat(store_fd, name, 0700) == 0) {
 		memcpy(w->tmp_name, name, sizeof(w->tmp_name));
 		w->tmp_fd = openat(store_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -22,9 +22,6 @@ enum {
 };
 #define FETCH_UNKNOWN_SIZE_MAX_BYTES ((uint64_t)4 << 30)
 
-/* Begins the name of each folder of unfinished files in the store; the store's owner removes what a cut left. */
-#define FETCH_TMP_PREFIX ".ota_io_tmp_"
-
 struct fetch_config {
 	struct http_config http;    /* proxy, tls_ca, cookies, … */
 	const char *base_url;       /* exactly one '/' at its end */

@@ -36,7 +36,7 @@ enum {
 	PROC_SWAPS_MAX_BYTES = 64 * 1024,
 };
 
-#define TMP_NAME ".ota_io_tmp_persist"
+#define TMP_NAME IO_TMP_PREFIX "persist"
 
 /* A file with several names that has been copied under one of them. */
 struct linked {

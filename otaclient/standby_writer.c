@@ -20,9 +20,7 @@
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/clock.h"
 #include "common/base/file.h"
-#include "common/base/hex.h"
 #include "common/base/io.h"
 #include "common/base/path.h"
 #include "common/base/workers.h"
@@ -30,10 +28,6 @@
 #include "otaclient/file_copy.h"
 #include "otaclient/standby_attrs.h"
 #include "otaclient/tree_walk.h"
-
-enum {
-	TMP_NAME_MAX = 32,
-};
 
 struct standby_writer {
 	struct writer_config c;
@@ -170,16 +164,6 @@ static const char *path_string(struct text t, char buf[PATH_MAX])
 	memcpy(buf, t.at, t.len);
 	buf[t.len] = '\0';
 	return buf;
-}
-
-static void tmp_name(char ret_name[TMP_NAME_MAX])
-{
-	uint8_t rnd[6];
-	char hex[2 * sizeof(rnd) + 1];
-
-	clock_random(rnd, sizeof(rnd));
-	hex_encode(rnd, sizeof(rnd), hex);
-	snprintf(ret_name, TMP_NAME_MAX, ".ota_io_tmp_%s", hex);
 }
 
 static int apply_error(struct ota_err *err, int r, const char *what, const char *path)
@@ -573,11 +557,11 @@ void standby_add_fetched(struct standby_writer *w, uint64_t files, uint64_t plai
  */
 
 /* A new empty inode in the store under a temporary name. */
-static int make_tmp(struct standby_writer *w, char ret_name[TMP_NAME_MAX])
+static int make_tmp(struct standby_writer *w, char ret_name[IO_TMP_NAME_MAX])
 {
 	int fd;
 
-	tmp_name(ret_name);
+	io_tmp_name(ret_name);
 	fd = openat(
 		w->store_fd, ret_name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	return fd < 0 ? -errno : fd;
@@ -590,7 +574,7 @@ static int copy_content(struct standby_writer *w, uint32_t content, struct ota_e
 	char buf[PATH_MAX];
 	const char *path = inventory_path(w->c.inv, w->c.table, content, buf);
 	AUTO_DIGEST_CTX struct digest_ctx *hash = digest_ctx_new();
-	char tmp[TMP_NAME_MAX], hex[DIGEST_HEX_MAX];
+	char tmp[IO_TMP_NAME_MAX], hex[DIGEST_HEX_MAX];
 	AUTO_CLOSE int src_fd = -1;
 	AUTO_CLOSE int fd = -1;
 	struct digest have;
@@ -737,7 +721,7 @@ static int place_from_store(struct standby_writer *w, uint32_t file, int parent,
 	const char *path, struct ota_err *err)
 {
 	uint32_t content = w->c.table->files[file].content;
-	char hex[DIGEST_HEX_MAX], tmp[TMP_NAME_MAX];
+	char hex[DIGEST_HEX_MAX], tmp[IO_TMP_NAME_MAX];
 	AUTO_CLOSE int src_fd = -1;
 	AUTO_CLOSE int fd = -1;
 	const char *from = hex;

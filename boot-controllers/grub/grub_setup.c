@@ -231,7 +231,7 @@ static void remove_leftovers(const struct grub_ctl *ctl, int dir_fd)
 		bool staged = dir_fd == ctl->grub_fd && len > suffix &&
 			      strcmp(e->d_name + len - suffix, GRUB_ENTRY_STAGED_SUFFIX) == 0;
 
-		if (strncmp(e->d_name, ".ota_io_tmp_", strlen(".ota_io_tmp_")) == 0 || staged)
+		if (strncmp(e->d_name, IO_TMP_PREFIX, strlen(IO_TMP_PREFIX)) == 0 || staged)
 			io_unlink("remove a leftover", dir_fd, e->d_name, 0);
 	}
 }

@@ -20,7 +20,6 @@
 
 enum {
 	EXT4_MAGIC = 0xef53,
-	TMP_NAME_MAX = 32,
 	COPY_CHUNK_BYTES = 1 << 16,
 };
 
@@ -38,16 +37,14 @@ int io_point(const char *what)
 	return io_hook ? io_hook(io_hook_ctx, what) : 0;
 }
 
-/* Names begin like this so that leftovers of a cut are recognised and removed by whoever owns the
- * folder. */
-static void tmp_name(char ret_name[TMP_NAME_MAX])
+void io_tmp_name(char ret_name[IO_TMP_NAME_MAX])
 {
-	uint8_t rnd[6];
+	uint8_t rnd[IO_TMP_RANDOM_BYTES];
 	char hex[2 * sizeof(rnd) + 1];
 
 	clock_random(rnd, sizeof(rnd));
 	hex_encode(rnd, sizeof(rnd), hex);
-	snprintf(ret_name, TMP_NAME_MAX, ".ota_io_tmp_%s", hex);
+	snprintf(ret_name, IO_TMP_NAME_MAX, IO_TMP_PREFIX "%s", hex);
 }
 
 static int copy_all(int src_fd, int fd)
@@ -103,13 +100,13 @@ static int settle(const char *what, int dir_fd, const char *tmp, const char *nam
 static int put_file(const char *what, int dir_fd, const char *name, const void *data, size_t len,
 	int src_fd, mode_t mode)
 {
-	char tmp[TMP_NAME_MAX];
+	char tmp[IO_TMP_NAME_MAX];
 	AUTO_CLOSE int fd = -1;
 	int r = io_point(what);
 
 	if (r < 0)
 		return r;
-	tmp_name(tmp);
+	io_tmp_name(tmp);
 	fd = openat(dir_fd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
@@ -140,9 +137,9 @@ int io_install_file(const char *what, int dir_fd, const char *name, int src_fd, 
 
 int io_replace_symlink(const char *what, int dir_fd, const char *name, const char *target)
 {
-	char tmp[TMP_NAME_MAX];
+	char tmp[IO_TMP_NAME_MAX];
 
-	tmp_name(tmp);
+	io_tmp_name(tmp);
 	if (symlinkat(target, dir_fd, tmp) < 0)
 		return -errno;
 	return settle(what, dir_fd, tmp, name);
@@ -151,10 +148,10 @@ int io_replace_symlink(const char *what, int dir_fd, const char *name, const cha
 int io_replace_link(
 	const char *what, int old_dir_fd, const char *old_name, int dir_fd, const char *name)
 {
-	char tmp[TMP_NAME_MAX];
+	char tmp[IO_TMP_NAME_MAX];
 	int r;
 
-	tmp_name(tmp);
+	io_tmp_name(tmp);
 	if (linkat(old_dir_fd, old_name, dir_fd, tmp, 0) < 0)
 		return -errno;
 	r = settle(what, dir_fd, tmp, name);

@@ -25,6 +25,17 @@ void io_set_hook(io_hook_fn *hook, void *ctx);
 int io_point(const char *what);
 
 /*
+ * A new name for what is not finished yet. All of them begin alike, so that whoever owns the folder knows and removes
+ * what a cut has left there.
+ */
+#define IO_TMP_PREFIX ".ota_io_tmp_"
+enum {
+	IO_TMP_RANDOM_BYTES = 6,
+	IO_TMP_NAME_MAX = sizeof(IO_TMP_PREFIX) + 2 * IO_TMP_RANDOM_BYTES,
+};
+void io_tmp_name(char ret_name[IO_TMP_NAME_MAX]);
+
+/*
  * Replace or make @name in @dir_fd with @data: temporary name, write, fsync, rename, fsync of the
  * folder. After 0 the new content is there whatever happens; before, the old one is. @name is one
  * path component.

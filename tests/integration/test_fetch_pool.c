@@ -247,7 +247,7 @@ static void assert_failed(struct shop *s, int r, enum ota_code code, const char 
 	assert_int_equal(s->err.errnum, r);
 	if (s->err.code != code || !strstr(s->err.msg, what))
 		fail_msg("E%03d: %s", (int)s->err.code, s->err.msg);
-	assert_int_equal(store_count(s, FETCH_TMP_PREFIX), 0);
+	assert_int_equal(store_count(s, IO_TMP_PREFIX), 0);
 }
 
 /* ---- tests ---- */

@@ -95,19 +95,32 @@ static int refuse_without_ecu_info(struct asked *a)
 			  "daemon started");
 }
 
-static int answer_update(struct asked *a)
+/*
+ * Number the request and hand it on to whom else it names. @ret_own: this ECU's entry; NULL: there is nothing more to
+ * answer.
+ */
+static int pass_on(struct asked *a, const struct wire_request_ecu **ret_own)
 {
-	const struct wire_request_ecu *own;
-	struct ota_err err = {0};
 	int r = fill_request_id(&a->request);
 
+	*ret_own = NULL;
 	if (r < 0)
 		return r;
 	if (!a->config->ecu_info_loaded)
 		return refuse_without_ecu_info(a);
 	r = forward(a);
-	own = own_entry(a);
-	if (r < 0 || !own)
+	if (r >= 0)
+		*ret_own = own_entry(a);
+	return r;
+}
+
+static int answer_update(struct asked *a)
+{
+	const struct wire_request_ecu *own;
+	struct ota_err err = {0};
+	int r = pass_on(a, &own);
+
+	if (!own)
 		return r;
 	if (a->handler->update)
 		r = a->handler->update(a->handler->ctx, &own->update, &err);
@@ -119,15 +132,11 @@ static int answer_update(struct asked *a)
 
 static int answer_client_update(struct asked *a)
 {
+	const struct wire_request_ecu *own;
 	struct ota_err err = {0};
-	int r = fill_request_id(&a->request);
+	int r = pass_on(a, &own);
 
-	if (r < 0)
-		return r;
-	if (!a->config->ecu_info_loaded)
-		return refuse_without_ecu_info(a);
-	r = forward(a);
-	if (r < 0 || !own_entry(a))
+	if (!own)
 		return r;
 	r = ota_err_set(&err, -EOPNOTSUPP, OTA_E_INVALID_REQUEST,
 		"The client of this ECU is updated together with its image, not by itself");

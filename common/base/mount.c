@@ -1,8 +1,9 @@
 /*
- * mount: the door to libmount (mountinfo) and mount(2). Contract: mount.h.
+ * mount: the door to libmount (mountinfo), libblkid (labels) and mount(2). Contract: mount.h.
  */
 #include "common/base/mount.h"
 
+#include <blkid/blkid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libmount/libmount.h>
@@ -102,6 +103,56 @@ int mount_find_holder(dev_t dev, struct buf *ret_text)
 			return r;
 	}
 	return 0;
+}
+
+static void put_cachep(blkid_cache *cache)
+{
+	if (*cache)
+		blkid_put_cache(*cache);
+}
+
+static void free_probep(blkid_probe *probe)
+{
+	if (*probe)
+		blkid_free_probe(*probe);
+}
+
+/* What is on @device. The search may have believed a link that is older than the disk in the slot. */
+static int probe_type(
+	const char *device, const char *label, struct buf *ret_type, struct ota_err *err)
+{
+	CLEANUP(free_probep) blkid_probe probe = blkid_new_probe_from_filename(device);
+	const char *type, *found;
+
+	if (!probe)
+		return ota_err_set(err, errno ? -errno : -EIO, OTA_E_UNSPECIFIC,
+			"Cannot open %s: %s", device, strerror(errno));
+	blkid_probe_enable_superblocks(probe, 1);
+	blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_LABEL | BLKID_SUBLKS_TYPE);
+	if (blkid_do_safeprobe(probe) != 0 ||
+		blkid_probe_lookup_value(probe, "LABEL", &found, NULL) != 0 ||
+		strcmp(found, label) != 0 ||
+		blkid_probe_lookup_value(probe, "TYPE", &type, NULL) != 0)
+		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
+			"%s holds no single file system with the label %s", device, label);
+	return buf_puts(ret_type, type);
+}
+
+int mount_find_label(
+	const char *label, struct buf *ret_device, struct buf *ret_type, struct ota_err *err)
+{
+	CLEANUP(put_cachep) blkid_cache cache = NULL;
+	blkid_dev dev = NULL;
+	int r;
+
+	/* Without a file, so that nothing is remembered of disks that are gone. */
+	if (blkid_get_cache(&cache, "/dev/null") == 0)
+		dev = blkid_find_dev_with_tag(cache, "LABEL", label);
+	if (!dev)
+		return ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC,
+			"There is no file system with the label %s", label);
+	r = probe_type(blkid_dev_devname(dev), label, ret_type, err);
+	return r < 0 ? r : buf_puts(ret_device, blkid_dev_devname(dev));
 }
 
 int mount_own_namespace(struct ota_err *err)

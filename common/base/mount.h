@@ -1,5 +1,6 @@
 /*
- * mount: what is mounted where, and private mounts of our own. The door to libmount.
+ * mount: what is mounted where, private mounts of our own, and file systems by their label. The door to libmount
+ * and libblkid.
  */
 #pragma once
 
@@ -23,6 +24,14 @@ int mount_point_of(dev_t dev, struct buf *ret_mount_point, struct ota_err *err);
  * /media/x". Nothing is appended if nobody is found. 0 or -errno.
  */
 int mount_find_holder(dev_t dev, struct buf *ret_text);
+
+/*
+ * The first block device whose file system has @label, as it is on the device now, appended to @ret_device
+ * ("/dev/sdb1"), and which file system ("ext4") to @ret_type. Reads from every disk there is. -ENOENT: there is none;
+ * -EBADMSG: what is on it is ambiguous.
+ */
+int mount_find_label(
+	const char *label, struct buf *ret_device, struct buf *ret_type, struct ota_err *err);
 
 /*
  * Take a mount namespace of our own, before any thread is started: what others mount still comes in,

@@ -6,6 +6,7 @@
  * which waits for signals and makes room (reclaim). Privileges: none after the folder is there.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
 #include <libgen.h>
 #include <net/if.h>
@@ -37,6 +38,7 @@ enum {
 
 struct program {
 	struct options options;
+	char external_paths[CHECKER_EXTERNALS_MAX][32]; /* by their descriptors */
 	struct counters counters;
 	struct proxy proxy;
 	struct proxy_server *server;
@@ -123,6 +125,28 @@ static int prepare_folder(const struct options *o, struct ota_err *err)
 	return 0;
 }
 
+/*
+ * An external cache may lie where only root finds the way. By its descriptor there is no way to go; it stays open until
+ * the end. One that cannot be opened is done without.
+ */
+static void open_externals(struct program *p)
+{
+	const char **dirs = p->options.externals;
+
+	for (size_t i = 0; dirs[i]; i++) {
+		int fd = open(dirs[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+		if (fd < 0) {
+			log_warning(
+				"Cannot open the external cache %s: %s", dirs[i], strerror(errno));
+			continue;
+		}
+		snprintf(
+			p->external_paths[i], sizeof(p->external_paths[i]), "/proc/self/fd/%d", fd);
+		dirs[i] = p->external_paths[i];
+	}
+}
+
 /* What is still in reach: the cache, and what names and certificates are looked up in. */
 static int restrict_paths(const struct options *o)
 {
@@ -139,7 +163,8 @@ static int restrict_paths(const struct options *o)
 		{"/run",         false, true},
 		{"/dev/urandom", false, true},
 		{o->tls_ca ? o->tls_ca : "/etc",             false,        true},
-		{o->external ? o->external : "/etc",         false,        true},
+		{o->externals[0] ? o->externals[0] : "/etc", false,        true},
+		{o->externals[0] && o->externals[1] ? o->externals[1] : "/etc", false, true},
 		{origins,                                    false,        true},
 		{o->no_cache ? "/etc" : o->cache_dir,        !o->no_cache, false},
 	};
@@ -152,12 +177,14 @@ static int restrict_paths(const struct options *o)
  * Before any thread: become nobody in particular, with what is needed in sight and nothing else. Started as root
  * without a user to become, that is a choice for tests and for looking into it.
  */
-static int give_up_privileges(const struct options *o, struct ota_err *err)
+static int give_up_privileges(struct program *p, struct ota_err *err)
 {
+	const struct options *o = &p->options;
 	int r = prepare_folder(o, err);
 
 	if (r < 0)
 		return r;
+	open_externals(p);
 	r = sandbox_drop_user(o->user);
 	if (r < 0)
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot become the user %s: %s",
@@ -190,7 +217,7 @@ static int start(struct program *p, struct ota_err *err)
 	const struct proxy_server_config server = {
 		.listen_addr = o->listen_addr, .port = (uint16_t)o->port};
 	const struct fetcher_config fetcher = {.upper_proxy = o->upper_proxy, .tls_ca = o->tls_ca};
-	struct checker_config checker = {.counters = &p->counters, .externals = {o->external}};
+	struct checker_config checker = {.counters = &p->counters};
 	int r = 0;
 
 	snprintf(p->pseudonym, sizeof(p->pseudonym), "otaproxy-%08x",
@@ -207,6 +234,7 @@ static int start(struct program *p, struct ota_err *err)
 	if (!p->proxy.inflight)
 		return -ENOMEM;
 	checker.store = p->proxy.store;
+	memcpy(checker.externals, o->externals, sizeof(checker.externals));
 	if (p->proxy.store)
 		r = checker_start(&checker, &p->proxy.checker, err);
 	if (r == 0)
@@ -296,7 +324,7 @@ int main(int argc, char **argv)
 	sigaddset(&signals, SIGINT);
 	sigprocmask(SIG_BLOCK, &signals, NULL); /* threads inherit it */
 	settle_in();
-	r = give_up_privileges(&p.options, &err);
+	r = give_up_privileges(&p, &err);
 	if (r == 0)
 		r = open_store(&p, &err);
 	if (r == 0 && p.options.wipe)

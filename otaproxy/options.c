@@ -15,6 +15,7 @@
 /* Field type in brackets. */
 enum option_kind {
 	OPTION_TEXT,   /* (const char *) */
+	OPTION_DIRS,   /* (const char *[]) one each time; up to CHECKER_EXTERNALS_MAX */
 	OPTION_FLAG,   /* (bool) takes no argument */
 	OPTION_NUMBER, /* (uint32_t) min … max */
 	OPTION_LEVEL,  /* (uint32_t) enum log_level */
@@ -55,8 +56,10 @@ static const struct option_row rows[] = {
 	{"origins", "FILE", OPTION_TEXT, FIELD(origins), 0, 0, NULL, NULL,
 		"only these servers may be asked: one scheme://host[:port] a line;\n"
 		"without a file there yet, none", ". It may change at any time."},
-	{"external", "DIR", OPTION_TEXT, FIELD(external), 0, 0, NULL, NULL,
-		"folder with data/<sha256>[.zst] to take files from", NULL},
+	{"external", "DIR", OPTION_DIRS, FIELD(externals), 0, 0,
+		"there is one --external too many,", NULL,
+		"folder with data/<sha256>[.zst] to take files from; may be two",
+		". They are hashed before they are served."},
 	{"soft-mark", "PCT", OPTION_NUMBER, FIELD(marks.soft_pct), RECLAIM_GAP_PCT, 100,
 		WRONG_MARK, "75",
 		"used space above which old files go", NULL},
@@ -104,6 +107,18 @@ static int read_level(const char *value, uint32_t *ret_level)
 	return r;
 }
 
+static int add_dir(const char *value, const char **dirs)
+{
+	size_t n = 0;
+
+	while (dirs[n])
+		n++;
+	if (n == CHECKER_EXTERNALS_MAX)
+		return -E2BIG;
+	dirs[n] = value;
+	return 0;
+}
+
 static int row_read(const struct option_row *row, const char *value, struct options *o)
 {
 	void *field = (char *)o + row->offset;
@@ -112,6 +127,8 @@ static int row_read(const struct option_row *row, const char *value, struct opti
 	case OPTION_TEXT:
 		*(const char **)field = value;
 		return 0;
+	case OPTION_DIRS:
+		return add_dir(value, field);
 	case OPTION_FLAG:
 		*(bool *)field = true;
 		return 0;

@@ -10,6 +10,7 @@
 #include "common/base/buf.h"
 #include "common/base/err.h"
 #include "common/base/log.h"
+#include "otaproxy/checker.h"
 #include "otaproxy/reclaim.h"
 
 enum options_wish {
@@ -21,9 +22,10 @@ enum options_wish {
 /* Strings are borrowed from the command line or constant. */
 struct options {
 	const char *listen_addr, *cache_dir;
-	const char *upper_proxy, *tls_ca, *origins, *external, *user; /* NULL = not given */
-	uint32_t port;      /* up to 65535; 0 = any that is free */
-	uint32_t log_level; /* enum log_level */
+	const char *upper_proxy, *tls_ca, *origins, *user; /* NULL = not given */
+	const char *externals[CHECKER_EXTERNALS_MAX + 1];  /* NULL ends them */
+	uint32_t port;                                     /* up to 65535; 0 = any that is free */
+	uint32_t log_level;                                /* enum log_level */
 	struct reclaim_marks marks;
 	bool https, no_cache, wipe;
 	enum options_wish wish;

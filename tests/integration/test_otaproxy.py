@@ -322,6 +322,30 @@ class ProxyTest(unittest.TestCase):
         self.assertEqual(proxy.ask(origin.host, "/data/wrong", digests[1])[2], wrong)
         self.assertEqual([r["path"] for r in origin.requests()], ["/data/wrong"])
 
+    def test_of_two_external_caches_each_has_its_say_and_a_third_is_too_many(self):
+        folders = [os.path.join(self.work, name) for name in ("usb", "nfs")]
+        contents = [b"on the disk" * 5000, b"on the server" * 5000]
+        options = []
+        for folder, data in zip(folders, contents):
+            os.makedirs(folder + "/data")
+            with open(f"{folder}/data/{sha256(data)}", "wb") as f:
+                f.write(data)
+            options += ["--external", folder]
+        origin, proxy = self.origin(), self.proxy(*options)
+        for data in contents:
+            self.assertEqual(proxy.ask(origin.host, "/data/gone", sha256(data))[2], data)
+        self.assertEqual(origin.requests(), [])
+        done = subprocess.run([OTAPROXY, *options, "--external", "/mnt"], capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 2)
+        self.assertEqual(done.stderr, 'otaproxy: there is one --external too many, "/mnt"; see otaproxy --help\n')
+
+    def test_an_external_cache_that_is_not_there_is_done_without(self):
+        data = b"only there"
+        digest = self.file("data/x", data)
+        origin, proxy = self.origin(), self.proxy("--external", self.work + "/none")
+        self.assertEqual(proxy.ask(origin.host, "/data/x", digest)[2], data)
+        self.assertIn(f"Cannot open the external cache {self.work}/none: No such file or directory", "".join(proxy.lines))
+
     def test_foreign_files_of_the_folder_are_never_served(self):
         data = b"the right content"
         digest = self.file("data/x", data)

@@ -55,7 +55,7 @@ static void without_options_all_is_default(void **state)
 	assert_null(o.upper_proxy);
 	assert_null(o.tls_ca);
 	assert_null(o.origins);
-	assert_null(o.external);
+	assert_null(o.externals[0]);
 	assert_null(o.user);
 	assert_false(o.https || o.no_cache || o.wipe);
 	assert_int_equal(o.wish, OPTIONS_RUN);
@@ -66,10 +66,11 @@ static void every_option_has_its_field(void **state)
 	struct options o;
 	struct ota_err err = {0};
 
-	assert_int_equal(parse(&o, &err, "--listen", "::1", "--port", "0", "--cache-dir", "/c",
-				 "--upper-proxy", "http://up:1", "--tls-ca=/t", "--origins=/o",
-				 "--external=/x", "--soft-mark=2", "--hard-mark=100", "--user=1:2",
-				 "--https", "--wipe", "--log-level=debug"),
+	assert_int_equal(
+		parse(&o, &err, "--listen", "::1", "--port", "0", "--cache-dir", "/c",
+			"--upper-proxy", "http://up:1", "--tls-ca=/t", "--origins=/o",
+			"--external=/x", "--external", "/y", "--soft-mark=2", "--hard-mark=100",
+			"--user=1:2", "--https", "--wipe", "--log-level=debug"),
 		0);
 	assert_string_equal(o.listen_addr, "::1");
 	assert_int_equal(o.port, 0);
@@ -77,7 +78,9 @@ static void every_option_has_its_field(void **state)
 	assert_string_equal(o.upper_proxy, "http://up:1");
 	assert_string_equal(o.tls_ca, "/t");
 	assert_string_equal(o.origins, "/o");
-	assert_string_equal(o.external, "/x");
+	assert_string_equal(o.externals[0], "/x");
+	assert_string_equal(o.externals[1], "/y");
+	assert_null(o.externals[2]);
 	assert_int_equal(o.marks.soft_pct, 2);
 	assert_int_equal(o.marks.hard_pct, 100);
 	assert_string_equal(o.user, "1:2");
@@ -113,6 +116,8 @@ static void wrong_usage_is_told(void **state)
 		{{"otaproxy", "--upper-proxy", "https://x"},
 			"the upper proxy must be http://host:port, not \"https://x\""},
 		{{"otaproxy", "--https", "more"}, "unexpected argument \"more\""},
+		{{"otaproxy", "--external=a", "--external=b", "--external=c"},
+			"there is one --external too many, \"c\""},
 		{{"otaproxy", "--port"}, ""}, /* getopt_long() tells these */
 		{{"otaproxy", "--colour"}, ""},
 		{{"otaproxy", "-x"}, ""},

@@ -287,6 +287,7 @@ static int make_proxy(struct daemon *d, struct ota_err *err)
 {
 	const struct proxy_info *p = &d->proxy;
 	const struct settings *s = &d->settings;
+	const bool use_cache = proxy_info_use_cache(p);
 	const struct proxy_child_config config = {
 		.program = s->proxy_program,
 		.listen_addr = p->local_ota_proxy_listen_addr,
@@ -296,7 +297,10 @@ static int make_proxy(struct daemon *d, struct ota_err *err)
 		.tls_ca = or_null(s->tls_ca),
 		/* The one above knows what may be asked for. */
 		.use_origins = !p->upper_ota_proxy[0],
-		.no_cache = !proxy_info_use_cache(p),
+		.no_cache = !use_cache,
+		/* Files are copied from there into the cache before they are served. */
+		.external_disk = use_cache,
+		.external_folder = use_cache ? or_null(p->external_nfs_cache_mnt_point) : NULL,
 		.user = or_null(s->proxy_user),
 		.run_dir = s->run_dir,
 		.log_level = d->options.log_level ? d->options.log_level : s->log_level,

@@ -9,7 +9,8 @@
  * sleeps otherwise. Under the lock is only what the callers and the thread tell each other (struct shared); the
  * process belongs to the thread.
  *
- * Elsewhere: the proxy itself (otaproxy, of which nothing is included), when it is wanted (the daemon).
+ * Elsewhere: the proxy itself (otaproxy, of which nothing is included), when it is wanted (the daemon), the disk that
+ * is mounted for it (external_cache).
  */
 #include "otaclient/proxy_child.h"
 
@@ -17,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -35,6 +37,7 @@
 #include "common/base/run.h"
 #include "common/net/http.h"
 #include "common/net/http_url.h"
+#include "otaclient/external_cache.h"
 
 enum {
 	TICK_MS = 200,
@@ -42,6 +45,7 @@ enum {
 	READY_TRY_MS = 5000, /* a proxy that takes the connection and says nothing is asked again */
 	READY_BODY_MAX_BYTES = 64 * 1024,
 	ARGS_MAX = 24, /* more than there are options */
+	EXTERNAL_ARGS_MAX = 4,
 	TROUBLE_MAX = 192,
 	STACK_BYTES = 256 * 1024,
 };
@@ -66,11 +70,15 @@ struct process {
 	bool killed;
 	uint64_t next_start_ms; /* not before this */
 	uint64_t backoff_ms;    /* after the next unwanted end */
+	bool has_disk;          /* mounted for it */
+	char disk_dir[PATH_MAX];
 };
 
 struct proxy_child {
 	struct arena strings;
 	const char *program, *run_dir, *cache_dir;
+	const char *external_folder; /* NULL = none */
+	bool external_disk;
 	const char *args[ARGS_MAX]; /* NULL-terminated */
 	const char *wipe_args[8];   /* 〃 */
 	char *url;                  /* of the proxy itself */
@@ -264,11 +272,53 @@ static uint64_t back_off(struct process *p, uint64_t now)
 	return wait_ms;
 }
 
-static void start_it(struct proxy_child *c, uint64_t now)
+/* Append an option for each external cache that is there. One that cannot be used is done without. */
+static void add_externals(struct proxy_child *c, const char **args)
 {
 	struct process *p = &c->process;
+	struct ota_err err = {0};
+	int r;
+
+	while (*args)
+		args++;
+	r = c->external_disk ? external_cache_mount(c->run_dir, p->disk_dir, &err) : -ENOENT;
+	p->has_disk = r == 0;
+	if (p->has_disk) {
+		*args++ = "--external";
+		*args++ = p->disk_dir;
+		tell(c, false, "otaproxy may take files from the disk " EXTERNAL_CACHE_LABEL);
+	} else if (r != -ENOENT) {
+		tell(c, true, "No files are taken from the disk " EXTERNAL_CACHE_LABEL ": %s",
+			err.msg);
+	}
+	if (c->external_folder && external_cache_check_folder(c->external_folder, &err) == 0) {
+		*args++ = "--external";
+		*args++ = c->external_folder;
+	} else if (c->external_folder) {
+		tell(c, true, "No files are taken from external_nfs_cache_mnt_point: %s", err.msg);
+	}
+	*args = NULL;
+}
+
+static void drop_disk(struct proxy_child *c)
+{
+	struct ota_err err = {0};
+
+	if (c->process.has_disk && external_cache_unmount(c->run_dir, &err) < 0)
+		tell(c, true, "%s", err.msg);
+	c->process.has_disk = false;
+}
+
+static void start_it(struct proxy_child *c, uint64_t now)
+{
+	const char *args[ARGS_MAX + EXTERNAL_ARGS_MAX];
+	struct process *p = &c->process;
 	char trouble[TROUBLE_MAX];
-	int r = process_start(c->args, &p->pid);
+	int r;
+
+	memcpy(args, c->args, sizeof(c->args));
+	add_externals(c, args);
+	r = process_start(args, &p->pid);
 
 	p->term_ms = 0;
 	p->killed = false;
@@ -278,6 +328,7 @@ static void start_it(struct proxy_child *c, uint64_t now)
 		tell(c, false, "otaproxy has started as process %d", (int)p->pid);
 		return;
 	}
+	drop_disk(c);
 	snprintf(trouble, sizeof(trouble), "cannot be started: %s", strerror(-r));
 	shared_set_running(c, false, trouble);
 	tell(c, true, "Cannot start %s: %s; the next try is in %" PRIu64 " s", c->program,
@@ -292,6 +343,7 @@ static void it_ended(struct proxy_child *c, int status, bool wanted, uint64_t no
 	char how[TROUBLE_MAX];
 
 	p->pid = 0;
+	drop_disk(c);
 	if (lived_ms >= PROXY_CHILD_SOUND_MS)
 		p->backoff_ms = PROXY_CHILD_BACKOFF_MIN_MS;
 	if (p->term_ms != 0) {
@@ -426,6 +478,12 @@ int proxy_child_new(const struct proxy_child_config *config, struct proxy_child 
 	c->note = config->note;
 	c->note_ctx = config->note_ctx;
 	c->process.backoff_ms = PROXY_CHILD_BACKOFF_MIN_MS;
+	c->external_disk = config->external_disk;
+	if (config->external_folder) {
+		c->external_folder = keep(c, config->external_folder);
+		if (!c->external_folder)
+			return ota_err_wrap(err, -ENOMEM, "Cannot watch over otaproxy");
+	}
 	c->program = keep(c, config->program);
 	c->run_dir = keep(c, config->run_dir);
 	c->cache_dir = keep(c, config->cache_dir);

@@ -7,6 +7,7 @@
  *
  *     otaproxy --listen ADDR --port N --cache-dir DIR [--upper-proxy URL] [--tls-ca FILE]
  *              [--https] [--no-cache] [--origins FILE] [--user NAME] [--log-level L]
+ *              [--external DIR]...
  *     otaproxy --wipe --cache-dir DIR [--user NAME]
  *
  * All functions but new and free may be called from any thread.
@@ -45,8 +46,11 @@ struct proxy_child_config {
 	bool https;         /* ask every origin by TLS */
 	bool use_origins;   /* tell it the file that proxy_child_origins() writes */
 	bool no_cache;
+	/* Whether a disk with files to take from is plugged in is seen at each start (external_cache.h). */
+	bool external_disk;
+	const char *external_folder; /* with such files, mounted by somebody else; NULL = none */
 	const char *user;      /* that it becomes, a name or "uid:gid"; NULL = it stays as we are */
-	const char *run_dir;   /* for the file of origins; made if it is missing */
+	const char *run_dir;   /* for the file of origins and the disk; made if it is missing */
 	const char *log_level; /* NULL = its default */
 	/* One sentence per event, from the supervising thread; @trouble: worth a warning. NULL is fine. */
 	void (*note)(void *ctx, bool trouble, const char *sentence);

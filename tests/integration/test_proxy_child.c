@@ -330,6 +330,36 @@ static void it_inherits_nothing_and_is_told_no_more_than_is_set(void **state)
 	assert_int_equal(count_log(b, line), 1);
 }
 
+/* ---- external caches ---- */
+
+static void a_folder_that_is_mounted_is_handed_over(void **state)
+{
+	struct bench *b = *state;
+
+	b->config.external_folder = "/proc";
+	start(b);
+	started_pid(b, 1);
+	assert_int_equal(count_log(b, " --external /proc\n"), 1);
+	assert_int_equal(count_notes(b, "!"), 0);
+}
+
+static void one_that_is_not_is_done_without(void **state)
+{
+	struct bench *b = *state;
+	char note[256];
+
+	b->config.external_folder = b->cache;
+	start(b);
+	started_pid(b, 1);
+	assert_int_equal(count_log(b, "--external"), 0);
+	snprintf(note, sizeof(note),
+		"! No files are taken from external_nfs_cache_mnt_point: Nothing is mounted on "
+		"%s\n",
+		b->cache);
+	assert_int_equal(count_notes(b, note), 1);
+	assert_int_equal(count_notes(b, "!"), 1);
+}
+
 /* ---- start and end ---- */
 
 static void a_proxy_that_dies_is_started_again_ever_more_slowly(void **state)
@@ -686,6 +716,8 @@ int main(void)
 		bench_test(nothing_runs_until_it_is_wanted),
 		bench_test(it_is_told_everything_by_its_command_line),
 		bench_test(it_inherits_nothing_and_is_told_no_more_than_is_set),
+		bench_test(a_folder_that_is_mounted_is_handed_over),
+		bench_test(one_that_is_not_is_done_without),
 		bench_test(a_proxy_that_dies_is_started_again_ever_more_slowly),
 		bench_test(a_program_that_is_not_there_is_tried_again_up_to_every_30_s),
 		bench_test(it_is_kept_for_120_s_although_nobody_wants_it),

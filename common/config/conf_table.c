@@ -207,6 +207,15 @@ static const char *read_url(const struct conf_key *key, const struct conf_node *
 	return NULL;
 }
 
+/* No proxy is spoken to by TLS, so the file must not promise it. */
+static const char *read_proxy(const struct conf_key *key, const struct conf_node *v, void *field,
+	char *scratch, size_t scratch_size)
+{
+	if (v->kind == CONF_STRING && strncasecmp(v->text, "https:", 6) == 0)
+		return "a URL that begins with http://, the only way to speak to a proxy";
+	return read_url(key, v, field, scratch, scratch_size);
+}
+
 static const char *read_text(const struct conf_key *key, const struct conf_node *v, void *field,
 	char *scratch, size_t scratch_size)
 {
@@ -255,6 +264,7 @@ static read_fn *const readers[] = {
 	[CONF_TYPE_TEXT] = read_text,
 	[CONF_TYPE_IP] = read_ip,
 	[CONF_TYPE_URL] = read_url,
+	[CONF_TYPE_PROXY] = read_proxy,
 	[CONF_TYPE_PATH] = read_path,
 	[CONF_TYPE_CHOICE] = read_choice,
 };

@@ -47,6 +47,7 @@ enum conf_type {
 	CONF_TYPE_TEXT,   /* (char[]) the same, or null or "" for none: "" */
 	CONF_TYPE_IP,     /* (char[CONF_IP_MAX]) IPv4 or IPv6; "localhost" becomes 127.0.0.1 */
 	CONF_TYPE_URL,    /* (char[CONF_URL_MAX]) http or https; null or "" is none: "" */
+	CONF_TYPE_PROXY,  /* (char[CONF_URL_MAX]) the same, but http only */
 	CONF_TYPE_PATH,   /* (char[]) absolute; null or "" is none: "" */
 	CONF_TYPE_CHOICE, /* (const char *) one of the row's words */
 	CONF_TYPE_OTHER,  /* the file's own reader sees to it */

@@ -24,7 +24,7 @@ static const struct conf_key proxy_keys[] = {
 		.fallback = "0.0.0.0"},
 	{"local_ota_proxy_listen_port", CONF_TYPE_UINT, FIELD(local_ota_proxy_listen_port),
 		.min = 1, .max = 65535, .fallback = "8082"},
-	{"upper_ota_proxy", CONF_TYPE_URL, FIELD(upper_ota_proxy), .fallback = ""},
+	{"upper_ota_proxy", CONF_TYPE_PROXY, FIELD(upper_ota_proxy), .fallback = ""},
 	{"logging_server", CONF_TYPE_URL, FIELD(logging_server),
 		.fallback = "http://127.0.0.1:8083"},
 	{"logging_server_grpc", CONF_TYPE_URL, FIELD(logging_server_grpc),

@@ -118,7 +118,7 @@ static void every_key_is_read(void **state)
 	      "enable_local_ota_proxy_cache: off\n"
 	      "local_ota_proxy_listen_addr: 10.0.0.1\n"
 	      "local_ota_proxy_listen_port: \"9000\"\n"
-	      "upper_ota_proxy: https://[fe80::1]:443/x\n"
+	      "upper_ota_proxy: http://[fe80::1]:443/x\n"
 	      "logging_server: http://log.local\n"
 	      "logging_server_grpc: null\n"
 	      "external_nfs_cache_mnt_point: /mnt/cache\n");
@@ -126,7 +126,7 @@ static void every_key_is_read(void **state)
 	assert_true(info.loaded);
 	assert_true(info.enable_local_ota_proxy);
 	assert_false(info.enable_local_ota_proxy_cache);
-	assert_string_equal(info.upper_ota_proxy, "https://[fe80::1]:443/x");
+	assert_string_equal(info.upper_ota_proxy, "http://[fe80::1]:443/x");
 	assert_string_equal(info.logging_server, "http://log.local");
 	assert_string_equal(info.logging_server_grpc, "");
 	assert_string_equal(info.external_nfs_cache_mnt_point, "/mnt/cache");
@@ -185,6 +185,9 @@ static void wrong_values_discard_the_file(void **state)
 			bad_urls[i]);
 		refuses(text, sentence);
 	}
+	refuses("upper_ota_proxy: https://10.0.0.1:8082\n",
+		"proxy_info.yaml, line 1: upper_ota_proxy must be a URL that begins with http://, "
+		"the only way to speak to a proxy, not \"https://10.0.0.1:8082\"");
 	refuses("enable_local_ota_proxy: 1\n",
 		"proxy_info.yaml, line 1: enable_local_ota_proxy must be true or false, not 1");
 	refuses("enable_local_ota_proxy: \"true\"\n",

@@ -8,6 +8,7 @@
 #include <getopt.h>
 #include <stddef.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/base/cleanup.h"
 #include "common/base/decimal.h"
@@ -165,7 +166,7 @@ static int check_together(const struct options *o, struct ota_err *err)
 	if (o->wipe && o->no_cache)
 		return ota_err_set(
 			err, -EINVAL, OTA_E_UNSPECIFIC, "--wipe and --no-cache exclude each other");
-	if (o->upper_proxy && strncmp(o->upper_proxy, "http://", 7) != 0)
+	if (o->upper_proxy && strncasecmp(o->upper_proxy, "http://", 7) != 0)
 		return usage_error(
 			err, "the upper proxy must be http://host:port, not", o->upper_proxy);
 	return 0;

@@ -357,11 +357,17 @@ class ProxyTest(unittest.TestCase):
 
     # ---- chains
 
+    def test_an_upper_proxy_by_tls_is_wrong_usage(self):
+        done = subprocess.run([OTAPROXY, "--upper-proxy", "https://10.0.0.1"], capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 2)
+        self.assertEqual(done.stderr, "otaproxy: the upper proxy must be http://host:port, not \"https://10.0.0.1\"; see "
+                                      "otaproxy --help\n")
+
     def test_a_proxy_behind_a_proxy_fetches_through_it(self):
         data = random.Random(1).randbytes(MIB)
         digest = self.file("data/x", data)
         origin, upper = self.origin(), self.proxy()
-        lower = Proxy(os.path.join(self.work, "lower"), "--upper-proxy", f"http://127.0.0.1:{upper.port}")
+        lower = Proxy(os.path.join(self.work, "lower"), "--upper-proxy", f"HTTP://127.0.0.1:{upper.port}/")
         self.addCleanup(lower.end)
         for _ in range(2):
             self.assertEqual(lower.ask(origin.host, "/data/x", digest)[2], data)

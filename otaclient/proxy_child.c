@@ -42,12 +42,13 @@
 enum {
 	TICK_MS = 200,
 	READY_POLL_MS = 250,
-	READY_TRY_MS = 5000, /* a proxy that takes the connection and says nothing is asked again */
+	READY_TRY_MS = 1000, /* a proxy that takes the connection and says nothing is asked again */
 	READY_BODY_MAX_BYTES = 64 * 1024,
 	ARGS_MAX = 24, /* more than there are options */
 	EXTERNAL_ARGS_MAX = 4,
 	TROUBLE_MAX = 192,
 	STACK_BYTES = 256 * 1024,
+	PROXY_EXIT_USAGE = 2, /* otaproxy(8) */
 };
 
 /* What the callers and the thread tell each other. */
@@ -58,6 +59,7 @@ struct shared {
 	unsigned n_runs; /* processes so far */
 	bool running;    /* the n_runs-th has not been seen to end */
 	bool wiped;      /* and nobody has wanted it since */
+	bool refused;    /* its command line; another try would end alike */
 	char trouble
 		[TROUBLE_MAX]; /* why the last one ended or did not start; "" = it was told to */
 };
@@ -262,6 +264,13 @@ static void shared_set_running(struct proxy_child *c, bool running, const char *
 	pthread_mutex_unlock(&c->lock);
 }
 
+static void shared_set_refused(struct proxy_child *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->shared.refused = true;
+	pthread_mutex_unlock(&c->lock);
+}
+
 /* The back-off before the next start, which grows from one failure to the next. */
 static uint64_t back_off(struct process *p, uint64_t now)
 {
@@ -354,6 +363,12 @@ static void it_ended(struct proxy_child *c, int status, bool wanted, uint64_t no
 	}
 	status_text(status, how, sizeof(how));
 	shared_set_running(c, false, how);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == PROXY_EXIT_USAGE) {
+		shared_set_refused(c);
+		tell(c, true, "otaproxy refuses its command line (%s) and is not started again",
+			how);
+		return;
+	}
 	wait_ms = back_off(p, now);
 	if (wanted)
 		tell(c, true,
@@ -407,11 +422,16 @@ static void tick_process(struct proxy_child *c, const struct shared *want)
 		kill_it(c);
 }
 
+static bool may_start(const struct shared *want)
+{
+	return want->wanted && !want->refused;
+}
+
 static void tick(struct proxy_child *c, const struct shared *want)
 {
 	if (c->process.pid != 0)
 		tick_process(c, want);
-	else if (want->wanted && clock_monotonic_ms() >= c->process.next_start_ms)
+	else if (may_start(want) && clock_monotonic_ms() >= c->process.next_start_ms)
 		start_it(c, clock_monotonic_ms());
 	else if (want->wipe)
 		wipe_cache(c);
@@ -423,7 +443,7 @@ static bool next_want(struct proxy_child *c, struct shared *ret_want)
 	struct shared *s = &c->shared;
 
 	pthread_mutex_lock(&c->lock);
-	while (c->process.pid == 0 && !s->wanted && !s->wipe && !s->ending)
+	while (c->process.pid == 0 && !may_start(s) && !s->wipe && !s->ending)
 		pthread_cond_wait(&c->changed, &c->lock);
 	*ret_want = *s;
 	if (c->process.pid == 0 && s->wipe)
@@ -440,7 +460,7 @@ static void *supervise(void *arg)
 	while (next_want(c, &want)) {
 		tick(c, &want);
 		/* Nothing is left to watch: next_want() waits. */
-		if (c->process.pid != 0 || want.wanted)
+		if (c->process.pid != 0 || may_start(&want))
 			clock_sleep_ms(TICK_MS);
 	}
 	return NULL;
@@ -523,6 +543,8 @@ void proxy_child_freep(struct proxy_child **c)
 void proxy_child_want(struct proxy_child *c, bool wanted)
 {
 	pthread_mutex_lock(&c->lock);
+	if (wanted && !c->shared.wanted)
+		c->shared.refused = false;
 	c->shared.wanted = wanted;
 	if (wanted)
 		c->shared.wipe = c->shared.wiped = false;
@@ -644,7 +666,7 @@ static struct shared look(struct proxy_child *c)
 	return now;
 }
 
-/* Ask once. 0: ready; -EAGAIN with a reason in @why; -ECANCELED. */
+/* Ask once. 0: ready; -EAGAIN with a reason in @why; else as proxy_child_wait_ready(). */
 static int ask_once(
 	struct proxy_child *c, struct http_client *client, uint64_t left_ms, struct ota_err *why)
 {
@@ -652,7 +674,11 @@ static int ask_once(
 	bool answered;
 
 	if (!before.wanted || before.ending)
-		return -ECANCELED;
+		return ota_err_set(why, -ESHUTDOWN, OTA_E_OTAPROXY_FAILED,
+			"otaproxy is not wanted, so it cannot become ready");
+	if (before.refused)
+		return ota_err_set(why, -EINVAL, OTA_E_OTAPROXY_FAILED,
+			"otaproxy refuses its command line; the lines that it has logged say why");
 	if (!before.running)
 		return ota_err_set(why, -EAGAIN, OTA_E_OTAPROXY_FAILED, "it %s",
 			before.trouble[0] ? before.trouble : "has not started yet");
@@ -662,7 +688,18 @@ static int ask_once(
 	return answered && after.running && after.n_runs == before.n_runs ? 0 : -EAGAIN;
 }
 
-int proxy_child_wait_ready(struct proxy_child *c, uint32_t timeout_ms, struct ota_err *err)
+static int not_ready_in_time(uint32_t timeout_ms, const struct ota_err *why, struct ota_err *err)
+{
+	bool whole = timeout_ms % 1000 == 0;
+
+	return ota_err_set(err, -ETIMEDOUT, OTA_E_OTAPROXY_FAILED,
+		"otaproxy was not ready within %u %s: %.300s",
+		whole ? timeout_ms / 1000 : timeout_ms, whole ? "s" : "ms",
+		why->msg[0] ? why->msg : "it ended");
+}
+
+int proxy_child_wait_ready(struct proxy_child *c, uint32_t timeout_ms, bool (*stop)(void *ctx),
+	void *ctx, struct ota_err *err)
 {
 	const struct http_config config = {.max_connections = 1};
 	AUTO_HTTP_CLIENT struct http_client *client = NULL;
@@ -675,16 +712,16 @@ int proxy_child_wait_ready(struct proxy_child *c, uint32_t timeout_ms, struct ot
 	for (;;) {
 		uint64_t now = clock_monotonic_ms();
 
+		if (stop && stop(ctx))
+			return ota_err_set(err, -ECANCELED, OTA_E_OTAPROXY_FAILED,
+				"Nobody waits for otaproxy any more");
 		r = ask_once(c, client, now < until ? until - now : 0, &why);
 		if (r == 0)
 			return 0;
-		if (r == -ECANCELED)
-			return ota_err_set(err, r, OTA_E_OTAPROXY_FAILED,
-				"otaproxy is not wanted, so it cannot become ready");
+		if (r != -EAGAIN)
+			return ota_err_set(err, r, why.code, "%s", why.msg);
 		if (clock_monotonic_ms() >= until)
-			return ota_err_set(err, -ETIMEDOUT, OTA_E_OTAPROXY_FAILED,
-				"otaproxy was not ready within %u s: %.300s", timeout_ms / 1000,
-				why.msg[0] ? why.msg : "it ended");
+			return not_ready_in_time(timeout_ms, &why, err);
 		clock_sleep_ms(READY_POLL_MS);
 	}
 }

@@ -85,8 +85,12 @@ int proxy_child_origins(
 	struct proxy_child *c, const char *const *origins, size_t n_origins, struct ota_err *err);
 
 /*
- * Until it answers a GET with anything, as HTTP. 0, or with E311 -ETIMEDOUT, with the last thing that
- * was in the way; -ECANCELED: it is not wanted, or not any more. Whoever must notice more than that
- * calls it with short times.
+ * Until it answers a GET with anything, as HTTP. @stop (may be NULL) is asked about once a second whether to give up.
+ * 0, or with E311
+ *   -ETIMEDOUT  with the last thing that was in the way
+ *   -ECANCELED  @stop has said so
+ *   -ESHUTDOWN  it is not wanted, or not any more
+ *   -EINVAL     it refuses its command line; it is not started again until it is wanted anew
  */
-int proxy_child_wait_ready(struct proxy_child *c, uint32_t timeout_ms, struct ota_err *err);
+int proxy_child_wait_ready(struct proxy_child *c, uint32_t timeout_ms, bool (*stop)(void *ctx),
+	void *ctx, struct ota_err *err);

@@ -25,10 +25,6 @@
 #include "otaclient/status_store.h"
 #include "otaclient/text.h"
 
-enum {
-	PROXY_SLICE_MS = 1000, /* between looks whether the update is to stop */
-};
-
 /* ---- metadata -----------------------------------------------------------------------------------
  */
 
@@ -73,20 +69,6 @@ static int tell_origin(const struct update_session *s, struct ota_err *err)
 	return origin ? proxy_child_origins(s->env->proxy_child, origins, 1, err) : -ENOMEM;
 }
 
-/* 0: it answers; -ECANCELED: the update is to stop; else what is in the way. */
-static int wait_for_proxy(struct update_session *s, struct ota_err *err)
-{
-	uint64_t until = clock_monotonic_ms() + PROXY_CHILD_READY_MS;
-	int r;
-
-	do {
-		if (session_poll(s))
-			return -ECANCELED;
-		r = proxy_child_wait_ready(s->env->proxy_child, PROXY_SLICE_MS, err);
-	} while (r == -ETIMEDOUT && clock_monotonic_ms() < until);
-	return r == -ECANCELED ? -EIO : r;
-}
-
 /* The proxy only spares the uplink: an update does not fail for want of it. */
 static int start_proxy(struct update_session *s)
 {
@@ -98,7 +80,8 @@ static int start_proxy(struct update_session *s)
 	r = tell_origin(s, &err);
 	if (r == 0) {
 		proxy_child_want(s->env->proxy_child, true);
-		r = wait_for_proxy(s, &err);
+		r = proxy_child_wait_ready(
+			s->env->proxy_child, PROXY_CHILD_READY_MS, session_poll, s, &err);
 	}
 	if (r == 0 || r == -ECANCELED)
 		return r;

@@ -559,12 +559,17 @@ static void who_wants_it_again_in_time_keeps_the_cache(void **state)
 
 /* ---- ready ---- */
 
+static int wait_ready(struct bench *b, uint32_t timeout_ms)
+{
+	return proxy_child_wait_ready(b->child, timeout_ms, NULL, NULL, &b->err);
+}
+
 static void any_answer_means_that_it_is_ready(void **state)
 {
 	struct bench *b = *state;
 
 	start(b);
-	assert_int_equal(proxy_child_wait_ready(b->child, 100 * 1000 * 1000, &b->err), 0);
+	assert_int_equal(wait_ready(b, 100 * 1000 * 1000), 0);
 }
 
 static void any_address_is_asked_at_the_loopback(void **state)
@@ -573,7 +578,7 @@ static void any_address_is_asked_at_the_loopback(void **state)
 
 	b->config.listen_addr = "0.0.0.0";
 	start(b);
-	assert_int_equal(proxy_child_wait_ready(b->child, 100 * 1000 * 1000, &b->err), 0);
+	assert_int_equal(wait_ready(b, 100 * 1000 * 1000), 0);
 }
 
 static void one_that_does_not_listen_is_not_ready(void **state)
@@ -584,7 +589,7 @@ static void one_that_does_not_listen_is_not_ready(void **state)
 	switch_on(b, "mute");
 	start(b);
 	started_pid(b, 1);
-	assert_int_equal(proxy_child_wait_ready(b->child, 3000, &b->err), -ETIMEDOUT);
+	assert_int_equal(wait_ready(b, 3000), -ETIMEDOUT);
 	snprintf(begin, sizeof(begin),
 		"otaproxy was not ready within 3 s: Cannot fetch http://127.0.0.1:%u/: Failed to "
 		"connect to ",
@@ -602,9 +607,10 @@ static void one_that_listens_and_says_nothing_is_not_ready(void **state)
 	atomic_store(&flows, true);
 	start(b);
 	started_pid(b, 1);
-	assert_int_equal(proxy_child_wait_ready(b->child, 400, &b->err), -ETIMEDOUT);
+	assert_int_equal(wait_ready(b, 400), -ETIMEDOUT);
 	snprintf(sentence, sizeof(sentence),
-		"otaproxy was not ready within 0 s: Cannot fetch http://127.0.0.1:%u/: ", b->port);
+		"otaproxy was not ready within 400 ms: Cannot fetch http://127.0.0.1:%u/: ",
+		b->port);
 	assert_memory_equal(b->err.msg, sentence, strlen(sentence));
 }
 
@@ -615,16 +621,73 @@ static void one_that_has_ended_is_not_ready_and_the_sentence_says_so(void **stat
 	switch_on(b, "refuse");
 	start(b);
 	wait_note(b, "! otaproxy ended with status 3 after 0 s; it is started again in 1 s\n", 1);
-	assert_int_equal(proxy_child_wait_ready(b->child, 500, &b->err), -ETIMEDOUT);
+	assert_int_equal(wait_ready(b, 500), -ETIMEDOUT);
 	assert_string_equal(
-		b->err.msg, "otaproxy was not ready within 0 s: it ended with status 3");
+		b->err.msg, "otaproxy was not ready within 500 ms: it ended with status 3");
 	proxy_child_free(TAKE_PTR(b->child));
 	b->config.program = "/nonexistent/otaproxy";
 	start(b);
 	wait_note(b, "Cannot start", 1);
-	assert_int_equal(proxy_child_wait_ready(b->child, 500, &b->err), -ETIMEDOUT);
-	assert_string_equal(b->err.msg, "otaproxy was not ready within 0 s: it cannot be started: "
-					"No such file or directory");
+	assert_int_equal(wait_ready(b, 500), -ETIMEDOUT);
+	assert_string_equal(b->err.msg,
+		"otaproxy was not ready within 500 ms: it cannot be started: "
+		"No such file or directory");
+}
+
+/* Whether it does is not a matter of time: nothing here lets any pass. */
+static void one_that_refuses_its_command_line_is_not_waited_for(void **state)
+{
+	struct bench *b = *state;
+
+	switch_on(b, "usage");
+	start(b);
+	wait_note(b,
+		"! otaproxy refuses its command line (ended with status 2) and is not started "
+		"again\n",
+		1);
+	assert_int_equal(wait_ready(b, 100 * 1000 * 1000), -EINVAL);
+	assert_string_equal(b->err.msg,
+		"otaproxy refuses its command line; the lines that it has logged say why");
+	assert_int_equal(b->err.code, OTA_E_OTAPROXY_FAILED);
+	time_jumps(600 * 1000);
+	proxy_child_want(b->child, true);
+	assert_int_equal(wait_ready(b, 3000), -EINVAL);
+	assert_int_equal(count_log(b, "start "), 1);
+	/* Somebody may have mended it until it is wanted anew. */
+	assert_int_equal(unlinkat(b->dir->fd, "usage", 0), 0);
+	proxy_child_want(b->child, false);
+	proxy_child_want(b->child, true);
+	assert_int_equal(wait_ready(b, 100 * 1000 * 1000), 0);
+}
+
+static void one_that_refuses_while_somebody_waits_ends_the_wait(void **state)
+{
+	struct bench *b = *state;
+
+	switch_on(b, "usage");
+	start(b);
+	assert_int_equal(wait_ready(b, 100 * 1000 * 1000), -EINVAL);
+}
+
+static bool stop_at_third(void *ctx)
+{
+	unsigned *n = ctx;
+
+	return ++*n == 3;
+}
+
+static void whoever_waits_can_be_stopped(void **state)
+{
+	struct bench *b = *state;
+	unsigned n = 0;
+
+	switch_on(b, "mute");
+	start(b);
+	assert_int_equal(
+		proxy_child_wait_ready(b->child, 100 * 1000 * 1000, stop_at_third, &n, &b->err),
+		-ECANCELED);
+	assert_int_equal(n, 3);
+	assert_string_equal(b->err.msg, "Nobody waits for otaproxy any more");
 }
 
 static void what_nobody_wants_does_not_become_ready(void **state)
@@ -632,7 +695,7 @@ static void what_nobody_wants_does_not_become_ready(void **state)
 	struct bench *b = *state;
 
 	assert_int_equal(proxy_child_new(&b->config, &b->child, &b->err), 0);
-	assert_int_equal(proxy_child_wait_ready(b->child, 3000, &b->err), -ECANCELED);
+	assert_int_equal(wait_ready(b, 3000), -ESHUTDOWN);
 	assert_string_equal(b->err.msg, "otaproxy is not wanted, so it cannot become ready");
 	assert_int_equal(b->err.code, OTA_E_OTAPROXY_FAILED);
 }
@@ -733,6 +796,9 @@ int main(void)
 		bench_test(one_that_does_not_listen_is_not_ready),
 		bench_test(one_that_listens_and_says_nothing_is_not_ready),
 		bench_test(one_that_has_ended_is_not_ready_and_the_sentence_says_so),
+		bench_test(one_that_refuses_its_command_line_is_not_waited_for),
+		bench_test(one_that_refuses_while_somebody_waits_ends_the_wait),
+		bench_test(whoever_waits_can_be_stopped),
 		bench_test(what_nobody_wants_does_not_become_ready),
 		bench_test(origins_are_written_line_by_line),
 		bench_test(what_is_no_origin_changes_nothing),

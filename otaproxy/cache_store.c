@@ -150,6 +150,20 @@ static int visit_boot(void *ctx, int v1_fd, const char *name)
 	return 0;
 }
 
+int cache_store_claim(const char *dir, uid_t owner, unsigned *ret_n, struct ota_err *err)
+{
+	AUTO_CLOSE int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = dir_fd < 0 ? -errno : 0;
+
+	if (r == 0)
+		r = folder_remove_strange(dir_fd, version_name, owner, ret_n);
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			"Cannot remove what other users have left in the cache %s: %s", dir,
+			strerror(-r));
+	return 0;
+}
+
 int cache_store_open(
 	const char *dir, const char *boot_id, struct cache_store **ret_store, struct ota_err *err)
 {

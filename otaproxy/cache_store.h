@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "common/base/err.h"
 #include "otaproxy/cache_key.h"
@@ -31,6 +32,13 @@ enum {
 
 /* 0, or -errno; -EBADMSG: the file holds no UUID. */
 int cache_boot_id_read(const char *path, char ret_id[CACHE_BOOT_ID_MAX], struct ota_err *err);
+
+/*
+ * For root, before @dir is opened as another user: throw away what is not @owner's of all that a store makes in it.
+ * What another user has left would be in the way, and to give it away is not safe: a file may have had other names.
+ * Adds to @ret_n how many names have gone. 0, also if there is nothing yet; else what could not be removed.
+ */
+int cache_store_claim(const char *dir, uid_t owner, unsigned *ret_n, struct ota_err *err);
 
 struct cache_store;
 

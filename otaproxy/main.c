@@ -106,6 +106,8 @@ static int open_store(struct program *p, struct ota_err *err)
 /* The folder, made and given away while we still can. */
 static int prepare_folder(const struct options *o, struct ota_err *err)
 {
+	struct ota_err why = {0};
+	unsigned n_gone = 0;
 	uid_t uid;
 	gid_t gid;
 
@@ -123,6 +125,12 @@ static int prepare_folder(const struct options *o, struct ota_err *err)
 		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
 			"Cannot give %s to the user %s: %s", o->cache_dir, o->user,
 			strerror(errno));
+	/* What cannot go is in nobody's way, or the store will say so when it is opened. */
+	if (cache_store_claim(o->cache_dir, uid, &n_gone, &why) < 0)
+		log_warning("%s", why.msg);
+	if (n_gone > 0)
+		log_info("Of the cache %s, %u names that were another user's have been removed",
+			o->cache_dir, n_gone);
 	return 0;
 }
 

@@ -94,3 +94,56 @@ int folder_empty(int dir_fd)
 {
 	return empty_at(dir_fd, 0);
 }
+
+struct eviction {
+	uid_t owner; /* whose things stay */
+	unsigned depth;
+	unsigned n_removed;
+	int first_r; /* 0 or the first failure */
+};
+
+static int visit_evicting(void *ctx, int dir_fd, const char *name);
+
+static int evict_below(int dir_fd, const char *name, struct eviction *e)
+{
+	AUTO_CLOSE int fd = -1;
+	int r;
+
+	if (e->depth >= FOLDER_DEPTH_MAX)
+		return -ELOOP;
+	fd = path_open(dir_fd, name, O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fd;
+	e->depth++;
+	r = folder_each(fd, visit_evicting, e);
+	e->depth--;
+	return r;
+}
+
+static int visit_evicting(void *ctx, int dir_fd, const char *name)
+{
+	struct eviction *e = ctx;
+	struct stat st;
+	int r = 0;
+
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		r = -errno;
+	} else if (st.st_uid != e->owner) {
+		r = folder_remove(dir_fd, name);
+		e->n_removed += r == 0;
+	} else if (S_ISDIR(st.st_mode)) {
+		r = evict_below(dir_fd, name, e);
+	}
+	if (r < 0 && r != -ENOENT && e->first_r == 0)
+		e->first_r = r;
+	return 0;
+}
+
+int folder_remove_strange(int dir_fd, const char *name, uid_t owner, unsigned *ret_n)
+{
+	struct eviction e = {.owner = owner};
+
+	visit_evicting(&e, dir_fd, name);
+	*ret_n += e.n_removed;
+	return e.first_r;
+}

@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <sys/types.h>
+
 enum {
 	FOLDER_DEPTH_MAX =
 		32, /* open folders at once; what lies deeper was put there by nobody of us */
@@ -25,3 +27,10 @@ int folder_remove(int dir_fd, const char *name);
 
 /* The same with everything in the folder. */
 int folder_empty(int dir_fd);
+
+/*
+ * Remove of @name and all below it whatever is not @owner's, with all that is below that. Safe for root in a tree that
+ * @owner may change meanwhile: nothing but what lies in it can go. What cannot be removed does not stop the rest; the
+ * number of names that are gone is added to @ret_n. 0, also if it is not there; else the first failure.
+ */
+int folder_remove_strange(int dir_fd, const char *name, uid_t owner, unsigned *ret_n);

@@ -54,6 +54,27 @@ static void a_tree_goes_and_what_its_links_point_to_stays(void **state)
 	assert_false(is_there(d->fd, "kept"));
 }
 
+static void of_a_tree_only_what_is_somebody_elses_goes(void **state)
+{
+	struct tmp_dir *d = *state;
+	unsigned n = 1;
+
+	assert_int_equal(mkdirat(d->fd, "tree", 0700), 0);
+	assert_int_equal(mkdirat(d->fd, "tree/sub", 0700), 0);
+	put_file(d->fd, "tree/sub/file");
+	put_file(d->fd, "beside");
+	assert_int_equal(symlinkat("../beside", d->fd, "tree/link"), 0);
+	assert_int_equal(folder_remove_strange(d->fd, "tree", getuid(), &n), 0);
+	assert_int_equal(folder_remove_strange(d->fd, "never was", getuid(), &n), 0);
+	assert_int_equal(n, 1);
+	assert_true(is_there(d->fd, "tree/sub/file"));
+	assert_true(is_there(d->fd, "tree/link"));
+	assert_int_equal(folder_remove_strange(d->fd, "tree", getuid() + 1, &n), 0);
+	assert_int_equal(n, 2);
+	assert_false(is_there(d->fd, "tree"));
+	assert_true(is_there(d->fd, "beside"));
+}
+
 /* Make a chain of @depth folders called "d" below @dir_fd, with a file in the last. */
 static void make_chain(int dir_fd, unsigned depth)
 {
@@ -117,6 +138,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		tmp_dir_test(a_tree_goes_and_what_its_links_point_to_stays),
+		tmp_dir_test(of_a_tree_only_what_is_somebody_elses_goes),
 		tmp_dir_test(what_is_too_deep_is_left_and_does_not_stop_the_rest),
 		tmp_dir_test(a_visitor_may_end_the_walk),
 	};

@@ -1,0 +1,128 @@
+#!/usr/bin/python3
+"""The real otaproxy as the daemon starts it: by root, to become somebody else. Needs root, and the user nobody."""
+
+import os
+import pwd
+import stat
+import subprocess
+import sys
+import unittest
+
+sys.dont_write_bytecode = True
+import test_otaproxy as lab  # noqa: E402
+
+NOBODY = pwd.getpwnam("nobody")
+
+
+def owners(top):
+    """Who owns what below @top, as a set of user ids."""
+    found = set()
+    for folder, _, names in os.walk(top):
+        found |= {os.lstat(path).st_uid for path in [folder, *(os.path.join(folder, name) for name in names)]}
+    return found
+
+
+class StartedByRoot(unittest.TestCase):
+    origin, proxy, file = lab.ProxyTest.origin, lab.ProxyTest.proxy, lab.ProxyTest.file
+
+    def setUp(self):
+        lab.ProxyTest.setUp(self)
+        os.chmod(self.work, 0o755)
+
+    def removed(self, proxy):
+        return [line for line in proxy.lines if "names that were another user's have been removed" in line]
+
+    def outside(self, name):
+        """A file of root's beside the cache."""
+        path = os.path.join(self.work, name)
+        with open(path, "w", encoding="ascii") as f:
+            f.write("of root")
+        os.chmod(path, 0o600)
+        return path
+
+    def assert_is_as_it_was(self, path):
+        with open(path, encoding="ascii") as f:
+            self.assertEqual(f.read(), "of root")
+        st = os.stat(path)
+        self.assertEqual((st.st_uid, stat.S_IMODE(st.st_mode)), (0, 0o600))
+
+    def test_a_cache_that_root_has_written_is_not_in_the_way(self):
+        digests = [self.file(f"data/{n}", b"%d" % n * 9000) for n in range(3)]
+        origin, proxy = self.origin(), self.proxy()
+        for n, digest in enumerate(digests):
+            self.assertEqual(proxy.ask(origin.host, f"/data/{n}", digest)[0], 200)
+        proxy.end()
+        self.assertEqual(owners(self.cache), {0})
+        proxy.options = ("--user", "nobody")
+        proxy.start()
+        self.assertEqual(len(self.removed(proxy)), 1, proxy.lines)
+        for _ in range(2):
+            for n, digest in enumerate(digests):
+                self.assertEqual(proxy.ask(origin.host, f"/data/{n}", digest)[2], b"%d" % n * 9000)
+        self.assertEqual(len(origin.requests()), 6, "once for each user")
+        self.assertEqual(owners(self.cache), {NOBODY.pw_uid})
+        proxy.end()
+        proxy.start()
+        self.assertEqual(self.removed(proxy), [], "nothing of its own goes")
+        self.assertEqual(proxy.ask(origin.host, "/data/0", digests[0])[2], b"0" * 9000)
+        self.assertEqual(len(origin.requests()), 6)
+
+    def test_what_root_has_left_in_one_folder_of_the_cache_goes_alone(self):
+        digest = self.file("data/x", b"x" * 9000)
+        origin, proxy = self.origin(), self.proxy("--user", "nobody")
+        proxy.ask(origin.host, "/data/x", digest)
+        proxy.end()
+        boot, = [name for name in os.listdir(f"{self.cache}/v1") if name != "tmp"]
+        os.mkdir(f"{self.cache}/v1/{'0' * 8}{boot[8:]}")
+        with open(f"{self.cache}/v1/tmp/left", "wb"):
+            pass
+        proxy.start()
+        self.assertIn(" 2 names ", self.removed(proxy)[0])
+        self.assertEqual(proxy.ask(origin.host, "/data/x", digest)[2], b"x" * 9000)
+        self.assertEqual(len(origin.requests()), 1)
+
+    def test_what_leads_out_of_the_cache_is_not_followed(self):
+        linked, named, pointed = (self.outside(name) for name in ("linked", "named", "pointed"))
+        os.makedirs(f"{self.work}/folder")
+        deep = self.outside("folder/deep")
+        os.makedirs(f"{self.cache}/v1/tmp")
+        os.chown(f"{self.cache}/v1", NOBODY.pw_uid, NOBODY.pw_gid)
+        os.link(linked, f"{self.cache}/v1/linked")
+        os.link(named, f"{self.cache}/v1/tmp/named")
+        os.symlink(pointed, f"{self.cache}/v1/pointed")
+        os.symlink(f"{self.work}/folder", f"{self.cache}/v1/folder")
+        os.symlink(f"{self.work}/folder", f"{self.cache}/v1/his")
+        os.lchown(f"{self.cache}/v1/his", NOBODY.pw_uid, NOBODY.pw_gid)
+        self.proxy("--user", "nobody").end()
+        for path in (linked, named, pointed, deep):
+            self.assert_is_as_it_was(path)
+        self.assertEqual(os.stat(f"{self.work}/folder").st_uid, 0)
+
+    def test_a_mount_in_the_cache_is_not_entered(self):
+        os.makedirs(f"{self.cache}/v1/mounted")
+        subprocess.run(["mount", "-t", "tmpfs", "none", f"{self.cache}/v1/mounted"], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", f"{self.cache}/v1/mounted"], check=True)
+        os.chown(f"{self.cache}/v1", NOBODY.pw_uid, NOBODY.pw_gid)
+        with open(f"{self.cache}/v1/mounted/file", "wb"):
+            pass
+        proxy = self.proxy("--user", "nobody")
+        proxy.end()
+        self.assertTrue(os.path.exists(f"{self.cache}/v1/mounted/file"))
+        self.assertIn(f"Cannot remove what other users have left in the cache {self.cache}: Invalid cross-device link",
+                      "".join(proxy.lines))
+
+    def test_an_external_cache_may_lie_where_only_root_finds_the_way(self):
+        data = b"on the disk" * 5000
+        os.makedirs(f"{self.work}/mnt/disk/data")
+        os.chmod(f"{self.work}/mnt", 0o700)
+        with open(f"{self.work}/mnt/disk/data/{lab.sha256(data)}", "wb") as f:
+            f.write(data)
+        origin, proxy = self.origin(), self.proxy("--user", "nobody", "--external", f"{self.work}/mnt/disk")
+        self.assertEqual(proxy.ask(origin.host, "/data/x", lab.sha256(data))[2], data)
+        self.assertEqual(origin.requests(), [])
+
+
+if __name__ == "__main__":
+    if os.getuid() != 0:
+        sys.exit("test_otaproxy_root needs root")
+    unittest.main(verbosity=2)

@@ -9,16 +9,21 @@ Real and simulated as in test_ecu.py; needs the same.
 """
 
 import collections
+import contextlib
+import functools
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.parse
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../../support"))
-from ecu_lab import SOURCE_ROOT, Failed, Lab, Programs, enter_private, wait_for  # noqa: E402
+from ecu_lab import SOURCE_ROOT, Failed, Lab, Programs, enter_private, run, wait_for  # noqa: E402
 
 ROOTFS = os.environ.get("OTACLIENT_ROOTFS", "/var/cache/otaclient-demo")
 WITH_PROXY = "enable_local_ota_proxy: true\nlocal_ota_proxy_listen_addr: 127.0.0.1\n"
@@ -27,6 +32,11 @@ for p in /proc/[0-9]*; do
     [ "$(cat $p/comm)" = otaproxy ] && kill -9 ${p#/proc/} && echo killed
 done; true
 """
+
+
+def digest_of(path):
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 class ThroughTheProxy(unittest.TestCase):
@@ -131,6 +141,17 @@ class ThroughTheProxy(unittest.TestCase):
             wait_for("the daemon is back", ecu.answers, 30)
             self.assertEqual([], self.asked())
 
+    def test_a_proxy_that_refuses_its_command_line_is_not_waited_for(self):
+        ecu = self.fresh_with_program("refusing", "/bin/ls")
+        with ecu.on():
+            ecu.update("v2", self.origin.url("v2"), wait=False)
+            sentence = "downloads go straight to the server, since the local proxy does not serve: otaproxy refuses its"
+            wait_for("it is gone past", lambda: sentence in self.said(ecu), 30)  # of 180 for one that may still come
+            wait_for("the new system is there", lambda: self.is_there(ecu), 300)
+            self.assert_is_at_v2(ecu)
+        self.assertEqual({"-"}, {via for _, via in self.asked()})
+        self.assertEqual(1, self.said(ecu).count("otaproxy has started as process"))
+
     def test_an_ecu_without_the_program_says_so_once_and_fetches_straight(self):
         ecu = self.fresh_with_program("bare", "/usr/bin/none")
         with ecu.on():
@@ -139,6 +160,102 @@ class ThroughTheProxy(unittest.TestCase):
         self.assertEqual({"-"}, {via for _, via in self.asked()})
         sentence = "This ECU runs no proxy, downloads go straight to the server: /usr/bin/none cannot be executed: No such file"
         self.assertEqual(1, self.said(ecu).count(sentence), self.said(ecu))
+
+    # ---- external caches
+
+    @functools.cached_property
+    def contents(self):
+        """Path on the server of each content of the image: its name in an external cache, which goes by the digest."""
+        found = {}
+        for folder, _, names in os.walk(self.lab.path("images/v2")):
+            for path in (os.path.join(folder, name) for name in names):
+                kind, _, rest = os.path.relpath(path, self.lab.path("images/v2")).partition("/")
+                if rest:
+                    found[f"/v2/{kind}/{rest}"] = digest_of(path) if kind == "data" else rest
+        return found
+
+    def external_folder(self, name, lying=()):
+        """A folder with all of them; those in @lying are others than they say."""
+        top = self.lab.path(name)
+        os.makedirs(f"{top}/data")
+        self.addCleanup(shutil.rmtree, top)
+        for path, content in self.contents.items():
+            shutil.copyfile(self.lab.path("images") + path, f"{top}/data/{content}")
+        for content in lying:
+            with open(f"{top}/data/{content}", "r+b") as f:
+                f.write(b"lie")
+        return top
+
+    def external_disk(self, name, lying=()):
+        """A disk with such a folder."""
+        image = self.lab.path(f"{name}.disk")
+        run("mke2fs", "-q", "-t", "ext4", "-L", "ota_cache_src", "-d", self.external_folder(name, lying), image, "1G")
+        self.addCleanup(os.unlink, image)
+        return image
+
+    def needed(self):
+        """Names of the contents that the old system does not have, the largest first."""
+        have = set()
+        for folder, _, names in os.walk(self.old):
+            for path in (os.path.join(folder, name) for name in names):
+                if os.path.isfile(path) and not os.path.islink(path):
+                    have.add(digest_of(path))
+        paths = sorted(self.contents, key=lambda path: os.path.getsize(self.lab.path("images") + path), reverse=True)
+        names = [self.contents[path] for path in paths]
+        return [name for name in names if name.removesuffix(".zst") not in have]
+
+    @contextlib.contextmanager
+    def plugged_in(self, ecu, image):
+        device = run("losetup", "--find", "--show", image).strip()
+        try:
+            number = os.stat(device).st_rdev
+            ecu.execute("/bin/mknod", device, "b", str(os.major(number)), str(os.minor(number)))
+            yield device
+        finally:
+            run("losetup", "--detach", device)
+
+    def fetched(self):
+        """Contents that came from the server."""
+        paths = {urllib.parse.unquote(path) for path, _ in self.asked()}
+        return {self.contents[path] for path in paths if path in self.contents}
+
+    def test_a_disk_with_the_label_spares_the_uplink_and_is_not_believed(self):
+        lying = self.needed()[:3]
+        image = self.external_disk("usb", lying)
+        ecu = self.fresh("usb")
+        with ecu.on(), self.plugged_in(ecu, image):
+            ecu.update("v2", self.origin.url("v2"))
+            self.assert_is_at_v2(ecu)
+            self.assertIn("otaproxy may take files from the disk ota_cache_src", self.said(ecu))
+            self.assertNotIn("Downloads go", self.said(ecu))
+        self.assertEqual(set(lying), self.fetched(), "only what lies comes from the server")
+        self.assert_slot_is_new(ecu)
+
+    def test_the_disk_is_let_go_when_the_proxy_ends(self):
+        ecu = self.fresh("unplug")
+        with ecu.on(), self.plugged_in(ecu, self.external_disk("unplug")) as device:
+            ecu.update("v2", self.origin.url("v2"), wait=False)
+            wait_for("it is mounted", lambda: self.mounts(ecu, device) > 0, 60)
+            ecu.execute("/bin/sh", "-c", "kill $(cat /run/otaclient.pid)")
+            wait_for("the proxy ends", lambda: "otaproxy has ended, as it was told" in self.said(ecu), 60)
+            wait_for("it is unmounted", lambda: self.mounts(ecu, device) == 0, 10)
+
+    @staticmethod
+    def mounts(ecu, device):
+        """How many processes see the disk mounted."""
+        return int(ecu.execute("/bin/sh", "-c", f"cat /proc/[0-9]*/mountinfo 2>/dev/null | grep -c ' {device} '; true"))
+
+    def test_a_mounted_folder_spares_the_uplink_as_well(self):
+        folder = self.external_folder("nfs")
+        ecu = self.lab.make_ecu("nfs", self.old, proxy_info=WITH_PROXY + "external_nfs_cache_mnt_point: /mnt\n")
+        self.addCleanup(ecu.remove)
+        self.asked_before = len(self.origin.requests())
+        with ecu.on("--bind", f"{folder}:/mnt"):
+            ecu.update("v2", self.origin.url("v2"))
+            self.assert_is_at_v2(ecu)
+        self.assertEqual(set(), self.fetched())
+        self.assertNotIn("No files are taken", self.said(ecu))
+        self.assert_slot_is_new(ecu)
 
     @staticmethod
     def is_there(ecu):

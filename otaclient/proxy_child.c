@@ -10,13 +10,12 @@
  * process belongs to the thread.
  *
  * Elsewhere: the proxy itself (otaproxy, of which nothing is included), when it is wanted (the daemon), the disk that
- * is mounted for it (external_cache).
+ * is mounted for it (external_cache), fork and exec (proxy_process), the file of origins (proxy_origins).
  */
 #include "otaclient/proxy_child.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
@@ -25,19 +24,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/base/arena.h"
 #include "common/base/buf.h"
 #include "common/base/clock.h"
-#include "common/base/io.h"
 #include "common/base/run.h"
 #include "common/net/http.h"
-#include "common/net/http_url.h"
 #include "otaclient/external_cache.h"
+#include "otaclient/proxy_origins.h"
+#include "otaclient/proxy_process.h"
 
 enum {
 	TICK_MS = 200,
@@ -123,7 +120,7 @@ static bool fill_args(struct proxy_child *c, const struct proxy_child_config *co
 {
 	AUTO_BUF struct buf origins = {0};
 	char port[8];
-	bool ok = buf_printf(&origins, "%s/" PROXY_CHILD_ORIGINS_NAME, config->run_dir) == 0;
+	bool ok = buf_printf(&origins, "%s/" PROXY_ORIGINS_NAME, config->run_dir) == 0;
 
 	snprintf(port, sizeof(port), "%u", config->port);
 	const struct {
@@ -172,71 +169,6 @@ static bool fill_url(struct proxy_child *c, const struct proxy_child_config *con
 		    config->port) < 0)
 		c->url = NULL;
 	return c->url != NULL;
-}
-
-/* ---- the process ---- */
-
-_Noreturn static void process_exec(const char *const *args, pid_t parent, int fail_fd)
-{
-	sigset_t none;
-	int null_fd, e;
-
-	/* Only async-signal-safe calls: other threads may hold any lock at the fork. */
-	setpgid(0, 0);
-	/* Not SIGTERM: nobody would be there to insist. Its cache is made for a sudden end. */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(126);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGPIPE, SIG_DFL);
-	null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (null_fd >= 0)
-		dup2(null_fd, STDIN_FILENO);
-	/* Ours are all made so; this is for what a library has forgotten. */
-	close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
-	if (chdir("/") == 0)
-		execv(args[0], (char *const *)(uintptr_t)args);
-	e = errno;
-	_exit(write(fail_fd, &e, sizeof(e)) < 0 ? 126 : 127);
-}
-
-/* 0, or what fork or exec failed with. The environment and the output are ours. */
-static int process_start(const char *const *args, pid_t *ret_pid)
-{
-	AUTO_CLOSE int from = -1;
-	pid_t parent = getpid(), pid;
-	int fail[2], e = 0;
-	ssize_t n;
-
-	if (pipe2(fail, O_CLOEXEC) < 0)
-		return -errno;
-	from = fail[0];
-	pid = fork();
-	if (pid == 0)
-		process_exec(args, parent, fail[1]);
-	e = errno;
-	close(fail[1]);
-	if (pid < 0)
-		return -e;
-	do
-		n = read(from, &e, sizeof(e));
-	while (n < 0 && errno == EINTR);
-	if (n != sizeof(e)) {
-		*ret_pid = pid;
-		return 0;
-	}
-	waitpid(pid, NULL, 0);
-	return -e;
-}
-
-/* How it ended, in words that follow its name. */
-static void status_text(int status, char *ret_text, size_t size)
-{
-	if (WIFSIGNALED(status))
-		snprintf(ret_text, size, "was ended by signal %d", WTERMSIG(status));
-	else
-		snprintf(ret_text, size, "ended with status %d", WEXITSTATUS(status));
 }
 
 /* ---- what the thread does ---- */
@@ -327,7 +259,7 @@ static void start_it(struct proxy_child *c, uint64_t now)
 
 	memcpy(args, c->args, sizeof(c->args));
 	add_externals(c, args);
-	r = process_start(args, &p->pid);
+	r = proxy_process_start(args, &p->pid);
 
 	p->term_ms = 0;
 	p->killed = false;
@@ -361,7 +293,7 @@ static void it_ended(struct proxy_child *c, int status, bool wanted, uint64_t no
 		tell(c, false, "otaproxy has ended, as it was told");
 		return;
 	}
-	status_text(status, how, sizeof(how));
+	proxy_process_status_text(status, how, sizeof(how));
 	shared_set_running(c, false, how);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == PROXY_EXIT_USAGE) {
 		shared_set_refused(c);
@@ -562,72 +494,10 @@ void proxy_child_finish(struct proxy_child *c)
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* ---- origins ---- */
-
-static int check_origin(const char *origin, struct ota_err *err)
-{
-	char text[HTTP_URL_TEXT_MAX];
-	int r = http_url_check(origin, err);
-
-	if (r < 0)
-		return r;
-	if (strpbrk(strstr(origin, "://") + 3, "/?#@"))
-		return ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST,
-			"The origin %s has more than scheme, host and port",
-			http_url_text(origin, text));
-	return 0;
-}
-
-static int origins_text(
-	const char *const *origins, size_t n_origins, struct buf *text, struct ota_err *err)
-{
-	int r = 0;
-
-	if (n_origins > PROXY_CHILD_ORIGINS_MAX)
-		return ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST,
-			"There are %zu origins, and %d may be", n_origins, PROXY_CHILD_ORIGINS_MAX);
-	for (size_t i = 0; i < n_origins && r == 0; i++) {
-		r = check_origin(origins[i], err);
-		if (r < 0)
-			return r;
-		r = buf_printf(text, "%s\n", origins[i]);
-	}
-	return r < 0 ? ota_err_wrap(err, r, "Cannot list the origins") : 0;
-}
-
-/* The folder may be older than the wish for a proxy; what is for nobody else has folders of its own in it. */
-static int open_to_others(int dir_fd)
-{
-	struct stat st;
-
-	if (fstat(dir_fd, &st) < 0)
-		return -1;
-	return (st.st_mode & S_IXOTH) ? 0 : fchmod(dir_fd, 0755);
-}
-
 int proxy_child_origins(
 	struct proxy_child *c, const char *const *origins, size_t n_origins, struct ota_err *err)
 {
-	AUTO_BUF struct buf text = {0};
-	AUTO_CLOSE int dir_fd = -1;
-	int r = origins_text(origins, n_origins, &text, err);
-
-	if (r < 0)
-		return r;
-	/* The proxy reads it as another user. */
-	if (mkdir(c->run_dir, 0755) < 0 && errno != EEXIST)
-		r = -errno;
-	if (r == 0)
-		dir_fd = open(c->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (r == 0 && (dir_fd < 0 || open_to_others(dir_fd) < 0))
-		r = -errno;
-	if (r == 0)
-		r = io_replace_file("origins file", dir_fd, PROXY_CHILD_ORIGINS_NAME,
-			buf_str(&text), text.len_bytes, 0644);
-	if (r < 0)
-		return ota_err_set(err, r, OTA_E_OTAPROXY_FAILED, "Cannot write %s/%s: %s",
-			c->run_dir, PROXY_CHILD_ORIGINS_NAME, strerror(-r));
-	return 0;
+	return proxy_origins_write(c->run_dir, origins, n_origins, err);
 }
 
 /* ---- ready ---- */

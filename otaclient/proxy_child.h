@@ -21,8 +21,6 @@
 #include "common/base/cleanup.h"
 #include "common/base/err.h"
 
-#define PROXY_CHILD_ORIGINS_NAME "otaproxy.origins" /* in the run folder */
-
 enum {
 	PROXY_CHILD_KEEP_MS = 120 * 1000,
 	PROXY_CHILD_TERM_MS = 10 * 1000, /* from SIGTERM to SIGKILL */
@@ -32,7 +30,6 @@ enum {
 	PROXY_CHILD_SOUND_MS = 60 * 1000,
 	/* For proxy_child_wait_ready(): a proxy above it may have to start first. */
 	PROXY_CHILD_READY_MS = 180 * 1000,
-	PROXY_CHILD_ORIGINS_MAX = 64, /* as many lines as otaproxy reads */
 };
 
 /* Borrowed for the call of proxy_child_new(). */
@@ -76,11 +73,7 @@ void proxy_child_want(struct proxy_child *c, bool wanted);
  */
 void proxy_child_finish(struct proxy_child *c);
 
-/*
- * Replace the file of origins, each "scheme://host[:port]", one on a line. A proxy that runs already
- * may go on with the old ones. 0, -EINVAL (E308: one that is no origin, or too many), or the errno of
- * the write (E311).
- */
+/* Replace the file of origins (proxy_origins.h). A proxy that runs already may go on with the old ones. */
 int proxy_child_origins(
 	struct proxy_child *c, const char *const *origins, size_t n_origins, struct ota_err *err);
 

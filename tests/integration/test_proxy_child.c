@@ -25,6 +25,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "otaclient/proxy_origins.h"
 #include "tests/unit/tmp_dir.h"
 
 enum {
@@ -742,7 +743,7 @@ static void what_is_no_origin_changes_nothing(void **state)
                  "The URL has the byte 0x0a at position 8, which no URL may have"      },
 	};
 	static const char *const good[] = {"http://a.example"};
-	const char *many[PROXY_CHILD_ORIGINS_MAX + 1];
+	const char *many[PROXY_ORIGINS_MAX + 1];
 	struct bench *b = *state;
 
 	assert_int_equal(proxy_child_new(&b->config, &b->child, &b->err), 0);

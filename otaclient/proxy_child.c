@@ -44,8 +44,8 @@ enum {
 	ARGS_MAX = 24, /* more than there are options */
 	EXTERNAL_ARGS_MAX = 4,
 	TROUBLE_MAX = 192,
-	STACK_BYTES = 256 * 1024,
-	PROXY_EXIT_USAGE = 2, /* otaproxy(8) */
+	STACK_BYTES = 512 * 1024, /* libraries look for disks on it */
+	PROXY_EXIT_USAGE = 2,     /* otaproxy(8) */
 };
 
 /* What the callers and the thread tell each other. */
@@ -250,17 +250,18 @@ static void drop_disk(struct proxy_child *c)
 	c->process.has_disk = false;
 }
 
-static void start_it(struct proxy_child *c, uint64_t now)
+static void start_it(struct proxy_child *c)
 {
 	const char *args[ARGS_MAX + EXTERNAL_ARGS_MAX];
 	struct process *p = &c->process;
 	char trouble[TROUBLE_MAX];
+	uint64_t now;
 	int r;
 
 	memcpy(args, c->args, sizeof(c->args));
 	add_externals(c, args);
+	now = clock_monotonic_ms(); /* the disk may have taken its time */
 	r = proxy_process_start(args, &p->pid);
-
 	p->term_ms = 0;
 	p->killed = false;
 	p->started_ms = now;
@@ -364,7 +365,7 @@ static void tick(struct proxy_child *c, const struct shared *want)
 	if (c->process.pid != 0)
 		tick_process(c, want);
 	else if (may_start(want) && clock_monotonic_ms() >= c->process.next_start_ms)
-		start_it(c, clock_monotonic_ms());
+		start_it(c);
 	else if (want->wipe)
 		wipe_cache(c);
 }

@@ -5,37 +5,33 @@
  * answer, n_bytes, n_safe, consumed, the list of readers and the count of references. Nothing is read, written,
  * hashed or logged under it.
  *
- * What only the fetcher's thread touches needs no lock: the check, the position of a repeated body, the temporary
- * file's end. Bytes below n_bytes never change (a repeated body is compared, not written), so that readers read the
- * file without the lock.
+ * What only the fetcher's thread touches needs no lock: the check, the position of a repeated body, the body's end.
+ * Bytes below n_bytes never change (a repeated body is compared, not written), so that readers read them without the
+ * lock.
  *
- * An entry is published before its flight leaves the table, and leaving moves the epoch. So whoever found nothing in
- * the cache and then no flight either, at the same epoch, has missed nothing.
+ * Readers have the whole body before it is published: they need not wait for the disk. An entry is published before
+ * its flight leaves the table, and leaving moves the epoch. So whoever found nothing in the cache and then no flight
+ * either, at the same epoch, has missed nothing.
  */
 #include "otaproxy/inflight.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "otaproxy/body_check.h"
+#include "otaproxy/flight_body.h"
 
 enum {
 	BUCKETS = 256,
-	FLIGHTS_MAX = 1024, /* as many as a vehicle's ECUs may ask for at once */
-	COMPARE_BYTES = 16 * 1024,
+	FLIGHTS_MAX = 1024,     /* as many as a vehicle's ECUs may ask for at once */
 	HOLE_BYTES = 64 * 1024, /* what a reader has taken is given back in pieces of this */
-	/* Written at once; so much is held back from readers anyway. Only those under way have such a buffer. */
-	GATHER_BYTES = INFLIGHT_HOLD_BYTES,
 };
 
 struct flight_reader {
@@ -57,18 +53,13 @@ struct flight {
 	struct flight_answer answer;
 	bool begun;        /* the answer has been set, by the fetcher's thread */
 	bool complete;     /* the body has ended, and is right */
-	uint64_t n_bytes;  /* of the body, in the file */
+	uint64_t n_bytes;  /* of the body, that can be read */
 	uint64_t consumed; /* FLIGHT_PASS: what its reader has taken */
 
-	/* of the fetcher's thread; constant once readers look */
-	int fd;
-	uint64_t body_offset;    /* of the body in the file */
-	struct cache_temp *temp; /* NULL: FLIGHT_PASS */
+	/* of the fetcher's thread, but for what of the body can be read */
+	struct flight_body *body;
 	struct body_check *check;
 	uint64_t at; /* of the next byte that comes; below n_bytes while a body is repeated */
-	/* The bytes before at that are not in the file yet; only of a checked body, else NULL. */
-	uint8_t *gathered;
-	size_t n_gathered_bytes;
 };
 
 struct inflight {
@@ -193,11 +184,8 @@ static void flight_free(struct flight *f)
 {
 	if (!f)
 		return;
-	if (!f->temp)
-		closep(&f->fd);
-	cache_temp_free(f->temp);
+	flight_body_free(f->body);
 	body_check_free(f->check);
-	free(f->gathered);
 	flight_order_done(&f->order);
 	free(f);
 }
@@ -224,34 +212,13 @@ static void flight_unref(struct flight *f)
 
 /* ---- a new flight ---- */
 
-static int open_file(struct flight *f, const struct flight_order *order, struct ota_err *err)
-{
-	int r;
-
-	if (order->keep == FLIGHT_PASS || order->head) {
-		f->fd = memfd_create("body", MFD_CLOEXEC);
-		return f->fd < 0 ? ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
-					   "Cannot hold a body in memory: %s", strerror(errno))
-				 : 0;
-	}
-	r = cache_temp_new(f->table->store, &f->temp, err);
-	if (r < 0)
-		return r;
-	f->fd = cache_temp_fd(f->temp);
-	f->body_offset = cache_key_body_offset(&order->key);
-	return 0;
-}
-
 /* Takes the content of @order, but on failure. */
-static int flight_new(
-	struct inflight *t, struct flight_order *order, struct flight **ret, struct ota_err *err)
+static int flight_new(struct inflight *t, struct flight_order *order, struct flight **ret)
 {
 	AUTO_FLIGHT struct flight *f = calloc(1, sizeof(*f));
-	int r;
 
 	if (!f)
 		return -ENOMEM;
-	f->fd = -1;
 	f->table = t;
 	f->refs = 1; /* the fetcher's */
 	f->answer.total_bytes = UINT64_MAX;
@@ -261,9 +228,10 @@ static int flight_new(
 		if (!f->check)
 			return -ENOMEM;
 	}
-	r = open_file(f, order, err);
-	if (r < 0)
-		return r;
+	f->body = flight_body_new(order->keep == FLIGHT_PASS ? NULL : t->store,
+		cache_key_body_offset(&order->key), f->check);
+	if (!f->body)
+		return -ENOMEM;
 	f->order = *order;
 	*order = (struct flight_order){0};
 	*ret = TAKE_PTR(f);
@@ -310,7 +278,7 @@ static int join(struct inflight *t, uint64_t epoch, const struct flight_order *o
 
 int inflight_join(struct inflight *t, uint64_t epoch, struct flight_order *order,
 	const struct flight_sleeper *sleeper, struct flight_reader **ret_reader,
-	struct flight **ret_new, struct ota_err *err)
+	struct flight **ret_new)
 {
 	AUTO_FREE struct flight_reader *reader = calloc(1, sizeof(*reader));
 	AUTO_FLIGHT struct flight *made = NULL;
@@ -322,8 +290,8 @@ int inflight_join(struct inflight *t, uint64_t epoch, struct flight_order *order
 	reader->sleeper = *sleeper;
 	r = join(t, epoch, order, NULL, reader);
 	if (r == -ENOENT) {
-		/* Its file is made without the lock; if another was quicker, in vain. */
-		r = flight_new(t, order, &made, err);
+		/* It is made without the lock; if another was quicker, in vain. */
+		r = flight_new(t, order, &made);
 		if (r < 0)
 			return r;
 		new = made;
@@ -422,8 +390,7 @@ static void consume(struct flight *f, uint64_t pos)
 	f->consumed = MAX_OF(before, done);
 	pthread_mutex_unlock(&f->table->lock);
 	if (done > before)
-		fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)before,
-			(off_t)(done - before));
+		flight_body_forget(f->body, before, done);
 }
 
 ssize_t flight_reader_read(struct flight_reader *r, uint64_t pos, void *buf, size_t max)
@@ -433,12 +400,23 @@ ssize_t flight_reader_read(struct flight_reader *r, uint64_t pos, void *buf, siz
 
 	if (n <= 0)
 		return n;
-	n = pread(f->fd, buf, MIN_OF((size_t)n, max), (off_t)(f->body_offset + pos));
+	n = flight_body_read(f->body, pos, buf, MIN_OF((size_t)n, max));
 	if (n <= 0)
 		return -EPIPE;
 	if (f->order.keep == FLIGHT_PASS)
 		consume(f, pos + (uint64_t)n);
 	return n;
+}
+
+uint8_t *flight_reader_memory(const struct flight_reader *r)
+{
+	struct flight *f = r->flight;
+	bool complete;
+
+	pthread_mutex_lock(&f->table->lock);
+	complete = f->complete;
+	pthread_mutex_unlock(&f->table->lock);
+	return complete ? flight_body_memory(f->body) : NULL;
 }
 
 void flight_reader_leave(struct flight_reader *r)
@@ -498,7 +476,7 @@ int flight_begin(struct flight *f, const struct flight_answer *answer, struct ot
 		return ota_err_set(
 			err, r, OTA_E_UNSPECIFIC, "There is not enough memory to check a body");
 	f->at = 0;
-	f->n_gathered_bytes = 0;
+	flight_body_rewind(f->body);
 	pthread_mutex_lock(&f->table->lock);
 	if (!f->begun) {
 		f->begun = true;
@@ -519,47 +497,16 @@ int flight_begin(struct flight *f, const struct flight_answer *answer, struct ot
 }
 
 /* Bytes that readers may have already: they must come again as they were. */
-static int compare(struct flight *f, const uint8_t *data, size_t len, struct ota_err *err)
+static int compare(struct flight *f, const void *data, size_t len, struct ota_err *err)
 {
-	uint8_t before[COMPARE_BYTES];
-
-	for (size_t done = 0; done < len;) {
-		size_t n = MIN_OF(len - done, sizeof(before));
-
-		if (f->order.keep == FLIGHT_PASS ||
-			pread(f->fd, before, n, (off_t)(f->body_offset + f->at + done)) !=
-				(ssize_t)n ||
-			memcmp(before, data + done, n) != 0)
-			return ota_err_set(err, -EBADMSG, OTA_E_NETWORK,
-				"The body began anew, with other bytes than were passed on");
-		done += n;
-	}
-	return 0;
+	if (len == 0 ||
+		(f->order.keep != FLIGHT_PASS && flight_body_has(f->body, f->at, data, len)))
+		return 0;
+	return ota_err_set(err, -EBADMSG, OTA_E_NETWORK,
+		"The body began anew, with other bytes than were passed on");
 }
 
-static int write_piece(
-	struct flight *f, const uint8_t *data, size_t len, uint64_t at, struct ota_err *err)
-{
-	for (size_t done = 0; done < len;) {
-		ssize_t n =
-			pwrite(f->fd, data + done, len - done, (off_t)(f->body_offset + at + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			int r = n < 0 ? -errno : -ENOSPC;
-
-			if (r == -ENOSPC || r == -EDQUOT)
-				inflight_set_room(f->table, ROOM_NONE);
-			return ota_err_set(err, r, OTA_E_UNSPECIFIC,
-				"Cannot write to the cache: %s", strerror(-r));
-		}
-		done += (size_t)n;
-	}
-	return 0;
-}
-
-/* The file has all before @n_bytes now. */
+/* All before @n_bytes can be read now. */
 static void hand_out(struct flight *f, uint64_t n_bytes)
 {
 	pthread_mutex_lock(&f->table->lock);
@@ -576,47 +523,19 @@ static void hand_out(struct flight *f, uint64_t n_bytes)
 	pthread_mutex_unlock(&f->table->lock);
 }
 
-static int write_gathered(struct flight *f, struct ota_err *err)
+/* Put @len bytes at the end of what is there. */
+static int store_piece(struct flight *f, const void *data, size_t len, struct ota_err *err)
 {
-	size_t n = f->n_gathered_bytes;
-	int r = n > 0 ? write_piece(f, f->gathered, n, f->at - n, err) : 0;
+	uint64_t readable;
+	int r = flight_body_add(f->body, data, len, &readable, err);
 
+	if (r == -ENOSPC || r == -EDQUOT)
+		inflight_set_room(f->table, ROOM_NONE);
 	if (r < 0)
 		return r;
-	f->n_gathered_bytes = 0;
-	hand_out(f, f->at);
+	f->at += len;
+	hand_out(f, readable);
 	return 0;
-}
-
-/* Put @len bytes at the end of what is there. */
-static int store_piece(struct flight *f, const uint8_t *data, size_t len, struct ota_err *err)
-{
-	int r = 0;
-
-	if (!f->check) {
-		r = write_piece(f, data, len, f->at, err);
-		f->at += r == 0 ? len : 0;
-		if (r == 0)
-			hand_out(f, f->at);
-		return r;
-	}
-	if (!f->gathered)
-		f->gathered = malloc(GATHER_BYTES);
-	if (!f->gathered)
-		return ota_err_set(
-			err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory for a body");
-	while (len > 0 && r == 0) {
-		size_t n = MIN_OF(len, (size_t)GATHER_BYTES - f->n_gathered_bytes);
-
-		memcpy(f->gathered + f->n_gathered_bytes, data, n);
-		f->n_gathered_bytes += n;
-		f->at += n;
-		data += n;
-		len -= n;
-		if (f->n_gathered_bytes == GATHER_BYTES)
-			r = write_gathered(f, err);
-	}
-	return r;
 }
 
 /* May @len more bytes come? Only a flight with one reader waits for it. */
@@ -630,7 +549,7 @@ static int has_room(struct flight *f, size_t len)
 	if (!f->readers)
 		r = -ECANCELED;
 	else if (f->n_bytes > f->consumed &&
-		 f->n_bytes - f->consumed + f->n_gathered_bytes + len > INFLIGHT_WINDOW_BYTES)
+		 flight_body_size(f->body) - f->consumed + len > INFLIGHT_WINDOW_BYTES)
 		r = -EBUSY;
 	pthread_mutex_unlock(&f->table->lock);
 	return r;
@@ -670,29 +589,51 @@ int flight_add(struct flight *f, const void *data, size_t len_bytes, struct ota_
 }
 
 /* What is kept by URL is named by the URL; these are the bytes that a power cut may spoil. */
-static int note_body(struct flight *f, struct cache_meta *meta)
+static int note_body(const struct flight *f, int fd, struct cache_meta *meta)
 {
 	AUTO_DIGEST_CTX struct digest_ctx *ctx = digest_ctx_new();
 
 	if (!ctx)
 		return -ENOMEM;
 	meta->size_bytes = f->n_bytes;
-	if (lseek(f->fd, (off_t)f->body_offset, SEEK_SET) < 0)
+	if (lseek(fd, (off_t)cache_key_body_offset(&f->order.key), SEEK_SET) < 0)
 		return -errno;
-	return digest_of_fd(ctx, f->fd, &meta->digest, NULL);
+	return digest_of_fd(ctx, fd, &meta->digest, NULL);
 }
 
 static int publish(struct flight *f, struct cache_meta *meta, struct ota_err *err)
 {
 	struct cache_key key = f->order.key;
-	int r = 0;
+	struct cache_temp *temp;
+	int r;
 
 	if (f->order.keep != FLIGHT_PUBLISH || (!f->check && !meta))
 		return 0;
 	key.form = f->answer.form;
-	if (meta)
-		r = note_body(f, meta);
-	return r < 0 ? r : cache_temp_publish(f->temp, &key, meta, err);
+	r = flight_body_file(f->body, &temp, err);
+	if (r == -ENOSPC || r == -EDQUOT)
+		inflight_set_room(f->table, ROOM_NONE);
+	if (r == 0 && meta)
+		r = note_body(f, cache_temp_fd(temp), meta);
+	return r < 0 ? r : cache_temp_publish(temp, &key, meta, err);
+}
+
+/* The body has ended and is right: readers may have all of it. */
+static int hand_out_all(struct flight *f, struct ota_err *err)
+{
+	uint64_t n_bytes;
+	int r = flight_body_end(f->body, &n_bytes, err);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&f->table->lock);
+	f->n_bytes = n_bytes;
+	f->complete = true;
+	f->state = FLIGHT_ANSWERED;
+	f->answer.total_bytes = n_bytes;
+	wake_readers(f);
+	pthread_mutex_unlock(&f->table->lock);
+	return 0;
 }
 
 int flight_complete(struct flight *f, struct cache_meta *meta, struct ota_err *err)
@@ -702,23 +643,19 @@ int flight_complete(struct flight *f, struct cache_meta *meta, struct ota_err *e
 
 	if (f->order.head)
 		return 0;
-	r = write_gathered(f, err);
-	if (r < 0)
-		return r;
 	if (f->at < f->n_bytes)
 		return ota_err_set(err, -EBADMSG, OTA_E_NETWORK,
 			"The body began anew, and is shorter than before");
 	if (f->check && body_check_finish(f->check) < 0)
 		return wrong_body(f, err);
+	r = hand_out_all(f, err);
+	if (r < 0)
+		return r;
 	/* What cannot be kept can be read all the same. */
 	if (publish(f, meta, &trouble) < 0)
 		log_warning("%s", trouble.msg);
 	pthread_mutex_lock(&f->table->lock);
-	f->complete = true;
-	f->state = FLIGHT_ANSWERED;
-	f->answer.total_bytes = f->n_bytes;
 	unlist(f);
-	wake_readers(f);
 	pthread_mutex_unlock(&f->table->lock);
 	return 0;
 }
@@ -737,7 +674,6 @@ void flight_end(struct flight *f, int r, unsigned status, const struct ota_err *
 	unlist(f);
 	wake_readers(f);
 	pthread_mutex_unlock(&f->table->lock);
-	free(TAKE_PTR(f->gathered));
 	body_check_free(TAKE_PTR(f->check));
 	flight_unref(f);
 }

@@ -1,7 +1,7 @@
 /*
  * inflight: the fetches that are under way, and who reads along.
  *
- * A flight is one fetch: its body streams into one file, from which any number of readers take it at their own pace.
+ * A flight is one fetch: its body streams into one place (flight_body), from which any number of readers take it at their own pace.
  * It has two sides. The fetcher begins, adds and ends; it never waits for a reader that others share. A reader is
  * one request of a client; where it finds nothing to read yet it sleeps, and is woken when there is more.
  *
@@ -76,12 +76,12 @@ struct flight_sleeper {
  * Returns 0, or
  *   -EAGAIN  something was published since @epoch: look into the cache again
  *   -EBUSY   too many flights
- *   -ENOMEM, or the errno of a file that cannot be made
+ *   -ENOMEM
  * @ret_new is the flight to be handed to the fetcher, or NULL if it was under way already.
  */
 int inflight_join(struct inflight *t, uint64_t epoch, struct flight_order *order,
 	const struct flight_sleeper *sleeper, struct flight_reader **ret_reader,
-	struct flight **ret_new, struct ota_err *err);
+	struct flight **ret_new);
 uint64_t inflight_epoch(struct inflight *t);
 
 /* The next flights find no room for a file: what wrote one has met a full disk. Until the next call. */
@@ -114,6 +114,12 @@ enum flight_state flight_reader_look(
  *   -EPIPE    the flight failed: the client must see a broken connection
  */
 ssize_t flight_reader_read(struct flight_reader *r, uint64_t pos, void *buf, size_t max);
+
+/*
+ * All of the body at once, as long as the reader is there; NULL: it is not complete, or too long for that. Of a
+ * complete flight total_bytes says how long it is.
+ */
+uint8_t *flight_reader_memory(const struct flight_reader *r);
 
 /* NULL is fine. Not while it sleeps, but for a sleeper that is not woken any more. */
 void flight_reader_leave(struct flight_reader *r);

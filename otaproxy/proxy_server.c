@@ -122,23 +122,36 @@ static bool bound_to(int fd, char host[INET6_ADDRSTRLEN], char port[PORT_TEXT_MA
 		       NI_NUMERICHOST | NI_NUMERICSERV) == 0;
 }
 
-/* "ip:port" that the connection came to; "" = not known. */
-static void local_address(struct MHD_Connection *connection, char *ret, size_t size)
+/* "ip:port" that the connection came to, malloc'ed; NULL = not known. */
+static char *local_address(struct MHD_Connection *connection)
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	char host[INET6_ADDRSTRLEN], port[PORT_TEXT_MAX];
+	char *address;
 
-	ret[0] = '\0';
-	if (info && bound_to(info->connect_fd, host, port))
-		snprintf(ret, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+	if (!info || !bound_to(info->connect_fd, host, port) ||
+		asprintf(&address, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port) < 0)
+		return NULL;
+	return address;
+}
+
+/* Found out once for all requests of a connection; it stays with it. */
+static void on_connection(void *ctx, struct MHD_Connection *connection, void **address,
+	enum MHD_ConnectionNotificationCode code)
+{
+	if (code == MHD_CONNECTION_NOTIFY_STARTED)
+		*address = local_address(connection);
+	else
+		free(TAKE_PTR(*address));
 }
 
 static int receive(struct visit *v, const char *method, const char *version)
 {
 	const struct flight_sleeper sleeper = {.sleep = on_sleep, .wake = on_wake, .ctx = v};
 	struct field_list list = {.next = version + strlen(version) + strlen("\r\n")};
-	char address[INET6_ADDRSTRLEN + 10];
+	const union MHD_ConnectionInfo *address =
+		MHD_get_connection_info(v->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 	struct proxy_received received = {
 		.method = method, .target = v->target, .version = version, .fields = list.fields};
 
@@ -149,8 +162,7 @@ static int receive(struct visit *v, const char *method, const char *version)
 	received.n_fields = list.n;
 	received.too_many_fields = list.overflow;
 	received.malformed = !list.overflow && !is_seamless(v->connection, &received, &list);
-	local_address(v->connection, address, sizeof(address));
-	received.local_address = address[0] ? address : NULL;
+	received.local_address = address ? address->socket_context : NULL;
 	return exchange_receive(v->exchange, &received);
 }
 
@@ -168,16 +180,14 @@ static ssize_t read_flight(void *ctx, uint64_t pos, char *buf, size_t max)
 	return n < 0 ? MHD_CONTENT_READER_END_WITH_ERROR : n;
 }
 
-static struct MHD_Response *file_response(const struct reply *reply)
+static struct MHD_Response *file_response(struct exchange *x, const struct reply *reply)
 {
 	struct MHD_Response *response;
 	int fd;
 
 	if (reply->size_bytes == 0)
 		return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-	fd = fcntl(reply->fd, F_DUPFD_CLOEXEC, 3); /* the library closes its own */
-	if (fd < 0)
-		return NULL;
+	fd = exchange_take_file(x);
 	response = MHD_create_response_from_fd_at_offset64(reply->size_bytes, fd, reply->offset);
 	if (!response)
 		close(fd);
@@ -192,7 +202,10 @@ static struct MHD_Response *make_response(struct visit *v, const struct reply *r
 		return MHD_create_response_from_buffer(
 			reply->text.len_bytes, reply->text.data, MHD_RESPMEM_PERSISTENT);
 	case REPLY_FILE:
-		return file_response(reply);
+		return file_response(v->exchange, reply);
+	case REPLY_MEMORY:
+		return MHD_create_response_from_buffer(
+			reply->size_bytes, reply->data, MHD_RESPMEM_PERSISTENT);
 	case REPLY_FLIGHT:
 		break;
 	}
@@ -279,7 +292,7 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **vi
 		return;
 	if (v->exchange) {
 		const struct reply *reply = exchange_reply(v->exchange);
-		bool whole = reply->kind == REPLY_FILE &&
+		bool whole = (reply->kind == REPLY_FILE || reply->kind == REPLY_MEMORY) &&
 			     code == MHD_REQUEST_TERMINATED_COMPLETED_OK &&
 			     !exchange_is_head(v->exchange);
 
@@ -354,7 +367,8 @@ int proxy_server_start(const struct proxy_server_config *config, struct proxy *p
 		MHD_OPTION_CONNECTION_TIMEOUT, PROXY_IDLE_TIMEOUT_S,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
 		MHD_OPTION_URI_LOG_CALLBACK, on_target, s, MHD_OPTION_NOTIFY_COMPLETED,
-		on_completed, NULL, MHD_OPTION_END);
+		on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL,
+		MHD_OPTION_END);
 	if (!s->daemon)
 		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "Cannot start the HTTP server");
 	TAKE_FD(fd); /* the library's */

@@ -63,7 +63,6 @@ struct exchange *exchange_new(struct proxy *proxy, const struct flight_sleeper *
 	x->proxy = proxy;
 	x->sleeper = *sleeper;
 	cache_hit_init(&x->hit);
-	x->reply.fd = -1;
 	counters_add(proxy->counters, COUNTER_OPEN_REQUESTS, 1);
 	return x;
 }
@@ -307,7 +306,6 @@ static enum step step_hit(struct exchange *x)
 	if (x->key.kind == CACHE_BY_URL)
 		add_types(x, x->hit.meta.content_type, x->hit.meta.content_encoding);
 	next = deliver(x, REPLY_FILE, x->hit.size_bytes, x->key.form);
-	x->reply.fd = x->hit.fd;
 	x->reply.offset += x->hit.body_offset;
 	return next;
 }
@@ -365,28 +363,20 @@ static enum step step_join(struct exchange *x)
 {
 	struct flight_order order;
 	struct flight *new = NULL;
-	struct ota_err err = {0};
 	int r;
 
 	if (atomic_load(&x->proxy->stopping))
 		return reply_text(x, 503, "This proxy is about to end");
 	if (order_make(x, &order) < 0)
 		return STEP_FAIL;
-	r = inflight_join(
-		x->proxy->inflight, x->epoch, &order, &x->sleeper, &x->reader, &new, &err);
+	r = inflight_join(x->proxy->inflight, x->epoch, &order, &x->sleeper, &x->reader, &new);
 	flight_order_done(&order);
 	if (r == -EAGAIN)
 		return STEP_LOOKUP;
 	if (r == -EBUSY)
 		return reply_text(x, 429, "Too many files are being fetched at once");
-	if (r == -ENOSPC || r == -EDQUOT) {
-		inflight_set_room(x->proxy->inflight, ROOM_NONE);
-		return STEP_LOOKUP;
-	}
-	if (r < 0) {
-		log_error("%s", err.errnum ? err.msg : strerror(-r));
-		return reply_text(x, 500, "The proxy cannot fetch a file now");
-	}
+	if (r < 0)
+		return STEP_FAIL;
 	if (new) {
 		counters_add(x->proxy->counters, COUNTER_MISSES, 1);
 		fetcher_take(x->proxy->fetcher, new);
@@ -400,6 +390,11 @@ static enum step failed(struct exchange *x)
 {
 	const struct flight_answer *a = &x->answer;
 
+	/* The disk is full, as the room says now: what comes goes through, past it. */
+	if ((a->err.errnum == -ENOSPC || a->err.errnum == -EDQUOT) && x->keep != FLIGHT_PASS) {
+		flight_reader_leave(TAKE_PTR(x->reader));
+		return STEP_LOOKUP;
+	}
 	if (a->status >= 400 && a->status <= 599)
 		return reply_text(x, a->status, a->err.msg);
 	return reply_text(x, 502, a->err.errnum ? a->err.msg : "The server cannot be reached");
@@ -421,6 +416,7 @@ static bool must_be_whole(const struct exchange *x)
 static enum step step_answer(struct exchange *x)
 {
 	enum flight_state state = flight_reader_look(x->reader, false, &x->answer);
+	enum step next;
 
 	if (state == FLIGHT_ANSWERED && must_be_whole(x))
 		state = flight_reader_look(x->reader, true, &x->answer);
@@ -440,7 +436,12 @@ static enum step step_answer(struct exchange *x)
 	cache_hit_done(&x->hit);
 	cache_hit_init(&x->hit);
 	add_types(x, x->answer.content_type, x->answer.content_encoding);
-	return deliver(x, REPLY_FLIGHT, x->answer.total_bytes, x->answer.form);
+	x->reply.data = flight_reader_memory(x->reader);
+	next = deliver(x, x->reply.data ? REPLY_MEMORY : REPLY_FLIGHT, x->answer.total_bytes,
+		x->answer.form);
+	if (x->reply.data)
+		x->reply.data += x->reply.offset;
+	return next;
 }
 
 /* ---- the exchange ---- */
@@ -520,6 +521,11 @@ bool exchange_is_head(const struct exchange *x)
 bool exchange_ends_connection(const struct exchange *x)
 {
 	return x->request.kind == PROXY_REFUSE && x->request.close;
+}
+
+int exchange_take_file(struct exchange *x)
+{
+	return TAKE_FD(x->hit.fd);
 }
 
 ssize_t exchange_read(struct exchange *x, uint64_t pos, void *buf, size_t max)

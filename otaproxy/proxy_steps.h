@@ -25,7 +25,8 @@ struct proxy {
 
 enum reply_kind {
 	REPLY_TEXT,   /* text, which says why there is no body, or the status page */
-	REPLY_FILE,   /* from a file */
+	REPLY_FILE,   /* from a file: exchange_take_file() */
+	REPLY_MEMORY, /* of a fetch that has come whole */
 	REPLY_FLIGHT, /* from a fetch that is under way: exchange_read() */
 };
 
@@ -44,7 +45,8 @@ struct reply {
 	unsigned status;
 	bool close;          /* the connection ends with it */
 	struct buf text;     /* REPLY_TEXT */
-	int fd;              /* REPLY_FILE; owned by the exchange */
+	uint8_t *
+		data; /* REPLY_MEMORY: size_bytes of it, not to be changed; lives as long as the exchange */
 	uint64_t offset;     /* REPLY_FILE: in the file; REPLY_FLIGHT: in the body */
 	uint64_t size_bytes; /* UINT64_MAX = not known (REPLY_FLIGHT) */
 	struct reply_field fields[REPLY_FIELDS_MAX];
@@ -74,5 +76,7 @@ bool exchange_is_head(const struct exchange *x);
 /* Received, and refused so that the connection ends with it: whatever follows is not a request. */
 bool exchange_ends_connection(const struct exchange *x);
 
+/* REPLY_FILE, once: its descriptor, the caller's from here on. */
+int exchange_take_file(struct exchange *x);
 /* REPLY_FLIGHT: as flight_reader_read(), @pos counted from the reply's first byte. */
 ssize_t exchange_read(struct exchange *x, uint64_t pos, void *buf, size_t max);

@@ -6,6 +6,7 @@ Needs the loopback with 127.0.0.2 on it, and 2100 open files.
 """
 
 import contextlib
+import glob
 import hashlib
 import os
 import re
@@ -259,6 +260,13 @@ class Bench(unittest.TestCase):
         with Client(proxy.port) as c:
             c.send(request(host or self.origin.name, path, *fields, method=method))
             return c.answer(method == "HEAD")
+
+    def wait_for_entry(self, body):
+        """Clients have a body before it is an entry."""
+        end = time.monotonic() + 10
+        while not glob.glob(f"{self.path('cache')}/v1/*-*/{hashlib.sha256(body).hexdigest()}"):
+            self.assertLess(time.monotonic(), end, "the body does not become an entry")
+            time.sleep(0.01)
 
     def keep(self, body, path="/x"):
         """The field that asks for @body, which the origin has at @path."""
@@ -703,6 +711,7 @@ class Parts(Bench):
                     n_asked = len(self.origin.requests)
                     c.send(request(self.origin.name, "/x", field))
                     self.assert_whole(c.answer())
+                    self.wait_for_entry(self.body)
         self.assertEqual(len(self.origin.requests), n_asked + 1)
 
 

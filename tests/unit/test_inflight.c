@@ -122,11 +122,10 @@ static struct flight_reader *join_at(struct room *room, const char *url, enum fl
 	struct flight_order order = order_for(&room->key, url, keep);
 	struct flight_sleeper sleeper = sleeper_of(s);
 	struct flight_reader *reader = NULL;
-	struct ota_err err = {0};
 
 	if (inflight_join(room->table, inflight_epoch(room->table), &order, &sleeper, &reader,
-		    ret_new, &err) < 0)
-		fail_msg("%s", err.msg);
+		    ret_new) < 0)
+		fail();
 	flight_order_done(&order);
 	return reader;
 }
@@ -224,7 +223,7 @@ static void who_missed_the_end_of_a_flight_looks_into_the_cache_again(void **sta
 	land(f);
 	flight_reader_leave(r);
 	assert_int_equal(
-		inflight_join(room->table, before, &order, &sleeper, &late, &none, NULL), -EAGAIN);
+		inflight_join(room->table, before, &order, &sleeper, &late, &none), -EAGAIN);
 	assert_string_equal(order.url, URL); /* still the caller's */
 	flight_order_done(&order);
 	assert_true(cache_room_has(room->store, &room->key));

@@ -1,0 +1,233 @@
+/*
+ * flight_body: gather, write, read. Contract: flight_body.h.
+ *
+ * Most files of a root file system are small. Their bodies never wait for the disk: readers have them from memory, and
+ * the file is made afterwards, if it is to be kept.
+ */
+#include "otaproxy/flight_body.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "common/base/cleanup.h"
+
+enum {
+	COMPARE_BYTES = 16 * 1024,
+};
+
+struct flight_body {
+	const struct cache_store *store;
+	uint64_t offset;
+	bool gather;
+	bool ended;
+	struct cache_temp *temp; /* owns @fd; NULL without a store */
+
+	uint64_t n_written; /* in the file */
+	uint8_t *gathered;  /* what follows; NULL = nothing yet */
+	size_t n_gathered;
+
+	/* For readers: one of both, constant from the first readable byte on. */
+	uint8_t *memory; /* the whole body, that is @gathered; NULL = in the file */
+	size_t memory_bytes;
+	int fd; /* -1 = not made */
+};
+
+struct flight_body *flight_body_new(const struct cache_store *store, uint64_t offset, bool gather)
+{
+	struct flight_body *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->fd = -1;
+	b->store = store;
+	b->offset = offset;
+	b->gather = gather;
+	return b;
+}
+
+void flight_body_free(struct flight_body *b)
+{
+	if (!b)
+		return;
+	if (!b->temp)
+		closep(&b->fd);
+	cache_temp_free(b->temp);
+	free(b->gathered);
+	free(b);
+}
+
+uint64_t flight_body_size(const struct flight_body *b)
+{
+	return b->n_written + b->n_gathered;
+}
+
+/* ---- writing ---- */
+
+static int make_file(struct flight_body *b, struct ota_err *err)
+{
+	int r;
+
+	if (b->fd >= 0)
+		return 0;
+	if (!b->store) {
+		b->fd = memfd_create("body", MFD_CLOEXEC);
+		return b->fd < 0 ? ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
+					   "Cannot hold a body in memory: %s", strerror(errno))
+				 : 0;
+	}
+	r = cache_temp_new(b->store, &b->temp, err);
+	if (r == 0)
+		b->fd = cache_temp_fd(b->temp);
+	return r;
+}
+
+static int write_piece(
+	struct flight_body *b, const uint8_t *data, size_t len_bytes, struct ota_err *err)
+{
+	int r = make_file(b, err);
+
+	if (r < 0)
+		return r;
+	for (size_t done = 0; done < len_bytes;) {
+		ssize_t n = pwrite(b->fd, data + done, len_bytes - done,
+			(off_t)(b->offset + b->n_written + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			r = n < 0 ? -errno : -ENOSPC;
+			return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+				"Cannot write to the cache: %s", strerror(-r));
+		}
+		done += (size_t)n;
+	}
+	b->n_written += len_bytes;
+	return 0;
+}
+
+static int write_gathered(struct flight_body *b, struct ota_err *err)
+{
+	int r = b->n_gathered > 0 ? write_piece(b, b->gathered, b->n_gathered, err) : 0;
+
+	if (r == 0)
+		b->n_gathered = 0;
+	return r;
+}
+
+/* What goes into a file is written in whole buffers; whether it does, the first byte past the first one decides. */
+static int gather(struct flight_body *b, const uint8_t *data, size_t len_bytes, struct ota_err *err)
+{
+	if (!b->gathered)
+		b->gathered = malloc(FLIGHT_BODY_GATHER_BYTES);
+	if (!b->gathered)
+		return ota_err_set(
+			err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory for a body");
+	while (len_bytes > 0) {
+		size_t n = MIN_OF(len_bytes, (size_t)FLIGHT_BODY_GATHER_BYTES - b->n_gathered);
+		int r = 0;
+
+		memcpy(b->gathered + b->n_gathered, data, n);
+		b->n_gathered += n;
+		data += n;
+		len_bytes -= n;
+		if (b->n_gathered == FLIGHT_BODY_GATHER_BYTES && (b->fd >= 0 || len_bytes > 0))
+			r = write_gathered(b, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int flight_body_add(struct flight_body *b, const void *data, size_t len_bytes,
+	uint64_t *ret_readable, struct ota_err *err)
+{
+	int r = b->gather ? gather(b, data, len_bytes, err) : write_piece(b, data, len_bytes, err);
+
+	assert(!b->ended);
+	if (r == 0)
+		*ret_readable = b->n_written;
+	return r;
+}
+
+int flight_body_end(struct flight_body *b, uint64_t *ret_readable, struct ota_err *err)
+{
+	int r = b->fd >= 0 ? write_gathered(b, err) : 0;
+
+	if (r < 0)
+		return r;
+	b->ended = true;
+	if (b->fd < 0) {
+		b->memory = b->gathered;
+		b->memory_bytes = b->n_gathered;
+	}
+	*ret_readable = flight_body_size(b);
+	return 0;
+}
+
+void flight_body_rewind(struct flight_body *b)
+{
+	b->n_gathered = 0;
+}
+
+bool flight_body_has(const struct flight_body *b, uint64_t at, const void *data, size_t len_bytes)
+{
+	uint8_t before[COMPARE_BYTES];
+
+	for (size_t done = 0; done < len_bytes;) {
+		size_t n = MIN_OF(len_bytes - done, sizeof(before));
+
+		if (flight_body_read(b, at + done, before, n) != (ssize_t)n ||
+			memcmp(before, (const uint8_t *)data + done, n) != 0)
+			return false;
+		done += n;
+	}
+	return true;
+}
+
+int flight_body_file(struct flight_body *b, struct cache_temp **ret_temp, struct ota_err *err)
+{
+	int r = 0;
+
+	assert(b->ended && b->store);
+	if (!b->temp)
+		r = write_piece(b, b->gathered, b->n_gathered, err);
+	if (r == 0)
+		*ret_temp = b->temp;
+	return r;
+}
+
+/* ---- reading ---- */
+
+uint8_t *flight_body_memory(const struct flight_body *b)
+{
+	return b->memory;
+}
+
+ssize_t flight_body_read(const struct flight_body *b, uint64_t at, void *buf, size_t max)
+{
+	ssize_t n;
+
+	if (b->memory) {
+		if (at >= b->memory_bytes)
+			return 0;
+		max = MIN_OF(max, b->memory_bytes - (size_t)at);
+		memcpy(buf, b->memory + at, max);
+		return (ssize_t)max;
+	}
+	do
+		n = pread(b->fd, buf, max, (off_t)(b->offset + at));
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+void flight_body_forget(const struct flight_body *b, uint64_t from, uint64_t to)
+{
+	if (!b->memory && b->fd >= 0)
+		fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			(off_t)(b->offset + from), (off_t)(to - from));
+}

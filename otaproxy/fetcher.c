@@ -1,15 +1,12 @@
 /*
- * fetcher: one thread, one HTTP client, many flights. Contract: fetcher.h.
+ * fetcher: one HTTP client, many flights. Contract: fetcher.h.
  *
- * Shared, under fetcher.lock: the list of flights that wait to be begun, and the wish to stop. All else belongs to
- * the thread, which holds a reference to each flight until its end. With nothing to fetch it waits for the condition,
- * since the client then returns at once.
+ * It holds a reference to each flight until its end. A flight that waits for its reader is looked after in the next
+ * run; its reader is a connection of the same thread.
  */
 #include "otaproxy/fetcher.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,9 +18,8 @@
 #include "otaproxy/cache_control.h"
 
 enum {
-	CONNECTIONS = 24,
-	TRIES = 3, /* the clients have patience of their own */
-	WAIT_MS = 1000,
+	CONNECTIONS = 16,
+	TRIES = 3,               /* the clients have patience of their own */
 	BODY_BYTES_MAX_LOG = 40, /* 1 TiB: more than any disk of an ECU */
 };
 
@@ -38,16 +34,9 @@ struct trip {
 };
 
 struct fetcher {
-	pthread_t thread;
 	struct http_client *client;
 	bool has_upper;
 	struct trip *trips; /* under way */
-
-	pthread_mutex_t lock;
-	pthread_cond_t changed; /* waiting or stop, for a thread without trips */
-	struct trip *waiting;   /* the last one first */
-	bool rests;             /* the thread waits for the condition, not for the client */
-	bool stop;
 };
 
 /* ---- what arrives ---- */
@@ -180,7 +169,7 @@ static void on_done(void *ctx, const struct http_result *result)
 	trip_end(ctx, result->r, result->status, &result->err);
 }
 
-/* ---- the thread ---- */
+/* ---- under way ---- */
 
 static void trip_start(struct trip *t)
 {
@@ -221,64 +210,14 @@ static void trip_start(struct trip *t)
 	t->fetcher->trips = t;
 }
 
-/* Begin what waits; without any trip, wait for one. False: it is time to stop. */
-static bool take_waiting(struct fetcher *f)
-{
-	struct trip *list, *in_order = NULL;
-	bool stop;
-
-	pthread_mutex_lock(&f->lock);
-	while (!f->waiting && !f->stop && http_client_pending(f->client) == 0) {
-		f->rests = true;
-		pthread_cond_wait(&f->changed, &f->lock);
-	}
-	f->rests = false;
-	list = TAKE_PTR(f->waiting);
-	stop = f->stop;
-	pthread_mutex_unlock(&f->lock);
-	while (list) {
-		struct trip *t = list;
-
-		list = t->next;
-		t->next = in_order;
-		in_order = t;
-	}
-	while (in_order) {
-		struct trip *t = in_order;
-
-		in_order = TAKE_PTR(t->next);
-		trip_start(t);
-	}
-	return !stop;
-}
-
-static void end_all(struct fetcher *f)
-{
-	struct ota_err err = {0};
-
-	ota_err_set(&err, -ECANCELED, OTA_E_UNSPECIFIC, "The proxy ends");
-	while (f->trips)
-		trip_end(f->trips, -ECANCELED, 0, &err);
-}
-
-static void *fetcher_thread(void *arg)
-{
-	struct fetcher *f = arg;
-	struct ota_err err = {0};
-
-	while (take_waiting(f))
-		if (http_client_run(f->client, WAIT_MS, &err) < 0)
-			log_error("%s", err.msg);
-	return NULL;
-}
-
-int fetcher_start(
+int fetcher_new(
 	const struct fetcher_config *config, struct fetcher **ret_fetcher, struct ota_err *err)
 {
 	const struct http_config http = {
 		.proxy = config->upper_proxy,
 		.tls_ca = config->tls_ca,
 		.max_connections = CONNECTIONS,
+		.sigpipe_ignored = true,
 	};
 	AUTO_FREE struct fetcher *f = calloc(1, sizeof(*f));
 	int r;
@@ -290,38 +229,13 @@ int fetcher_start(
 	r = http_client_new(&http, &f->client, err);
 	if (r < 0)
 		return r;
-	pthread_mutex_init(&f->lock, NULL);
-	pthread_cond_init(&f->changed, NULL);
-	r = pthread_create(&f->thread, NULL, fetcher_thread, f);
-	if (r != 0) {
-		http_client_free(f->client);
-		return ota_err_set(
-			err, -r, OTA_E_UNSPECIFIC, "Cannot start a thread: %s", strerror(r));
-	}
 	*ret_fetcher = TAKE_PTR(f);
 	return 0;
 }
 
-/* Takes the trip, if it is not too late: then it stays the caller's. True: the thread waits in the client. */
-static bool put_waiting(struct fetcher *f, struct trip **trip)
-{
-	bool rests;
-
-	pthread_mutex_lock(&f->lock);
-	rests = f->rests;
-	if (!f->stop) {
-		(*trip)->next = f->waiting;
-		f->waiting = TAKE_PTR(*trip);
-		if (rests)
-			pthread_cond_signal(&f->changed);
-	}
-	pthread_mutex_unlock(&f->lock);
-	return !rests;
-}
-
 void fetcher_take(struct fetcher *fetcher, struct flight *flight)
 {
-	AUTO_FREE struct trip *t = calloc(1, sizeof(*t));
+	struct trip *t = calloc(1, sizeof(*t));
 	struct ota_err err = {0};
 
 	if (!t) {
@@ -332,31 +246,39 @@ void fetcher_take(struct fetcher *fetcher, struct flight *flight)
 	}
 	t->fetcher = fetcher;
 	t->flight = flight;
-	if (put_waiting(fetcher, &t))
-		http_client_wakeup(fetcher->client);
-	if (t) {
-		ota_err_set(&err, -ECANCELED, OTA_E_UNSPECIFIC, "The proxy ends");
-		flight_end(flight, -ECANCELED, 0, &err);
-	}
+	trip_start(t);
 }
 
-void fetcher_nudge(struct fetcher *fetcher)
+void fetcher_watch(struct fetcher *fetcher, int fd)
+{
+	http_client_watch(fetcher->client, fd);
+}
+
+void fetcher_run(struct fetcher *fetcher, uint32_t wait_ms)
+{
+	struct ota_err err = {0};
+
+	if (http_client_run(fetcher->client, wait_ms, &err) < 0)
+		log_error("%s", err.msg);
+}
+
+void fetcher_wakeup(struct fetcher *fetcher)
 {
 	http_client_wakeup(fetcher->client);
 }
 
-void fetcher_stop(struct fetcher *fetcher)
+void fetcher_yield(struct fetcher *fetcher)
 {
-	if (!fetcher)
-		return;
-	pthread_mutex_lock(&fetcher->lock);
-	fetcher->stop = true;
-	pthread_cond_signal(&fetcher->changed);
-	pthread_mutex_unlock(&fetcher->lock);
-	http_client_wakeup(fetcher->client);
-	pthread_join(fetcher->thread, NULL);
-	take_waiting(fetcher); /* what came meanwhile is ended with the rest */
-	end_all(fetcher);
+	http_client_yield(fetcher->client);
+}
+
+void fetcher_end(struct fetcher *fetcher)
+{
+	struct ota_err err = {0};
+
+	ota_err_set(&err, -ECANCELED, OTA_E_UNSPECIFIC, "The proxy ends");
+	while (fetcher->trips)
+		trip_end(fetcher->trips, -ECANCELED, 0, &err);
 }
 
 void fetcher_free(struct fetcher *fetcher)
@@ -364,7 +286,5 @@ void fetcher_free(struct fetcher *fetcher)
 	if (!fetcher)
 		return;
 	http_client_free(fetcher->client);
-	pthread_cond_destroy(&fetcher->changed);
-	pthread_mutex_destroy(&fetcher->lock);
 	free(fetcher);
 }

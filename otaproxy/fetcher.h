@@ -1,5 +1,6 @@
 /*
- * fetcher: the thread that fetches the bodies of flights from the origin or the upper proxy.
+ * fetcher: what fetches the bodies of flights from the origin or the upper proxy. It belongs to one thread, which has
+ * to run it.
  */
 #pragma once
 
@@ -13,17 +14,20 @@ struct fetcher_config {
 	const char *tls_ca;      /* NULL = the system's store */
 };
 
-int fetcher_start(
+int fetcher_new(
 	const struct fetcher_config *config, struct fetcher **ret_fetcher, struct ota_err *err);
+/* After fetcher_end(). NULL is fine. */
+void fetcher_free(struct fetcher *fetcher);
 
-/* From any thread: fetch @f, which the caller got as new from inflight_join(). */
+/* Fetch @f, which the caller got as new from inflight_join(). */
 void fetcher_take(struct fetcher *fetcher, struct flight *f);
 
-/* From any thread: readers have taken something, or left; who waits for them may go on. */
-void fetcher_nudge(struct fetcher *fetcher);
+/* Fetch for up to @wait_ms, or until something has ended, or can be read from the descriptor that is watched. */
+void fetcher_run(struct fetcher *fetcher, uint32_t wait_ms);
+void fetcher_watch(struct fetcher *fetcher, int fd);
+/* Have fetcher_run() return, now or the next time: from any thread, and from what it calls. */
+void fetcher_wakeup(struct fetcher *fetcher);
+void fetcher_yield(struct fetcher *fetcher);
 
-/* Ends what is under way, and what is taken afterwards; its readers see a failure. NULL is fine. */
-void fetcher_stop(struct fetcher *fetcher);
-
-/* Once nobody can call the above any more; stopped before. NULL is fine. */
-void fetcher_free(struct fetcher *fetcher);
+/* What is under way ends; its readers see a failure. */
+void fetcher_end(struct fetcher *fetcher);

@@ -1,7 +1,8 @@
 /*
  * inflight: the fetches that are under way, and who reads along.
  *
- * A flight is one fetch: its body streams into one place (flight_body), from which any number of readers take it at their own pace.
+ * A flight is one fetch: its body streams into one place (flight_body), from which any number of readers take it at
+ * their own pace.
  * It has two sides. The fetcher begins, adds and ends; it never waits for a reader that others share. A reader is
  * one request of a client; where it finds nothing to read yet it sleeps, and is woken when there is more.
  *

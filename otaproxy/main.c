@@ -2,7 +2,7 @@
  * otaproxy: the caching forward proxy of one ECU. A child of otaclient while the ECUs below need the network, or a
  * program of its own.
  *
- * Threads: the HTTP server's two (proxy_server), one that fetches (fetcher), one that hashes (checker), and this one,
+ * Threads: two that serve and fetch (proxy_server), one that hashes (checker), and this one,
  * which waits for signals and makes room (reclaim). Privileges: none after the folder is there.
  */
 #include <errno.h>
@@ -223,9 +223,9 @@ static void settle_in(void)
 static int start(struct program *p, struct ota_err *err)
 {
 	const struct options *o = &p->options;
-	const struct proxy_server_config server = {
-		.listen_addr = o->listen_addr, .port = (uint16_t)o->port};
-	const struct fetcher_config fetcher = {.upper_proxy = o->upper_proxy, .tls_ca = o->tls_ca};
+	const struct proxy_server_config server = {.listen_addr = o->listen_addr,
+		.port = (uint16_t)o->port,
+		.fetcher = {.upper_proxy = o->upper_proxy, .tls_ca = o->tls_ca}};
 	struct checker_config checker = {.counters = &p->counters};
 	int r = 0;
 
@@ -247,8 +247,6 @@ static int start(struct program *p, struct ota_err *err)
 	if (p->proxy.store)
 		r = checker_start(&checker, &p->proxy.checker, err);
 	if (r == 0)
-		r = fetcher_start(&fetcher, &p->proxy.fetcher, err);
-	if (r == 0)
 		r = proxy_server_start(&server, &p->proxy, &p->server, err);
 	if (r == 0)
 		p->port = proxy_server_port(p->server);
@@ -259,13 +257,10 @@ static int start(struct program *p, struct ota_err *err)
 static void stop(struct program *p)
 {
 	atomic_store(&p->proxy.stopping, true);
-	if (p->server)
-		proxy_server_close_door(p->server);
-	checker_stop(p->proxy.checker);
-	fetcher_stop(p->proxy.fetcher);
 	proxy_server_stop(p->server);
+	checker_stop(p->proxy.checker);
+	proxy_server_free(p->server);
 	checker_free(p->proxy.checker);
-	fetcher_free(p->proxy.fetcher);
 	inflight_free(p->proxy.inflight);
 	origins_file_free(p->proxy.origins_file);
 	cache_store_free(p->proxy.store);

@@ -1,5 +1,9 @@
 /*
- * proxy_server: connections, in two threads of libmicrohttpd's. Contract: proxy_server.h.
+ * proxy_server: connections, and what is fetched for them, in a few equal threads. Contract: proxy_server.h.
+ *
+ * A loop is one thread with one HTTP server and one fetcher, which share nothing with those of the others but the
+ * port. A fetch runs in the thread of the client that asked first, so that it needs no other thread's help between
+ * the question and the answer; who reads along may be in another, and wakes that one.
  *
  * A connection's exchange runs in the thread of the connection. It sleeps by being suspended, which is done from its
  * own callbacks only; it is woken by MHD_resume_connection() from any thread. Whoever wakes has seen under a lock of
@@ -17,6 +21,8 @@
 #include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +33,8 @@
 #include "common/base/log.h"
 
 enum {
-	THREADS = 2,
+	LOOPS = 2,
+	WAIT_MS = 1000,
 	FIELDS_MAX = 128, /* more are refused with the bytes that they take */
 	CONNECTION_MEMORY_BYTES =
 		64 * 1024, /* the header's 32 KiB twice, and what the library puts beside it */
@@ -36,16 +43,26 @@ enum {
 	PORT_TEXT_MAX = 6,
 };
 
+struct loop {
+	struct proxy_server *server;
+	struct MHD_Daemon *daemon;
+	struct fetcher *fetcher;
+	pthread_t thread;
+	bool runs;
+};
+
+static _Thread_local struct loop *this_loop; /* NULL: another kind of thread */
+
 struct proxy_server {
 	struct proxy *proxy;
-	struct MHD_Daemon *daemon;
-	int listen_fd; /* -1: the library's */
+	struct loop loops[LOOPS];
+	atomic_bool stop;
 	uint16_t port;
 };
 
 /* One request on a connection. */
 struct visit {
-	struct proxy *proxy;
+	struct loop *loop;
 	struct MHD_Connection *connection;
 	struct exchange *exchange; /* NULL: not received yet */
 	char *target;              /* as it came */
@@ -66,6 +83,11 @@ static void on_wake(void *ctx)
 	struct visit *v = ctx;
 
 	MHD_resume_connection(v->connection);
+	/* The library looks for it in its next run. */
+	if (v->loop == this_loop)
+		fetcher_yield(v->loop->fetcher);
+	else
+		fetcher_wakeup(v->loop->fetcher);
 }
 
 /* ---- what came ---- */
@@ -155,7 +177,7 @@ static int receive(struct visit *v, const char *method, const char *version)
 	struct proxy_received received = {
 		.method = method, .target = v->target, .version = version, .fields = list.fields};
 
-	v->exchange = exchange_new(v->proxy, &sleeper);
+	v->exchange = exchange_new(v->loop->server->proxy, v->loop->fetcher, &sleeper);
 	if (!v->exchange)
 		return -ENOMEM;
 	MHD_get_connection_values(v->connection, MHD_HEADER_KIND, add_field, &list);
@@ -238,12 +260,11 @@ static enum MHD_Result send_reply(struct visit *v)
 /* The request line has come. What it returns is the visit from here on. */
 static void *on_target(void *ctx, const char *target, struct MHD_Connection *connection)
 {
-	struct proxy_server *s = ctx;
 	struct visit *v = calloc(1, sizeof(*v));
 
 	if (!v)
 		return NULL;
-	v->proxy = s->proxy;
+	v->loop = ctx;
 	v->connection = connection;
 	v->target = strdup(target);
 	if (!v->target) {
@@ -296,7 +317,7 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **vi
 			     code == MHD_REQUEST_TERMINATED_COMPLETED_OK &&
 			     !exchange_is_head(v->exchange);
 
-		counters_add(v->proxy->counters, COUNTER_CLIENT_BYTES,
+		counters_add(v->loop->server->proxy->counters, COUNTER_CLIENT_BYTES,
 			whole ? reply->size_bytes : v->sent_bytes);
 	}
 	exchange_free(v->exchange);
@@ -342,37 +363,91 @@ static int listen_on(const struct proxy_server_config *config, struct ota_err *e
 	return TAKE_FD(fd);
 }
 
+static void *loop_thread(void *arg)
+{
+	struct loop *l = arg;
+
+	this_loop = l;
+	while (!atomic_load(&l->server->stop)) {
+		MHD_UNSIGNED_LONG_LONG wait_ms;
+
+		MHD_run(l->daemon);
+		if (MHD_get_timeout(l->daemon, &wait_ms) != MHD_YES)
+			wait_ms = WAIT_MS;
+		fetcher_run(l->fetcher, (uint32_t)MIN_OF(wait_ms, (MHD_UNSIGNED_LONG_LONG)WAIT_MS));
+	}
+	fetcher_end(l->fetcher);
+	return NULL;
+}
+
+/* Takes @listen_fd, but on failure. */
+static int start_daemon(struct loop *l, int listen_fd, struct ota_err *err)
+{
+	const union MHD_DaemonInfo *info;
+
+	l->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG,
+		0, NULL, NULL, on_request, l, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
+		MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_LISTEN_SOCKET, listen_fd,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)PROXY_CONNECTIONS_MAX / LOOPS,
+		MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)PROXY_CONNECTIONS_PER_ADDRESS / LOOPS,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)PROXY_IDLE_TIMEOUT_S,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
+		MHD_OPTION_URI_LOG_CALLBACK, on_target, l, MHD_OPTION_NOTIFY_COMPLETED,
+		on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL,
+		MHD_OPTION_END);
+	info = l->daemon ? MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+	if (!info)
+		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "Cannot start the HTTP server");
+	fetcher_watch(l->fetcher, info->epoll_fd);
+	return 0;
+}
+
+static int start_loop(
+	struct loop *l, const struct fetcher_config *config, int listen_fd, struct ota_err *err)
+{
+	AUTO_CLOSE int fd = fcntl(listen_fd, F_DUPFD_CLOEXEC, 3);
+	int r = fd < 0 ? ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
+				 "Cannot start the HTTP server: %s", strerror(errno))
+		       : fetcher_new(config, &l->fetcher, err);
+
+	if (r == 0)
+		r = start_daemon(l, fd, err);
+	if (l->daemon)
+		TAKE_FD(fd); /* the library's */
+	if (r < 0)
+		return r;
+	r = pthread_create(&l->thread, NULL, loop_thread, l);
+	if (r != 0)
+		return ota_err_set(
+			err, -r, OTA_E_UNSPECIFIC, "Cannot start a thread: %s", strerror(r));
+	l->runs = true;
+	return 0;
+}
+
 int proxy_server_start(const struct proxy_server_config *config, struct proxy *proxy,
 	struct proxy_server **ret_server, struct ota_err *err)
 {
-	AUTO_FREE struct proxy_server *s = calloc(1, sizeof(*s));
+	struct proxy_server *s = calloc(1, sizeof(*s));
 	AUTO_CLOSE int fd = listen_on(config, err);
 	char host[INET6_ADDRSTRLEN], port[PORT_TEXT_MAX];
+	int r = fd;
 
-	if (fd < 0)
-		return fd;
 	if (!s)
 		return ota_err_set(
 			err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory to begin");
 	s->proxy = proxy;
-	if (bound_to(fd, host, port))
+	if (fd >= 0 && bound_to(fd, host, port))
 		s->port = (uint16_t)strtoul(port, NULL, 10);
-	s->listen_fd = -1;
-	s->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
-					     MHD_USE_ITC | MHD_USE_ERROR_LOG,
-		0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
-		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, THREADS,
-		MHD_OPTION_CONNECTION_LIMIT, PROXY_CONNECTIONS_MAX,
-		MHD_OPTION_PER_IP_CONNECTION_LIMIT, PROXY_CONNECTIONS_PER_ADDRESS,
-		MHD_OPTION_CONNECTION_TIMEOUT, PROXY_IDLE_TIMEOUT_S,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
-		MHD_OPTION_URI_LOG_CALLBACK, on_target, s, MHD_OPTION_NOTIFY_COMPLETED,
-		on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL,
-		MHD_OPTION_END);
-	if (!s->daemon)
-		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "Cannot start the HTTP server");
-	TAKE_FD(fd); /* the library's */
-	*ret_server = TAKE_PTR(s);
+	for (unsigned i = 0; i < LOOPS && r >= 0; i++) {
+		s->loops[i].server = s;
+		r = start_loop(&s->loops[i], &config->fetcher, fd, err);
+	}
+	if (r < 0) {
+		proxy_server_stop(s);
+		proxy_server_free(s);
+		return r;
+	}
+	*ret_server = s;
 	return 0;
 }
 
@@ -381,16 +456,27 @@ uint16_t proxy_server_port(const struct proxy_server *server)
 	return server->port;
 }
 
-void proxy_server_close_door(struct proxy_server *server)
-{
-	server->listen_fd = MHD_quiesce_daemon(server->daemon);
-}
-
 void proxy_server_stop(struct proxy_server *server)
 {
 	if (!server)
 		return;
-	MHD_stop_daemon(server->daemon);
-	closep(&server->listen_fd);
+	atomic_store(&server->stop, true);
+	for (unsigned i = 0; i < LOOPS; i++)
+		if (server->loops[i].runs)
+			fetcher_wakeup(server->loops[i].fetcher);
+	for (unsigned i = 0; i < LOOPS; i++)
+		if (server->loops[i].runs)
+			pthread_join(server->loops[i].thread, NULL);
+}
+
+void proxy_server_free(struct proxy_server *server)
+{
+	if (!server)
+		return;
+	for (unsigned i = 0; i < LOOPS; i++) {
+		if (server->loops[i].daemon)
+			MHD_stop_daemon(server->loops[i].daemon);
+		fetcher_free(server->loops[i].fetcher);
+	}
 	free(server);
 }

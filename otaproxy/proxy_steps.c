@@ -38,6 +38,7 @@ enum step {
 
 struct exchange {
 	struct proxy *proxy;
+	struct fetcher *fetcher;
 	struct flight_sleeper sleeper;
 	struct proxy_request request;
 	enum step next;
@@ -54,13 +55,15 @@ struct exchange {
 	struct reply reply;
 };
 
-struct exchange *exchange_new(struct proxy *proxy, const struct flight_sleeper *sleeper)
+struct exchange *exchange_new(
+	struct proxy *proxy, struct fetcher *fetcher, const struct flight_sleeper *sleeper)
 {
 	struct exchange *x = calloc(1, sizeof(*x));
 
 	if (!x)
 		return NULL;
 	x->proxy = proxy;
+	x->fetcher = fetcher;
 	x->sleeper = *sleeper;
 	cache_hit_init(&x->hit);
 	counters_add(proxy->counters, COUNTER_OPEN_REQUESTS, 1);
@@ -72,8 +75,6 @@ void exchange_free(struct exchange *x)
 	if (!x)
 		return;
 	flight_reader_leave(x->reader);
-	if (x->keep == FLIGHT_PASS)
-		fetcher_nudge(x->proxy->fetcher);
 	cache_hit_done(&x->hit);
 	buf_done(&x->reply.text);
 	proxy_request_done(&x->request);
@@ -379,7 +380,7 @@ static enum step step_join(struct exchange *x)
 		return STEP_FAIL;
 	if (new) {
 		counters_add(x->proxy->counters, COUNTER_MISSES, 1);
-		fetcher_take(x->proxy->fetcher, new);
+		fetcher_take(x->fetcher, new);
 	}
 	return STEP_ANSWER;
 }
@@ -530,9 +531,5 @@ int exchange_take_file(struct exchange *x)
 
 ssize_t exchange_read(struct exchange *x, uint64_t pos, void *buf, size_t max)
 {
-	ssize_t n = flight_reader_read(x->reader, x->reply.offset + pos, buf, max);
-
-	if (x->keep == FLIGHT_PASS && n >= 0)
-		fetcher_nudge(x->proxy->fetcher);
-	return n;
+	return flight_reader_read(x->reader, x->reply.offset + pos, buf, max);
 }

@@ -19,7 +19,6 @@ struct proxy {
 	struct inflight *inflight;
 	struct cache_store *store; /* NULL = nothing is kept */
 	struct checker *checker;   /* NULL without a store */
-	struct fetcher *fetcher;
 	atomic_bool stopping; /* nobody may begin to wait any more */
 };
 
@@ -61,8 +60,9 @@ enum exchange_state {
 
 struct exchange;
 
-/* @sleeper: of the connection. NULL: no memory. */
-struct exchange *exchange_new(struct proxy *proxy, const struct flight_sleeper *sleeper);
+/* @fetcher: of the connection's thread; @sleeper: of the connection. NULL: no memory. */
+struct exchange *exchange_new(
+	struct proxy *proxy, struct fetcher *fetcher, const struct flight_sleeper *sleeper);
 void exchange_free(struct exchange *x);
 
 /* The request as it came. 0 or -ENOMEM. Once. */

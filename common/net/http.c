@@ -45,6 +45,8 @@ struct http_client {
 	size_t n_pending;
 	size_t n_done;
 	struct ota_err trouble; /* of the last failed try */
+	int watched_fd;         /* -1 = none */
+	bool sigpipe_ignored;
 	atomic_bool woken;
 };
 
@@ -294,28 +296,43 @@ static int multi_failed(CURLMcode code, struct ota_err *err)
 		err, -EIO, OTA_E_NETWORK, "The HTTP library failed: %s", curl_multi_strerror(code));
 }
 
+/* What can be done without waiting. */
+static int run_round(struct http_client *c, uint64_t now, struct ota_err *err)
+{
+	CURLMcode code;
+	int n_running;
+
+	if (c->n_pending == 0)
+		return 0;
+	start_due(c, now);
+	resume_paused(c);
+	code = curl_multi_perform(c->multi, &n_running);
+	if (code != CURLM_OK)
+		return multi_failed(code, err);
+	collect_ended(c);
+	cut_late(c, now);
+	return 0;
+}
+
 static int run_loop(struct http_client *c, uint32_t wait_ms, struct ota_err *err)
 {
+	struct curl_waitfd watched = {.fd = c->watched_fd, .events = CURL_WAIT_POLLIN};
+	unsigned n_watched = c->watched_fd >= 0;
 	uint64_t end_ms = clock_monotonic_ms() + wait_ms;
 	size_t n_done = c->n_done;
 
 	for (;;) {
 		uint64_t now = clock_monotonic_ms();
 		CURLMcode code;
-		int n_running;
+		int r = run_round(c, now, err);
 
-		start_due(c, now);
-		resume_paused(c);
-		code = curl_multi_perform(c->multi, &n_running);
-		if (code != CURLM_OK)
-			return multi_failed(code, err);
-		collect_ended(c);
-		cut_late(c, now);
-		if (c->n_done != n_done || c->n_pending == 0 || now >= end_ms ||
-			atomic_exchange(&c->woken, false))
+		if (r < 0)
+			return r;
+		if (c->n_done != n_done || (c->n_pending == 0 && !n_watched) || now >= end_ms ||
+			watched.revents || atomic_exchange(&c->woken, false))
 			return 0;
 		now = clock_monotonic_ms();
-		code = curl_multi_poll(c->multi, NULL, 0,
+		code = curl_multi_poll(c->multi, n_watched ? &watched : NULL, n_watched,
 			(int)until_next(c, now, now < end_ms ? end_ms - now : 0), NULL);
 		if (code != CURLM_OK)
 			return multi_failed(code, err);
@@ -333,6 +350,8 @@ int http_client_run(struct http_client *c, uint32_t wait_ms, struct ota_err *err
 	sigset_t pipe_set, old_set, pending;
 	int r;
 
+	if (c->sigpipe_ignored)
+		return run_loop(c, wait_ms, err);
 	sigemptyset(&pipe_set);
 	sigaddset(&pipe_set, SIGPIPE);
 	pthread_sigmask(SIG_BLOCK, &pipe_set, &old_set);
@@ -406,6 +425,8 @@ int http_client_new(
 						       : (uint32_t)HTTP_STALL_TIMEOUT_MS;
 	c->retry_base_ms = config->retry_base_ms ? config->retry_base_ms : (uint32_t)RETRY_BASE_MS;
 	c->shared.last_byte_ms = clock_monotonic_ms();
+	c->watched_fd = -1;
+	c->sigpipe_ignored = config->sigpipe_ignored;
 	c->multi = curl_multi_init();
 	c->shared.tls_sessions = curl_share_init();
 	if (!c->multi || !c->shared.tls_sessions || !copy_text(config->proxy, &c->shared.proxy) ||
@@ -526,6 +547,11 @@ size_t http_client_pending(const struct http_client *c)
 	return c->n_pending;
 }
 
+void http_client_watch(struct http_client *c, int fd)
+{
+	c->watched_fd = fd;
+}
+
 uint64_t http_client_idle_ms(const struct http_client *c)
 {
 	return clock_monotonic_ms() - c->shared.last_byte_ms;
@@ -540,6 +566,11 @@ void http_client_wakeup(struct http_client *c)
 {
 	atomic_store(&c->woken, true);
 	curl_multi_wakeup(c->multi);
+}
+
+void http_client_yield(struct http_client *c)
+{
+	atomic_store(&c->woken, true);
 }
 
 struct one_get {

@@ -29,6 +29,7 @@ struct http_config {
 	const char *user_agent;    /* NULL = ours */
 	unsigned max_connections;  /* transfers at once, per client; 0 = 8 */
 	uint32_t stall_timeout_ms; /* 0 = HTTP_STALL_TIMEOUT_MS */
+	bool sigpipe_ignored;      /* by the whole program: nothing needs to be done about it here */
 	/* Back-off before the 2nd try, doubled each time, with jitter, ≤ 8 s; 0 = 200. */
 	uint32_t retry_base_ms;
 };
@@ -135,6 +136,12 @@ size_t http_client_pending(const struct http_client *c);
  */
 int http_client_run(struct http_client *c, uint32_t wait_ms, struct ota_err *err);
 
+/*
+ * From now on http_client_run() also returns when something can be read from @fd, and waits for it where there is
+ * nothing else to wait for: so one thread can run the client and something else. -1 = no more.
+ */
+void http_client_watch(struct http_client *c, int fd);
+
 /* Milliseconds since any body byte came to this client, for the inactivity watchdog. */
 uint64_t http_client_idle_ms(const struct http_client *c);
 
@@ -144,6 +151,8 @@ struct ota_err http_client_trouble(const struct http_client *c);
 /* From any thread: make http_client_run() return. ready() is asked before, or first thing in the
  * next run. */
 void http_client_wakeup(struct http_client *c);
+/* From a callback: the same, for less. */
+void http_client_yield(struct http_client *c);
 
 /* One request to its end; done() is not called. Returns ret_result->r. */
 int http_get(

@@ -1521,6 +1521,59 @@ static void another_thread_can_wake_the_client(void **state)
 	pthread_join(thread, NULL);
 }
 
+static void a_watched_descriptor_ends_the_wait(void **state)
+{
+	struct bench *b = *state;
+	AUTO_HTTP_CLIENT struct http_client *c = NULL;
+	struct ota_err err = {0};
+	struct http_request request = {
+		.max_bytes = MAX_BYTES, .sink = body_sink, .sink_ctx = &b->body};
+	uint64_t started = clock_monotonic_ms();
+	int ends[2];
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	assert_int_equal(http_client_new(&b->config, &c, &err), 0);
+	http_client_watch(c, ends[0]);
+	/* Without a request it is waited for too. */
+	assert_int_equal(http_client_run(c, 100, &err), 0);
+	assert_true(clock_monotonic_ms() - started >= 100);
+	assert_int_equal(write(ends[1], "x", 1), 1);
+	assert_int_equal(http_client_run(c, 30 * 1000, &err), 0);
+	serve(b, "{\"/f\": [{\"size\": 1000, \"stall_after\": 500}]}");
+	request.url = origin_url(&b->origin, "/f");
+	assert_int_equal(http_client_add(c, &request, &err), 0);
+	assert_int_equal(http_client_run(c, 30 * 1000, &err), 0);
+	assert_int_equal(http_client_pending(c), 1);
+	http_client_watch(c, -1);
+	assert_true(clock_monotonic_ms() - started < 10 * 1000);
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static int yield_at_data(void *ctx, const void *data, size_t len_bytes, struct ota_err *err)
+{
+	http_client_yield(*(struct http_client **)ctx);
+	return 0;
+}
+
+static void a_sink_can_end_the_run(void **state)
+{
+	struct bench *b = *state;
+	AUTO_HTTP_CLIENT struct http_client *c = NULL;
+	struct ota_err err = {0};
+	struct http_request request = {
+		.max_bytes = MAX_BYTES, .sink = {.data = yield_at_data}, .sink_ctx = &c};
+	uint64_t started = clock_monotonic_ms();
+
+	serve(b, "{\"/f\": [{\"size\": 1000, \"stall_after\": 500}]}");
+	assert_int_equal(http_client_new(&b->config, &c, &err), 0);
+	request.url = origin_url(&b->origin, "/f");
+	assert_int_equal(http_client_add(c, &request, &err), 0);
+	assert_int_equal(http_client_run(c, 30 * 1000, &err), 0);
+	assert_int_equal(http_client_pending(c), 1);
+	assert_true(clock_monotonic_ms() - started < 10 * 1000);
+}
+
 /* ---- TLS ---- */
 
 struct certs {
@@ -1870,6 +1923,8 @@ int main(void)
 		TEST(a_client_can_go_while_transfers_run),
 		TEST(a_client_can_go_while_transfers_are_paused),
 		TEST(another_thread_can_wake_the_client),
+		TEST(a_watched_descriptor_ends_the_wait),
+		TEST(a_sink_can_end_the_run),
 		TEST(tls_is_verified),
 		TEST(https_is_not_redirected_to_http),
 		TEST(many_transfers_share_one_connection_over_http2),

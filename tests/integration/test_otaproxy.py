@@ -5,142 +5,24 @@ The origin is tests/support/http_origin.py, which misbehaves by script. Readers 
 """
 
 import concurrent.futures
-import hashlib
 import http.client
-import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 import unittest
-import urllib.parse
 
-OTAPROXY, ORIGIN = os.environ["OTAPROXY"], os.environ["HTTP_ORIGIN"]
-MIB = 1 << 20
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "support"))
+from proxy_lab import MIB, OTAPROXY, Proxy, ProxyLab, sha256, wait_for  # noqa: E402
+
 CLIENTS = 6
 
 
-def sha256(data):
-    return hashlib.sha256(data).hexdigest()
-
-
-def wait_for(condition, what, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"{what} did not happen within {seconds} s")
-        time.sleep(0.02)
-
-
-class Origin:
-    def __init__(self, root, script=None):
-        self.log_path = tempfile.mktemp(prefix="origin-log.")
-        args = [sys.executable, ORIGIN, "--root", root, "--log", self.log_path]
-        if script:
-            self.script_path = tempfile.mktemp(prefix="origin-script.")
-            with open(self.script_path, "w", encoding="utf-8") as f:
-                json.dump(script, f)
-            args += ["--script", self.script_path]
-        self.process = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.host = f"127.0.0.1:{int(self.process.stdout.readline())}"
-
-    def requests(self, path=None):
-        with open(self.log_path, encoding="utf-8") as f:
-            return [r for r in map(json.loads, f) if path is None or r["path"] == path]
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
-        os.unlink(self.log_path)
-
-
-class Proxy:
-    def __init__(self, cache, *options):
-        self.cache, self.options, self.port = cache, options, 0
-        self.start()
-
-    def start(self):
-        """On the same port as before, so that clients find it again."""
-        self.process = subprocess.Popen([OTAPROXY, "--listen", "127.0.0.1", "--port", str(self.port), "--cache-dir", self.cache,
-                                         "--soft-mark", "99", "--hard-mark", "100", *self.options],
-                                        stderr=subprocess.PIPE, text=True)
-        self.lines = []
-        for line in self.process.stderr:
-            self.lines.append(line)
-            found = re.search(r"serves on 127\.0\.0\.1:(\d+)", line)
-            if found:
-                self.port = int(found[1])
-                break
-        else:
-            raise AssertionError("otaproxy did not start: " + "".join(self.lines))
-        self.reader = threading.Thread(target=lambda err: self.lines.extend(err), args=(self.process.stderr,), daemon=True)
-        self.reader.start()
-
-    def end(self, how=signal.SIGTERM):
-        self.process.send_signal(how)
-        code = self.process.wait(timeout=20)
-        self.reader.join()
-        self.process.stderr.close()
-        return code
-
-    def connect(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-
-    def ask(self, host, path, digest=None, alg=None, connection=None, headers=(), method="GET"):
-        """(status, headers, body) of a request through the proxy; IncompleteRead where the body breaks off."""
-        c = connection or self.connect()
-        control = dict(headers)
-        if digest:
-            control["ota-file-cache-control"] = f"file_sha256={digest}" + (f",file_compression_alg={alg}" if alg else "")
-        c.request(method, f"http://{host}{path}", headers={"Host": host, **control})
-        answer = c.getresponse()
-        body = answer.read()
-        if not connection:
-            c.close()
-        return answer.status, answer.headers, body
-
-    def counter(self, name):
-        c = self.connect()
-        c.request("GET", "/", headers={"Accept": "application/openmetrics-text"})
-        text = c.getresponse().read().decode()
-        c.close()
-        return int(re.search(rf"^otaproxy_{name}_total (\d+)$", text, re.M)[1])
-
-
-class ProxyTest(unittest.TestCase):
-    def setUp(self):
-        self.work = tempfile.mkdtemp(prefix="otaproxy-test.")
-        self.root, self.cache = os.path.join(self.work, "www"), os.path.join(self.work, "cache")
-        os.makedirs(self.root)
-        self.addCleanup(shutil.rmtree, self.work)
-
-    def origin(self, script=None):
-        o = Origin(self.root, script)
-        self.addCleanup(o.stop)
-        return o
-
-    def proxy(self, *options):
-        p = Proxy(self.cache, *options)
-        self.addCleanup(lambda: p.process.poll() is None and p.end())
-        return p
-
-    def file(self, name, data):
-        path = os.path.join(self.root, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as f:
-            f.write(data)
-        return sha256(data)
-
-    def entries(self):
-        return sorted(n for d, _, names in os.walk(os.path.join(self.cache, "v1")) if not d.endswith("/tmp") for n in names)
-
+class ProxyTest(ProxyLab):
     def wait_for_entries(self, *names):
         """Clients have a body before it is an entry."""
         wait_for(lambda: self.entries() == sorted(names), f"{names} are all that is kept")

@@ -9,7 +9,8 @@ import sys
 import unittest
 
 sys.dont_write_bytecode = True
-import test_otaproxy as lab  # noqa: E402
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "support"))
+from proxy_lab import ProxyLab, sha256  # noqa: E402
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -22,11 +23,9 @@ def owners(top):
     return found
 
 
-class StartedByRoot(unittest.TestCase):
-    origin, proxy, file = lab.ProxyTest.origin, lab.ProxyTest.proxy, lab.ProxyTest.file
-
+class StartedByRoot(ProxyLab):
     def setUp(self):
-        lab.ProxyTest.setUp(self)
+        super().setUp()
         os.chmod(self.work, 0o755)
 
     def removed(self, proxy):
@@ -115,10 +114,10 @@ class StartedByRoot(unittest.TestCase):
         data = b"on the disk" * 5000
         os.makedirs(f"{self.work}/mnt/disk/data")
         os.chmod(f"{self.work}/mnt", 0o700)
-        with open(f"{self.work}/mnt/disk/data/{lab.sha256(data)}", "wb") as f:
+        with open(f"{self.work}/mnt/disk/data/{sha256(data)}", "wb") as f:
             f.write(data)
         origin, proxy = self.origin(), self.proxy("--user", "nobody", "--external", f"{self.work}/mnt/disk")
-        self.assertEqual(proxy.ask(origin.host, "/data/x", lab.sha256(data))[2], data)
+        self.assertEqual(proxy.ask(origin.host, "/data/x", sha256(data))[2], data)
         self.assertEqual(origin.requests(), [])
 
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """http_origin: an HTTP/1.1 server that misbehaves on purpose, for tests. Python's standard library only.
 
-    http_origin.py [--script FILE] [--root DIR] [--log FILE] [--port N] [--bind ADDR] [--cert PEM --key PEM]
+    http_origin.py [--script FILE] [--root DIR] [--log FILE] [--sent FILE] [--cut-every N] [--port N] [--bind ADDR]
+                   [--cert PEM --key PEM]
 
 It prints its port on stdout once it listens, and ends when its stdin is closed, so that it never outlives
 a test. A request in absolute form is answered like any other: the origin can stand in for a proxy.
@@ -30,10 +31,13 @@ ranges and an ETag), else it is a 404. An answer is an object; all keys are opti
     endless         true: a chunked body without an end
     hang_up         true: close without any answer
 
-HEAD is answered like GET, without the body.
+    cut_half        true: like cut_after, at half of what is to be sent
+
+With --cut-every, each Nth answer with a whole file has cut_half. HEAD is answered like GET, without the body.
 
 The log has one line of JSON for each request: n, method, target, path, headers (names in lower case), client_port,
-answer (its index in the list, -1 for a file).
+answer (its index in the list, -1 for a file). --sent is another one, with a line for each body that was begun, once it
+is over: path, sent (bytes of the body that were given to the connection).
 """
 import argparse
 import email.utils
@@ -61,9 +65,9 @@ def pattern(first, size):
 class Script:
     """The answers, and who is next. Shared by all connections."""
 
-    def __init__(self, answers, root, log):
-        self.answers, self.root, self.log = answers, root, log
-        self.served, self.n_requests = {}, 0
+    def __init__(self, answers, root, log, sent_log=None, cut_every=0):
+        self.answers, self.root, self.log, self.sent_log, self.cut_every = answers, root, log, sent_log, cut_every
+        self.served, self.n_requests, self.n_files = {}, 0, 0
         self.lock = threading.Lock()
 
     def next_answer(self, path, record):
@@ -74,7 +78,7 @@ class Script:
                 self.served[key] = index + 1
                 answer = self.answers[key][index]
             else:
-                index, answer = -1, self.file_answer(path)
+                index, answer = -1, self.file_answer(path, "range" not in record["headers"])
             record.update(n=self.n_requests, answer=index)
             self.n_requests += 1
             if self.log:
@@ -82,14 +86,23 @@ class Script:
                 self.log.flush()
         return answer
 
-    def file_answer(self, path):
+    def file_answer(self, path, whole):
         if self.root:
             name = os.path.join(self.root, urllib.parse.unquote(path.split("?")[0]).lstrip("/"))
             inside = os.path.realpath(name).startswith(os.path.realpath(self.root) + os.sep)
             if inside and os.path.isfile(name):
                 stat = os.stat(name)
-                return {"file": name, "ranges": True, "etag": f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'}
+                self.n_files += whole
+                cut = whole and self.cut_every > 0 and self.n_files % self.cut_every == 0
+                return {"file": name, "ranges": True, "etag": f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"',
+                        "cut_half": cut}
         return {"status": 404, "body": "not found\n"}
+
+    def note_sent(self, path, sent):
+        if self.sent_log:
+            with self.lock:
+                self.sent_log.write(json.dumps({"path": path, "sent": sent}) + "\n")
+                self.sent_log.flush()
 
 
 def body_of(answer, root):
@@ -144,7 +157,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
         if self.command == "HEAD":
             return
-        self.send_body(answer, body[first:], chunked)
+        if answer.get("cut_half"):
+            answer = {**answer, "cut_after": (len(body) - first) // 2}
+        self.n_sent = 0
+        try:
+            self.send_body(answer, body[first:], chunked)
+        finally:
+            self.script.note_sent(urllib.parse.urlsplit(self.path).path, self.n_sent)
         # What is not as announced must not be read as the beginning of the next answer.
         if length is None or (not chunked and length != len(body) - first):
             raise Cut
@@ -187,6 +206,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     n = min(n, answer[limit] - sent)
             data = pattern(sent, n) if answer.get("endless") else body[sent:sent + n]
             if data:
+                self.n_sent += len(data)
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data) if chunked else data)
                 self.wfile.flush()
             sent += len(data)
@@ -227,6 +247,8 @@ def main():
     parser.add_argument("--script", help="JSON file, or the JSON itself")
     parser.add_argument("--root")
     parser.add_argument("--log")
+    parser.add_argument("--sent")
+    parser.add_argument("--cut-every", type=int, default=0)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--bind", default="127.0.0.1")
     parser.add_argument("--cert")
@@ -241,7 +263,8 @@ def main():
                 text = f.read()
         answers = json.loads(text)
     log = open(args.log, "a", encoding="utf-8") if args.log else None
-    Handler.script = Script(answers, args.root, log)
+    sent_log = open(args.sent, "a", encoding="utf-8") if args.sent else None
+    Handler.script = Script(answers, args.root, log, sent_log, args.cut_every)
     server = Server((args.bind, args.port), Handler)
     if args.cert:
         server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -134,6 +134,18 @@ static int put_head(const struct cache_temp *temp, const struct cache_key *key,
 	return 0;
 }
 
+/* Plain, without any sync: a cut makes it another boot's entry, which is hashed before it counts. */
+static int rename_over(const struct cache_store *s, const char *temp_name, const char *name)
+{
+	if (renameat(s->tmp_fd, temp_name, s->folders[0].fd, name) == 0)
+		return 0;
+	if (errno != EISDIR)
+		return -errno;
+	/* A folder of that name is foreign. Left there, it would keep the entry out for ever. */
+	folder_remove(s->folders[0].fd, name);
+	return renameat(s->tmp_fd, temp_name, s->folders[0].fd, name) < 0 ? -errno : 0;
+}
+
 int cache_temp_publish(struct cache_temp *temp, const struct cache_key *key,
 	const struct cache_meta *meta, struct ota_err *err)
 {
@@ -148,10 +160,10 @@ int cache_temp_publish(struct cache_temp *temp, const struct cache_key *key,
 			return r;
 	}
 	cache_key_name(key, name);
-	/* Plain, without any sync: a cut makes it another boot's entry, which is hashed before it counts. */
-	if (renameat(s->tmp_fd, temp->name, s->folders[0].fd, name) < 0)
-		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
-			"Cannot put %s into the cache %s: %s", name, s->dir, strerror(errno));
+	r = rename_over(s, temp->name, name);
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot put %s into the cache %s: %s",
+			name, s->dir, strerror(-r));
 	temp->published = true;
 	/* What older boots have of it is never looked at again. */
 	for (unsigned i = 1; i < s->n_folders; i++)

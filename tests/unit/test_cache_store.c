@@ -321,6 +321,20 @@ static void nothing_but_a_regular_file_is_served(void **state)
 	assert_true(cache_room_is_there(d, "cache_db"));
 }
 
+static void a_folder_in_an_entrys_place_gives_way_to_it(void **state)
+{
+	struct tmp_dir *d = *state;
+	AUTO_CACHE_STORE struct cache_store *store = cache_room_open(d, BOOT_1);
+	struct cache_key key = cache_room_key("hello", CACHE_PLAIN);
+	char path[NAME_OF_BODY_MAX], below[NAME_OF_BODY_MAX + 8];
+
+	assert_int_equal(mkdirat(d->fd, entry_path(BOOT_1, &key, path), 0700), 0);
+	snprintf(below, sizeof(below), "%s/below", path);
+	cache_room_put_file(d->fd, below, "of another program");
+	cache_room_put(store, "hello");
+	assert_true(cache_room_has(store, &key));
+}
+
 static int64_t now_s;
 
 static int64_t test_unix_s(void)
@@ -654,6 +668,7 @@ int main(void)
 		tmp_dir_test(trust_goes_to_the_file_that_was_hashed_and_no_other),
 		tmp_dir_test(a_dropped_entry_is_gone_from_every_boot),
 		tmp_dir_test(nothing_but_a_regular_file_is_served),
+		tmp_dir_test(a_folder_in_an_entrys_place_gives_way_to_it),
 		tmp_dir_test(a_hit_renews_an_old_atime_and_keeps_the_mtime),
 		tmp_dir_test(only_the_latest_of_many_boots_are_kept),
 		tmp_dir_test(a_wiped_store_is_empty_and_goes_on),

@@ -9,9 +9,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
@@ -84,6 +86,30 @@ static int make_file(struct flight_body *b, struct ota_err *err)
 	if (r == 0)
 		b->fd = cache_temp_fd(b->temp);
 	return r;
+}
+
+int flight_body_reserve(struct flight_body *b, uint64_t total_bytes, struct ota_err *err)
+{
+	struct statvfs fs;
+	int r;
+
+	/* Of what stays in memory nothing goes out before all of it is there. */
+	if (!b->store || total_bytes == UINT64_MAX || total_bytes == 0 ||
+		(b->gather && total_bytes <= FLIGHT_BODY_GATHER_BYTES))
+		return 0;
+	r = make_file(b, err);
+	if (r < 0)
+		return r;
+	/* Asked before, since one that fails may have taken all there is in the meantime. */
+	if (fstatvfs(b->fd, &fs) == 0 && fs.f_blocks > 0 &&
+		total_bytes / MAX_OF(fs.f_frsize, 1ul) >= fs.f_bavail)
+		r = -ENOSPC;
+	else if (fallocate(b->fd, FALLOC_FL_KEEP_SIZE, (off_t)b->offset, (off_t)total_bytes) < 0)
+		r = -errno;
+	if (r != -ENOSPC && r != -EDQUOT)
+		return 0;
+	return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+		"There is no room in the cache for a body of %" PRIu64 " bytes", total_bytes);
 }
 
 static int write_piece(

@@ -33,6 +33,13 @@ void flight_body_free(
 
 uint64_t flight_body_size(const struct flight_body *b); /* with what cannot be read yet */
 
+/*
+ * Before its first byte: have the disk set the room for @total_bytes aside, since then there is still time to do
+ * without. -ENOSPC, -EDQUOT: it has not so much. A file system that cannot do that, or a body of unknown length
+ * (UINT64_MAX), takes its chance.
+ */
+int flight_body_reserve(struct flight_body *b, uint64_t total_bytes, struct ota_err *err);
+
 /* @ret_readable: bytes of the body that may be read now. 0 or -errno; -ENOSPC, -EDQUOT: the disk is full. */
 int flight_body_add(struct flight_body *b, const void *data, size_t len_bytes,
 	uint64_t *ret_readable, struct ota_err *err);

@@ -468,10 +468,13 @@ static bool is_same_version(const struct flight_answer *told, const struct fligh
 
 int flight_begin(struct flight *f, const struct flight_answer *answer, struct ota_err *err)
 {
-	int r = f->check ? body_check_start(f->check, &f->order.key.digest, answer->form,
-				   BODY_CONTENT_MAX_BYTES)
-			 : 0;
+	int r = f->begun ? 0 : flight_body_reserve(f->body, answer->total_bytes, err);
 
+	if (r < 0)
+		return r;
+	r = f->check ? body_check_start(
+			       f->check, &f->order.key.digest, answer->form, BODY_CONTENT_MAX_BYTES)
+		     : 0;
 	if (r < 0)
 		return ota_err_set(
 			err, r, OTA_E_UNSPECIFIC, "There is not enough memory to check a body");

@@ -131,7 +131,8 @@ const struct flight_order *flight_order(const struct flight *f);
 
 /*
  * The header is there. @answer: total_bytes, the fields, and the form. Called anew when the body comes from its first
- * byte again; it must then repeat what was there already.
+ * byte again; it must then repeat what was there already. -ENOSPC, -EDQUOT: the disk has no room for so much, and
+ * nothing of it has been handed out.
  */
 int flight_begin(struct flight *f, const struct flight_answer *answer, struct ota_err *err);
 

@@ -223,9 +223,11 @@ static void settle_in(void)
 static int start(struct program *p, struct ota_err *err)
 {
 	const struct options *o = &p->options;
-	const struct proxy_server_config server = {.listen_addr = o->listen_addr,
+	const struct proxy_server_config server = {
+		.listen_addr = o->listen_addr,
 		.port = (uint16_t)o->port,
-		.fetcher = {.upper_proxy = o->upper_proxy, .tls_ca = o->tls_ca}};
+		.fetcher = {.upper_proxy = o->upper_proxy, .tls_ca = o->tls_ca}
+        };
 	struct checker_config checker = {.counters = &p->counters};
 	int r = 0;
 

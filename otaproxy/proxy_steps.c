@@ -49,6 +49,7 @@ struct exchange {
 	uint64_t epoch;
 	unsigned n_lookups;
 	bool asked_checker, dropped, fresh;
+	bool no_room;         /* the disk had none for this body */
 	struct cache_hit hit; /* fd -1 = none */
 	struct flight_reader *reader;
 	struct flight_answer answer;
@@ -230,7 +231,7 @@ static enum flight_keep keep_of(const struct exchange *x)
 	enum cache_room room = inflight_room(x->proxy->inflight);
 
 	/* What nobody can verify goes through, to the one who asked. */
-	if (!x->proxy->store || room == ROOM_NONE || cc->no_cache ||
+	if (!x->proxy->store || room == ROOM_NONE || x->no_room || cc->no_cache ||
 		(cc->has_digest && cc->alg == CACHE_ALG_OTHER))
 		return FLIGHT_PASS;
 	return room == ROOM_TIGHT || x->request.never_stale ? FLIGHT_SHARE : FLIGHT_PUBLISH;
@@ -391,9 +392,10 @@ static enum step failed(struct exchange *x)
 {
 	const struct flight_answer *a = &x->answer;
 
-	/* The disk is full, as the room says now: what comes goes through, past it. */
-	if ((a->err.errnum == -ENOSPC || a->err.errnum == -EDQUOT) && x->keep != FLIGHT_PASS) {
+	/* A full disk is no reason to answer less: once more, past it. */
+	if ((a->err.errnum == -ENOSPC || a->err.errnum == -EDQUOT) && !x->no_room) {
 		flight_reader_leave(TAKE_PTR(x->reader));
+		x->no_room = true;
 		return STEP_LOOKUP;
 	}
 	if (a->status >= 400 && a->status <= 599)

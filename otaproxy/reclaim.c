@@ -40,14 +40,21 @@ struct sweep {
 	size_t n_batch;
 };
 
+/* A file system without blocks, or without inodes, is one without a limit to them. */
+static unsigned share_used_pct(fsblkcnt_t total, fsblkcnt_t free)
+{
+	return total > 0 ? (unsigned)((total - MIN_OF(free, total)) * 100 / total) : 0;
+}
+
+/* Many small files use up a disk's inodes before its blocks: whichever there is less of counts. */
 static int statvfs_used_pct(void *ctx, int dir_fd, unsigned *ret_pct)
 {
 	struct statvfs fs;
 
 	if (fstatvfs(dir_fd, &fs) < 0)
 		return -errno;
-	/* A file system without blocks is one without a limit. */
-	*ret_pct = fs.f_blocks > 0 ? (unsigned)((fs.f_blocks - fs.f_bfree) * 100 / fs.f_blocks) : 0;
+	*ret_pct = MAX_OF(
+		share_used_pct(fs.f_blocks, fs.f_bfree), share_used_pct(fs.f_files, fs.f_ffree));
 	return 0;
 }
 

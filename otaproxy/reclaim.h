@@ -34,7 +34,7 @@ struct reclaim_disk {
 	int (*used_pct)(void *ctx, int dir_fd, unsigned *ret_pct);
 	void *ctx;
 };
-extern const struct reclaim_disk reclaim_real_disk; /* statvfs */
+extern const struct reclaim_disk reclaim_real_disk; /* statvfs: blocks or inodes, whichever is fuller */
 
 /*
  * Above soft: remove foreign content, then entries of any boot, the least recently used first, until soft minus

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "otaproxy/cache_parts.h"
 
 enum {
@@ -26,6 +27,7 @@ enum {
 };
 
 struct candidate {
+	bool is_past; /* false: the clock has been set back since, so it is older than all that has a time */
 	struct timespec atime;
 	unsigned folder;
 	struct cache_key key;
@@ -35,6 +37,7 @@ struct sweep {
 	const struct cache_store *store;
 	const struct reclaim_disk *disk;
 	unsigned target_pct;
+	int64_t now_s;           /* with a margin: what is later is in the future */
 	unsigned folder;         /* that is being read */
 	struct candidate *batch; /* while reading a max-heap by age: the first is the newest */
 	size_t n_batch;
@@ -84,7 +87,10 @@ static int compare_age(const void *a, const void *b)
 {
 	const struct timespec *x = &((const struct candidate *)a)->atime;
 	const struct timespec *y = &((const struct candidate *)b)->atime;
+	bool x_past = ((const struct candidate *)a)->is_past;
 
+	if (x_past != ((const struct candidate *)b)->is_past)
+		return x_past ? 1 : -1;
 	if (x->tv_sec != y->tv_sec)
 		return x->tv_sec < y->tv_sec ? -1 : 1;
 	return x->tv_nsec < y->tv_nsec ? -1 : x->tv_nsec > y->tv_nsec;
@@ -137,6 +143,7 @@ static int visit_entry(void *ctx, int dir_fd, const char *name)
 		return 0;
 	}
 	c.atime = st.st_atim;
+	c.is_past = st.st_atim.tv_sec <= s->now_s;
 	heap_offer(s->batch, &s->n_batch, &c);
 	return 0;
 }
@@ -145,6 +152,7 @@ static int visit_entry(void *ctx, int dir_fd, const char *name)
 static int collect(struct sweep *s)
 {
 	s->n_batch = 0;
+	s->now_s = clock_unix_s() + CACHE_ATIME_RENEW_S;
 	for (s->folder = 0; s->folder < s->store->n_folders; s->folder++) {
 		int r = folder_each(s->store->folders[s->folder].fd, visit_entry, s);
 

@@ -34,10 +34,12 @@ struct reclaim_disk {
 	int (*used_pct)(void *ctx, int dir_fd, unsigned *ret_pct);
 	void *ctx;
 };
-extern const struct reclaim_disk reclaim_real_disk; /* statvfs: blocks or inodes, whichever is fuller */
+extern const struct reclaim_disk
+	reclaim_real_disk; /* statvfs: blocks or inodes, whichever is fuller */
 
 /*
- * Above soft: remove foreign content, then entries of any boot, the least recently used first, until soft minus
+ * Above soft: remove foreign content, then entries of any boot, the least recently used first (those with a time in the
+ * future before all others, since the clock has been set back after their last use), until soft minus
  * RECLAIM_GAP_PCT is reached or nothing is left. Unfinished files stay. What cannot be removed is passed over: the
  * answer in @ret_room is about the disk. Memory is bounded whatever the number of entries. Any thread may use the
  * store meanwhile, or do the same.

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -136,6 +137,27 @@ static void the_least_recently_used_go_next_whichever_boot_wrote_them(void **sta
 		assert_int_equal(cache_room_has(store, &keys[i]), i < 3);
 }
 
+static void an_entry_with_a_time_in_the_future_goes_before_all_others(void **state)
+{
+	struct tmp_dir *d = *state;
+	AUTO_CACHE_STORE struct cache_store *store = cache_room_open(d, BOOT_1);
+	struct cache_key used = cache_room_put(store, "used just now");
+	struct cache_key old = cache_room_put(store, "old");
+	struct cache_key near = cache_room_put(store, "near"), far = cache_room_put(store, "far");
+	time_t now_s = time(NULL);
+
+	set_atime(d, BOOT_1, &used, now_s + CACHE_ATIME_RENEW_S / 2);
+	set_atime(d, BOOT_1, &old, 1000);
+	set_atime(d, BOOT_1, &near, now_s + 1000);
+	set_atime(d, BOOT_1, &far, now_s + 10 * 365 * 86400);
+	/* 76 % with four, 73 % with one: were times all that counts, far were that one. */
+	assert_int_equal(run(d, store, 72), ROOM_FREE);
+	assert_true(cache_room_has(store, &used));
+	assert_false(cache_room_has(store, &old));
+	assert_false(cache_room_has(store, &near));
+	assert_false(cache_room_has(store, &far));
+}
+
 static void what_is_no_entry_goes_from_the_boots_folders_too(void **state)
 {
 	struct tmp_dir *d = *state;
@@ -255,6 +277,7 @@ int main(void)
 		tmp_dir_test(up_to_the_soft_mark_nothing_goes),
 		tmp_dir_test(foreign_content_goes_first),
 		tmp_dir_test(the_least_recently_used_go_next_whichever_boot_wrote_them),
+		tmp_dir_test(an_entry_with_a_time_in_the_future_goes_before_all_others),
 		tmp_dir_test(what_is_no_entry_goes_from_the_boots_folders_too),
 		tmp_dir_test(a_full_disk_leaves_nothing_but_unfinished_files),
 		tmp_dir_test(more_entries_than_one_pass_takes_go_in_their_order),

@@ -72,13 +72,21 @@ static void take_etag(struct trip *t, const char *value)
 		copy_field(t->answer.etag, sizeof(t->answer.etag), value);
 }
 
+/* A digest speaks of the plain bytes; without one the client gets what the origin sent, and is told how. */
+static bool is_decoded(const struct trip *t)
+{
+	const struct flight_order *o = flight_order(t->flight);
+
+	return o->key.kind == CACHE_BY_DIGEST && o->key.form == CACHE_PLAIN;
+}
+
 static int on_header(void *ctx, const char *name, const char *value, struct ota_err *err)
 {
 	struct trip *t = ctx;
 
 	if (strcasecmp(name, "Content-Type") == 0)
 		copy_field(t->answer.content_type, sizeof(t->answer.content_type), value);
-	else if (strcasecmp(name, "Content-Encoding") == 0)
+	else if (strcasecmp(name, "Content-Encoding") == 0 && !is_decoded(t))
 		copy_field(t->answer.content_encoding, sizeof(t->answer.content_encoding), value);
 	else if (strcasecmp(name, "ETag") == 0)
 		take_etag(t, value);
@@ -182,8 +190,7 @@ static void trip_start(struct trip *t)
 		.fields = (const char *const *)o->fields,
 		.head = o->head,
 		.conditional = o->conditional,
- /* A digest speaks of the plain bytes; without one the client gets what the origin sent. */
-		.undo_encoding = o->key.kind == CACHE_BY_DIGEST && o->key.form == CACHE_PLAIN,
+		.undo_encoding = is_decoded(t),
 		.sink = {.restart = on_restart,
 			 .header = on_header,
 			 .begin = on_begin,

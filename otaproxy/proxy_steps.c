@@ -343,12 +343,15 @@ static int order_condition(const struct exchange *x, struct flight_order *o)
 static int order_make(const struct exchange *x, struct flight_order *o)
 {
 	const struct proxy_request *q = &x->request;
+	struct cache_control cc = q->cache_control;
 	char text[CACHE_CONTROL_TEXT_MAX];
 	char via[64];
 
 	*o = (struct flight_order){
 		.key = x->key, .keep = q->head ? FLIGHT_PASS : x->keep, .head = q->head};
-	cache_control_write(&q->cache_control, text);
+	/* A proxy above may know less of what must not be stale. */
+	cc.no_cache |= q->never_stale;
+	cache_control_write(&cc, text);
 	snprintf(via, sizeof(via), "1.1 %s", x->proxy->rules.pseudonym);
 	o->url = strdup(q->url);
 	o->cache_control = text[0] ? strdup(text) : NULL;

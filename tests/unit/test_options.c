@@ -156,7 +156,9 @@ static void the_help_has_name_default_and_text_in_columns(void **state)
 		"a "
 		"line;\n"
 		"                       without a file there yet, none\n",
-		"  --hard-mark PCT      used space above which nothing is written (default 80)\n",
+		"  --hard-mark PCT      used space, or inodes, above which nothing is written "
+		"(default "
+		"80)\n",
 		"  --log-level L        error, warning, info or debug (default info)\n",
 		"  -h, --help  --version\n",
 	};

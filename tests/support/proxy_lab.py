@@ -76,9 +76,10 @@ class Proxy:
 
     def start(self):
         """On the same port as before, so that clients find it again."""
-        self.process = subprocess.Popen([OTAPROXY, "--listen", "127.0.0.1", "--port", str(self.port), "--cache-dir", self.cache,
-                                         "--soft-mark", "99", "--hard-mark", "100", *self.options],
-                                        stderr=subprocess.PIPE, text=True, errors="replace", env=self.env)
+        self.process = subprocess.Popen(
+            [OTAPROXY, "--listen", "127.0.0.1", "--port", str(self.port), "--cache-dir", self.cache,
+             "--soft-mark", "99", "--hard-mark", "100", *self.options],
+            stderr=subprocess.PIPE, text=True, errors="replace", env=self.env)
         self.lines = []
         for line in self.process.stderr:
             self.lines.append(line)
@@ -88,7 +89,7 @@ class Proxy:
                 break
         else:
             raise AssertionError("otaproxy did not start: " + "".join(self.lines))
-        self.reader = threading.Thread(target=lambda err: self.lines.extend(err), args=(self.process.stderr,), daemon=True)
+        self.reader = threading.Thread(target=self.lines.extend, args=(self.process.stderr,), daemon=True)
         self.reader.start()
 
     def end(self, how=signal.SIGTERM):
@@ -216,4 +217,5 @@ class ProxyLab(unittest.TestCase):
         return sha256(data)
 
     def entries(self):
-        return sorted(n for d, _, names in os.walk(os.path.join(self.cache, "v1")) if not d.endswith("/tmp") for n in names)
+        folders = os.walk(os.path.join(self.cache, "v1"))
+        return sorted(n for d, _, names in folders if not d.endswith("/tmp") for n in names)

@@ -110,6 +110,7 @@ static int prepare_folder(const struct options *o, struct ota_err *err)
 	unsigned n_gone = 0;
 	uid_t uid;
 	gid_t gid;
+	int r;
 
 	if (o->no_cache)
 		return 0;
@@ -118,9 +119,13 @@ static int prepare_folder(const struct options *o, struct ota_err *err)
 			o->cache_dir, strerror(errno));
 	if (!o->user)
 		return 0;
-	if (sandbox_find_user(o->user, &uid, &gid) < 0)
-		return ota_err_set(
-			err, -ENOENT, OTA_E_UNSPECIFIC, "There is no user %s to become", o->user);
+	r = sandbox_find_user(o->user, &uid, &gid);
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			r == -EINVAL
+				? "The user to become must be a name or uid:gid, and not root: %s"
+				: "There is no user %s to become",
+			o->user);
 	if (lchown(o->cache_dir, uid, gid) < 0)
 		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
 			"Cannot give %s to the user %s: %s", o->cache_dir, o->user,

@@ -265,6 +265,22 @@ static enum step ask_checker(struct exchange *x)
 	return STEP_SLEEP;
 }
 
+/* The client had no use for it: of a content both forms go, since an upper proxy may have sent the other one. */
+static void drop_entry(struct exchange *x)
+{
+	struct cache_key key = x->key;
+
+	x->dropped = true;
+	for (int form = CACHE_PLAIN; form <= CACHE_ZST; form++) {
+		struct ota_err err = {0};
+
+		if (key.kind == CACHE_BY_DIGEST)
+			key.form = (enum cache_form)form;
+		if (cache_store_drop(x->proxy->store, &key, &err) < 0)
+			log_warning("%s", err.msg);
+	}
+}
+
 static enum step step_lookup(struct exchange *x)
 {
 	struct ota_err err = {0};
@@ -279,9 +295,7 @@ static enum step step_lookup(struct exchange *x)
 	if (x->n_lookups++ == LOOKUPS_MAX)
 		return reply_text(x, 503, "The cache is too busy for this file");
 	if (x->request.cache_control.retry_caching && !x->dropped) {
-		x->dropped = true;
-		if (cache_store_drop(x->proxy->store, &x->key, &err) < 0)
-			log_warning("%s", err.msg);
+		drop_entry(x);
 		return STEP_JOIN;
 	}
 	r = cache_store_find(x->proxy->store, &x->key, &x->hit, &err);

@@ -177,6 +177,19 @@ class ProxyTest(ProxyLab):
         self.assertEqual(proxy.ask(origin.host, "/data/x", digest)[2], b"right bytes")
         self.assertEqual(len(origin.requests()), 2)
 
+    def test_retry_caching_drops_both_forms_of_a_content(self):
+        digest = self.file("data/x", b"right bytes")
+        with open(os.path.join(self.root, "data/x.zst"), "wb") as f:
+            f.write(subprocess.run(["zstd", "-q", "-c", os.path.join(self.root, "data/x")], check=True,
+                                   capture_output=True).stdout)
+        origin, proxy = self.origin(), self.proxy()
+        for path, alg in (("/data/x", None), ("/data/x.zst", "zst")):
+            self.assertEqual(proxy.ask(origin.host, path, digest, alg)[0], 200)
+        self.wait_for_entries(digest, digest + ".zst")
+        value = f"retry_caching,file_sha256={digest}"
+        self.assertEqual(proxy.ask(origin.host, "/data/x", headers={"ota-file-cache-control": value})[2], b"right bytes")
+        self.wait_for_entries(digest)
+
     # ---- after a power cut
 
     def test_entries_of_another_boot_are_hashed_before_their_first_use(self):

@@ -100,6 +100,9 @@ class StartTest(unittest.TestCase):
 
     def test_a_user_that_nobody_knows(self):
         self.assert_fails(["--cache-dir", self.cache, "--user", "no-such-user"], "There is no user no-such-user to become")
+        for user in ("root", "0:0", "1:"):
+            self.assert_fails(["--cache-dir", self.cache, "--user", user],
+                              f"The user to become must be a name or uid:gid, and not root: {user}")
 
     def test_only_root_can_give_the_folder_away(self):
         self.assert_fails(["--cache-dir", self.cache, "--user", "1:1"],

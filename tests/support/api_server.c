@@ -1,7 +1,7 @@
 /*
  * api_server: the daemon's API with a scripted machine behind it, for tests of clients.
  *
- *     api_server [--port N] [--no-ecu-info] [--main-is-last]
+ *     api_server [--port N] [--no-ecu-info] [--main-is-last] [--rollback] [--child ID]...
  *
  * Prints "port N" when it listens, then one line per request that reaches the machine. Update is accepted unless
  * the URL says otherwise: http://busy/, http://invalid/; the machine then is UPDATING until lines on stdin move it:
@@ -11,6 +11,7 @@
  *     progress DONE TOTAL BYTES   sizes processed, in all, and downloaded
  *     fail CODE SENTENCE          FAILURE
  *     live NUMBER                 the live status
+ *     child N …                   an ECU below, from 1; orders of its own, see fake_tree.h
  *     fork                        run a child, print what descriptors it has
  *     stop                        stop as a signal would
  */
@@ -24,6 +25,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/run.h"
 #include "otaclient/api/service.h"
+#include "tests/support/fake_tree.h"
 
 static struct api_service *service;
 static struct status *status;
@@ -56,6 +58,13 @@ static int fake_abort(void *ctx, struct ota_err *err)
 		return ota_err_set(err, -EBUSY, OTA_E_OTA_BUSY, "Cannot abort: the new slot is being set up");
 	status_set_live(status, STATUS_ABORTED);
 	printf("abort\n");
+	return 0;
+}
+
+static int fake_rollback(void *ctx, struct ota_err *err)
+{
+	status_set_live(status, STATUS_ROLLBACKING);
+	printf("rollback\n");
 	return 0;
 }
 
@@ -100,6 +109,8 @@ static void obey(char *line)
 		status_set_failure(status, STATUS_FAILURE, &err);
 	} else if (sscanf(line, "live %llu", n) == 1)
 		status_set_live(status, (enum ota_status)n[0]);
+	else if (strncmp(line, "child ", 6) == 0)
+		fake_tree_obey(line + 6);
 	else if (strcmp(line, "fork") == 0)
 		show_descriptors_of_a_child();
 	else if (strcmp(line, "stop") == 0)
@@ -120,7 +131,7 @@ int main(int argc, char **argv)
 {
 	static const char *const available[] = {"main", "sub", "main"};
 	static const char *const main_is_last[] = {"sub", "main"};
-	const struct request_handler handler = {.update = fake_update, .abort = fake_abort};
+	struct request_handler handler = {.update = fake_update, .abort = fake_abort};
 	struct api_config config = {
 		.listen_ip = "127.0.0.1",
 		.ecu_id = "main",
@@ -139,9 +150,14 @@ int main(int argc, char **argv)
 		else if (strcmp(argv[i], "--main-is-last") == 0) {
 			config.available_ecu_ids = main_is_last;
 			config.n_available = ARRAY_SIZE(main_is_last);
-		} else
+		} else if (strcmp(argv[i], "--rollback") == 0)
+			handler.rollback = fake_rollback;
+		else if (strcmp(argv[i], "--child") == 0 && i + 1 < argc)
+			fake_tree_add(argv[++i]);
+		else
 			return 2;
 	}
+	config.tree = fake_tree(&config.available_ecu_ids, &config.n_available);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	status = status_new();
 	if (!status)

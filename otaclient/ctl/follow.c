@@ -1,5 +1,5 @@
 /*
- * follow: see an accepted update through to its end. Contract: follow.h.
+ * follow: see an accepted update or rollback through to its end. Contract: follow.h.
  */
 #include "otaclient/ctl/follow.h"
 
@@ -27,15 +27,40 @@ void follow_start(struct follow *f, const struct wire_status *before, uint64_t n
 	}
 }
 
-static void fail(struct follow_ecu *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void fail(struct follow_ecu *e, const char *fmt, ...)
+static const char *wish(const struct follow *f)
+{
+	return f->version ? "update" : "rollback";
+}
+
+static void fail(struct follow_ecu *e, uint64_t now_ms, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static void fail(struct follow_ecu *e, uint64_t now_ms, const char *fmt, ...)
 {
 	va_list ap;
 
 	e->state = FOLLOW_FAILED;
+	e->ended_ms = now_ms;
+	va_start(ap, fmt);
+	vsnprintf(e->reason, sizeof(e->reason), fmt, ap);
+	va_end(ap);
+	text_repair(e->reason);
+}
+
+static void say(struct follow_ecu *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void say(struct follow_ecu *e, const char *fmt, ...)
+{
+	va_list ap;
+
 	va_start(ap, fmt);
 	vsnprintf(e->sentence, sizeof(e->sentence), fmt, ap);
 	va_end(ap);
+	text_repair(e->sentence);
+}
+
+void follow_refuse(struct follow *f, struct follow_ecu *e, const char *why)
+{
+	fail(e, f->accepted_ms, "refused: %s", why);
+	say(e, "%s of %s refused: %s", f->version ? "Update" : "Rollback", e->ecu_id, why);
 }
 
 static bool looks_as_before(const struct follow_ecu *e, const struct wire_status_ecu *now)
@@ -51,33 +76,60 @@ static bool is_at_work(int status)
 	       status == STATUS_ROLLBACKING || status == STATUS_CLIENT_UPDATING;
 }
 
-static void judge_end(struct follow_ecu *e, const char *version, const struct wire_status_ecu *now)
+static bool runs(const char *version, const struct wire_status_ecu *now)
+{
+	return strncmp(now->firmware_version, version, STATUS_VERSION_MAX - 1) == 0;
+}
+
+static void judge_success(
+	struct follow *f, struct follow_ecu *e, const struct wire_status_ecu *now, uint64_t now_ms)
+{
+	/* Both slots may have the same version; then only the rollback that was seen tells the difference. */
+	bool done = f->version ? runs(f->version, now) : e->began || !runs(e->old_version, now);
+
+	if (done) {
+		e->state = FOLLOW_DONE;
+		e->ended_ms = now_ms;
+		text_put(e->version, sizeof(e->version), now->firmware_version);
+		return;
+	}
+	if (f->version)
+		fail(e, now_ms, "it reports SUCCESS but runs version '%s' instead of '%s'",
+			now->firmware_version, f->version);
+	else
+		fail(e, now_ms, "it reports SUCCESS but still runs version '%s'",
+			now->firmware_version);
+	say(e, "%s%s", e->ecu_id, e->reason + strlen("it"));
+}
+
+static void judge_end(
+	struct follow *f, struct follow_ecu *e, const struct wire_status_ecu *now, uint64_t now_ms)
 {
 	switch (now->ota_status) {
 	case STATUS_SUCCESS:
-		if (strncmp(now->firmware_version, version, STATUS_VERSION_MAX - 1) == 0)
-			e->state = FOLLOW_DONE;
-		else
-			fail(e, "%s reports SUCCESS but runs version '%s' instead of '%s'",
-				e->ecu_id, now->firmware_version, version);
-		break;
+		judge_success(f, e, now, now_ms);
+		return;
 	case STATUS_ABORTED:
-		fail(e, "The update of %s was aborted", e->ecu_id);
-		break;
+		fail(e, now_ms, "aborted");
+		say(e, "The %s of %s was aborted", wish(f), e->ecu_id);
+		return;
 	default:
-		fail(e, "The update of %s failed: %s", e->ecu_id,
+		fail(e, now_ms, "%s",
 			now->failure_reason[0] ? now->failure_reason
-					       : "it is back on its old slot, and gives no reason");
-		break;
+			: f->version           ? "it is back on its old slot, and gives no reason"
+					       : "it has stayed on its slot, and gives no reason");
+		say(e, "The %s of %s failed: %s", wish(f), e->ecu_id, e->reason);
 	}
 }
 
 static void see(struct follow *f, struct follow_ecu *e, const struct wire_status_ecu *now, uint64_t now_ms)
 {
 	if (!now) {
-		if (now_ms - e->seen_ms > f->timeout_ms)
-			fail(e, "%s has not answered for %" PRIu64 " s", e->ecu_id,
+		if (now_ms - e->seen_ms > f->timeout_ms) {
+			fail(e, now_ms, "it has not answered for %" PRIu64 " s",
 				f->timeout_ms / 1000);
+			say(e, "%s%s", e->ecu_id, e->reason + strlen("it"));
+		}
 		return;
 	}
 	e->seen_ms = now_ms;
@@ -85,7 +137,7 @@ static void see(struct follow *f, struct follow_ecu *e, const struct wire_status
 		e->began = true;
 	else if (e->began || !looks_as_before(e, now) ||
 		 now_ms - f->accepted_ms > FOLLOW_SETTLE_MS)
-		judge_end(e, f->version, now);
+		judge_end(f, e, now, now_ms);
 }
 
 void follow_see(struct follow *f, const struct wire_status *status, uint64_t now_ms)
@@ -109,4 +161,28 @@ enum follow_state follow_state(const struct follow *f)
 			state = FOLLOW_FAILED;
 	}
 	return state;
+}
+
+uint64_t follow_elapsed_s(const struct follow *f, const struct follow_ecu *e)
+{
+	return e->ended_ms > f->accepted_ms ? (e->ended_ms - f->accepted_ms) / 1000 : 0;
+}
+
+uint64_t follow_total_s(const struct follow *f)
+{
+	uint64_t total_s = 0;
+
+	for (size_t i = 0; i < f->n_ecus; i++)
+		if (follow_elapsed_s(f, &f->ecus[i]) > total_s)
+			total_s = follow_elapsed_s(f, &f->ecus[i]);
+	return total_s;
+}
+
+size_t follow_count(const struct follow *f, enum follow_state state)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < f->n_ecus; i++)
+		n += f->ecus[i].state == state;
+	return n;
 }

@@ -1,5 +1,8 @@
 /*
- * screen: a few lines that are redrawn in place on a terminal, or printed now and then where there is none.
+ * screen: a page of lines that is redrawn in place on a terminal.
+ *
+ * Between two pages the terminal is as it was found: what a page needs (no cursor, no wrapping of lines) is switched
+ * on and off within it. So there is nothing to restore, however the program ends.
  */
 #pragma once
 
@@ -7,28 +10,25 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum {
-	SCREEN_PLAIN_MS = 10 * 1000, /* without a terminal, changes within one phase are shown this often */
-};
-
 struct screen {
 	FILE *out;
-	bool on_terminal;
-	unsigned lines;      /* drawn last */
-	uint64_t shown_ms;   /* plain: when the last lines were printed */
-	unsigned long stage; /* plain: what they were about */
-	char *text;          /* being collected */
+	bool on_terminal; /* false: nothing here draws */
+	char *shown;      /* the page drawn last */
+	char *text;       /* being collected */
 	size_t len_bytes;
 	FILE *page;
 };
-
 void screen_init(struct screen *s, FILE *out);
+void screen_done(struct screen *s);
+#define AUTO_SCREEN CLEANUP(screen_done)
 
-/* Columns of the terminal now; 0 without one. */
-unsigned screen_width(const struct screen *s);
+/* Columns and rows that a page may fill now: one less than the terminal has. */
+unsigned screen_columns(const struct screen *s);
+unsigned screen_rows(const struct screen *s);
 
-/* Collect lines in the stream that is returned (NULL: no memory), then show them. */
+/* Collect lines in the stream that is returned (NULL: no memory), then draw them over the last page. */
 FILE *screen_begin(struct screen *s);
+void screen_end(struct screen *s);
 
-/* @stage: any number that changes when something happens that a log should have at once. */
-void screen_end(struct screen *s, unsigned long stage, uint64_t now_ms);
+/* Take the page away, for what is printed from here on. */
+void screen_clear(struct screen *s);

@@ -4,17 +4,23 @@
 """
 
 import json
+import fcntl
 import os
 import pty
 import re
 import select
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
+import unicodedata
 import unittest
 
 OTACTL, SERVER = sys.argv[1:3]
+ADVICE = "is the ECU on, does otaclient run there, is --ecu right?"
 
 
 class Server:
@@ -45,6 +51,65 @@ class Server:
         assert self.process.returncode == 0, f"exit status {self.process.returncode}"
 
 
+class Terminal:
+    """A program on a terminal, and what is to be seen there: a small emulator of what otactl uses."""
+
+    def __init__(self, columns, rows, *args, term="xterm"):
+        self.main, child = pty.openpty()
+        self.columns = columns
+        self.resize(columns, rows)
+        self.settings = termios.tcgetattr(child)
+        self.raw = b""
+        self.process = subprocess.Popen([OTACTL, *args], stdin=child, stdout=child, stderr=child,
+                                        start_new_session=True,
+                                        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+                                        env=dict(os.environ, TERM=term))
+        self.child = child
+
+    def resize(self, columns, rows):
+        self.columns = columns
+        fcntl.ioctl(self.main, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def read(self, timeout=1):
+        if select.select([self.main], [], [], timeout)[0]:
+            self.raw += os.read(self.main, 65536)
+
+    def pages(self):
+        """Each page that was drawn completely, as its lines."""
+        return [re.sub(r"\x1b\[\d*[A-Z]|\r", "", page).split("\n")[:-1] for page in
+                re.findall(r"\x1b\[\?25l\x1b\[\?7l(.*?)\x1b\[J\x1b\[\?7h\x1b\[\?25h",
+                           self.raw.decode(errors="replace"), re.S)]
+
+    def wait_for(self, condition):
+        """The first page drawn from now on of which @condition is true."""
+        n, end = len(self.pages()), time.monotonic() + 30
+        while time.monotonic() < end:
+            for page in self.pages()[n:]:
+                if condition(page):
+                    return page
+            self.read()
+        raise AssertionError(f"no such page in {self.pages()[n:]}")
+
+    def end(self):
+        """The exit status, after what is left was read."""
+        end = time.monotonic() + 30
+        while self.process.poll() is None and time.monotonic() < end:
+            self.read(0.1)
+        self.read(0)
+        return self.process.wait(timeout=1)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.main)
+        os.close(self.child)
+
+
+def columns_of(line):
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
+
+
 class OtactlTest(unittest.TestCase):
     def booted(self, *args, boot="SUCCESS 1.0"):
         server = Server(*args)
@@ -57,11 +122,12 @@ class OtactlTest(unittest.TestCase):
         process = subprocess.Popen([OTACTL, "--ecu", f"127.0.0.1:{server.port}", *args],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-        def kill():
-            process.kill()
+        def end():
+            if process.poll() is None:
+                process.kill()
             process.communicate()
 
-        self.addCleanup(lambda: process.poll() is not None or kill())
+        self.addCleanup(end)
         return process
 
     def run_to_end(self, process):
@@ -100,18 +166,18 @@ class OtactlTest(unittest.TestCase):
         self.assertIsNone(status["ecus"][0]["update_status"])
 
     def test_nobody_there_is_one_sentence(self):
-        for args in (["status"], ["abort"], ["status", "--watch"],
+        for args in (["status"], ["abort"], ["rollback"], ["status", "--watch"],
                      ["update", "--url", "u", "--version", "v", "--wait"]):
             code, out, err = self.alone("--ecu", "127.0.0.1:1", *args)
             self.assertEqual((code, out), (1, ""))
             self.assertRegex(err, r"\Aotactl: 127\.0\.0\.1:1 did not answer \w+: "
-                                  r"Connection refused\n\Z")
+                                  r"Connection refused; " + re.escape(ADVICE) + r"\n\Z")
 
     def test_a_machine_that_does_not_know_yet_is_one_sentence(self):
         server = self.booted(boot=None)
         self.assertEqual(self.ctl(server, "status"),
                          (1, "", f"otactl: 127.0.0.1:{server.port} did not answer Status: "
-                                 "local ECU 'main' status not yet collected\n"))
+                                 "local ECU 'main' status not yet collected; ask again in some seconds\n"))
 
     def test_a_web_proxy_of_the_environment_is_not_asked(self):
         server = self.booted()
@@ -123,7 +189,8 @@ class OtactlTest(unittest.TestCase):
     def test_watching_without_a_terminal_prints_a_line_per_phase(self):
         server = self.booted()
         process = self.start(server, "status", "--watch")
-        self.assertEqual(process.stdout.readline(), "main: SUCCESS\n")
+        self.assertEqual(process.stdout.readline(), "main: SUCCESS, version 1.0\n")
+        self.assertRegex(process.stdout.readline(), r"^sub: NOT_REPORTED, no report for \d+ s\n$")
         self.ctl(server, "update", "--url", "http://x/", "--version", "2.0")
         server.expect("update .*")
         self.wait_for_line(process, "^main: INITIALIZING$")
@@ -132,30 +199,170 @@ class OtactlTest(unittest.TestCase):
         self.wait_for_line(process,
                            r"^main: DOWNLOADING_OTA_FILES 25 %, 10\.0 MiB of 40\.0 MiB")
 
-    def test_watching_on_a_terminal_redraws_with_a_bar(self):
-        server = self.booted()
-        self.ctl(server, "update", "--url", "http://x/", "--version", "2.0")
-        server.expect("update .*")
-        server.order("phase 4")
-        server.order("progress 50 100 0")
-        main, child = pty.openpty()
-        process = subprocess.Popen([OTACTL, "--ecu", f"127.0.0.1:{server.port}", "status",
-                                    "--watch"], stdout=child)
-        os.close(child)
-        seen, end = b"", time.monotonic() + 20
-        while not re.search(rb"\x1b\[\d+A", seen) and time.monotonic() < end:
-            if select.select([main], [], [], 1)[0]:
-                seen += os.read(main, 4096)
-        process.terminate()
-        process.wait()
-        os.close(main)
-        self.assertIn(b"main: APPLYING_UPDATE [##########..........] 50 %, 50 B of 100 B", seen)
-        self.assertRegex(seen, rb"\x1b\[\d+A\r\x1b\[J")
+    # --- a vehicle of seven ECUs, on terminals of several sizes ---
 
-    def test_watching_as_json_is_one_object_a_line(self):
-        process = self.start(self.booted(), "--json", "status", "--watch")
-        for _ in range(2):
-            self.assertEqual(json.loads(process.stdout.readline())["ecus"][0]["ecu_id"], "main")
+    NAMES = ["camera", "lidar",
+             "\u8eca\u4e21\u5236\u5fa1\u30e6\u30cb\u30c3\u30c8", "a\x1b[2J\r\n\u202eb", "e\u0301" * 5, "x" * 200]
+
+    def vehicle(self, names=None):
+        """main, and six below: at work, failed, silent, and never seen."""
+        names = names or ["camera", "lidar", "radar", "maps", "gateway", "door"]
+        server = self.booted(*(word for name in names for word in ("--child", name)))
+        for n in range(1, 6):
+            server.order(f"child {n} status SUCCESS 1.0")
+        server.order("child 1 phase 3")
+        server.order("child 1 progress 10485760 41943040 1048576")
+        server.order("child 2 phase 4")
+        server.order("child 2 progress 50 100 0")
+        server.order("child 3 fail E203: The image has no regulars.txt")
+        return server
+
+    def terminal(self, server, columns, rows, *args, **more):
+        t = Terminal(columns, rows, "--ecu", f"127.0.0.1:{server.port}", *args, **more)
+        self.addCleanup(t.close)
+        return t
+
+    def test_a_terminal_shows_every_ecu_of_the_vehicle(self):
+        server = self.vehicle()
+        t = self.terminal(server, 80, 24, "status", "--watch")
+        page = t.wait_for(lambda p: True)
+        self.assertEqual(page[0], "7 ECUs: 2 at work, 1 silent, 1 failed")
+        self.assertEqual([line.split()[0] for line in page[2:]],
+                         ["main", "camera", "lidar", "radar", "maps", "gateway", "door"])
+        self.assertRegex(page[1], r"^ECU +STATE +DONE +BYTES +SPEED +LEFT$")
+        self.assertRegex(page[3], r"^camera +downloading +\[##\.+\] +25 % +10\.0 MiB/40\.0 MiB +\u2014 +\u2014$")
+        self.assertRegex(page[4], r"^lidar +applying +\[#+\.+\] +50 % +50 B/100 B +\u2014 +\u2014$")
+        self.assertRegex(page[5], r"^radar +FAILURE +E203: The image has no regulars\.txt$")
+        self.assertRegex(page[8], r"^door +not seen +no report for \d+ s$")
+        server.order("child 1 progress 20971520 41943040 11534336")
+        self.assertRegex(t.wait_for(lambda p: " 50 %" in p[3])[3], r"MiB/s +\d+s$")
+
+    def test_no_line_is_wider_than_the_terminal_whatever_ecus_are_called(self):
+        server = self.vehicle(self.NAMES)
+        for columns in (80, 60, 40, 200):
+            t = self.terminal(server, columns, 24, "status", "--watch")
+            page = t.wait_for(lambda p: True)
+            self.assertEqual(len(page), 9, page)
+            for line in page:
+                self.assertLess(columns_of(line), columns, line)
+            self.assertNotIn("\u202e", t.raw.decode())
+            self.assertNotIn("\x1b[2J", t.raw.decode())
+            t.process.terminate()
+            self.assertEqual(t.end(), 0)
+
+    def test_the_page_follows_the_size_of_the_terminal(self):
+        t = self.terminal(self.vehicle(), 80, 24, "status", "--watch")
+        t.wait_for(lambda p: "SPEED" in p[1])
+        t.resize(40, 24)
+        page = t.wait_for(lambda p: "BYTES" not in p[1])
+        for line in page:
+            self.assertLess(columns_of(line), 40, line)
+        t.resize(200, 6)
+        page = t.wait_for(lambda p: "SPEED" in p[1])
+        self.assertEqual((len(page), page[-1]), (5, "and 5 more"))
+
+    def test_a_narrower_terminal_has_folded_the_lines_that_are_drawn_over(self):
+        t = self.terminal(self.vehicle(), 80, 24, "status", "--watch")
+        page = t.wait_for(lambda p: "SPEED" in p[1])
+        t.resize(40, 24)
+        t.wait_for(lambda p: "BYTES" not in p[1])
+        folded = sum(max(1, (columns_of(line) + 39) // 40) for line in page)
+        self.assertIn(f"\x1b[{folded}A", t.raw.decode())
+
+    def test_an_ecu_that_restarts_is_not_forgotten(self):
+        server = self.vehicle()
+        t = self.terminal(server, 80, 24, "status", "--watch")
+        server.order("child 1 phase 6")
+        t.wait_for(lambda p: "finalizing" in p[3])
+        server.order("child 1 gone")
+        server.order("child 2 gone")
+        page = t.wait_for(lambda p: "no answer for 2 s" in p[3])
+        self.assertRegex(page[3], "^camera +restarting +no answer for 2 s$")
+        self.assertRegex(page[4], "^lidar +SILENT +no answer for 2 s$")
+        self.assertEqual(page[0], "7 ECUs: 1 restarting, 2 silent, 1 failed")
+        server.order("child 1 status SUCCESS 2.0")
+        self.assertRegex(t.wait_for(lambda p: "2.0" in p[3])[3], "^camera +SUCCESS +version 2.0$")
+
+    def test_while_the_asked_ecu_restarts_its_vehicle_stays_on_the_page(self):
+        server = self.vehicle()
+        server.order("live 4")
+        t = self.terminal(server, 80, 24, "status", "--watch")
+        t.wait_for(lambda p: "ROLLBACKING" in p[2])
+        server.stop()
+        page = t.wait_for(lambda p: "no answer" in p[2])
+        self.assertIn("did not answer Status: Connection refused", page[1])
+        self.assertRegex(page[2], r"^main +restarting +no answer for \d+ s$")
+        self.assertRegex(page[3], r"^camera +downloading +as of \d+ s ago$")
+
+    def test_the_terminal_is_as_it_was_after_an_interrupt(self):
+        for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            t = self.terminal(self.vehicle(), 80, 24, "status", "--watch")
+            t.wait_for(lambda p: True)
+            if sig == signal.SIGINT:
+                os.write(t.main, b"\x03")
+            else:
+                t.process.send_signal(sig)
+            self.assertEqual(t.end(), 0, sig)
+            self.assertEqual(termios.tcgetattr(t.child), t.settings)
+            self.assertRegex(t.raw, rb"\x1b\[\?7h\x1b\[\?25h(\^C)?\r\x1b\[K\Z")
+            self.assertEqual(t.raw.count(b"\x1b[?25l"), t.raw.count(b"\x1b[?25h"))
+
+    def test_an_interrupt_ends_a_call_that_is_not_answered(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            for args, code, words in ((["status", "--watch"], 0, ""),
+                                      (["rollback", "--wait"], 1, "otactl: Interrupted\n")):
+                process = subprocess.Popen([OTACTL, "--ecu", f"127.0.0.1:{silent.getsockname()[1]}", *args],
+                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                with silent.accept()[0]:
+                    process.send_signal(signal.SIGINT)
+                    out, err = process.communicate(timeout=5)
+                self.assertEqual((process.returncode, out, err), (code, "", words))
+
+    def test_a_signal_that_was_ignored_stays_ignored(self):
+        server = self.booted()
+        process = subprocess.Popen(["sh", "-c", 'trap "" HUP; exec "$0" "$@"', OTACTL, "--ecu",
+                                    f"127.0.0.1:{server.port}", "--json", "status", "--watch"],
+                                   stdout=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: (process.kill(), process.communicate()))
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        server.order("boot SUCCESS 2.0")
+        self.assertIn('"2.0"', process.stdout.readline())
+
+    def test_a_dumb_terminal_gets_lines(self):
+        t = self.terminal(self.booted(), 80, 24, "status", "--watch", term="dumb")
+        end = time.monotonic() + 20
+        while b"sub" not in t.raw and time.monotonic() < end:
+            t.read()
+        self.assertRegex(t.raw, rb"\Amain: SUCCESS, version 1\.0\r\nsub: NOT_REPORTED, no report for \d+ s\r\n")
+
+    def test_a_watch_ends_when_nobody_reads_it(self):
+        for json_too in ([], ["--json"]):
+            process = self.start(self.booted(), *json_too, "status", "--watch")
+            process.stdout.readline()
+            process.stdout.close()
+            self.assertEqual(process.wait(timeout=20), -signal.SIGPIPE)
+            self.assertEqual(process.stderr.read(), "")
+            process.stderr.close()
+            process.stdout = process.stderr = None
+
+    def test_watching_as_json_is_one_object_per_change(self):
+        server = self.booted("--child", "sub")
+        process = self.start(server, "--json", "status", "--watch")
+        seen = [json.loads(process.stdout.readline())]
+        self.assertEqual(seen[0]["ecus"][0]["ecu_id"], "main")
+        self.assertEqual([(e["ecu_id"], e["state"]) for e in seen[0]["silent"]], [("sub", "NOT_REPORTED")])
+        self.assertIsNone(seen[0]["error"])
+        for order in ("child 1 status SUCCESS 1.0", "child 1 phase 6", "child 1 gone"):
+            server.order(order)
+            seen.append(json.loads(process.stdout.readline()))
+        self.assertEqual([len(s["ecus"]) for s in seen], [1, 2, 2, 1])
+        self.assertEqual(seen[2]["ecus"][1]["update_status"]["phase"], "FINALIZING_UPDATE")
+        self.assertEqual(seen[3]["silent"][0]["state"], "RESTARTING")
+        server.stop()
+        last = json.loads(process.stdout.readline())
+        self.assertEqual([e["state"] for e in last["silent"]], ["SILENT", "RESTARTING"])
+        self.assertIn("Connection refused", last["error"])
 
     # --- update ---
 
@@ -205,20 +412,23 @@ class OtactlTest(unittest.TestCase):
         old.order("phase 6")
         self.wait_for_line(process, "^main: FINALIZING_UPDATE$")
         old.stop()
-        self.wait_for_line(process, "^main: waiting, .*Connection refused$")
+        self.wait_for_line(process, "^main: RESTARTING, no answer for .*Connection refused$")
         new = self.booted("--port", old.port, boot=None)
         new.order("boot SUCCESS 2.0")
-        self.assertEqual(self.run_to_end(process), (0, "main: SUCCESS\n", ""))
+        code, out, err = self.run_to_end(process)
+        self.assertEqual((code, err), (0, ""))
+        self.assertRegex(out, r"\Amain: SUCCESS, version 2\.0\nmain: runs version 2\.0, after \d+ s\n\Z")
 
     def test_waiting_ends_with_the_reason_of_a_failure(self):
         server = self.booted()
         process = self.start_waiting(server)
         self.wait_for_line(process, "^main: INITIALIZING$")
         server.order("fail 203 The image has no regulars.txt")
-        self.assertEqual(self.run_to_end(process),
-                         (1, "main: FAILURE\n",
-                          "otactl: The update of main failed: E203: The image has no "
-                          "regulars.txt\n"))
+        code, out, err = self.run_to_end(process)
+        self.assertEqual((code, err),
+                         (1, "otactl: The update of main failed: E203: The image has no regulars.txt\n"))
+        self.assertRegex(out, r"\Amain: FAILURE, (E203: The image has no regulars\.txt)\n"
+                              r"main: failed after \d+ s: \1\n\Z")
 
     def test_waiting_notices_the_old_version_after_the_reboot(self):
         old = self.booted()
@@ -244,7 +454,81 @@ class OtactlTest(unittest.TestCase):
         server.order("fail 307 No space")
         code, out, _ = self.run_to_end(process)
         self.assertEqual(code, 1)
-        self.assertEqual(json.loads(out)["ecus"][0]["failure_reason"], "E307: No space")
+        end = json.loads(out)
+        self.assertEqual(end["ecus"][0]["failure_reason"], "E307: No space")
+        end["results"][0].pop("elapsed_s")
+        self.assertEqual(end["results"], [{"ecu_id": "main", "result": "FAILED", "message": "E307: No space"}])
+
+    UPDATE = ["update", "--url", "http://x/", "--version", "2.0"]
+
+    def test_all_are_those_the_asked_ecu_speaks_for(self):
+        server = self.booted("--child", "a", "--child", "b")
+        self.assertEqual(self.ctl(server, *self.UPDATE, "--all"),
+                         (0, "a: accepted\nb: accepted\nmain: accepted\n", ""))
+        server.expect("update .*")
+
+    def test_some_are_those_that_are_named(self):
+        server = self.booted("--child", "a", "--child", "b", "--child", "c")
+        self.assertEqual(self.ctl(server, *self.UPDATE, "--ecu-id", "c", "--ecu-id", "a", "--ecu-id", "c"),
+                         (0, "a: accepted\nc: accepted\n", ""))
+
+    def test_waiting_for_a_vehicle_ends_with_a_line_per_ecu_and_a_total(self):
+        old = self.vehicle()
+        process = self.start(old, *self.UPDATE, "--all", "--wait")
+        old.expect("update .*")
+        self.wait_for_line(process, "^door: NOT_REPORTED")
+        for n in range(1, 7):
+            old.order(f"child {n} status SUCCESS 2.0")
+        old.order("child 2 fail E100: The server failed")
+        old.order("child 4 status ABORTED 1.0")
+        old.order("phase 6")
+        self.wait_for_line(process, "^main: FINALIZING_UPDATE$")
+        old.stop()
+        self.wait_for_line(process, "^main: RESTARTING, ")
+        new = self.booted("--port", old.port, boot="SUCCESS 2.0")
+        code, out, err = self.run_to_end(process)
+        self.assertEqual((code, err), (1, "otactl: 2 of 7 ECUs failed; the first: The update of lidar failed: E100: "
+                                          "The server failed\n"))
+        end = re.sub(r"after \d+ s", "after T", out).split("\n")[-9:]
+        self.assertEqual(end, ["main: runs version 2.0, after T", "camera: runs version 2.0, after T",
+                               "lidar: failed after T: E100: The server failed", "radar: runs version 2.0, after T",
+                               "maps: failed after T: aborted", "gateway: runs version 2.0, after T",
+                               "door: runs version 2.0, after T", "5 of 7 ECUs done, 2 failed, after T", ""])
+        new.stop()
+
+    def test_waiting_goes_on_for_those_that_have_accepted(self):
+        server = self.booted("--child", "a")
+        server.order("child 1 status SUCCESS 1.0")
+        server.order("child 1 refuse Another update is running")
+        process = self.start(server, *self.UPDATE, "--all", "--wait")
+        server.expect("update .*")
+        self.wait_for_line(process, "^main: INITIALIZING$")
+        server.order("boot SUCCESS 2.0")
+        code, out, err = self.run_to_end(process)
+        self.assertEqual((code, err), (1, "otactl: Update of a refused: Another update is running\n"))
+        self.assertRegex(out, r"main: runs version 2\.0, after \d+ s\na: failed after 0 s: refused: "
+                              r"Another update is running\n1 of 2 ECUs done, 1 failed, after \d+ s\n\Z")
+
+    def test_waiting_on_a_terminal_leaves_the_results(self):
+        server = self.booted("--child", "a")
+        server.order("child 1 status SUCCESS 1.0")
+        t = self.terminal(server, 60, 24, *self.UPDATE, "--all", "--wait")
+        server.expect("update .*")
+        t.wait_for(lambda p: p[0] == "2 ECUs: 2 at work")
+        server.order("boot SUCCESS 2.0")
+        server.order("child 1 status SUCCESS 2.0")
+        self.assertEqual(t.end(), 0)
+        self.assertRegex(t.raw.decode(), r"\x1b\[4A\x1b\[Jmain: runs version 2\.0, after \d+ s\r\n"
+                                         r"a: runs version 2\.0, after \d+ s\r\n"
+                                         r"2 of 2 ECUs done, 0 failed, after \d+ s\r\n\Z")
+
+    def test_an_interrupted_wait_says_that_the_update_goes_on(self):
+        server = self.booted()
+        process = self.start_waiting(server)
+        self.wait_for_line(process, "^main: INITIALIZING$")
+        process.send_signal(signal.SIGINT)
+        code, _, err = self.run_to_end(process)
+        self.assertEqual((code, err), (1, "otactl: Interrupted; the update goes on all the same\n"))
 
     # --- abort, rollback, usage ---
 
@@ -260,11 +544,55 @@ class OtactlTest(unittest.TestCase):
         code, _, err = self.run_to_end(waiting)
         self.assertEqual((code, err), (1, "otactl: The update of main was aborted\n"))
 
+    def test_an_abort_has_a_line_per_ecu(self):
+        server = self.booted("--child", "a", "--child", "b")
+        server.order("child 1 phase 3")
+        code, out, err = self.ctl(server, "abort")
+        idle = "refused: Cannot abort: no active OTA update in progress"
+        self.assertEqual((code, out), (1, f"a: accepted: Abort accepted\nb: {idle}\nmain: {idle}\n"))
+        server.order("child 2 phase 3")
+        code, out, _ = self.ctl(server, "--json", "abort")
+        self.assertEqual([(e["ecu_id"], e["result"]) for e in json.loads(out)["ecus"]],
+                         [("a", "ABORT_FAILURE"), ("b", "ABORT_NO_FAILURE"), ("main", "ABORT_FAILURE")])
+
     def test_a_rollback_is_refused(self):
         code, out, err = self.ctl(self.booted(), "rollback")
         self.assertEqual((code, out, err),
                          (1, "main: refused (RECOVERABLE): Rollback is not available\n",
                           "otactl: Rollback of main refused: Rollback is not available\n"))
+
+    def test_a_rollback_is_for_the_ecu_that_is_asked(self):
+        server = self.booted("--rollback", "--child", "a")
+        host = "127.0.0.1"
+        for ids in (["a"], ["main", "a"]):
+            self.assertEqual(self.ctl(server, "rollback", *(w for i in ids for w in ("--ecu-id", i))),
+                             (1, "", f"otactl: A rollback is not handed on: {host} is 'main'; ask 'a' itself, with "
+                                     "--ecu\n"))
+        self.assertEqual(self.ctl(server, "rollback", "--ecu-id", "main"), (0, "main: accepted\n", ""))
+        server.expect("rollback")
+
+    def test_waiting_for_a_rollback_ends_with_the_other_version(self):
+        old = self.booted("--rollback", boot="SUCCESS 2.0")
+        process = self.start(old, "rollback", "--wait")
+        old.expect("rollback")
+        self.wait_for_line(process, "^main: ROLLBACKING$")
+        old.stop()
+        self.wait_for_line(process, "^main: RESTARTING, no answer for ")
+        self.booted("--port", old.port, boot="SUCCESS 1.0")
+        code, out, err = self.run_to_end(process)
+        self.assertEqual((code, err), (0, ""))
+        self.assertRegex(out, r"main: runs version 1\.0, after \d+ s\n\Z")
+
+    def test_waiting_for_a_rollback_that_fails_gives_the_reason(self):
+        old = self.booted("--rollback", boot="SUCCESS 2.0")
+        process = self.start(old, "--json", "rollback", "--wait")
+        old.expect("rollback")
+        old.stop()
+        self.booted("--port", old.port, boot="ROLLBACK_FAILURE 2.0")
+        code, out, err = self.run_to_end(process)
+        self.assertEqual((code, err), (1, "otactl: The rollback of main failed: it has stayed on its slot, and gives "
+                                          "no reason\n"))
+        self.assertEqual(json.loads(out)["results"][0]["result"], "FAILED")
 
     def test_wrong_usage_exits_with_2(self):
         hint = ". Try 'otactl --help'.\n"
@@ -280,6 +608,15 @@ class OtactlTest(unittest.TestCase):
                  "--timeout must be a number of seconds, not '-1'"),
                 (["update", "--url", "u", "--version", "2", "--cookies", "[]"],
                  "--cookies must be a JSON object, such as '{\"name\": \"value\"}'"),
+                (["status", "--all"], "status takes no --all"),
+                (["abort", "--wait"], "abort takes no --wait"),
+                (["rollback", "--all"], "rollback takes no --all"),
+                (["rollback", "--timeout", "3"], "--timeout is only for --wait"),
+                (["update", "--url", "u", "--version", "2", "--all", "--ecu-id", "a"],
+                 "--all and --ecu-id exclude each other"),
+                (["update", "--url", "", "--version", "2"], "--url is empty"),
+                (["update", "--url", "u", "--version", ""], "--version is empty"),
+                (["update", "--url", "u", "--version", "2", "--ecu-id", ""], "--ecu-id is empty"),
                 (["--ecu", "a:0", "status"], "'a:0' is no address of an ECU: the port must be a "
                                              "number from 1 to 65535"),
                 (["--frob"], "There is no option '--frob'"),
@@ -296,6 +633,7 @@ class OtactlTest(unittest.TestCase):
         code, out, err = self.alone("--help")
         self.assertEqual((code, err), (0, ""))
         self.assertTrue(out.startswith("Usage: otactl "))
+        self.assertEqual([line for line in out.split("\n") if len(line) > 80], [])
         for args in (["update", "--help"], ["-h"], ["status", "-h"]):
             self.assertEqual(self.alone(*args), (0, out, ""), args)
         code, out, err = self.alone("--version")

@@ -25,15 +25,20 @@ static struct wire_status_ecu entry(const char *id, int status, const char *vers
 }
 
 /* "main" runs 1.0 and has accepted 2.0 at 100 s; silence is borne for 60 s. */
-static void start(int status, const char *reason)
+static void start_wish(const char *version, int status, const char *reason)
 {
 	struct wire_status_ecu e = entry("main", status, "1.0", reason);
 	struct wire_status before = {.ecus = &e, .n_ecus = 1};
 
 	memset(ecus, 0, sizeof(ecus));
 	ecus[0].ecu_id = "main";
-	f = (struct follow){.version = "2.0", .timeout_ms = 60000, .ecus = ecus, .n_ecus = 1};
+	f = (struct follow){.version = version, .timeout_ms = 60000, .ecus = ecus, .n_ecus = 1};
 	follow_start(&f, &before, 100000);
+}
+
+static void start(int status, const char *reason)
+{
+	start_wish("2.0", status, reason);
 }
 
 static void see(int status, const char *version, const char *reason, uint64_t at_s)
@@ -83,9 +88,9 @@ static void an_update_that_never_begins_fails_after_a_while(void **state)
 {
 	(void)state;
 	start(STATUS_SUCCESS, "");
-	see(STATUS_SUCCESS, "1.0", "", 115);
+	see(STATUS_SUCCESS, "1.0", "", 130);
 	assert_int_equal(follow_state(&f), FOLLOW_RUNNING);
-	see(STATUS_SUCCESS, "1.0", "", 116);
+	see(STATUS_SUCCESS, "1.0", "", 131);
 	assert_int_equal(follow_state(&f), FOLLOW_FAILED);
 }
 
@@ -161,6 +166,70 @@ static void all_ecus_must_come_to_an_end(void **state)
 	follow_see(&f, &now, 103000);
 	assert_int_equal(follow_state(&f), FOLLOW_FAILED);
 	assert_int_equal(ecus[1].state, FOLLOW_DONE);
+	assert_int_equal(follow_count(&f, FOLLOW_FAILED), 1);
+	assert_int_equal(follow_elapsed_s(&f, &ecus[0]), 2);
+	assert_int_equal(follow_total_s(&f), 3);
+}
+
+static void an_ecu_that_refuses_has_failed_from_the_start(void **state)
+{
+	(void)state;
+	start(STATUS_SUCCESS, "");
+	follow_refuse(&f, &ecus[0], "Another update is running");
+	see(STATUS_SUCCESS, "2.0", "", 140);
+	assert_int_equal(follow_state(&f), FOLLOW_FAILED);
+	assert_string_equal(ecus[0].reason, "refused: Another update is running");
+	assert_string_equal(ecus[0].sentence, "Update of main refused: Another update is running");
+	assert_int_equal(follow_elapsed_s(&f, &ecus[0]), 0);
+}
+
+static void a_rollback_is_done_when_the_other_version_runs(void **state)
+{
+	(void)state;
+	start_wish(NULL, STATUS_SUCCESS, "");
+	see(STATUS_SUCCESS, "1.0", "", 101);
+	assert_int_equal(follow_state(&f), FOLLOW_RUNNING);
+	see(STATUS_ROLLBACKING, "1.0", "", 102);
+	follow_see(&f, NULL, 110000);
+	assert_int_equal(follow_state(&f), FOLLOW_RUNNING);
+	see(STATUS_SUCCESS, "0.9", "", 150);
+	assert_int_equal(follow_state(&f), FOLLOW_DONE);
+	assert_string_equal(ecus[0].version, "0.9");
+	assert_int_equal(follow_elapsed_s(&f, &ecus[0]), 50);
+	assert_int_equal(follow_total_s(&f), 50);
+}
+
+static void a_rollback_between_slots_of_one_version_is_done_when_it_was_seen(void **state)
+{
+	(void)state;
+	start_wish(NULL, STATUS_SUCCESS, "");
+	see(STATUS_ROLLBACKING, "1.0", "", 102);
+	see(STATUS_SUCCESS, "1.0", "", 150);
+	assert_int_equal(follow_state(&f), FOLLOW_DONE);
+}
+
+static void a_rollback_that_never_begins_fails_after_a_while(void **state)
+{
+	(void)state;
+	start_wish(NULL, STATUS_SUCCESS, "");
+	see(STATUS_SUCCESS, "1.0", "", 131);
+	assert_int_equal(follow_state(&f), FOLLOW_FAILED);
+	assert_string_equal(ecus[0].sentence, "main reports SUCCESS but still runs version '1.0'");
+}
+
+static void a_rollback_that_fails_gives_its_reason(void **state)
+{
+	(void)state;
+	start_wish(NULL, STATUS_SUCCESS, "");
+	see(STATUS_ROLLBACKING, "1.0", "", 102);
+	see(STATUS_ROLLBACK_FAILURE, "1.0", "E306: The other slot did not boot", 150);
+	assert_int_equal(follow_state(&f), FOLLOW_FAILED);
+	assert_string_equal(
+		ecus[0].sentence, "The rollback of main failed: E306: The other slot did not boot");
+	start_wish(NULL, STATUS_SUCCESS, "");
+	see(STATUS_ROLLBACK_FAILURE, "1.0", "", 150);
+	assert_string_equal(ecus[0].sentence,
+		"The rollback of main failed: it has stayed on its slot, and gives no reason");
 }
 
 int main(void)
@@ -176,6 +245,11 @@ int main(void)
 		cmocka_unit_test(an_abort_ends_the_waiting),
 		cmocka_unit_test(an_ecu_that_stays_silent_has_failed),
 		cmocka_unit_test(all_ecus_must_come_to_an_end),
+		cmocka_unit_test(an_ecu_that_refuses_has_failed_from_the_start),
+		cmocka_unit_test(a_rollback_is_done_when_the_other_version_runs),
+		cmocka_unit_test(a_rollback_between_slots_of_one_version_is_done_when_it_was_seen),
+		cmocka_unit_test(a_rollback_that_never_begins_fails_after_a_while),
+		cmocka_unit_test(a_rollback_that_fails_gives_its_reason),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

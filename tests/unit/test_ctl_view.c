@@ -1,5 +1,5 @@
 /*
- * view: what otactl prints.
+ * view: what otactl prints of an answer, for people and as JSON.
  */
 #include "otaclient/ctl/view.h"
 
@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
+#include "otaclient/ctl/view_json.h"
 
 static char *text;
 static size_t len;
@@ -122,78 +123,13 @@ static void a_failure_shows_reason_and_type(void **state)
 			  "  failure type      UNRECOVERABLE\n");
 }
 
-static void an_ecu_cannot_send_the_terminal_orders(void **state)
-{
-	FILE *f = begin();
-
-	(void)state;
-	view_text(f, "a\033[2Jb\r\n\xc2\x9b"
-		     "c \xc3\xa9");
-	assert_printed(f, "a?[2Jb???c \xc3\xa9");
-}
-
 static void numbers_of_a_newer_peer_are_unknown(void **state)
 {
-	struct wire_status_ecu e = healthy("main");
-	FILE *f = begin();
-
 	(void)state;
-	e.ota_status = 42;
-	view_progress(f, &e, NULL, 0);
-	assert_printed(f, "main: UNKNOWN");
+	assert_string_equal(view_status_name(42), "UNKNOWN");
+	assert_string_equal(view_phase_name((enum update_phase)42), "UNKNOWN");
 	assert_string_equal(view_result_name(API_UPDATE, 7), "UNKNOWN");
 	assert_string_equal(view_result_name(API_ABORT, 1), "ABORT_FAILURE");
-}
-
-static void a_plain_line_has_no_bar(void **state)
-{
-	struct wire_status_ecu e = downloading("main");
-	struct view_rate rate = {0};
-	FILE *f = begin();
-
-	(void)state;
-	view_rate_look(&rate, 2 << 20, 1000);
-	view_rate_look(&rate, 4 << 20, 3000);
-	view_progress(f, &e, &rate, 0);
-	/* 12 MiB of files are missing; 1 MiB/s on the wire has made 2 MiB/s of files so far */
-	assert_printed(f, "main: DOWNLOADING_OTA_FILES 25 %, 10.0 MiB of 40.0 MiB, 1.0 MiB/s, 6 s left");
-}
-
-static void a_bar_is_cut_to_the_terminal(void **state)
-{
-	struct wire_status_ecu e = downloading("m\xc3\xa4in");
-	FILE *f = begin();
-
-	(void)state;
-	view_progress(f, &e, NULL, 55);
-	assert_printed(f, "m\xc3\xa4in: DOWNLOADING_OTA_FILES [#####...............] 25 %");
-}
-
-static void the_percentage_stays_between_0_and_100(void **state)
-{
-	(void)state;
-	assert_int_equal(view_percent(&(struct update_stats){0}), 0);
-	assert_int_equal(view_percent(&(struct update_stats){.total_files_size = 3,
-				 .processed_files_size = 2}),
-		66);
-	assert_int_equal(view_percent(&(struct update_stats){.total_files_size = 3,
-				 .processed_files_size = 9}),
-		100);
-	assert_int_equal(view_percent(&(struct update_stats){.total_files_size = UINT64_MAX,
-				 .processed_files_size = UINT64_MAX / 2}),
-		50);
-}
-
-static void a_rate_starts_over_with_a_new_update(void **state)
-{
-	struct view_rate rate = {0};
-
-	(void)state;
-	view_rate_look(&rate, 1000, 1000);
-	view_rate_look(&rate, 3000, 2000);
-	assert_true(rate.bytes_per_s > 1999 && rate.bytes_per_s < 2001);
-	view_rate_look(&rate, 10, 3000);
-	assert_true(rate.bytes_per_s < 1);
 }
 
 static void json_has_the_fields_of_the_api(void **state)
@@ -204,7 +140,7 @@ static void json_has_the_fields_of_the_api(void **state)
 	FILE *f = begin();
 
 	(void)state;
-	view_status_json(f, &s);
+	view_json_status(f, &s);
 	assert_printed(f,
 		"{\"available_ecu_ids\": [\"main\", \"s\\\"b\"], \"ecus\": [{\"ecu_id\": \"main\", "
 		"\"firmware_version\": \"1.0\", \"otaclient_version\": \"4.0.0\", "
@@ -212,6 +148,63 @@ static void json_has_the_fields_of_the_api(void **state)
 		"\"ota_status\": \"SUCCESS\", \"failure_type\": \"NO_FAILURE\", "
 		"\"failure_reason\": \"\", \"failure_traceback\": \"\", "
 		"\"update_status\": null}]}\n");
+}
+
+static void json_of_an_update_has_its_figures(void **state)
+{
+	struct wire_status_ecu e = downloading("main");
+	struct wire_status s = {.ecus = &e, .n_ecus = 1};
+	FILE *f = begin();
+
+	(void)state;
+	view_json_status(f, &s);
+	fclose(f);
+	assert_non_null(strstr(text, "\"update_status\": {\"update_firmware_version\": \"2.0\", "
+				     "\"phase\": \"DOWNLOADING_OTA_FILES\", "
+				     "\"total_files_size_uncompressed\": 41943040"));
+	assert_non_null(strstr(text, "\"total_elapsed_time\": 75"));
+	free(text);
+}
+
+static void a_look_as_json_names_the_silent_ecus_and_why(void **state)
+{
+	AUTO_ROSTER struct roster r = {0};
+	struct wire_status_ecu e = downloading("main");
+	struct wire_status s = {.ecus = &e, .n_ecus = 1};
+	FILE *f = begin();
+
+	(void)state;
+	roster_look(&r, &s, 1000);
+	roster_look(&r, NULL, 5000);
+	view_json_look(f, &(struct wire_status){0}, &r, "nobody \"there\"", true, 5000);
+	assert_printed(f,
+		"{\"available_ecu_ids\": [], \"ecus\": [], \"silent\": [{\"ecu_id\": \"main\", "
+		"\"state\": \"SILENT\", \"silent_s\": 4}], "
+		"\"error\": \"nobody \\\"there\\\"\"}\n");
+	f = begin();
+	roster_look(&r, &s, 6000);
+	view_json_look(f, &s, &r, NULL, false, 6000);
+	fclose(f);
+	assert_non_null(strstr(text, "\"total_elapsed_time\": 0"));
+	assert_non_null(strstr(text, "], \"silent\": [], \"error\": null}\n"));
+	free(text);
+}
+
+static void the_end_of_a_wait_as_json_has_a_result_per_ecu(void **state)
+{
+	struct follow_ecu ecus[] = {
+		{.ecu_id = "main",        .state = FOLLOW_DONE, .ended_ms = 9000},
+		{ .ecu_id = "sub", .state = FOLLOW_FAILED,  .reason = "aborted", .ended_ms = 5000}
+        };
+	struct follow follow = {.version = "2.0", .accepted_ms = 1000, .ecus = ecus, .n_ecus = 2};
+	FILE *f = begin();
+
+	(void)state;
+	view_json_end(f, &(struct wire_status){0}, &follow);
+	assert_printed(f, "{\"available_ecu_ids\": [], \"ecus\": [], \"results\": ["
+			  "{\"ecu_id\": \"main\", \"result\": \"DONE\", \"message\": \"\", "
+			  "\"elapsed_s\": 8}, {\"ecu_id\": \"sub\", \"result\": \"FAILED\", "
+			  "\"message\": \"aborted\", \"elapsed_s\": 4}]}\n");
 }
 
 static void an_answer_is_one_line_per_ecu(void **state)
@@ -233,13 +226,11 @@ int main(void)
 		cmocka_unit_test(an_ecu_is_a_block_and_a_silent_one_too),
 		cmocka_unit_test(an_update_shows_how_far_it_is),
 		cmocka_unit_test(a_failure_shows_reason_and_type),
-		cmocka_unit_test(an_ecu_cannot_send_the_terminal_orders),
 		cmocka_unit_test(numbers_of_a_newer_peer_are_unknown),
-		cmocka_unit_test(a_plain_line_has_no_bar),
-		cmocka_unit_test(a_bar_is_cut_to_the_terminal),
-		cmocka_unit_test(the_percentage_stays_between_0_and_100),
-		cmocka_unit_test(a_rate_starts_over_with_a_new_update),
 		cmocka_unit_test(json_has_the_fields_of_the_api),
+		cmocka_unit_test(json_of_an_update_has_its_figures),
+		cmocka_unit_test(a_look_as_json_names_the_silent_ecus_and_why),
+		cmocka_unit_test(the_end_of_a_wait_as_json_has_a_result_per_ecu),
 		cmocka_unit_test(an_answer_is_one_line_per_ecu),
 	};
 

@@ -1,0 +1,260 @@
+/*
+ * commands: what otactl does for each of its commands. Contract: ctl.h.
+ *
+ * Elsewhere: reading the command line (options), looking again and again (watch), printing (view, view_json).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "otaclient/ctl/ctl.h"
+#include "otaclient/ctl/follow.h"
+#include "otaclient/ctl/view.h"
+#include "otaclient/ctl/view_json.h"
+#include "otaclient/ctl/watch.h"
+
+int ctl_advise(int r, struct ota_err *err)
+{
+	const char *advice = NULL;
+	size_t len = strlen(err->msg);
+
+	if (r == -EAGAIN && strstr(err->msg, "not yet collected"))
+		advice = "ask again in some seconds";
+	else if (r == -EAGAIN || r == -ETIMEDOUT)
+		advice = "is the ECU on, does otaclient run there, is --ecu right?";
+	if (advice)
+		snprintf(err->msg + len, sizeof(err->msg) - len, "; %s", advice);
+	return r;
+}
+
+int ctl_finish_output(struct ota_err *err)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return 0;
+	return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "Cannot write the answer");
+}
+
+static int ask_status(struct ctl *c, struct wire_status *ret_status)
+{
+	return ctl_advise(
+		peer_status(&c->opt.address, CTL_CALL_TIMEOUT_MS, ret_status, &c->err), &c->err);
+}
+
+/* --- which ECUs --- */
+
+static int name_ecu(struct ctl *c, const char *id)
+{
+	struct options *o = &c->opt;
+
+	for (size_t i = 0; i < o->n_ecu_ids; i++)
+		if (strcmp(o->ecu_ids[i], id) == 0)
+			return 0;
+	if (o->n_ecu_ids == WIRE_ECUS_MAX)
+		return ota_err_set(&c->err, -E2BIG, OTA_E_UNSPECIFIC,
+			"%s speaks for more than %d ECUs", o->address.host, WIRE_ECUS_MAX);
+	o->ecu_ids[o->n_ecu_ids++] = id;
+	return 0;
+}
+
+/*
+ * Without --ecu-id, the ECU that is asked: its own entry is the first of ecu_v2. The list of those it
+ * speaks for may have any order, and need not name it. @status must stay.
+ */
+static int name_ecus(struct ctl *c, const struct wire_status *status)
+{
+	int r = 0;
+
+	if (c->opt.n_ecu_ids > 0)
+		return 0;
+	for (size_t i = 0; c->opt.all && r == 0 && i < status->n_available; i++)
+		r = name_ecu(c, status->available[i]);
+	if (r < 0 || c->opt.n_ecu_ids > 0)
+		return r;
+	if (status->n_ecus == 0)
+		return ota_err_set(&c->err, -ENODATA, OTA_E_UNSPECIFIC,
+			"%s does not say which ECU it is; --ecu-id is needed", c->opt.address.host);
+	return name_ecu(c, status->ecus[0].ecu_id);
+}
+
+/* --- asking for something --- */
+
+static const struct wire_answer_ecu *find_answer(
+	const struct wire_answer *answer, const char *ecu_id)
+{
+	for (size_t i = 0; i < answer->n_ecus; i++)
+		if (strcmp(answer->ecus[i].ecu_id, ecu_id) == 0)
+			return &answer->ecus[i];
+	return NULL;
+}
+
+static const char *why_refused(enum api_method m, const struct wire_answer_ecu *e)
+{
+	return e->message[0] ? e->message : view_result_name(m, e->result);
+}
+
+/* Did every ECU that was named accept? */
+static int check_answer(struct ctl *c, enum api_method m, const struct wire_answer *answer)
+{
+	const char *wish = strrchr(api_method_path(m), '/') + 1;
+
+	for (size_t i = 0; i < c->opt.n_ecu_ids; i++)
+		if (!find_answer(answer, c->opt.ecu_ids[i]))
+			return ota_err_set(&c->err, -ENODEV, OTA_E_UNSPECIFIC,
+				"%s does not know an ECU '%s'", c->opt.address.host,
+				c->opt.ecu_ids[i]);
+	for (size_t i = 0; i < answer->n_ecus; i++) {
+		const struct wire_answer_ecu *e = &answer->ecus[i];
+
+		if (e->result != API_NO_FAILURE)
+			return ota_err_set(&c->err, -EREMOTEIO, OTA_E_UNSPECIFIC,
+				"%s of %s refused: %s", wish, e->ecu_id, why_refused(m, e));
+	}
+	return 0;
+}
+
+static int ask(struct ctl *c, enum api_method m, struct wire_answer *ret_answer)
+{
+	AUTO_FREE struct wire_request_ecu *ecus = calloc(c->opt.n_ecu_ids + 1, sizeof(*ecus));
+	struct wire_request request = {.ecus = ecus, .n_ecus = c->opt.n_ecu_ids};
+
+	if (!ecus)
+		return ota_err_set(&c->err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+	for (size_t i = 0; i < request.n_ecus; i++) {
+		ecus[i].ecu_id = c->opt.ecu_ids[i];
+		ecus[i].update.version = c->opt.version;
+		ecus[i].update.url = c->opt.url;
+		ecus[i].update.cookies = c->opt.cookies;
+	}
+	return ctl_advise(
+		peer_ask(&c->opt.address, m, &request, CTL_CALL_TIMEOUT_MS, ret_answer, &c->err),
+		&c->err);
+}
+
+/* Show the answer; the sentence is about the first ECU that did not accept. */
+static int show_answer(struct ctl *c, enum api_method m, const struct wire_answer *answer)
+{
+	if (c->opt.json)
+		view_json_answer(stdout, m, answer);
+	else
+		view_answer(stdout, m, answer);
+	return check_answer(c, m, answer);
+}
+
+/* --- waiting --- */
+
+/* @answer: who has taken the request. @before: the status from before it. */
+static int wait_for_end(struct ctl *c, enum api_method m, const struct wire_answer *answer,
+	const struct wire_status *before)
+{
+	AUTO_FREE struct follow_ecu *ecus = calloc(c->opt.n_ecu_ids, sizeof(*ecus));
+	struct follow follow = {
+		.version = c->opt.version,
+		.timeout_ms = (uint64_t)c->opt.timeout_s * 1000,
+		.ecus = ecus,
+		.n_ecus = c->opt.n_ecu_ids,
+	};
+
+	if (!ecus)
+		return ota_err_set(&c->err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+	for (size_t i = 0; i < follow.n_ecus; i++)
+		ecus[i].ecu_id = c->opt.ecu_ids[i];
+	follow_start(&follow, before, clock_monotonic_ms());
+	for (size_t i = 0; i < follow.n_ecus; i++) {
+		const struct wire_answer_ecu *e = find_answer(answer, ecus[i].ecu_id);
+
+		if (!e)
+			follow_refuse(&follow, &ecus[i], "the asked ECU does not know it");
+		else if (e->result != API_NO_FAILURE)
+			follow_refuse(&follow, &ecus[i], why_refused(m, e));
+	}
+	return watch_until_end(c, &follow, before);
+}
+
+/* Ask, and with --wait see it through on the ECUs that have accepted. */
+static int request(struct ctl *c, enum api_method m, const struct wire_status *before)
+{
+	AUTO_WIRE_ANSWER struct wire_answer answer = {0};
+	size_t n_accepted = 0;
+	int r = ask(c, m, &answer);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < c->opt.n_ecu_ids; i++) {
+		const struct wire_answer_ecu *e = find_answer(&answer, c->opt.ecu_ids[i]);
+
+		n_accepted += e && e->result == API_NO_FAILURE;
+	}
+	if (!c->opt.wait || n_accepted == 0)
+		return show_answer(c, m, &answer);
+	return wait_for_end(c, m, &answer, before);
+}
+
+/* --- commands --- */
+
+static int do_status(struct ctl *c)
+{
+	AUTO_WIRE_STATUS struct wire_status status = {0};
+	int r;
+
+	if (c->opt.watch)
+		return watch_vehicle(c);
+	r = ask_status(c, &status);
+	if (r < 0)
+		return r;
+	if (c->opt.json)
+		view_json_status(stdout, &status);
+	else
+		view_status(stdout, &status);
+	return 0;
+}
+
+static int do_update(struct ctl *c)
+{
+	AUTO_WIRE_STATUS struct wire_status before = {0};
+	int r = 0;
+
+	if (c->opt.n_ecu_ids == 0 || c->opt.wait)
+		r = ask_status(c, &before);
+	if (r == 0)
+		r = name_ecus(c, &before);
+	return r < 0 ? r : request(c, API_UPDATE, &before);
+}
+
+static int do_abort(struct ctl *c)
+{
+	AUTO_WIRE_ANSWER struct wire_answer answer = {0};
+	int r = ask(c, API_ABORT, &answer);
+
+	return r < 0 ? r : show_answer(c, API_ABORT, &answer);
+}
+
+/* No ECU hands a rollback on, so whoever is meant must be asked itself. */
+static int do_rollback(struct ctl *c)
+{
+	AUTO_WIRE_STATUS struct wire_status before = {0};
+	int r = ask_status(c, &before);
+
+	for (size_t i = 0; r == 0 && before.n_ecus > 0 && i < c->opt.n_ecu_ids; i++)
+		if (strcmp(c->opt.ecu_ids[i], before.ecus[0].ecu_id) != 0)
+			return ota_err_set(&c->err, -EINVAL, OTA_E_UNSPECIFIC,
+				"A rollback is not handed on: %s is '%s'; ask '%s' itself, with "
+				"--ecu",
+				c->opt.address.host, before.ecus[0].ecu_id, c->opt.ecu_ids[i]);
+	if (r == 0)
+		r = name_ecus(c, &before);
+	return r < 0 ? r : request(c, API_ROLLBACK, &before);
+}
+
+int ctl_run(struct ctl *c)
+{
+	static int (*const run[CTL_COMMANDS])(struct ctl * c) = {
+		[CTL_STATUS] = do_status,
+		[CTL_UPDATE] = do_update,
+		[CTL_ABORT] = do_abort,
+		[CTL_ROLLBACK] = do_rollback,
+	};
+
+	return run[c->opt.command](c);
+}

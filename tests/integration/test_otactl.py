@@ -20,6 +20,7 @@ import unicodedata
 import unittest
 
 OTACTL, SERVER = sys.argv[1:3]
+COMPLETION = os.path.join(os.path.dirname(__file__), "../../otaclient/ctl/otactl.bash")
 ADVICE = "is the ECU on, does otaclient run there, is --ecu right?"
 
 
@@ -593,6 +594,35 @@ class OtactlTest(unittest.TestCase):
         self.assertEqual((code, err), (1, "otactl: The rollback of main failed: it has stayed on its slot, and gives "
                                           "no reason\n"))
         self.assertEqual(json.loads(out)["results"][0]["result"], "FAILED")
+
+    def complete(self, *words):
+        script = 'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _otactl; printf "%s\\n" "${COMPREPLY[@]}"'
+        return set(subprocess.run(["bash", "-c", script, COMPLETION, *words], check=True, capture_output=True,
+                                  text=True).stdout.split())
+
+    def test_the_completion_knows_all_that_the_help_does(self):
+        command, options, anywhere = None, {}, set()
+        for line in self.alone("--help")[1].split("\n\n", 1)[1].split("\n"):
+            found = re.match(r"^  (\w+) ", line)
+            if found:
+                command = found.group(1)
+                options[command] = set()
+            elif re.match(r"^      --", line):
+                options[command].add(line.split()[0])
+            elif re.match(r"^  -", line):
+                anywhere.update(re.findall(r"(?<=  |, )-[\w-]+", line[:25]))
+        self.assertEqual(sorted(options), ["abort", "rollback", "status", "update"])
+        self.assertEqual(self.complete("otactl", ""), set(options) | anywhere)
+        anywhere.remove("--version")
+        for command, own in options.items():
+            self.assertEqual(self.complete("otactl", "--json", command, ""), own | anywhere, command)
+        self.assertEqual(self.complete("otactl", "--ecu", "host", ":", "1", "update", "--wa"), {"--wait"})
+        self.assertEqual(self.complete("otactl", "update", "--version", ""), set())
+
+    def test_the_completion_asks_for_the_ids(self):
+        server = self.booted("--child", "camera", "--child", "lidar")
+        self.assertEqual(self.complete(OTACTL, "--ecu", "127.0.0.1", ":", server.port, "update", "--ecu-id", ""),
+                         {"main", "camera", "lidar"})
 
     def test_wrong_usage_exits_with_2(self):
         hint = ". Try 'otactl --help'.\n"

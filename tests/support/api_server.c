@@ -16,11 +16,14 @@
  *     stop                        stop as a signal would
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/cleanup.h"
 #include "common/base/run.h"
@@ -118,12 +121,26 @@ static void obey(char *line)
 	printf("done %s\n", line);
 }
 
+/* Until stdin ends, or the read end of the pipe @arg sees its other end closed. (A thread that is cancelled instead
+ * is reported by the address sanitizer now and then.) */
 static void *read_orders(void *arg)
 {
+	struct pollfd fds[] = {
+		{.fd = STDIN_FILENO, .events = POLLIN},
+                {.fd = *(int *)arg                 }
+        };
 	char line[512];
+	size_t len = 0;
 
-	while (fgets(line, sizeof(line), stdin))
+	while (poll(fds, ARRAY_SIZE(fds), -1) > 0 && !fds[1].revents) {
+		if (len == sizeof(line) - 1 || read(STDIN_FILENO, line + len, 1) <= 0)
+			break;
+		line[len + 1] = '\0';
+		if (line[len++] != '\n')
+			continue;
 		obey(line);
+		len = 0;
+	}
 	return NULL;
 }
 
@@ -141,6 +158,7 @@ int main(int argc, char **argv)
 	};
 	struct ota_err err = {0};
 	pthread_t orders;
+	int ended[2];
 
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--port") == 0 && i + 1 < argc)
@@ -169,9 +187,11 @@ int main(int argc, char **argv)
 	signal(SIGTERM, on_signal);
 	signal(SIGPIPE, SIG_IGN);
 	printf("port %u\n", (unsigned)api_service_port(service));
-	if (pthread_create(&orders, NULL, read_orders, NULL) != 0 || api_service_run(service) < 0)
+	if (pipe2(ended, O_CLOEXEC) < 0 ||
+		pthread_create(&orders, NULL, read_orders, &ended[0]) != 0 ||
+		api_service_run(service) < 0)
 		return 1;
-	pthread_cancel(orders);
+	close(ended[1]);
 	pthread_join(orders, NULL);
 	api_service_free(service);
 	status_free(status);

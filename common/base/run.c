@@ -19,6 +19,8 @@
 
 enum {
 	STDERR_KEEP_BYTES = 4096,
+	WAIT_MS = 1000,
+	STOP_POLL_MS = 200,
 };
 
 static const char *const default_env[] = {
@@ -152,13 +154,21 @@ static size_t drain(int *fd, char *chunk, size_t size)
 	return 0;
 }
 
+/* What came first. */
+enum collected {
+	COLLECTED_ALL,
+	COLLECTED_LATE,
+	COLLECTED_STOP,
+};
+
 /*
- * Until the tool has ended and said all, or @deadline_ms has come (then false). Its end alone
- * counts: it may close its output and go on, or leave behind a process that keeps the output open.
+ * Until the tool has ended and said all, @deadline_ms has come, or @args->stop() wants no more. Its end
+ * alone counts: it may close its output and go on, or leave behind a process that keeps the output open.
  */
-static bool child_collect(struct child *c, struct buf *out, bool *ret_overflow, struct buf *errtext,
-	uint64_t deadline_ms)
+static enum collected child_collect(struct child *c, const struct run_args *args,
+	bool *ret_overflow, struct buf *errtext, uint64_t deadline_ms)
 {
+	uint64_t slice_ms = args->stop ? STOP_POLL_MS : WAIT_MS;
 	char chunk[8192];
 
 	for (;;) {
@@ -171,21 +181,34 @@ static bool child_collect(struct child *c, struct buf *out, bool *ret_overflow, 
 		int n, wait_ms;
 
 		if (now >= deadline_ms)
-			return false;
-		wait_ms = (int)MIN_OF(deadline_ms - now, (uint64_t)1000);
+			return COLLECTED_LATE;
+		if (args->stop && args->stop(args->stop_ctx))
+			return COLLECTED_STOP;
+		wait_ms = (int)MIN_OF(deadline_ms - now, slice_ms);
 		n = poll(p, ARRAY_SIZE(p), c->pid_fd < 0 ? 0 : wait_ms);
 		if (n <= 0 && c->pid_fd < 0)
-			return true;
+			return COLLECTED_ALL;
 		if (n <= 0)
 			continue;
 		if (p[0].revents)
 			close_now(&c->pid_fd);
 		if (p[1].revents)
-			out_append(
-				out, chunk, drain(&c->out_fd, chunk, sizeof(chunk)), ret_overflow);
+			out_append(args->out, chunk, drain(&c->out_fd, chunk, sizeof(chunk)),
+				ret_overflow);
 		if (p[2].revents)
 			tail_append(errtext, chunk, drain(&c->err_fd, chunk, sizeof(chunk)));
 	}
+}
+
+/* A file system check that is asked leaves the disk in order; one that is killed may not. */
+static void child_ask_to_end(struct child *c, const struct run_args *args)
+{
+	const struct run_args quiet = {.argv = args->argv};
+	AUTO_BUF struct buf errtext = {0};
+	bool overflow = false;
+
+	kill(-c->pid, SIGTERM);
+	child_collect(c, &quiet, &overflow, &errtext, clock_monotonic_ms() + RUN_STOP_GRACE_MS);
 }
 
 /* The last non-empty line of what the tool said, cut out in place. */
@@ -210,19 +233,25 @@ int run_tool(const struct run_args *args, struct ota_err *err)
 	AUTO_BUF struct buf errtext = {0};
 	const char *name = args->argv[0];
 	int status = 0, exec_errno = 0;
-	bool in_time, overflow = false;
+	enum collected how;
+	bool overflow = false;
 	int r;
 
 	r = child_start(args, &c);
 	if (r < 0)
 		return ota_err_set(
 			err, r, OTA_E_UNSPECIFIC, "Cannot start %s: %s", name, strerror(-r));
-	in_time = child_collect(&c, args->out, &overflow, &errtext, clock_monotonic_ms() + limit);
-	if (!in_time)
+	how = child_collect(&c, args, &overflow, &errtext, clock_monotonic_ms() + limit);
+	if (how == COLLECTED_STOP)
+		child_ask_to_end(&c, args);
+	if (how != COLLECTED_ALL)
 		kill(-c.pid, SIGKILL);
 	while (waitpid(c.pid, &status, 0) < 0 && errno == EINTR)
 		;
-	if (!in_time)
+	if (how == COLLECTED_STOP)
+		return ota_err_set(
+			err, -ECANCELED, OTA_E_UNSPECIFIC, "%s was stopped by request", name);
+	if (how == COLLECTED_LATE)
 		return ota_err_set(err, -ETIMEDOUT, OTA_E_UNSPECIFIC,
 			"%s did not end within %u s and was stopped", name, limit / 1000);
 	if (read(c.fail_fd, &exec_errno, sizeof(exec_errno)) == sizeof(exec_errno))

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,10 +18,15 @@ struct run_args {
 	uint32_t timeout_ms;    /* the tool is killed after this; 0 = RUN_TIMEOUT_DEFAULT_MS */
 	struct buf *out;        /* stdout is appended, as far as it fits; NULL = discarded */
 	int *ret_status;        /* the exit status 0…255; NULL = anything but 0 is a failure */
+
+	/* Asked several times a second: is the tool to be ended before its time? NULL = never. */
+	bool (*stop)(void *ctx);
+	void *stop_ctx;
 };
 
 enum {
 	RUN_TIMEOUT_DEFAULT_MS = 60 * 1000,
+	RUN_STOP_GRACE_MS = 2000,       /* between the request to end and the kill */
 	RUN_OUTPUT_MAX_BYTES = 4 << 20, /* grub-mkconfig of a large machine prints some 50 kB */
 };
 
@@ -31,6 +37,7 @@ enum {
  *   -ENOENT     there is no such tool
  *   -EIO        it ended with another status than 0 (only without ret_status), or by a signal
  *   -ETIMEDOUT  it was killed after timeout_ms, with what it had started
+ *   -ECANCELED  stop() said so: it was asked to end (SIGTERM), and killed if it did not
  *   -EFBIG      args->out would be longer than RUN_OUTPUT_MAX_BYTES
  */
 int run_tool(const struct run_args *args, struct ota_err *err);

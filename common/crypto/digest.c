@@ -117,14 +117,23 @@ void digest_of(const void *data, size_t len_bytes, struct digest *ret_digest)
 int digest_of_fd(
 	struct digest_ctx *ctx, int fd, struct digest *ret_digest, uint64_t *ret_size_bytes)
 {
+	return digest_of_fd_unless(ctx, fd, NULL, NULL, ret_digest, ret_size_bytes);
+}
+
+int digest_of_fd_unless(struct digest_ctx *ctx, int fd, bool (*stop)(void *ctx), void *stop_ctx,
+	struct digest *ret_digest, uint64_t *ret_size_bytes)
+{
 	uint64_t size_bytes = 0;
 
 	/* A hint only: pipes refuse it. */
 	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	digest_start(ctx);
 	for (;;) {
-		ssize_t n = read(fd, ctx->read_buffer, sizeof(ctx->read_buffer));
+		ssize_t n;
 
+		if (stop && stop(stop_ctx))
+			return -ECANCELED;
+		n = read(fd, ctx->read_buffer, sizeof(ctx->read_buffer));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)

@@ -47,3 +47,7 @@ void digest_of(const void *data, size_t len_bytes, struct digest *ret_digest);
  */
 int digest_of_fd(
 	struct digest_ctx *ctx, int fd, struct digest *ret_digest, uint64_t *ret_size_bytes);
+
+/* The same, asking @stop after each piece whether to go on; -ECANCELED if not. */
+int digest_of_fd_unless(struct digest_ctx *ctx, int fd, bool (*stop)(void *ctx), void *stop_ctx,
+	struct digest *ret_digest, uint64_t *ret_size_bytes);

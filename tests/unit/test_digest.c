@@ -99,6 +99,27 @@ static void a_file_larger_than_the_buffer_is_read_to_its_end(void **state)
 	assert_true(digest_equal(&d, &digest_of_nothing));
 }
 
+static bool yes_at_the_third(void *ctx)
+{
+	return ++*(unsigned *)ctx == 3;
+}
+
+static void a_long_reading_can_be_stopped_on_the_way(void **state)
+{
+	AUTO_DIGEST_CTX struct digest_ctx *ctx = digest_ctx_new();
+	AUTO_CLOSE int fd = memory_file(4 << 20);
+	struct digest d;
+	unsigned n_asked = 0;
+
+	assert_int_equal(
+		digest_of_fd_unless(ctx, fd, yes_at_the_third, &n_asked, &d, NULL), -ECANCELED);
+	assert_true(lseek(fd, 0, SEEK_CUR) < 4 << 20);
+	/* The context is as good as before. */
+	assert_int_equal(lseek(fd, -1000 * 1000, SEEK_END), (4 << 20) - 1000 * 1000);
+	assert_int_equal(digest_of_fd(ctx, fd, &d, NULL), 0);
+	hex_is(&d, hex_of_million_a);
+}
+
 static void a_pipe_can_be_hashed_too(void **state)
 {
 	AUTO_DIGEST_CTX struct digest_ctx *ctx = digest_ctx_new();
@@ -157,6 +178,7 @@ int main(void)
 		cmocka_unit_test(pieces_give_the_digest_of_the_whole),
 		cmocka_unit_test(a_digest_begun_and_dropped_leaves_no_trace),
 		cmocka_unit_test(a_file_larger_than_the_buffer_is_read_to_its_end),
+		cmocka_unit_test(a_long_reading_can_be_stopped_on_the_way),
 		cmocka_unit_test(a_pipe_can_be_hashed_too),
 		cmocka_unit_test(a_read_error_is_returned_and_nothing_else),
 		cmocka_unit_test(hex_is_read_in_either_case_and_only_whole),

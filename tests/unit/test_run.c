@@ -8,7 +8,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -147,6 +149,41 @@ static void what_it_started_is_stopped_with_it(void **state)
 	}
 }
 
+/* Once the tool has made this file, it is not wanted any more. */
+static bool is_there(void *path)
+{
+	return access(path, F_OK) == 0;
+}
+
+static void a_tool_is_asked_to_end_when_it_is_not_wanted_any_more(void **state)
+{
+	struct tmp_dir *d = *state;
+	char script[512], ready[128], tidied[128];
+	struct run_args args = {.stop = is_there, .stop_ctx = ready};
+	struct ota_err err = {0};
+
+	snprintf(ready, sizeof(ready), "%.100s/ready", d->path);
+	snprintf(tidied, sizeof(tidied), "%.100s/tidied", d->path);
+	snprintf(script, sizeof(script),
+		"trap 'touch %s; exit 0' TERM; touch %s; while :; do sleep 0.05; done", tidied,
+		ready);
+	assert_int_equal(sh(script, &args, &err), -ECANCELED);
+	assert_string_equal(err.msg, "sh was stopped by request");
+	assert_int_equal(access(tidied, F_OK), 0);
+}
+
+static void a_tool_that_does_not_end_when_asked_is_killed(void **state)
+{
+	struct tmp_dir *d = *state;
+	char script[256], ready[128];
+	struct run_args args = {.stop = is_there, .stop_ctx = ready};
+
+	snprintf(ready, sizeof(ready), "%.100s/ready", d->path);
+	snprintf(
+		script, sizeof(script), "trap '' TERM; touch %s; while :; do sleep 1; done", ready);
+	assert_int_equal(sh(script, &args, NULL), -ECANCELED);
+}
+
 static void a_process_left_behind_is_not_waited_for(void **state)
 {
 	AUTO_BUF struct buf out = {0};
@@ -204,6 +241,8 @@ int main(void)
 		cmocka_unit_test(a_tool_is_stopped_at_its_time_limit),
 		cmocka_unit_test(closing_its_output_does_not_save_a_tool_from_the_limit),
 		cmocka_unit_test(what_it_started_is_stopped_with_it),
+		tmp_dir_test(a_tool_is_asked_to_end_when_it_is_not_wanted_any_more),
+		tmp_dir_test(a_tool_that_does_not_end_when_asked_is_killed),
 		cmocka_unit_test(a_process_left_behind_is_not_waited_for),
 		cmocka_unit_test(more_output_than_fits_is_a_failure_and_not_a_gap),
 		cmocka_unit_test(output_that_nobody_wants_does_not_block),

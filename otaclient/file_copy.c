@@ -94,6 +94,8 @@ int file_copy(const struct file_copy *c, uint64_t *ret_bytes)
 	for (;;) {
 		ssize_t n;
 
+		if (c->stop && c->stop(c->stop_ctx))
+			return -ECANCELED;
 		r = c->holes && !c->hash ? pass_hole(c, &total) : 0;
 		if (r < 0)
 			return r;

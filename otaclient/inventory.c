@@ -287,6 +287,7 @@ static int hash_candidate(void *ctx, size_t index, struct ota_err *err)
 	AUTO_CLOSE int fd = -1;
 	struct digest d;
 	uint64_t size;
+	int r;
 
 	if (stopped(s))
 		return -ECANCELED;
@@ -297,8 +298,9 @@ static int hash_candidate(void *ctx, size_t index, struct ota_err *err)
 	 * the update. */
 	c->content = CONTENT_UNWANTED;
 	fd = open_candidate(s, c);
-	if (fd < 0 || digest_of_fd(hash, fd, &d, &size) < 0)
-		return 0;
+	r = fd < 0 ? fd : digest_of_fd_unless(hash, fd, s->stop, s->stop_ctx, &d, &size);
+	if (r < 0)
+		return r == -ECANCELED ? r : 0;
 	if (file_table_find_content(s->table, &d) != FILE_TABLE_NONE)
 		c->content = file_table_find_content(s->table, &d);
 	pthread_mutex_lock(&s->lock);

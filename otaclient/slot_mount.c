@@ -158,27 +158,34 @@ static int take_device(const char *device, const char *active_root, struct ota_e
 		device, buf_str(&holder));
 }
 
-/* Does it hold an ext4 file system that is, or could be made, whole? */
-static bool check_fs(const char *device)
+/* Does it hold an ext4 file system that is, or could be made, whole? -ECANCELED: nobody wants to know. */
+static int check_fs(struct slot_mount *m)
 {
+	const char *device = m->standby.device;
 	const char *const argv[] = {"e2fsck", "-p", device, NULL};
 	struct ota_err why = {0};
 	int status = -1;
+	int r = run_tool(
+		&(struct run_args){
+			.argv = argv,
+			.timeout_ms = FSCK_TIMEOUT_MS,
+			.ret_status = &status,
+			.stop = m->stop,
+			.stop_ctx = m->stop_ctx,
+		},
+		&why);
 
-	if (run_tool(
-		    &(struct run_args){
-			    .argv = argv, .timeout_ms = FSCK_TIMEOUT_MS, .ret_status = &status},
-		    &why) < 0) {
+	if (r == -ECANCELED)
+		return r;
+	if (r < 0)
 		log_warning("The standby slot cannot be checked: %s", why.msg);
-		return false;
-	}
-	if (status & ~(FSCK_CORRECTED | FSCK_REBOOT)) {
+	else if (status & ~(FSCK_CORRECTED | FSCK_REBOOT))
 		log_info("The standby slot %s holds no file system that can be kept (e2fsck ended "
 			 "with %d)",
 			device, status);
-		return false;
-	}
-	return true;
+	else
+		m->usable = true;
+	return 0;
 }
 
 /*
@@ -267,7 +274,9 @@ int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, cons
 	m->active_fd = open_root(m->active_dir, err);
 	if (m->active_fd < 0)
 		return m->active_fd;
-	m->usable = check_fs(m->standby.device);
+	r = check_fs(m);
+	if (r < 0)
+		return r;
 	if (m->usable && mount_standby(m, MS_RDONLY, "noload", &why) < 0) {
 		log_warning("The standby slot will be made anew: %s", why.msg);
 		m->usable = false;
@@ -355,7 +364,14 @@ static int make_fs(struct slot_mount *m, struct ota_err *err)
 		return r;
 	if (!is_uuid(m->standby.fs_uuid))
 		make_uuid(m->standby.fs_uuid);
-	r = run_tool(&(struct run_args){.argv = argv, .timeout_ms = MKFS_TIMEOUT_MS}, err);
+	r = run_tool(
+		&(struct run_args){
+			.argv = argv,
+			.timeout_ms = MKFS_TIMEOUT_MS,
+			.stop = m->stop,
+			.stop_ctx = m->stop_ctx,
+		},
+		err);
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot make a file system on the standby slot");
 	return 0;

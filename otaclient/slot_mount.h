@@ -19,6 +19,10 @@ struct slot_mount {
 	int active_fd;              /* root directories; -1 = not mounted */
 	int standby_fd;
 	bool usable; /* the standby holds an ext4 file system that the check found fit */
+
+	/* Asked while a tool runs: is its work still wanted? Set by the caller after init; NULL = it is. */
+	bool (*stop)(void *ctx);
+	void *stop_ctx;
 };
 
 void slot_mount_init(struct slot_mount *m);
@@ -27,7 +31,8 @@ void slot_mount_init(struct slot_mount *m);
  * Take the standby device for us and check it; mount it read-only if it is usable, and bind the
  * active root.
  * @active_root: "/" but in tests. Changes nothing on the standby but what e2fsck -p mends.
- *   -EBUSY  somebody else has it; the sentence names the mount point and process
+ *   -EBUSY      somebody else has it; the sentence names the mount point and process
+ *   -ECANCELED  stop() said so while the check ran
  */
 int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, const char *active_root,
 	const char *run_dir, struct ota_err *err);
@@ -36,7 +41,7 @@ int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, cons
 int slot_mount_space(const struct slot_mount *m, struct space *ret_space, struct ota_err *err);
 
 /* Mount the standby writable; with @rebuild on a new ext4 of the same UUID and label. Takes the
- * right to destroy. */
+ * right to destroy. -ECANCELED: stop() said so. */
 int slot_mount_make_writable(struct slot_mount *m, bool rebuild, struct ota_err *err);
 
 /* Sync the standby through the descriptor that was opened at mount, unmount it, sync the device. */

@@ -232,8 +232,10 @@ static int enter_dir(
 /*
  * Depth is the image's enemy's to choose, so no recursion: a list of open directories. It could
  * reach the limit of open files first; then the error says so and the file system is made anew.
+ * @w: whom to ask whether to go on; NULL = nobody.
  */
-int standby_remove_tree(int dir_fd, const char *name, struct ota_err *err)
+static int remove_tree(
+	const struct standby_writer *w, int dir_fd, const char *name, struct ota_err *err)
 {
 	struct emptying *top = NULL;
 	int r = remove_entry(dir_fd, name, 0);
@@ -246,6 +248,10 @@ int standby_remove_tree(int dir_fd, const char *name, struct ota_err *err)
 		struct dirent *e = readdir(top->dir);
 		struct emptying *done = top;
 
+		if (w && stopped(w)) {
+			r = -ECANCELED;
+			break;
+		}
 		if (!e) {
 			int parent_fd = top->parent ? dirfd(top->parent->dir) : dir_fd;
 
@@ -268,10 +274,15 @@ int standby_remove_tree(int dir_fd, const char *name, struct ota_err *err)
 		closedir(e->dir);
 		free(e);
 	}
-	if (r < 0)
+	if (r < 0 && r != -ECANCELED)
 		return ota_err_set(err, -EBUSY, OTA_E_UNSPECIFIC,
 			"Cannot remove %s from the standby slot: %s", name, strerror(-r));
-	return 0;
+	return r;
+}
+
+int standby_remove_tree(int dir_fd, const char *name, struct ota_err *err)
+{
+	return remove_tree(NULL, dir_fd, name, err);
 }
 
 /* Is the entry what the image wants at this path, so that it may stay? */
@@ -336,7 +347,9 @@ static int prune_entry(
 		return -ECANCELED;
 	r = io_point("prune: remove an entry");
 	if (r == 0)
-		r = standby_remove_tree(e->dir_fd, e->name, err);
+		r = remove_tree(w, e->dir_fd, e->name, err);
+	if (r == -ECANCELED)
+		return r;
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot clear the standby slot at %s", e->path);
 	atomic_fetch_add(&w->counts.removed_entries, 1);
@@ -489,7 +502,7 @@ static int clear_store(struct standby_writer *w, struct ota_err *err)
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
 			is_needed_in_store(w, e->d_name, e->d_ino))
 			continue;
-		r = standby_remove_tree(w->store_fd, e->d_name, err);
+		r = stopped(w) ? -ECANCELED : standby_remove_tree(w->store_fd, e->d_name, err);
 		if (r < 0)
 			return r;
 	}
@@ -502,6 +515,8 @@ static int harvest_item(void *ctx, size_t index, struct ota_err *err)
 
 	if (!takes_from_standby(w->c.plan->actions[index]))
 		return 0;
+	if (stopped(w))
+		return -ECANCELED;
 	return harvest_one(w, (uint32_t)index, err);
 }
 
@@ -529,7 +544,7 @@ int standby_drop_store(struct standby_writer *w, struct ota_err *err)
 {
 	int r = io_point("remove the store");
 
-	return r < 0 ? r : standby_remove_tree(w->c.standby_fd, STANDBY_STORE_NAME, err);
+	return r < 0 ? r : remove_tree(w, w->c.standby_fd, STANDBY_STORE_NAME, err);
 }
 
 int standby_missing(const struct standby_writer *w, uint32_t **ret_contents, size_t *ret_n)
@@ -598,6 +613,8 @@ static int copy_content(struct standby_writer *w, uint32_t content, struct ota_e
 			.max_bytes = want->size_bytes,
 			.reserve_bytes = content_size(w, content),
 			.hash = hash,
+			.stop = w->c.stop,
+			.stop_ctx = w->c.stop_ctx,
 		},
 		&bytes);
 	digest_final(hash, &have);
@@ -656,6 +673,8 @@ static int place_dirs(struct standby_writer *w, struct ota_err *err)
 		AUTO_CLOSE int parent = -1;
 		const char *name;
 
+		if (stopped(w))
+			return -ECANCELED;
 		path_string(t->dirs[i].path, path);
 		parent = path_open_parent(w->c.standby_fd, path, &name);
 		if (parent < 0)
@@ -684,6 +703,8 @@ static int place_symlink(void *ctx, size_t index, struct ota_err *err)
 	AUTO_CLOSE int parent = -1;
 	const char *name;
 
+	if (stopped(w))
+		return -ECANCELED;
 	path_string(s->path, path);
 	if (s->target.len >= sizeof(target))
 		return apply_error(err, -ENAMETOOLONG, "make the link", path);
@@ -746,6 +767,8 @@ static int place_from_store(struct standby_writer *w, uint32_t file, int parent,
 				.dst_fd = fd,
 				.max_bytes = UINT64_MAX,
 				.reserve_bytes = content_size(w, content),
+				.stop = w->c.stop,
+				.stop_ctx = w->c.stop_ctx,
 			},
 			&bytes);
 		if (r < 0) {
@@ -829,6 +852,8 @@ static int place_link(void *ctx, size_t index, struct ota_err *err)
 							       : f->group;
 	if (anchor == index || w->c.inv->kept_ino[index])
 		return 0;
+	if (stopped(w))
+		return -ECANCELED;
 	path_string(f->path, path);
 	path_string(t->files[anchor].path, from);
 	parent = path_open_parent(w->c.standby_fd, path, &name);
@@ -907,6 +932,8 @@ int standby_finish_dirs(struct standby_writer *w, struct ota_err *err)
 		const struct dir_entry *d = &t->dirs[i];
 		AUTO_CLOSE int fd = -1;
 
+		if (stopped(w))
+			return -ECANCELED;
 		path_string(d->path, path);
 		fd = path_open(w->c.standby_fd, path, O_RDONLY | O_DIRECTORY, 0);
 		if (fd < 0)

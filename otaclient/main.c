@@ -387,6 +387,11 @@ static int on_update(void *ctx, const struct update_request *request, struct ota
 	return updater_request(d->updater, request, err);
 }
 
+static int on_abort(void *ctx, struct ota_err *ret_answer)
+{
+	return updater_abort(((struct daemon *)ctx)->updater, ret_answer);
+}
+
 static int start_api(struct daemon *d, struct ota_err *err)
 {
 	struct api_config config = {
@@ -401,7 +406,7 @@ static int start_api(struct daemon *d, struct ota_err *err)
 
 	for (uint32_t i = 0; i < d->ecu.n_available; i++)
 		d->available_ids[i] = d->ecu.available_ecu_ids[i];
-	d->handler = (struct request_handler){.update = on_update, .ctx = d};
+	d->handler = (struct request_handler){.update = on_update, .abort = on_abort, .ctx = d};
 	return api_service_start(&config, d->status, &d->handler, &d->api, err);
 }
 

@@ -4,6 +4,7 @@
 #include "otaclient/session.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,7 +70,7 @@ static void make_id(struct update_session *s)
 
 	clock_random(rnd, sizeof(rnd));
 	hex_encode(rnd, sizeof(rnd), hex);
-	snprintf(version, sizeof(version), "%s", s->request->version);
+	snprintf(version, sizeof(version), "%s", s->request ? s->request->version : "__rollback");
 	for (char *p = version; *p; p++)
 		if ((unsigned char)*p < 0x20 || strchr("./<>:\"\\|?*", *p))
 			*p = '_';
@@ -85,7 +86,10 @@ struct update_session *session_new(const struct update_env *env, struct update_r
 	s->env = env;
 	s->proxy = env->proxy;
 	s->request = request;
+	pthread_mutex_init(&s->lock, NULL);
 	slot_mount_init(&s->mount);
+	s->mount.stop = session_poll;
+	s->mount.stop_ctx = s;
 	make_id(s);
 	return s;
 }
@@ -102,6 +106,7 @@ void session_free(struct update_session *s)
 		image_done(&s->image);
 	free(s->cookie_header);
 	update_request_free(s->request);
+	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
 
@@ -110,11 +115,71 @@ void session_freep(struct update_session **s)
 	session_free(*s);
 }
 
-void session_request_stop(struct update_session *s, enum session_stop why)
+/* The first reason counts. */
+static void set_stop(struct update_session *s, enum session_stop why)
 {
 	int not_yet = SESSION_STOP_NOT;
 
 	atomic_compare_exchange_strong(&s->stop, &not_yet, (int)why);
+}
+
+bool session_enter(struct update_session *s, enum abort_rule rule)
+{
+	bool go;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->abort_accepted)
+		set_stop(s, SESSION_STOP_ABORT);
+	go = s->rule == END_NOT || atomic_load(&s->stop) == SESSION_STOP_NOT;
+	if (go)
+		s->rule = rule;
+	pthread_mutex_unlock(&s->lock);
+	return go;
+}
+
+/* The live status is told before the update can notice, and so before it says that it has ended. */
+static const char *accept_abort(struct update_session *s)
+{
+	s->abort_accepted = true;
+	status_set_live(s->env->status, STATUS_ABORTING);
+	if (s->rule == END_SOON)
+		return "Abort queued, will proceed after critical zone exits";
+	set_stop(s, SESSION_STOP_ABORT);
+	return "Abort accepted, aborting update immediately";
+}
+
+int session_abort(struct update_session *s, struct ota_err *ret_answer)
+{
+	const char *answer = NULL;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->abort_accepted)
+		answer = "Abort already in progress";
+	else if (s->rule != END_NOT)
+		answer = accept_abort(s);
+	pthread_mutex_unlock(&s->lock);
+	if (!answer)
+		return ota_err_set(ret_answer, -EBUSY, OTA_E_OTA_BUSY,
+			"Cannot abort: update is in FINAL_PHASE");
+	snprintf(ret_answer->msg, sizeof(ret_answer->msg), "%s", answer);
+	return 0;
+}
+
+bool session_is_aborted(struct update_session *s)
+{
+	bool aborted;
+
+	pthread_mutex_lock(&s->lock);
+	aborted = s->abort_accepted;
+	pthread_mutex_unlock(&s->lock);
+	return aborted;
+}
+
+void session_request_end(struct update_session *s)
+{
+	pthread_mutex_lock(&s->lock);
+	set_stop(s, SESSION_STOP_END);
+	pthread_mutex_unlock(&s->lock);
 }
 
 struct counters {

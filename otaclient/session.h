@@ -1,11 +1,15 @@
 /*
- * session: everything that one update has in its hands, from the accepted request to the reboot.
+ * session: everything that one update has in its hands, from the accepted request to the reboot. A
+ * rollback is a session without a request.
  *
- * Owned and used by the updater's thread alone, but for two flags: anyone may ask it to stop, and the
- * workers of the long steps poll session_poll().
+ * Owned and used by the updater's thread alone, but for what says whether it is to stop: anyone may ask
+ * for that, and the workers of the long steps poll session_poll(). How far it is and whether an abort was
+ * accepted are under its lock, so that both have one order: what was accepted before the last step that
+ * can be stopped has ended stops the update, and what comes later is refused.
  */
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -50,9 +54,16 @@ enum session_stop {
 	SESSION_STOP_END,   /* the daemon ends */
 };
 
+/* What an abort may do while a step runs. */
+enum abort_rule {
+	END_NOW,  /* end the update there and then */
+	END_SOON, /* end it behind this step, which is short */
+	END_NOT,  /* nothing: the new system is being set up to boot */
+};
+
 struct update_session {
 	const struct update_env *env;
-	struct update_request *request; /* owned */
+	struct update_request *request; /* owned; NULL = a rollback */
 	char id[SESSION_ID_MAX];        /* "<unix s>-<version>-<8 hex>", for the log */
 	char *cookie_header;            /* owned; NULL = none */
 	const char *proxy;              /* env's proxy or past_proxy */
@@ -69,11 +80,15 @@ struct update_session {
 	bool pruned;
 	bool flipped; /* the next boot tries the standby slot, whatever fails now */
 
-	atomic_int stop;                   /* enum session_stop */
+	pthread_mutex_t lock;
+	enum abort_rule rule; /* under lock: of the step that runs */
+	bool abort_accepted;  /* under lock */
+
+	atomic_int stop;                   /* enum session_stop; set under lock */
 	atomic_uint_fast64_t published_ms; /* when the counters were last told to the status */
 };
 
-/* Takes @request over. NULL: no memory. */
+/* Takes @request over; NULL makes a rollback's. NULL: no memory. */
 struct update_session *session_new(const struct update_env *env, struct update_request *request);
 
 /* Unmounts and releases everything. */
@@ -81,8 +96,21 @@ void session_free(struct update_session *s);
 void session_freep(struct update_session **s);
 #define AUTO_SESSION CLEANUP(session_freep)
 
-/* From any thread: stop the update at the next place where that is possible. The first reason counts. */
-void session_request_stop(struct update_session *s, enum session_stop why);
+/*
+ * Before each step: from here on an abort may do what @rule says. False: the update is to stop here. Once a step was
+ * entered with END_NOT nothing stops it any more.
+ */
+bool session_enter(struct update_session *s, enum abort_rule rule);
+
+/*
+ * From any thread: somebody wants the update aborted. 0: it will be, and the live status says so already; -EBUSY: it is
+ * too far. @ret_answer->msg is the sentence of the answer either way (docs/api.md).
+ */
+int session_abort(struct update_session *s, struct ota_err *ret_answer);
+bool session_is_aborted(struct update_session *s); /* an abort was accepted */
+
+/* From any thread: the daemon ends. */
+void session_request_end(struct update_session *s);
 
 /*
  * Polled by long work, on any of its threads: true if the update is to stop. Now and then it also

@@ -263,7 +263,7 @@ static int prune(struct update_session *s, struct ota_err *err)
 }
 
 /* From here until the commit whoever looks sees a slot that is not to be trusted. */
-static int forfeit_standby(struct update_session *s, struct ota_err *err)
+int step_prepare_standby(struct update_session *s, struct ota_err *err)
 {
 	const char *dir = s->slots.active.status_dir;
 	int r = status_store_write_status(dir, STATUS_FAILURE, err);
@@ -321,13 +321,10 @@ static bool wants_new_fs(const struct update_session *s, int r)
 	return is_damage(r) && !s->plan->rebuild;
 }
 
-int step_prepare_standby(struct update_session *s, struct ota_err *err)
+int step_open_standby(struct update_session *s, struct ota_err *err)
 {
-	int r = forfeit_standby(s, err);
+	int r = open_in_place(s, err);
 
-	if (r < 0)
-		return r;
-	r = open_in_place(s, err);
 	/* -ENOSPC: too full even for the store, of things that must not go before it is there. */
 	if (wants_new_fs(s, r) || (r == -ENOSPC && !s->plan->rebuild))
 		return make_fs_anew(s, err);

@@ -17,6 +17,8 @@ step_fn step_plan;
 /* Take the right to destroy: from here on the standby slot counts as incomplete until the commit.
  */
 step_fn step_prepare_standby;
+/* Have it writable, if need be on a new file system, and what is needed of it in the store. */
+step_fn step_open_standby;
 /* Bring what the active slot has into the store. */
 step_fn step_copy_contents;
 /* Bring the rest from the network into the store. */

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,24 +29,25 @@ struct step {
 	const char *name;
 	enum update_phase phase; /* what the API shows while it runs */
 	step_fn *run;
-	bool abort_before;   /* may an abort stop the update before this step? */
-	enum ota_code blame; /* code reported if the step itself gave none */
+	enum abort_rule abort; /* what an abort may do while it runs */
+	enum ota_code blame;   /* code reported if the step itself gave none */
 };
 
 /* clang-format off */
-/* name, phase, step, abort_before, blame */
+/* name, phase, step, abort, blame */
 static const struct step update_steps[] = {
-	{"fetch metadata",  PHASE_PROCESSING_METADATA,   step_fetch_metadata,  true,  OTA_E_OTAMETA_DOWNLOAD_FAILED},
-	{"claim standby",   PHASE_PROCESSING_METADATA,   step_claim_standby,   true,  OTA_E_BOOTCONTROL_PREUPDATE  },
-	{"plan",            PHASE_CALCULATING_DELTA,     step_plan,            true,  OTA_E_UPDATEDELTA_FAILED     },
-	{"prepare standby", PHASE_CALCULATING_DELTA,     step_prepare_standby, true,  OTA_E_BOOTCONTROL_PREUPDATE  },
-	{"copy contents",   PHASE_CALCULATING_DELTA,     step_copy_contents,   true,  OTA_E_UPDATEDELTA_FAILED     },
-	{"fetch contents",  PHASE_DOWNLOADING_OTA_FILES, step_fetch_contents,  true,  OTA_E_NETWORK                },
-	{"prune and place", PHASE_APPLYING_UPDATE,       step_prune_and_place, true,  OTA_E_APPLY_OTAUPDATE_FAILED },
-	{"persist files",   PHASE_PROCESSING_POSTUPDATE, step_persist_files,   false, OTA_E_APPLY_OTAUPDATE_FAILED },
-	{"stage boot",      PHASE_PROCESSING_POSTUPDATE, step_stage_boot,      false, OTA_E_BOOTCONTROL_POSTUPDATE },
-	{"close standby",   PHASE_PROCESSING_POSTUPDATE, step_close_standby,   false, OTA_E_APPLY_OTAUPDATE_FAILED },
-	{"flip and reboot", PHASE_FINALIZING_UPDATE,     step_flip_and_reboot, false, OTA_E_BOOTCONTROL_POSTUPDATE },
+	{"fetch metadata",  PHASE_PROCESSING_METADATA,   step_fetch_metadata,  END_NOW,  OTA_E_OTAMETA_DOWNLOAD_FAILED},
+	{"claim standby",   PHASE_PROCESSING_METADATA,   step_claim_standby,   END_NOW,  OTA_E_BOOTCONTROL_PREUPDATE  },
+	{"plan",            PHASE_CALCULATING_DELTA,     step_plan,            END_NOW,  OTA_E_UPDATEDELTA_FAILED     },
+	{"prepare standby", PHASE_CALCULATING_DELTA,     step_prepare_standby, END_SOON, OTA_E_BOOTCONTROL_PREUPDATE  },
+	{"open standby",    PHASE_CALCULATING_DELTA,     step_open_standby,    END_NOW,  OTA_E_BOOTCONTROL_PREUPDATE  },
+	{"copy contents",   PHASE_CALCULATING_DELTA,     step_copy_contents,   END_NOW,  OTA_E_UPDATEDELTA_FAILED     },
+	{"fetch contents",  PHASE_DOWNLOADING_OTA_FILES, step_fetch_contents,  END_NOW,  OTA_E_NETWORK                },
+	{"prune and place", PHASE_APPLYING_UPDATE,       step_prune_and_place, END_NOW,  OTA_E_APPLY_OTAUPDATE_FAILED },
+	{"persist files",   PHASE_PROCESSING_POSTUPDATE, step_persist_files,   END_NOT,  OTA_E_APPLY_OTAUPDATE_FAILED },
+	{"stage boot",      PHASE_PROCESSING_POSTUPDATE, step_stage_boot,      END_NOT,  OTA_E_BOOTCONTROL_POSTUPDATE },
+	{"close standby",   PHASE_PROCESSING_POSTUPDATE, step_close_standby,   END_NOT,  OTA_E_APPLY_OTAUPDATE_FAILED },
+	{"flip and reboot", PHASE_FINALIZING_UPDATE,     step_flip_and_reboot, END_NOT,  OTA_E_BOOTCONTROL_POSTUPDATE },
 };
 /* clang-format on */
 
@@ -63,17 +65,18 @@ struct updater {
 	bool running;
 	bool joinable;                  /* @thread has not been joined yet */
 	uint64_t last_accepted_ms;      /* 0 = never */
-	struct update_session *session; /* of the running update, for an abort */
+	struct update_session *
+		session; /* of the running update, for an abort; NULL = none, or only to be cleaned up */
+	bool aborted; /* the last one was; while running: it is being cleaned up */
 	pthread_t thread;
 };
 
 /* Whichever thread noticed first, there is one sentence for it. */
-static int say_stopped(const struct update_session *s, struct ota_err *err)
+static int say_stopped(struct update_session *s, struct ota_err *err)
 {
 	return ota_err_set(err, -ECANCELED, OTA_E_ABORTED, "%s",
-		atomic_load(&s->stop) == SESSION_STOP_ABORT
-			? "The update was aborted"
-			: "The update was stopped because otaclient ends");
+		session_is_aborted(s) ? "The update was aborted"
+				      : "The update was stopped because otaclient ends");
 }
 
 /* One step with all that is the same for each. */
@@ -82,7 +85,7 @@ static int run_step(const struct step *step, struct update_session *s, struct ot
 	uint64_t began = clock_monotonic_ms();
 	int r;
 
-	if (step->abort_before && session_poll(s))
+	if (!session_enter(s, step->abort))
 		return say_stopped(s, err);
 	status_set_phase(s->env->status, step->phase);
 	log_info("Update %s: %s", s->id, step->name);
@@ -100,10 +103,32 @@ static int run_step(const struct step *step, struct update_session *s, struct ot
 	return 0;
 }
 
+static int run_steps(struct update_session *s, struct ota_err *err)
+{
+	log_info("Update %s to version \"%s\" from %s begins", s->id, s->request->version,
+		s->request->url);
+	for (size_t i = 0; i < ARRAY_SIZE(update_steps); i++) {
+		int r = run_step(&update_steps[i], s, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- the end ------------------------------------------------------------------------------------
+ */
+
+/* What the live status is to say once nothing of the session is left. */
+struct ending {
+	enum ota_status live; /* STATUS_NONE: the restart is on its way, it stays as it is */
+	struct ota_err err;   /* for a failure */
+};
+
 /*
  * An accepted update that does not come to its end: say so where peers and the next start look for it.
  */
-static void write_failure(const struct update_session *s, enum ota_status status)
+static void write_end(const struct update_session *s, enum ota_status status)
 {
 	struct ota_err err = {0};
 	struct slot_pair slots;
@@ -118,34 +143,37 @@ static void write_failure(const struct update_session *s, enum ota_status status
 		log_error("%s", err.msg);
 }
 
-static void report_failure(struct update_session *s, const struct ota_err *err)
+/* An abort that was accepted is the truth, also where the step has met an error before it noticed. */
+static void end_session(struct update_session *s, const struct ota_err *err, struct ending *ret_end)
 {
+	*ret_end = (struct ending){.live = STATUS_NONE, .err = *err};
+	if (err->errnum == 0)
+		return;
 	log_error("Update %s: E%03d: %s", s->id, err->code, err->msg);
 	if (s->flipped)
 		return; /* the restart may still come: wait_for_restart() */
-	if (err->errnum == -ECANCELED && atomic_load(&s->stop) == SESSION_STOP_ABORT) {
-		write_failure(s, STATUS_ABORTED);
-		status_set_live(s->env->status, STATUS_ABORTED);
-		return;
-	}
-	write_failure(s, STATUS_FAILURE);
-	status_set_failure(s->env->status, STATUS_FAILURE, err);
+	ret_end->live = session_is_aborted(s) ? STATUS_ABORTED : STATUS_FAILURE;
+	write_end(s, ret_end->live);
+}
+
+static void tell_end(struct status *status, const struct ending *end)
+{
+	if (end->live == STATUS_ABORTED)
+		status_set_live(status, end->live);
+	else if (end->live != STATUS_NONE)
+		status_set_failure(status, end->live, &end->err);
 }
 
 int updater_run(const struct update_env *env, struct update_session *s, struct ota_err *err)
 {
-	status_begin_update(env->status, s->request->version);
-	log_info("Update %s to version \"%s\" from %s begins", s->id, s->request->version,
-		s->request->url);
-	for (size_t i = 0; i < ARRAY_SIZE(update_steps); i++) {
-		int r = run_step(&update_steps[i], s, err);
+	struct ending end;
+	int r;
 
-		if (r < 0) {
-			report_failure(s, err);
-			return r;
-		}
-	}
-	return 0;
+	status_begin_update(env->status, s->request->version);
+	r = run_steps(s, err);
+	end_session(s, err, &end);
+	tell_end(env->status, &end);
+	return r;
 }
 
 /* ---- requests -----------------------------------------------------------------------------------
@@ -187,25 +215,43 @@ static void wait_for_restart(struct updater *u, const struct ota_err *reboot_err
 	status_set_failure(u->env->status, STATUS_FAILURE, &err);
 }
 
+/*
+ * Nothing of the session is left when its end is told: whoever reads it may send the next request. An
+ * aborted update leaves nothing to wait for, either.
+ */
+static void finish(struct updater *u, struct update_session *s, struct ending *end)
+{
+	if (u->env->proxy_child)
+		proxy_child_want(u->env->proxy_child, false);
+	pthread_mutex_lock(&u->lock);
+	u->session = NULL;
+	u->aborted = end->live == STATUS_ABORTED;
+	pthread_mutex_unlock(&u->lock);
+	session_free(s);
+	pthread_mutex_lock(&u->lock);
+	u->running = false;
+	if (u->aborted)
+		u->last_accepted_ms = 0;
+	tell_end(u->env->status, end);
+	pthread_mutex_unlock(&u->lock);
+}
+
 static void *updater_thread(void *arg)
 {
 	struct updater *u = arg;
-	AUTO_SESSION struct update_session *s = u->session;
+	struct update_session *s;
 	struct ota_err err = {0};
+	struct ending end;
 
-	updater_run(u->env, s, &err);
+	/* Behind the acceptance: it has told that the update begins. */
+	pthread_mutex_lock(&u->lock);
+	s = u->session;
+	pthread_mutex_unlock(&u->lock);
+	run_steps(s, &err);
+	end_session(s, &err, &end);
 	if (s->flipped)
 		wait_for_restart(u, &err);
-	if (u->env->proxy_child)
-		proxy_child_want(u->env->proxy_child, false);
-	/* Unmounted before the next request can come. */
-	pthread_mutex_lock(&u->lock);
-	u->session = NULL;
-	pthread_mutex_unlock(&u->lock);
-	session_free(TAKE_PTR(s));
-	pthread_mutex_lock(&u->lock);
-	u->running = false;
-	pthread_mutex_unlock(&u->lock);
+	finish(u, s, &end);
 	return NULL;
 }
 
@@ -216,7 +262,7 @@ void updater_free(struct updater *u)
 	atomic_store(&u->stopping, true);
 	pthread_mutex_lock(&u->lock);
 	if (u->session)
-		session_request_stop(u->session, SESSION_STOP_END);
+		session_request_end(u->session);
 	pthread_mutex_unlock(&u->lock);
 	if (u->joinable)
 		pthread_join(u->thread, NULL);
@@ -272,6 +318,8 @@ static int start_session(struct updater *u, const struct update_request *request
 			err, -r, OTA_E_UNSPECIFIC, "Cannot start an update: %s", strerror(r));
 	}
 	u->joinable = u->running = true;
+	u->aborted = false;
+	status_begin_update(u->env->status, s->request->version);
 	u->last_accepted_ms = MAX_OF(clock_monotonic_ms(), (uint64_t)1);
 	s = NULL; /* the thread's now */
 	return 0;
@@ -288,6 +336,22 @@ int updater_request(struct updater *u, const struct update_request *request, str
 	r = refuse_if_busy(u, err);
 	if (r == 0)
 		r = start_session(u, request, &cookies, err);
+	pthread_mutex_unlock(&u->lock);
+	return r;
+}
+
+int updater_abort(struct updater *u, struct ota_err *ret_answer)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&u->lock);
+	if (u->session)
+		r = session_abort(u->session, ret_answer);
+	else if (u->running && u->aborted)
+		snprintf(ret_answer->msg, sizeof(ret_answer->msg), "Abort already in progress");
+	else
+		r = ota_err_set(ret_answer, -ESRCH, OTA_E_UNSPECIFIC,
+			"Cannot abort: no active OTA update in progress");
 	pthread_mutex_unlock(&u->lock);
 	return r;
 }

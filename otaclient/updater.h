@@ -16,7 +16,7 @@ struct updater;
  */
 struct updater *updater_new(const struct update_env *env, uint32_t cooldown_s);
 
-/* Waits for a running update to reach its next stopping place. */
+/* Waits for a running update or rollback to reach its next stopping place. */
 void updater_free(struct updater *u);
 
 /*
@@ -25,6 +25,12 @@ void updater_free(struct updater *u);
  * (E308).
  */
 int updater_request(struct updater *u, const struct update_request *request, struct ota_err *err);
+
+/*
+ * Stop the running update. 0: it will be, or is already, being stopped; else it cannot be, and goes on, or there is
+ * none. @ret_answer->msg is the sentence of the answer either way (docs/api.md).
+ */
+int updater_abort(struct updater *u, struct ota_err *ret_answer);
 
 /* Run one update to its end in the caller's thread: for tests, and what the thread does. */
 int updater_run(const struct update_env *env, struct update_session *s, struct ota_err *err);

@@ -91,6 +91,17 @@ static const struct boot_controller_ops dir_ops = {
 static atomic_ulong n_points;
 static struct update_session *session; /* to be aborted */
 
+/* Twice, as an impatient operator does. */
+static void ask_for_abort(unsigned long n, const char *what)
+{
+	for (int i = 0; i < 2; i++) {
+		struct ota_err answer = {0};
+
+		session_abort(session, &answer);
+		fprintf(stderr, "abort at %lu, %s: %s\n", n, what, answer.msg);
+	}
+}
+
 static int on_point(void *ctx, const char *what)
 {
 	unsigned long n = atomic_fetch_add(&n_points, 1) + 1;
@@ -100,7 +111,7 @@ static int on_point(void *ctx, const char *what)
 		_exit(EXIT_STOPPED);
 	}
 	if (n == arg.abort_at)
-		session_request_stop(session, SESSION_STOP_ABORT);
+		ask_for_abort(n, what);
 	return n == arg.fail_at ? -EIO : 0;
 }
 

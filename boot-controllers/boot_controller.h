@@ -5,9 +5,13 @@
  *
  *     open → setup → slots → prepare → stage → flip → reboot → open → commit | revert
  *
+ * To go back to a standby slot that is still whole, keep stands in for prepare and stage:
+ *
+ *     open → setup → slots → check → keep → flip → reboot → open → commit
+ *
  * Power-cut rule: until flip() has returned 0 the machine boots the active slot, wherever the power fails;
  * after it, the next boot tries the standby slot once; without commit() the boot after that is the old slot
- * again. At every instant every entry that the loader can reach by itself leads to a complete slot. prepare(),
+ * again. At every instant every entry that the loader can reach by itself leads to a complete slot. prepare(), keep(),
  * flip() and commit() return only when the loader would see the change on the raw disk (io_publish_boot).
  */
 #pragma once
@@ -68,6 +72,12 @@ struct boot_controller_ops {
 	 * into the standby root, which is mounted writable at @standby_root. May be repeated.
 	 */
 	int (*stage)(struct boot_ctl *ctl, const char *standby_root, struct ota_err *err);
+
+	/* Is all that the loader needs for the standby slot there? Changes nothing. -ENOENT: no, and why. */
+	int (*check)(const struct boot_ctl *ctl, struct ota_err *err);
+
+	/* Make the running slot the one that boots by itself, as prepare() does, and keep the standby in reach. */
+	int (*keep)(struct boot_ctl *ctl, struct ota_err *err);
 
 	/* The one switch, and the restart that belongs to it. The caller has closed the standby slot before. */
 	int (*flip)(struct boot_ctl *ctl, struct ota_err *err);

@@ -5,6 +5,7 @@
  *
  *     prepare   committed and saved slot = the running one; then the standby's entry goes, published; then its kernel
  *     stage     the new kernel, and the entry under a name that GRUB does not read
+ *     keep      committed and saved slot = the running one; the standby's entry and kernel stay as they are
  *     flip      the entry gets its name (the slot is closed and complete by now); then next_entry, one write
  *     commit    ota-committed.cfg first, then saved_entry
  *
@@ -173,11 +174,10 @@ static int grub_slots(const struct boot_ctl *base, struct slot_pair *ret_slots, 
 	return 0;
 }
 
-static int grub_prepare(struct boot_ctl *base, struct ota_err *err)
+/* Whatever becomes of the standby, GRUB comes back to the running slot. */
+static int fall_back_on_active(const struct grub_ctl *ctl, const char *what, struct ota_err *err)
 {
-	const struct grub_ctl *ctl = grub_ctl_of(base);
-	unsigned active = grub_active(ctl), standby = grub_standby(ctl);
-	AUTO_CLOSE int slot_fd = -1;
+	unsigned active = grub_active(ctl);
 	int r = grub_check_entry(ctl, active, false, err);
 
 	/* Somebody may have run update-grub since we started; then the loader is not ours to promise for. */
@@ -185,8 +185,16 @@ static int grub_prepare(struct boot_ctl *base, struct ota_err *err)
 		r = grub_setup_frame(ctl, err);
 	if (r == 0)
 		r = grub_set_committed(ctl, active, err);
-	if (r == 0)
-		r = grub_switch(ctl, "replace grubenv at prepare", active, GRUB_N_SLOTS, err);
+	return r < 0 ? r : grub_switch(ctl, what, active, GRUB_N_SLOTS, err);
+}
+
+static int grub_prepare(struct boot_ctl *base, struct ota_err *err)
+{
+	const struct grub_ctl *ctl = grub_ctl_of(base);
+	unsigned standby = grub_standby(ctl);
+	AUTO_CLOSE int slot_fd = -1;
+	int r = fall_back_on_active(ctl, "replace grubenv at prepare", err);
+
 	if (r == 0)
 		r = grub_remove_entry(ctl, standby, err);
 	if (r == 0)
@@ -332,6 +340,33 @@ static int grub_stage(struct boot_ctl *base, const char *standby_root, struct ot
 		     : 0;
 }
 
+static int grub_check(const struct boot_ctl *base, struct ota_err *err)
+{
+	const struct grub_ctl *ctl = grub_ctl_of_const(base);
+	int r = grub_check_entry(ctl, grub_standby(ctl), false, err);
+
+	if (r < 0)
+		ota_err_blame(err, OTA_E_BOOTCONTROL_PREROLLBACK);
+	return r < 0 ? ota_err_wrap(err, r, "GRUB cannot boot %s", grub_slot_id[grub_standby(ctl)])
+		     : 0;
+}
+
+static int grub_keep(struct boot_ctl *base, struct ota_err *err)
+{
+	const struct grub_ctl *ctl = grub_ctl_of(base);
+	int r = grub_check_entry(ctl, grub_standby(ctl), false, err);
+
+	if (r == 0)
+		r = fall_back_on_active(ctl, "replace grubenv at keep", err);
+	if (r == 0)
+		r = grub_legacy_mark_failure(ctl, err);
+	if (r < 0)
+		ota_err_blame(err, OTA_E_BOOTCONTROL_PREROLLBACK);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot make GRUB ready to go back to %s",
+			       grub_slot_id[grub_standby(ctl)])
+		     : 0;
+}
+
 /* From here on GRUB may reach the slot. */
 static int show_entry(const struct grub_ctl *ctl, unsigned slot, struct ota_err *err)
 {
@@ -430,6 +465,8 @@ const struct boot_controller_ops grub_ops = {
 	.slots = grub_slots,
 	.prepare = grub_prepare,
 	.stage = grub_stage,
+	.check = grub_check,
+	.keep = grub_keep,
 	.flip = grub_flip,
 	.reboot = grub_reboot,
 	.commit = grub_commit,

@@ -204,6 +204,91 @@ static void the_story(void **state)
 	stop(&ctl);
 }
 
+/* From slot b, committed, back to slot a, which was left whole. */
+static void the_way_back(void **state)
+{
+	const struct subject *s = *state;
+	struct ota_err err = {0};
+	struct boot_ctl *ctl;
+
+	assert_int_equal(start(s, &ctl, NULL), 'a');
+	assert_int_equal(ctl->ops->check(ctl, &err), -ENOENT); /* there was no update yet */
+	assert_int_not_equal(err.errnum, 0);
+	assert_int_equal(ctl->ops->keep(ctl, &err), -ENOENT);
+	update_to(s, ctl, 'b', "5.10.0-2-fake");
+	stop(&ctl);
+	assert_int_equal(s->restart(), 'b');
+	assert_int_equal(start(s, &ctl, NULL), 'b');
+	must(ctl->ops->commit(ctl, &err), &err);
+
+	/* Until flip the running slot boots. */
+	must(ctl->ops->check(ctl, &err), &err);
+	assert_int_equal(s->restart(), 'b');
+	must(ctl->ops->keep(ctl, &err), &err);
+	must(ctl->ops->keep(ctl, &err), &err);
+	assert_int_equal(s->restart(), 'b');
+	stop(&ctl);
+
+	/* Then the other one is tried once. */
+	assert_int_equal(start(s, &ctl, NULL), 'b');
+	must(ctl->ops->keep(ctl, &err), &err);
+	must(ctl->ops->flip(ctl, &err), &err);
+	stop(&ctl);
+	assert_int_equal(s->restart(), 'a');
+	assert_int_equal(start(s, &ctl, NULL), 'a');
+	stop(&ctl);
+	assert_int_equal(s->restart(), 'b');
+
+	/* Once more, and this time it is kept; and the same in the other direction. */
+	for (int i = 0; i < 2; i++) {
+		char from = i == 0 ? 'b' : 'a', to = i == 0 ? 'a' : 'b';
+
+		assert_int_equal(start(s, &ctl, NULL), from);
+		must(ctl->ops->keep(ctl, &err), &err);
+		must(ctl->ops->flip(ctl, &err), &err);
+		must(ctl->ops->reboot(ctl, &err), &err);
+		stop(&ctl);
+		assert_int_equal(s->restart(), to);
+		assert_int_equal(start(s, &ctl, NULL), to);
+		must(ctl->ops->commit(ctl, &err), &err);
+		stop(&ctl);
+		assert_int_equal(s->restart(), to);
+		assert_int_equal(s->restart(), to);
+	}
+
+	/* A slot that was prepared for an update is none to go back to. */
+	assert_int_equal(start(s, &ctl, NULL), 'b');
+	must(ctl->ops->check(ctl, &err), &err);
+	must(ctl->ops->prepare(ctl, &err), &err);
+	assert_int_equal(ctl->ops->check(ctl, &err), -ENOENT);
+	assert_int_equal(ctl->ops->keep(ctl, &err), -ENOENT);
+	stop(&ctl);
+	assert_int_equal(s->restart(), 'b');
+}
+
+static void a_lost_kernel_of_the_slot_to_go_back_to_is_noticed(void **state)
+{
+	struct ota_err err = {0};
+	struct boot_ctl *ctl;
+
+	assert_int_equal(start(&grub_subject, &ctl, NULL), 'a');
+	update_to(&grub_subject, ctl, 'b', "5.10.0-2-fake");
+	stop(&ctl);
+	assert_int_equal(grub_restart(), 'b');
+	assert_int_equal(start(&grub_subject, &ctl, NULL), 'b');
+	must(ctl->ops->commit(ctl, &err), &err);
+	grub_machine_remove(&machine, "boot/ota-slot_a/vmlinuz-" GRUB_MACHINE_KERNEL);
+	assert_int_equal(ctl->ops->check(ctl, &err), -ENOENT);
+	assert_string_equal(err.msg,
+		"GRUB cannot boot ota-slot_a: ota-slot_a.cfg boots "
+		"\"/ota-slot_a/vmlinuz-" GRUB_MACHINE_KERNEL "\", which is not there");
+	err = (struct ota_err){0};
+	assert_int_equal(ctl->ops->keep(ctl, &err), -ENOENT);
+	assert_int_equal(err.code, OTA_E_BOOTCONTROL_PREROLLBACK);
+	stop(&ctl);
+	assert_int_equal(grub_restart(), 'b');
+}
+
 static int begin(void **state)
 {
 	((const struct subject *)*state)->begin();
@@ -265,10 +350,17 @@ static void a_boot_loader_that_nobody_chose_is_not_called_chosen(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		{"grub keeps the contract",      the_story, begin, end,
+		{"grub keeps the contract",                            the_story,    begin, end,
                  (void *)(uintptr_t)&grub_subject},
-		{"fake_boot keeps the contract", the_story, begin, end,
+		{"fake_boot keeps the contract",                       the_story,    begin, end,
                  (void *)(uintptr_t)&fake_subject},
+		{"grub finds the way back",                            the_way_back, begin, end,
+                 (void *)(uintptr_t)&grub_subject},
+		{"fake_boot finds the way back",                       the_way_back, begin, end,
+                 (void *)(uintptr_t)&fake_subject},
+		{"a_lost_kernel_of_the_slot_to_go_back_to_is_noticed",
+                 a_lost_kernel_of_the_slot_to_go_back_to_is_noticed,                 begin, end,
+                 (void *)(uintptr_t)&grub_subject},
 		cmocka_unit_test(an_unknown_boot_loader_is_refused),
 		cmocka_unit_test(a_machine_without_grub_is_refused),
 		cmocka_unit_test(a_boot_loader_that_nobody_chose_is_not_called_chosen),

@@ -46,19 +46,46 @@ static bool power_is_off(void)
 	return power.n >= power.cut_at;
 }
 
+/* In place of a release: no update, but back to the other slot. */
+static const char go_back[] = "back";
+
 /* What is true of the machine: which slots are complete, and whether the other one was destroyed. */
 struct truth {
 	bool complete[2];
 };
 
-/* One run of the daemon up to the restart: start, perhaps commit, update. Stops where the power goes off. */
+static int update(struct grub_machine *m, struct boot_ctl *ctl, char standby, const char *release,
+	bool *complete, struct ota_err *err)
+{
+	int r = ctl->ops->prepare(ctl, err);
+
+	if (r == 0) {
+		*complete = false;
+		r = ctl->ops->stage(ctl, grub_machine_put_image(m, standby, release), err);
+	}
+	if (r == 0) {
+		*complete = true; /* closed, before flip */
+		r = ctl->ops->flip(ctl, err);
+	}
+	return r;
+}
+
+static int roll_back(struct boot_ctl *ctl, struct ota_err *err)
+{
+	int r = ctl->ops->check(ctl, err);
+
+	if (r == 0)
+		r = ctl->ops->keep(ctl, err);
+	return r < 0 ? r : ctl->ops->flip(ctl, err);
+}
+
+/* One run of the daemon up to the restart: start, perhaps commit, update or go back. Stops where the power goes off. */
 static int run_daemon(struct grub_machine *m, const char *release, bool commit, struct truth *truth)
 {
 	char standby = m->disk.active == GRUB_SLOT_A ? 'b' : 'a';
 	bool *complete = &truth->complete[standby - 'a'];
 	struct boot_ctl *ctl = NULL;
 	struct ota_err err = {0};
-	const char *root;
 	bool reset;
 	int r = grub_machine_open(m, &ctl, &err);
 
@@ -66,18 +93,9 @@ static int run_daemon(struct grub_machine *m, const char *release, bool commit, 
 		r = ctl->ops->setup(ctl, &reset, &err);
 	if (r == 0 && commit)
 		r = ctl->ops->commit(ctl, &err);
-	if (r == 0 && release) {
-		r = ctl->ops->prepare(ctl, &err);
-		if (r == 0) {
-			*complete = false;
-			root = grub_machine_put_image(m, standby, release);
-			r = ctl->ops->stage(ctl, root, &err);
-		}
-		if (r == 0) {
-			*complete = true; /* closed, before flip */
-			r = ctl->ops->flip(ctl, &err);
-		}
-	}
+	if (r == 0 && release)
+		r = release == go_back ? roll_back(ctl, &err)
+				       : update(m, ctl, standby, release, complete, &err);
 	if (ctl)
 		ctl->ops->close(ctl);
 	if (r < 0 && !power_is_off())
@@ -170,6 +188,8 @@ static void try_again(struct grub_machine *m, struct truth *truth)
 static void cut_everywhere(
 	struct grub_machine *m, const struct truth *at_start, const char *release, bool commit)
 {
+	const unsigned cuts_min = release == go_back ? 10 : 50,
+		       states_min = release == go_back ? 3 : 10;
 	AUTO_BUF struct buf last = {0};
 	unsigned n_cuts = 0, n_states = 0;
 
@@ -196,7 +216,7 @@ static void cut_everywhere(
 			break;
 	}
 	print_message("%u cuts, %u states\n", n_cuts, n_states);
-	assert_true(n_cuts > 50 && n_states >= 10);
+	assert_true(n_cuts >= cuts_min && n_states >= states_min);
 }
 
 static void a_cut_in_an_update_leaves_a_complete_slot(void **state)
@@ -225,6 +245,27 @@ static void a_cut_in_a_commit_and_the_update_after_it_leaves_a_complete_slot(voi
 	assert_int_equal(run_daemon(&m, KERNEL_2, true, &truth), 0);
 	assert_int_equal(grub_machine_restart(&m), 'b');
 	cut_everywhere(&m, &truth, KERNEL_3, true);
+	grub_machine_done(&m);
+}
+
+static void a_cut_in_a_rollback_leaves_a_complete_slot(void **state)
+{
+	struct truth truth = {
+		.complete = {true, false}
+        };
+	struct grub_machine m;
+
+	power.cut_at = UINT32_MAX;
+	grub_machine_init(&m);
+	assert_int_equal(run_daemon(&m, KERNEL_2, true, &truth), 0);
+	assert_int_equal(grub_machine_restart(&m), 'b');
+	assert_int_equal(run_daemon(&m, NULL, true, &truth), 0);
+	cut_everywhere(&m, &truth, go_back, false);
+	/* Without a cut it is tried once. */
+	power.cut_at = UINT32_MAX;
+	assert_int_equal(run_daemon(&m, go_back, false, &truth), 0);
+	assert_int_equal(grub_machine_restart(&m), 'a');
+	assert_int_equal(grub_machine_restart(&m), 'b');
 	grub_machine_done(&m);
 }
 
@@ -274,6 +315,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_cut_in_the_first_start_leaves_the_machine_as_it_booted),
 		cmocka_unit_test(a_cut_in_an_update_leaves_a_complete_slot),
+		cmocka_unit_test(a_cut_in_a_rollback_leaves_a_complete_slot),
 		cmocka_unit_test(a_cut_in_a_commit_and_the_update_after_it_leaves_a_complete_slot),
 	};
 

@@ -16,7 +16,7 @@
 #include "common/base/io.h"
 
 static const char *const op_name[FAKE_BOOT_N_OPS] = {"open", "setup", "slots", "prepare", "stage",
-	"flip", "reboot", "commit", "revert", "close"};
+	"check", "keep", "flip", "reboot", "commit", "revert", "close"};
 
 static struct fake_boot *fake;
 
@@ -186,6 +186,30 @@ static int fake_stage(struct boot_ctl *base, const char *standby_root, struct ot
 	return leave(put("staged", other(fake_of(base)->running)), err);
 }
 
+static int fake_check(const struct boot_ctl *base, struct ota_err *err)
+{
+	char standby = other(((const struct fake_ctl *)base)->running);
+	int r = enter(FAKE_BOOT_CHECK, err);
+
+	if (r < 0 || get(fake, entry(standby)) == standby)
+		return r;
+	return ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC, "ota-slot_%c cannot be booted", standby);
+}
+
+static int fake_keep(struct boot_ctl *base, struct ota_err *err)
+{
+	char running = fake_of(base)->running, standby = other(running);
+	int r = enter(FAKE_BOOT_KEEP, err);
+
+	if (r < 0)
+		return r;
+	if (get(fake, entry(standby)) != standby)
+		return ota_err_set(
+			err, -ENOENT, OTA_E_UNSPECIFIC, "ota-slot_%c cannot be booted", standby);
+	r = put("saved", running);
+	return leave(r < 0 ? r : put("next", 0), err);
+}
+
 static int fake_flip(struct boot_ctl *base, struct ota_err *err)
 {
 	char standby = other(fake_of(base)->running);
@@ -254,6 +278,8 @@ static const struct boot_controller_ops fake_ops = {
 	.slots = fake_slots,
 	.prepare = fake_prepare,
 	.stage = fake_stage,
+	.check = fake_check,
+	.keep = fake_keep,
 	.flip = fake_flip,
 	.reboot = fake_reboot,
 	.commit = fake_commit,

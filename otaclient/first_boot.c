@@ -18,14 +18,7 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/image/image_meta.h"
-
-enum {
-	/* ext4's superblock; all numbers are little-endian. */
-	EXT4_SB_AT = 1024,
-	EXT4_SB_BYTES = 1024,
-	EXT4_SB_MTIME_AT = 0x2c,
-	EXT4_SB_MAGIC_AT = 0x38,
-};
+#include "otaclient/fs_state.h"
 
 enum match {
 	MATCH_NO,
@@ -59,8 +52,7 @@ enum first_boot_action first_boot_decide(enum ota_status stored, bool slot_match
 	return FIRST_BOOT_KEEP;
 }
 
-/* The mark cannot be had for a system that did not come as an image of ours; then there is no way
- * back to it. */
+/* Which image it is is only known of a system that came as one; a digest of zeros says so. */
 static void mark_complete(const struct boot_slot *slot, const char *root)
 {
 	struct complete_mark mark = {.unix_s = clock_unix_s()};
@@ -69,50 +61,36 @@ static void mark_complete(const struct boot_slot *slot, const char *root)
 	struct ota_err err = {0};
 
 	snprintf(path, sizeof(path), "%s/.ota-meta/metadata.jwt", root);
-	if (file_read(AT_FDCWD, path, IMAGE_META_JWT_MAX_BYTES, &jwt) < 0) {
-		log_warning("The slot %s is not marked complete: %s is missing", slot->id, path);
-		return;
-	}
-	digest_of(jwt.data, jwt.len_bytes, &mark.image);
+	if (file_read(AT_FDCWD, path, IMAGE_META_JWT_MAX_BYTES, &jwt) == 0)
+		digest_of(jwt.data, jwt.len_bytes, &mark.image);
 	snprintf(mark.fs_uuid, sizeof(mark.fs_uuid), "%s", slot->fs_uuid);
 	if (status_store_write_complete(slot->status_dir, &mark, &err) < 0)
 		log_warning("The slot %s is not marked complete: %s", slot->id, err.msg);
 }
 
-/* When an ext4 was last mounted writable, from its superblock. */
-static int read_mount_time(const char *device, uint32_t *ret_unix_s)
-{
-	AUTO_CLOSE int fd = open(device, O_RDONLY | O_CLOEXEC);
-	uint8_t sb[EXT4_SB_BYTES];
-	const uint8_t *t = sb + EXT4_SB_MTIME_AT;
-
-	if (fd < 0)
-		return -errno;
-	if (pread(fd, sb, sizeof(sb), EXT4_SB_AT) != (ssize_t)sizeof(sb))
-		return -EIO;
-	if (sb[EXT4_SB_MAGIC_AT] != 0x53 || sb[EXT4_SB_MAGIC_AT + 1] != 0xef)
-		return -EINVAL;
-	*ret_unix_s =
-		(uint32_t)t[0] | (uint32_t)t[1] << 8 | (uint32_t)t[2] << 16 | (uint32_t)t[3] << 24;
-	return 0;
-}
-
 /*
  * The old slot is as it was left, until somebody mounts it writable: its mark gets the time that tells.
- * Without one there is no way back to it.
+ * One that never was updated has none yet; it gets one, for the system on it has just carried an update
+ * through. A mark that is torn is none, and then there is no way back.
  */
 static void seal_old_slot(const struct boot_slot *slot)
 {
-	struct complete_mark mark;
+	struct complete_mark mark = {.unix_s = clock_unix_s()};
+	struct fs_state fs = {0};
 	struct ota_err err = {0};
 	int r = status_store_read_complete(slot->status_dir, &mark, &err);
+	bool unmarked = r == -ENOENT;
 
-	if (r == -ENOENT)
-		return;
-	if (r == 0)
-		r = read_mount_time(slot->device, &mark.other_mount_s);
-	if (r == 0)
+	if (r == 0 || unmarked) {
+		err = (struct ota_err){0};
+		r = fs_state_read(slot->device, &fs);
+	}
+	if (r == 0) {
+		mark.other_mount_s = fs.mounted_unix_s;
+		if (unmarked)
+			snprintf(mark.fs_uuid, sizeof(mark.fs_uuid), "%s", fs.uuid);
 		r = status_store_write_complete(slot->status_dir, &mark, &err);
+	}
 	if (r < 0)
 		log_warning("The slot %s is no longer one to go back to: %s", slot->id,
 			err.msg[0] ? err.msg : strerror(-r));
@@ -137,7 +115,7 @@ static int commit(
 static int act(enum first_boot_action action, struct boot_ctl *boot, const struct slot_pair *slots,
 	const char *root, enum ota_status *status, struct ota_err *err)
 {
-	const char *dir = slots->active.status_dir;
+	const char *dir = slots->active.status_dir, *other = slots->standby.status_dir;
 	int r = 0;
 
 	switch (action) {
@@ -161,9 +139,25 @@ static int act(enum first_boot_action action, struct boot_ctl *boot, const struc
 	case FIRST_BOOT_FAIL_ROLLBACK:
 		*status = STATUS_ROLLBACK_FAILURE;
 		r = status_store_write_status(dir, *status, err);
+		/* What came up here is not under way there any more. */
+		if (r == 0 && status_store_read_status(other) == STATUS_ROLLBACKING)
+			r = status_store_write_status(other, STATUS_FAILURE, err);
 		break;
 	}
 	return r;
+}
+
+/*
+ * A slot that is left, by an update or a rollback, says FAILURE from then on. That it was a rollback, one
+ * from which the machine has come back, stands with the other slot.
+ */
+static enum ota_status what_was_going_on(
+	const struct slot_pair *slots, enum ota_status stored, bool slot_matches)
+{
+	if (stored == STATUS_FAILURE && !slot_matches &&
+		status_store_read_status(slots->standby.status_dir) == STATUS_ROLLBACKING)
+		return STATUS_ROLLBACKING;
+	return stored;
 }
 
 int first_boot_run(struct boot_ctl *boot, bool reset, const char *root, struct status *status,
@@ -174,6 +168,7 @@ int first_boot_run(struct boot_ctl *boot, bool reset, const char *root, struct s
 	struct slot_pair slots;
 	enum ota_status stored;
 	const char *dir;
+	bool matches;
 	int r = boot->ops->slots(boot, &slots, err);
 
 	if (r < 0)
@@ -188,12 +183,13 @@ int first_boot_run(struct boot_ctl *boot, bool reset, const char *root, struct s
 		if (r < 0)
 			return r;
 	}
-	if (strcmp(slot_in_use, slots.active.id) != 0)
+	matches = strcmp(slot_in_use, slots.active.id) == 0;
+	stored = what_was_going_on(&slots, stored, matches);
+	if (!matches)
 		log_warning("The slot %s runs although %s was to be used: the last update did not "
 			    "come to its end",
 			slots.active.id, slot_in_use);
-	r = act(first_boot_decide(stored, strcmp(slot_in_use, slots.active.id) == 0), boot, &slots,
-		root, &stored, err);
+	r = act(first_boot_decide(stored, matches), boot, &slots, root, &stored, err);
 	if (r < 0)
 		return r;
 	status_store_read_version(dir, version);

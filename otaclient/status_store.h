@@ -56,7 +56,7 @@ int status_store_write_release(const char *dir, const struct release_detail *d, 
 
 /* The mark that a slot holds a whole image that was committed. */
 struct complete_mark {
-	struct digest image; /* of metadata.jwt */
+	struct digest image; /* of metadata.jwt; zeros = it did not come as an image */
 	char fs_uuid[64];
 	int64_t unix_s; /* of the commit */
 	/* The file system's last-mount time as the other slot's first boot saw it; 0 = not yet. */

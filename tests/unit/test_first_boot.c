@@ -174,6 +174,19 @@ static void a_new_system_that_came_up_is_committed_and_marked_complete(void **st
 	assert_string_equal(mark.fs_uuid, "0b0b");
 }
 
+static void a_system_that_is_no_image_is_marked_too(void **state)
+{
+	struct fixture *f = *state;
+	struct complete_mark mark;
+	char dir[80];
+
+	store(f, STATUS_UPDATING, "ota-slot_b");
+	assert_int_equal(run(f, false), 0);
+	assert_int_equal(status_store_read_complete(status_dir(f, dir), &mark, NULL), 0);
+	assert_true(digest_equal(&mark.image, &(struct digest){0}));
+	assert_string_equal(mark.fs_uuid, "0b0b");
+}
+
 /* The beginning of an ext4: its superblock with a last-mount time. */
 static void make_device(struct fixture *f, uint8_t magic)
 {
@@ -182,6 +195,7 @@ static void make_device(struct fixture *f, uint8_t magic)
 	FILE *file;
 
 	memcpy(disk + 1024 + 0x2c, "\x01\x02\x03\x84", 4);
+	memset(disk + 1024 + 0x68, 0xab, 16);
 	disk[1024 + 0x38] = magic;
 	disk[1024 + 0x39] = 0xef;
 	snprintf(path, sizeof(path), "%s/device-a", f->boot.dir);
@@ -212,6 +226,70 @@ static void the_mark_of_the_old_slot_gets_the_time_when_it_was_left(void **state
 	assert_int_equal(mark.other_mount_s, 0x84030201);
 	assert_string_equal(mark.fs_uuid, "0a0a");
 	assert_int_equal(mark.unix_s, 7);
+}
+
+static void an_old_slot_that_never_was_updated_is_marked_when_it_was_left(void **state)
+{
+	struct fixture *f = *state;
+	struct complete_mark mark;
+	char dir[80];
+
+	snprintf(dir, sizeof(dir), "%s/a", f->boot.dir);
+	store(f, STATUS_UPDATING, "ota-slot_b");
+	make_device(f, 0x53);
+	assert_int_equal(run(f, false), 0);
+	assert_int_equal(status_store_read_complete(dir, &mark, NULL), 0);
+	assert_true(digest_equal(&mark.image, &(struct digest){0}));
+	assert_string_equal(mark.fs_uuid, "abababab-abab-abab-abab-abababababab");
+	assert_int_equal(mark.other_mount_s, 0x84030201);
+}
+
+static void a_torn_mark_of_the_old_slot_is_not_mended(void **state)
+{
+	struct fixture *f = *state;
+	struct complete_mark mark;
+	char dir[80];
+	int fd;
+
+	snprintf(dir, sizeof(dir), "%s/a", f->boot.dir);
+	assert_int_equal(mkdir(dir, 0755), 0);
+	fd = open(dir, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(io_replace_file("test", fd, "complete", "otaclient-", 10, 0644), 0);
+	close(fd);
+	store(f, STATUS_UPDATING, "ota-slot_b");
+	make_device(f, 0x53);
+	assert_int_equal(run(f, false), 0);
+	assert_int_equal(f->snap.ota_status, STATUS_SUCCESS);
+	assert_int_equal(status_store_read_complete(dir, &mark, NULL), -EBADMSG);
+}
+
+static void a_rollback_from_which_the_machine_came_back_has_failed(void **state)
+{
+	struct fixture *f = *state;
+	char dir[80];
+
+	snprintf(dir, sizeof(dir), "%s/a", f->boot.dir);
+	assert_int_equal(status_store_write_status(dir, STATUS_ROLLBACKING, NULL), 0);
+	store(f, STATUS_FAILURE, "ota-slot_a");
+	assert_int_equal(run(f, false), 0);
+	assert_int_equal(f->snap.ota_status, STATUS_ROLLBACK_FAILURE);
+	assert_int_equal(stored(f), STATUS_ROLLBACK_FAILURE);
+	assert_int_equal(status_store_read_status(dir), STATUS_FAILURE);
+	assert_int_equal(f->boot.n_commits, 0);
+	/* It stays so. */
+	assert_int_equal(run(f, false), 0);
+	assert_int_equal(f->snap.ota_status, STATUS_ROLLBACK_FAILURE);
+}
+
+static void a_slot_that_was_gone_back_to_is_committed(void **state)
+{
+	struct fixture *f = *state;
+
+	store(f, STATUS_ROLLBACKING, "ota-slot_b");
+	assert_int_equal(run(f, false), 0);
+	assert_int_equal(f->snap.ota_status, STATUS_SUCCESS);
+	assert_int_equal(stored(f), STATUS_SUCCESS);
+	assert_int_equal(f->boot.n_commits, 1);
 }
 
 static void the_old_slot_after_an_update_says_failure(void **state)
@@ -268,6 +346,11 @@ int main(void)
 		T(a_fresh_machine_is_initialized),
 		T(a_new_system_that_came_up_is_committed_and_marked_complete),
 		T(the_mark_of_the_old_slot_gets_the_time_when_it_was_left),
+		T(a_system_that_is_no_image_is_marked_too),
+		T(an_old_slot_that_never_was_updated_is_marked_when_it_was_left),
+		T(a_torn_mark_of_the_old_slot_is_not_mended),
+		T(a_rollback_from_which_the_machine_came_back_has_failed),
+		T(a_slot_that_was_gone_back_to_is_committed),
 		T(the_old_slot_after_an_update_says_failure),
 		T(an_update_that_landed_on_the_wrong_slot_has_failed),
 		T(a_commit_that_fails_is_tried_again_at_the_next_start),

@@ -392,6 +392,17 @@ static int on_abort(void *ctx, struct ota_err *ret_answer)
 	return updater_abort(((struct daemon *)ctx)->updater, ret_answer);
 }
 
+static int on_rollback(void *ctx, struct ota_err *err)
+{
+	struct daemon *d = ctx;
+
+	if (!d->ready) {
+		*err = d->not_ready;
+		return ota_err_wrap(err, d->not_ready.errnum, "This ECU cannot go back");
+	}
+	return updater_rollback(d->updater, err);
+}
+
 static int start_api(struct daemon *d, struct ota_err *err)
 {
 	struct api_config config = {
@@ -406,7 +417,12 @@ static int start_api(struct daemon *d, struct ota_err *err)
 
 	for (uint32_t i = 0; i < d->ecu.n_available; i++)
 		d->available_ids[i] = d->ecu.available_ecu_ids[i];
-	d->handler = (struct request_handler){.update = on_update, .abort = on_abort, .ctx = d};
+	d->handler = (struct request_handler){
+		.update = on_update,
+		.abort = on_abort,
+		.rollback = on_rollback,
+		.ctx = d,
+	};
 	return api_service_start(&config, d->status, &d->handler, &d->api, err);
 }
 

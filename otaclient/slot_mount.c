@@ -48,7 +48,7 @@ enum {
 void slot_mount_init(struct slot_mount *m)
 {
 	memset(m, 0, sizeof(*m));
-	m->active_fd = m->standby_fd = -1;
+	m->active_fd = m->standby_fd = m->held_fd = -1;
 }
 
 static int make_dir_path(const char *path)
@@ -122,8 +122,9 @@ static int find_holder(dev_t dev, struct buf *ret_text)
 	return r < 0 ? r : find_user(dev, ret_text);
 }
 
-/* Is the device free? Unmounts it where we can see it. */
-static int take_device(const char *device, const char *active_root, struct ota_err *err)
+/* Open the device for us alone. Unmounts it where we can see it. */
+static int take_device(
+	const char *device, const char *active_root, int *ret_fd, struct ota_err *err)
 {
 	AUTO_BUF struct buf point = {0};
 	AUTO_BUF struct buf holder = {0};
@@ -139,8 +140,10 @@ static int take_device(const char *device, const char *active_root, struct ota_e
 	for (int tries = 0; tries < 8; tries++) {
 		AUTO_CLOSE int fd = open(device, O_RDWR | O_EXCL | O_CLOEXEC);
 
-		if (fd >= 0)
+		if (fd >= 0) {
+			*ret_fd = TAKE_FD(fd);
 			return 0;
+		}
 		if (errno != EBUSY)
 			return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
 				"Cannot open the standby slot %s: %s", device, strerror(errno));
@@ -259,14 +262,16 @@ int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, cons
 	const char *run_dir, struct ota_err *err)
 {
 	struct ota_err why = {0};
+	int device_fd = -1;
 	int r;
 
 	m->standby = *standby;
 	r = prepare_points(m, run_dir, err);
 	if (r == 0)
-		r = take_device(m->standby.device, active_root, err);
+		r = take_device(m->standby.device, active_root, &device_fd, err);
 	if (r < 0)
 		return r;
+	close(device_fd); /* or we could not mount it, either */
 	r = mount_private(active_root, m->active_dir, NULL,
 		MS_BIND | MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOATIME, NULL, err);
 	if (r < 0)
@@ -282,6 +287,13 @@ int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, cons
 		m->usable = false;
 	}
 	return 0;
+}
+
+int slot_mount_hold(struct slot_mount *m, const struct boot_slot *standby, const char *active_root,
+	struct ota_err *err)
+{
+	m->standby = *standby;
+	return take_device(m->standby.device, active_root, &m->held_fd, err);
 }
 
 static int device_size(const char *device, uint64_t *ret_bytes)
@@ -420,7 +432,8 @@ void slot_mount_done(struct slot_mount *m)
 {
 	closep(&m->active_fd);
 	closep(&m->standby_fd);
-	m->active_fd = m->standby_fd = -1;
+	closep(&m->held_fd);
+	m->active_fd = m->standby_fd = m->held_fd = -1;
 	if (m->standby_dir[0])
 		mount_undo(m->standby_dir, true, NULL);
 	if (m->active_dir[0])

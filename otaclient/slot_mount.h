@@ -18,6 +18,7 @@ struct slot_mount {
 	char standby_dir[PATH_MAX]; /* RUN_DIR/mnt/standby_slot */
 	int active_fd;              /* root directories; -1 = not mounted */
 	int standby_fd;
+	int held_fd; /* the standby device, not mounted but ours alone; -1 = not so */
 	bool usable; /* the standby holds an ext4 file system that the check found fit */
 
 	/* Asked while a tool runs: is its work still wanted? Set by the caller after init; NULL = it is. */
@@ -36,6 +37,10 @@ void slot_mount_init(struct slot_mount *m);
  */
 int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, const char *active_root,
 	const char *run_dir, struct ota_err *err);
+
+/* Take the standby device for us without mounting it, until slot_mount_done(). -EBUSY: as above. */
+int slot_mount_hold(struct slot_mount *m, const struct boot_slot *standby, const char *active_root,
+	struct ota_err *err);
 
 /* Room on the standby; of an empty one when it is not usable. */
 int slot_mount_space(const struct slot_mount *m, struct space *ret_space, struct ota_err *err);

@@ -127,6 +127,14 @@ void status_begin_update(struct status *s, const char *version)
 	pthread_mutex_unlock(&s->lock);
 }
 
+void status_begin_rollback(struct status *s)
+{
+	pthread_mutex_lock(&s->lock);
+	forget_failure(&s->now);
+	s->now.ota_status = STATUS_ROLLBACKING;
+	pthread_mutex_unlock(&s->lock);
+}
+
 /* Several steps share a phase; it began with the first of them. */
 void status_set_phase(struct status *s, enum update_phase phase)
 {

@@ -72,6 +72,8 @@ void status_set_failure(struct status *s, enum ota_status live, const struct ota
 
 /* Begin a session: live UPDATING, stats cleared, failure reset. */
 void status_begin_update(struct status *s, const char *version);
+/* Begin a rollback: live ROLLBACKING, failure reset. */
+void status_begin_rollback(struct status *s);
 void status_set_phase(struct status *s, enum update_phase phase);
 
 /* Change the counters under the lock: @change gets the live stats and must be quick. */

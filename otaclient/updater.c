@@ -1,7 +1,7 @@
 /*
- * updater: the steps of an update, and what is done once for all of them. Contract: updater.h.
+ * updater: the steps of an update and of a rollback, and what is done once for all of them. Contract: updater.h.
  *
- * In:  an accepted update_request.
+ * In:  an accepted update_request, or the wish to go back.
  * Out: a machine that reboots into the new system, or one on which nothing that runs has changed,
  * with the reason in the status.
  *
@@ -23,6 +23,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/net/http.h"
+#include "otaclient/rollback.h"
 #include "otaclient/update_steps.h"
 
 struct step {
@@ -49,7 +50,33 @@ static const struct step update_steps[] = {
 	{"close standby",   PHASE_PROCESSING_POSTUPDATE, step_close_standby,   END_NOT,  OTA_E_APPLY_OTAUPDATE_FAILED },
 	{"flip and reboot", PHASE_FINALIZING_UPDATE,     step_flip_and_reboot, END_NOT,  OTA_E_BOOTCONTROL_POSTUPDATE },
 };
+
+static const struct step rollback_steps[] = {
+	{"claim standby",   PHASE_INITIALIZING,      rollback_claim,        END_NOW, OTA_E_BOOTCONTROL_PREROLLBACK },
+	{"check standby",   PHASE_INITIALIZING,      rollback_check_again,  END_NOW, OTA_E_BOOTCONTROL_PREROLLBACK },
+	{"keep standby",    PHASE_INITIALIZING,      rollback_keep,         END_NOT, OTA_E_BOOTCONTROL_PREROLLBACK },
+	{"write status",    PHASE_INITIALIZING,      rollback_write_status, END_NOT, OTA_E_BOOTCONTROL_PREROLLBACK },
+	{"flip and reboot", PHASE_FINALIZING_UPDATE, rollback_flip,         END_NOT, OTA_E_BOOTCONTROL_POSTROLLBACK},
+};
 /* clang-format on */
+
+/* What differs between the two. */
+struct plot {
+	const char *name; /* begins a sentence */
+	const struct step *steps;
+	size_t n_steps;
+	enum ota_status failed; /* status of one that does not come to its end */
+};
+
+static const struct plot update_plot = {
+	"Update", update_steps, ARRAY_SIZE(update_steps), STATUS_FAILURE};
+static const struct plot rollback_plot = {
+	"Rollback", rollback_steps, ARRAY_SIZE(rollback_steps), STATUS_ROLLBACK_FAILURE};
+
+static const struct plot *plot_of(const struct update_session *s)
+{
+	return s->request ? &update_plot : &rollback_plot;
+}
 
 enum {
 	RESTART_WAIT_MS = 60 * 1000,
@@ -63,32 +90,34 @@ struct updater {
 
 	pthread_mutex_t lock;
 	bool running;
+	bool rolling_back;              /* what runs is a rollback */
 	bool joinable;                  /* @thread has not been joined yet */
 	uint64_t last_accepted_ms;      /* 0 = never */
-	struct update_session *
-		session; /* of the running update, for an abort; NULL = none, or only to be cleaned up */
-	bool aborted; /* the last one was; while running: it is being cleaned up */
+	struct update_session *session; /* what runs; NULL = nothing, or it is being cleaned up */
+	bool aborted;                   /* by request: what is being cleaned up, or what ran last */
 	pthread_t thread;
 };
 
 /* Whichever thread noticed first, there is one sentence for it. */
 static int say_stopped(struct update_session *s, struct ota_err *err)
 {
-	return ota_err_set(err, -ECANCELED, OTA_E_ABORTED, "%s",
-		session_is_aborted(s) ? "The update was aborted"
-				      : "The update was stopped because otaclient ends");
+	if (session_is_aborted(s))
+		return ota_err_set(err, -ECANCELED, OTA_E_ABORTED, "The update was aborted");
+	return ota_err_set(err, -ECANCELED, OTA_E_ABORTED,
+		"The %s was stopped because otaclient ends", s->request ? "update" : "rollback");
 }
 
 /* One step with all that is the same for each. */
 static int run_step(const struct step *step, struct update_session *s, struct ota_err *err)
 {
+	const char *plot = plot_of(s)->name;
 	uint64_t began = clock_monotonic_ms();
 	int r;
 
 	if (!session_enter(s, step->abort))
 		return say_stopped(s, err);
 	status_set_phase(s->env->status, step->phase);
-	log_info("Update %s: %s", s->id, step->name);
+	log_info("%s %s: %s", plot, s->id, step->name);
 	r = step->run(s, err);
 	if (r == -ECANCELED)
 		return say_stopped(s, err);
@@ -96,19 +125,23 @@ static int run_step(const struct step *step, struct update_session *s, struct ot
 		if (err->errnum == 0)
 			ota_err_wrap(err, r, "Step \"%s\" failed", step->name);
 		ota_err_blame(err, step->blame);
-		return ota_err_wrap(err, r, "Update failed in %s", update_phase_name(step->phase));
+		return ota_err_wrap(err, r, "%s failed in %s", plot,
+			s->request ? update_phase_name(step->phase) : step->name);
 	}
-	log_info("Update %s: %s took %.1f s", s->id, step->name,
+	log_info("%s %s: %s took %.1f s", plot, s->id, step->name,
 		(double)(clock_monotonic_ms() - began) / 1000.0);
 	return 0;
 }
 
 static int run_steps(struct update_session *s, struct ota_err *err)
 {
-	log_info("Update %s to version \"%s\" from %s begins", s->id, s->request->version,
-		s->request->url);
-	for (size_t i = 0; i < ARRAY_SIZE(update_steps); i++) {
-		int r = run_step(&update_steps[i], s, err);
+	const struct plot *plot = plot_of(s);
+
+	if (s->request)
+		log_info("Update %s to version \"%s\" from %s begins", s->id, s->request->version,
+			s->request->url);
+	for (size_t i = 0; i < plot->n_steps; i++) {
+		int r = run_step(&plot->steps[i], s, err);
 
 		if (r < 0)
 			return r;
@@ -125,6 +158,15 @@ struct ending {
 	struct ota_err err;   /* for a failure */
 };
 
+/* The standby's folder exists only once its status was written; a rollback never makes it. */
+static bool is_to_be_failed(
+	const struct update_session *s, enum ota_status status, enum ota_status standby)
+{
+	if (!s->request)
+		return standby == STATUS_ROLLBACKING;
+	return s->may_destroy && status == STATUS_FAILURE && standby != STATUS_NONE;
+}
+
 /*
  * An accepted update that does not come to its end: say so where peers and the next start look for it.
  */
@@ -136,10 +178,8 @@ static void write_end(const struct update_session *s, enum ota_status status)
 	if (s->env->boot->ops->slots(s->env->boot, &slots, &err) < 0 ||
 		status_store_write_status(slots.active.status_dir, status, &err) < 0)
 		log_error("%s", err.msg);
-	/* The standby's folder exists only once its status was written. */
-	else if (s->may_destroy && status == STATUS_FAILURE &&
-		 status_store_read_status(slots.standby.status_dir) != STATUS_NONE &&
-		 status_store_write_status(slots.standby.status_dir, status, &err) < 0)
+	else if (is_to_be_failed(s, status, status_store_read_status(slots.standby.status_dir)) &&
+		 status_store_write_status(slots.standby.status_dir, STATUS_FAILURE, &err) < 0)
 		log_error("%s", err.msg);
 }
 
@@ -149,10 +189,10 @@ static void end_session(struct update_session *s, const struct ota_err *err, str
 	*ret_end = (struct ending){.live = STATUS_NONE, .err = *err};
 	if (err->errnum == 0)
 		return;
-	log_error("Update %s: E%03d: %s", s->id, err->code, err->msg);
+	log_error("%s %s: E%03d: %s", plot_of(s)->name, s->id, err->code, err->msg);
 	if (s->flipped)
 		return; /* the restart may still come: wait_for_restart() */
-	ret_end->live = session_is_aborted(s) ? STATUS_ABORTED : STATUS_FAILURE;
+	ret_end->live = session_is_aborted(s) ? STATUS_ABORTED : plot_of(s)->failed;
 	write_end(s, ret_end->live);
 }
 
@@ -164,12 +204,20 @@ static void tell_end(struct status *status, const struct ending *end)
 		status_set_failure(status, end->live, &end->err);
 }
 
+static void tell_begin(struct status *status, const struct update_session *s)
+{
+	if (s->request)
+		status_begin_update(status, s->request->version);
+	else
+		status_begin_rollback(status);
+}
+
 int updater_run(const struct update_env *env, struct update_session *s, struct ota_err *err)
 {
 	struct ending end;
 	int r;
 
-	status_begin_update(env->status, s->request->version);
+	tell_begin(env->status, s);
 	r = run_steps(s, err);
 	end_session(s, err, &end);
 	tell_end(env->status, &end);
@@ -197,7 +245,8 @@ struct updater *updater_new(const struct update_env *env, uint32_t cooldown_s)
  * for it has failed, as it does when it is itself ended by the restart: the switch is made, the status files must go on
  * saying UPDATING, for the new system is going to boot and to be committed.
  */
-static void wait_for_restart(struct updater *u, const struct ota_err *reboot_err)
+static void wait_for_restart(
+	struct updater *u, const struct plot *plot, const struct ota_err *reboot_err)
 {
 	struct ota_err err = *reboot_err;
 
@@ -209,10 +258,10 @@ static void wait_for_restart(struct updater *u, const struct ota_err *reboot_err
 	if (err.errnum == 0)
 		ota_err_set(&err, -ETIMEDOUT, OTA_E_BOOTCONTROL_POSTUPDATE,
 			"The machine did not restart within %d s; the next start of it tries the "
-			"new system",
+			"other slot",
 			RESTART_WAIT_MS / 1000);
 	log_error("%s", err.msg);
-	status_set_failure(u->env->status, STATUS_FAILURE, &err);
+	status_set_failure(u->env->status, plot->failed, &err);
 }
 
 /*
@@ -243,14 +292,14 @@ static void *updater_thread(void *arg)
 	struct ota_err err = {0};
 	struct ending end;
 
-	/* Behind the acceptance: it has told that the update begins. */
+	/* Behind the acceptance, under the same lock, which has told that the session begins. */
 	pthread_mutex_lock(&u->lock);
 	s = u->session;
 	pthread_mutex_unlock(&u->lock);
 	run_steps(s, &err);
 	end_session(s, &err, &end);
 	if (s->flipped)
-		wait_for_restart(u, &err);
+		wait_for_restart(u, plot_of(s), &err);
 	finish(u, s, &end);
 	return NULL;
 }
@@ -285,7 +334,8 @@ static int refuse_if_busy(struct updater *u, struct ota_err *err)
 
 	if (u->running)
 		return ota_err_set(err, -EBUSY, OTA_E_OTA_BUSY,
-			"An update is running already; this request has been ignored");
+			"%s is running already; this request has been ignored",
+			u->rolling_back ? "A rollback" : "An update");
 	if (u->last_accepted_ms != 0 && now - u->last_accepted_ms < (uint64_t)u->cooldown_s * 1000)
 		return ota_err_set(err, -EBUSY, OTA_E_OTA_BUSY,
 			"The last request was accepted less than %u s ago; this one has been "
@@ -294,19 +344,11 @@ static int refuse_if_busy(struct updater *u, struct ota_err *err)
 	return 0;
 }
 
-static int start_session(struct updater *u, const struct update_request *request, char **cookies,
-	struct ota_err *err)
+/* @s becomes the thread's. */
+static int start_session(struct updater *u, struct update_session *s, struct ota_err *err)
 {
-	struct update_request *copy = update_request_dup(request);
-	AUTO_SESSION struct update_session *s = copy ? session_new(u->env, copy) : NULL;
 	int r;
 
-	if (!s) {
-		update_request_free(copy);
-		return ota_err_set(
-			err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory for an update");
-	}
-	s->cookie_header = TAKE_PTR(*cookies);
 	if (u->joinable)
 		pthread_join(u->thread, NULL);
 	u->joinable = false;
@@ -314,30 +356,64 @@ static int start_session(struct updater *u, const struct update_request *request
 	r = pthread_create(&u->thread, NULL, updater_thread, u);
 	if (r != 0) {
 		u->session = NULL;
+		session_free(s);
 		return ota_err_set(
 			err, -r, OTA_E_UNSPECIFIC, "Cannot start an update: %s", strerror(r));
 	}
 	u->joinable = u->running = true;
+	u->rolling_back = !s->request;
 	u->aborted = false;
-	status_begin_update(u->env->status, s->request->version);
 	u->last_accepted_ms = MAX_OF(clock_monotonic_ms(), (uint64_t)1);
-	s = NULL; /* the thread's now */
+	tell_begin(u->env->status, s);
 	return 0;
+}
+
+/* Takes @s over. NULL: memory was short. */
+static int accept_session(struct updater *u, struct update_session *s, struct ota_err *err)
+{
+	int r;
+
+	if (!s)
+		return ota_err_set(
+			err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory for an update");
+	pthread_mutex_lock(&u->lock);
+	r = refuse_if_busy(u, err);
+	if (r == 0)
+		r = start_session(u, TAKE_PTR(s), err);
+	pthread_mutex_unlock(&u->lock);
+	session_free(s);
+	return r;
 }
 
 int updater_request(struct updater *u, const struct update_request *request, struct ota_err *err)
 {
 	AUTO_FREE char *cookies = NULL;
+	struct update_request *copy;
+	struct update_session *s;
 	int r = check_request(request, &cookies, err);
 
 	if (r < 0)
 		return r;
+	copy = update_request_dup(request);
+	s = copy ? session_new(u->env, copy) : NULL;
+	if (s)
+		s->cookie_header = TAKE_PTR(cookies);
+	else
+		update_request_free(copy);
+	return accept_session(u, s, err);
+}
+
+int updater_rollback(struct updater *u, struct ota_err *err)
+{
+	int r;
+
+	/* Whether the other slot is whole is not to be asked while an update works on it. */
 	pthread_mutex_lock(&u->lock);
 	r = refuse_if_busy(u, err);
-	if (r == 0)
-		r = start_session(u, request, &cookies, err);
 	pthread_mutex_unlock(&u->lock);
-	return r;
+	if (r == 0)
+		r = rollback_check(u->env->boot, err);
+	return r < 0 ? r : accept_session(u, session_new(u->env, NULL), err);
 }
 
 int updater_abort(struct updater *u, struct ota_err *ret_answer)
@@ -345,7 +421,7 @@ int updater_abort(struct updater *u, struct ota_err *ret_answer)
 	int r = 0;
 
 	pthread_mutex_lock(&u->lock);
-	if (u->session)
+	if (u->session && !u->rolling_back)
 		r = session_abort(u->session, ret_answer);
 	else if (u->running && u->aborted)
 		snprintf(ret_answer->msg, sizeof(ret_answer->msg), "Abort already in progress");

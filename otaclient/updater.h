@@ -1,7 +1,7 @@
 /*
- * updater: run one update at a time, in a thread of its own.
+ * updater: run one update or rollback at a time, in a thread of its own.
  *
- * Start reading here for what an update is: updater.c holds the table of its steps.
+ * Start reading here for what they are: updater.c holds the tables of their steps.
  */
 #pragma once
 
@@ -27,10 +27,16 @@ void updater_free(struct updater *u);
 int updater_request(struct updater *u, const struct update_request *request, struct ota_err *err);
 
 /*
+ * Go back to the system on the other slot. 0: it runs from now on in the background and ends with a restart. Refused,
+ * with nothing changed: -EBUSY (E201), or E202 if the other slot is not known to be whole.
+ */
+int updater_rollback(struct updater *u, struct ota_err *err);
+
+/*
  * Stop the running update. 0: it will be, or is already, being stopped; else it cannot be, and goes on, or there is
  * none. @ret_answer->msg is the sentence of the answer either way (docs/api.md).
  */
 int updater_abort(struct updater *u, struct ota_err *ret_answer);
 
-/* Run one update to its end in the caller's thread: for tests, and what the thread does. */
+/* Run one update, or rollback, to its end in the caller's thread: for tests, and what the thread does. */
 int updater_run(const struct update_env *env, struct update_session *s, struct ota_err *err);

@@ -1,0 +1,561 @@
+/*
+ * Abort and rollback by the real updater in its own thread, with fake_boot for a loader, a server that never answers,
+ * and an ext4 on a loop device as the other slot. Needs root and loop devices.
+ *
+ * Elsewhere: an abort in every step of a whole update (test_abort.py), the way back with GRUB (ecu/test_ecu.py).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/io.h"
+#include "common/base/mount.h"
+#include "common/base/run.h"
+#include "otaclient/first_boot.h"
+#include "otaclient/fs_state.h"
+#include "otaclient/updater.h"
+#include "tests/support/fake_boot.h"
+
+enum {
+	COOLDOWN_S = 1000,
+	PATIENCE_MS = 20000, /* for what takes far less */
+};
+
+struct machine {
+	char dir[64], device[64];
+	int server; /* listens, and answers nothing */
+	char url[64];
+	struct fake_boot fake;
+	struct boot_ctl *boot;
+	struct status *status;
+	struct update_env env;
+	struct updater *updater;
+	struct ota_err err;
+};
+
+/* ---- the machine -------------------------------------------------------------------------------- */
+
+static void tool(const char *const *argv, struct buf *out)
+{
+	struct ota_err err = {0};
+
+	if (run_tool(&(struct run_args){.argv = argv, .out = out}, &err) < 0)
+		fail_msg("%s", err.msg);
+}
+
+static void make_device(struct machine *m)
+{
+	char image[128];
+	const char *const losetup[] = {"losetup", "--show", "-f", image, NULL};
+	const char *const mkfs[] = {"mkfs.ext4", "-q", "-F", image, NULL};
+	AUTO_BUF struct buf out = {0};
+	AUTO_CLOSE int fd = -1;
+
+	snprintf(image, sizeof(image), "%s/slot_b.img", m->dir);
+	fd = open(image, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, 16 << 20), 0);
+	tool(mkfs, NULL);
+	tool(losetup, &out);
+	snprintf(m->device, sizeof(m->device), "%.*s", (int)strcspn(buf_str(&out), "\n"),
+		buf_str(&out));
+}
+
+/* What anybody could do with the other slot. */
+static void mount_device(struct machine *m, unsigned long flags)
+{
+	char point[128];
+
+	snprintf(point, sizeof(point), "%s/mnt", m->dir);
+	mkdir(point, 0700);
+	assert_int_equal(mount(m->device, point, "ext4", flags, NULL), 0);
+	assert_int_equal(umount(point), 0);
+}
+
+static void make_server(struct machine *m)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(a);
+
+	m->server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(m->server, (struct sockaddr *)&a, len), 0);
+	assert_int_equal(listen(m->server, 16), 0);
+	assert_int_equal(getsockname(m->server, (struct sockaddr *)&a, &len), 0);
+	snprintf(m->url, sizeof(m->url), "http://127.0.0.1:%u/image", ntohs(a.sin_port));
+}
+
+static void open_boot(struct machine *m)
+{
+	bool reset;
+
+	assert_int_equal(
+		boot_controller_open("fake", &(struct boot_env){.root = ""}, &m->boot, &m->err), 0);
+	assert_int_equal(m->boot->ops->setup(m->boot, &reset, &m->err), 0);
+	m->env.boot = m->boot;
+}
+
+static const char *folder_of(const struct machine *m, char slot)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), "%s/ota-slot_%c", m->dir, slot);
+	return path;
+}
+
+static enum ota_status stored(const struct machine *m, char slot)
+{
+	return status_store_read_status(folder_of(m, slot));
+}
+
+static void assert_in_use(const struct machine *m, char slot, const char *want)
+{
+	char have[STATUS_SLOT_MAX];
+
+	status_store_read_slot_in_use(folder_of(m, slot), have);
+	assert_string_equal(have, want);
+}
+
+static void put_state(const struct machine *m, const char *name, char slot)
+{
+	AUTO_CLOSE int fd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_int_equal(io_replace_file("test", fd, name, &slot, 1, 0644), 0);
+}
+
+/* Slot a runs and is committed; slot b was left whole by it. */
+static int setup(void **state)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+	struct complete_mark mark = {0};
+	struct fs_state fs;
+
+	snprintf(m->dir, sizeof(m->dir), "/tmp/test_updater.XXXXXX");
+	assert_non_null(mkdtemp(m->dir));
+	make_server(m);
+	make_device(m);
+	mount_device(m, 0);
+	assert_int_equal(fs_state_read(m->device, &fs), 0);
+	m->fake = (struct fake_boot){
+		.dir = m->dir,
+		.device = {"/dev/null", m->device      },
+		.fs_uuid = {"0a",        strdup(fs.uuid)},
+	};
+	fake_boot_use(&m->fake);
+	m->status = status_new();
+	m->env = (struct update_env){
+		.status = m->status,
+		.run_dir = m->dir,
+		.scratch_dir = m->dir,
+		.active_root = "/",
+		.inactivity_ms = 100 * 1000,
+	};
+	open_boot(m);
+	put_state(m, "entry_b", 'b');
+	snprintf(mark.fs_uuid, sizeof(mark.fs_uuid), "%s", fs.uuid);
+	mark.other_mount_s = fs.mounted_unix_s;
+	assert_int_equal(status_store_write_status(folder_of(m, 'a'), STATUS_SUCCESS, NULL), 0);
+	assert_int_equal(status_store_write_slot_in_use(folder_of(m, 'a'), "ota-slot_a", NULL), 0);
+	assert_int_equal(status_store_write_status(folder_of(m, 'b'), STATUS_FAILURE, NULL), 0);
+	assert_int_equal(status_store_write_slot_in_use(folder_of(m, 'b'), "ota-slot_a", NULL), 0);
+	assert_int_equal(status_store_write_complete(folder_of(m, 'b'), &mark, NULL), 0);
+	assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+	m->updater = updater_new(&m->env, COOLDOWN_S);
+	*state = m;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct machine *m = *state;
+	const char *const detach[] = {"losetup", "-d", m->device, NULL};
+	const char *const rm[] = {"rm", "-rf", m->dir, NULL};
+
+	updater_free(m->updater);
+	m->boot->ops->close(m->boot);
+	fake_boot_use(NULL);
+	fake_boot_done(&m->fake);
+	status_free(m->status);
+	close(m->server);
+	tool(detach, NULL);
+	tool(rm, NULL);
+	free((char *)(uintptr_t)m->fake.fs_uuid[1]);
+	free(m);
+	return 0;
+}
+
+/* ---- what is asked of it ------------------------------------------------------------------------ */
+
+static int request_update(struct machine *m)
+{
+	char none[] = "", version[] = "v2";
+	struct update_request q = {.version = version,
+		.url = m->url,
+		.cookies = none,
+		.release_name = none,
+		.release_id = none,
+		.image_id = none,
+		.request_id = none};
+
+	m->err = (struct ota_err){0};
+	return updater_request(m->updater, &q, &m->err);
+}
+
+static int request_rollback(struct machine *m)
+{
+	m->err = (struct ota_err){0};
+	return updater_rollback(m->updater, &m->err);
+}
+
+static int request_abort(struct machine *m)
+{
+	m->err = (struct ota_err){0};
+	return updater_abort(m->updater, &m->err);
+}
+
+static struct status_snapshot *now(struct machine *m)
+{
+	static struct status_snapshot snap;
+
+	status_get(m->status, &snap);
+	return &snap;
+}
+
+static void wait_for_live(struct machine *m, enum ota_status want)
+{
+	uint64_t until = clock_monotonic_ms() + PATIENCE_MS;
+
+	while (now(m)->ota_status != want) {
+		if (clock_monotonic_ms() > until)
+			fail_msg("The live status stays %s, %s",
+				ota_status_name(now(m)->ota_status), now(m)->failure_reason);
+		clock_sleep_ms(5);
+	}
+}
+
+/* ---- abort -------------------------------------------------------------------------------------- */
+
+static void nothing_runs_so_nothing_can_be_aborted(void **state)
+{
+	struct machine *m = *state;
+
+	assert_int_equal(request_abort(m), -ESRCH);
+	assert_string_equal(m->err.msg, "Cannot abort: no active OTA update in progress");
+	assert_int_equal(now(m)->ota_status, STATUS_SUCCESS);
+	assert_int_equal(stored(m, 'a'), STATUS_SUCCESS);
+}
+
+static void an_abort_ends_a_download_that_stalls_and_the_next_update_is_taken(void **state)
+{
+	struct machine *m = *state;
+
+	/* At once, and then when the server has been asked. */
+	for (int i = 0; i < 2; i++) {
+		AUTO_CLOSE int asked = -1;
+		uint64_t began;
+
+		assert_int_equal(request_update(m), 0);
+		assert_int_equal(now(m)->ota_status, STATUS_UPDATING);
+		if (i == 1)
+			asked = accept(m->server, NULL, NULL);
+		began = clock_monotonic_ms();
+		assert_int_equal(request_abort(m), 0);
+		assert_string_equal(m->err.msg, "Abort accepted, aborting update immediately");
+		assert_int_not_equal(now(m)->ota_status, STATUS_UPDATING);
+		wait_for_live(m, STATUS_ABORTED);
+		assert_true(clock_monotonic_ms() - began < 5000);
+		assert_int_equal(stored(m, 'a'), STATUS_ABORTED);
+		assert_in_use(m, 'a', "ota-slot_a");
+		assert_int_equal(stored(m, 'b'), STATUS_FAILURE);
+		assert_false(now(m)->has_failure);
+		assert_int_equal(request_abort(m), -ESRCH);
+	}
+	/* It was in no critical state, so the way back is still there. */
+	assert_int_equal(request_rollback(m), 0);
+	wait_for_live(m, STATUS_ROLLBACKING);
+}
+
+static void an_end_of_the_daemon_is_no_abort(void **state)
+{
+	struct machine *m = *state;
+
+	assert_int_equal(request_update(m), 0);
+	updater_free(m->updater);
+	m->updater = NULL;
+	assert_int_equal(now(m)->ota_status, STATUS_FAILURE);
+	assert_string_equal(
+		now(m)->failure_reason, "E207: The update was stopped because otaclient ends");
+	assert_int_equal(stored(m, 'a'), STATUS_FAILURE);
+}
+
+static void a_failed_update_is_not_repeated_at_once(void **state)
+{
+	struct machine *m = *state;
+
+	m->env.inactivity_ms = 100;
+	assert_int_equal(request_update(m), 0);
+	wait_for_live(m, STATUS_FAILURE);
+	assert_int_equal(request_update(m), -EBUSY);
+	assert_string_equal(m->err.msg,
+		"The last request was accepted less than 1000 s ago; this one has been ignored");
+}
+
+/* ---- rollback ----------------------------------------------------------------------------------- */
+
+static void wait_for_the_flip(struct machine *m)
+{
+	uint64_t until = clock_monotonic_ms() + PATIENCE_MS;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/next", m->dir);
+	while (access(path, F_OK) < 0) {
+		assert_int_equal(now(m)->ota_status, STATUS_ROLLBACKING);
+		assert_true(clock_monotonic_ms() < until);
+		clock_sleep_ms(5);
+	}
+}
+
+/* The machine restarts, and what comes up is the daemon on the slot that was chosen. */
+static void restart(struct machine *m)
+{
+	updater_free(m->updater);
+	m->boot->ops->close(m->boot);
+	fake_boot_restart(&m->fake);
+	open_boot(m);
+	m->updater = updater_new(&m->env, COOLDOWN_S);
+}
+
+static void a_rollback_leads_to_the_other_slot(void **state)
+{
+	struct machine *m = *state;
+	int fd;
+
+	assert_int_equal(request_rollback(m), 0);
+	assert_int_equal(now(m)->ota_status, STATUS_ROLLBACKING);
+	wait_for_the_flip(m);
+	assert_int_equal(stored(m, 'a'), STATUS_FAILURE);
+	assert_in_use(m, 'a', "ota-slot_b");
+	assert_int_equal(stored(m, 'b'), STATUS_ROLLBACKING);
+	assert_in_use(m, 'b', "ota-slot_b");
+	assert_int_equal(fake_boot_saved(&m->fake), 'a');
+	fd = open(m->device, O_RDWR | O_EXCL | O_CLOEXEC);
+	assert_true(fd < 0 && errno == EBUSY);
+	/* Until the restart all else is refused. */
+	assert_int_equal(request_update(m), -EBUSY);
+	assert_string_equal(
+		m->err.msg, "A rollback is running already; this request has been ignored");
+	assert_int_equal(request_rollback(m), -EBUSY);
+	assert_int_equal(request_abort(m), -ESRCH);
+
+	restart(m);
+	assert_int_equal(fake_boot_running(&m->fake), 'b');
+	assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+	assert_int_equal(now(m)->ota_status, STATUS_SUCCESS);
+	assert_int_equal(fake_boot_saved(&m->fake), 'b');
+	assert_int_equal(stored(m, 'b'), STATUS_SUCCESS);
+	assert_int_equal(stored(m, 'a'), STATUS_FAILURE);
+}
+
+static void a_rollback_whose_slot_does_not_come_up_has_failed(void **state)
+{
+	struct machine *m = *state;
+
+	assert_int_equal(request_rollback(m), 0);
+	wait_for_the_flip(m);
+	restart(m); /* slot b, which gets no further */
+	assert_int_equal(fake_boot_running(&m->fake), 'b');
+	restart(m);
+	assert_int_equal(fake_boot_running(&m->fake), 'a');
+	assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+	assert_int_equal(now(m)->ota_status, STATUS_ROLLBACK_FAILURE);
+	assert_int_equal(stored(m, 'a'), STATUS_ROLLBACK_FAILURE);
+	assert_int_equal(stored(m, 'b'), STATUS_FAILURE);
+	/* Another update, or another try to go back, may follow. */
+	assert_int_equal(request_update(m), 0);
+}
+
+static void no_update_and_no_rollback_while_the_other_runs(void **state)
+{
+	struct machine *m = *state;
+
+	assert_int_equal(request_update(m), 0);
+	assert_int_equal(request_rollback(m), -EBUSY);
+	assert_string_equal(
+		m->err.msg, "An update is running already; this request has been ignored");
+	assert_int_equal(m->err.code, OTA_E_OTA_BUSY);
+	assert_int_equal(request_abort(m), 0);
+	wait_for_live(m, STATUS_ABORTED);
+}
+
+static void refused_with(struct machine *m, const char *why)
+{
+	char want[OTA_ERR_MSG_MAX];
+
+	snprintf(want, sizeof(want), "Cannot go back to ota-slot_b: %s", why);
+	assert_true(request_rollback(m) < 0);
+	assert_string_equal(m->err.msg, want);
+	assert_int_equal(m->err.code, OTA_E_INVALID_STATUS_FOR_ROLLBACK);
+	/* Nothing has changed. */
+	assert_int_equal(now(m)->ota_status, STATUS_SUCCESS);
+	assert_int_equal(stored(m, 'a'), STATUS_SUCCESS);
+	assert_in_use(m, 'a', "ota-slot_a");
+	assert_int_equal(fake_boot_saved(&m->fake), 'a');
+}
+
+static void a_slot_without_a_mark_is_not_gone_back_to(void **state)
+{
+	struct machine *m = *state;
+
+	assert_int_equal(status_store_remove_complete(folder_of(m, 'b'), NULL), 0);
+	refused_with(m, "No complete system is known to be on it");
+}
+
+static void a_torn_mark_is_none(void **state)
+{
+	struct machine *m = *state;
+	AUTO_CLOSE int fd = open(folder_of(m, 'b'), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char why[256];
+
+	assert_int_equal(io_replace_file("test", fd, "complete", "otaclient-comp", 14, 0644), 0);
+	snprintf(why, sizeof(why), "%s/complete is torn or was not written by this program",
+		folder_of(m, 'b'));
+	refused_with(m, why);
+}
+
+static void a_mark_that_was_never_sealed_is_not_enough(void **state)
+{
+	struct machine *m = *state;
+	struct complete_mark mark;
+
+	assert_int_equal(status_store_read_complete(folder_of(m, 'b'), &mark, NULL), 0);
+	mark.other_mount_s = 0;
+	assert_int_equal(status_store_write_complete(folder_of(m, 'b'), &mark, NULL), 0);
+	refused_with(m, "It is not known in which state it was left");
+}
+
+static void a_slot_that_was_mounted_writable_is_not_gone_back_to(void **state)
+{
+	struct machine *m = *state;
+	struct fs_state fs;
+	uint32_t left_s;
+
+	assert_int_equal(fs_state_read(m->device, &fs), 0);
+	left_s = fs.mounted_unix_s;
+	mount_device(m, MS_RDONLY);
+	assert_int_equal(fs_state_read(m->device, &fs), 0);
+	assert_int_equal(fs.mounted_unix_s, left_s); /* who only looks does no harm */
+	/* The time is in whole seconds. */
+	while (fs.mounted_unix_s == left_s) {
+		mount_device(m, 0);
+		assert_int_equal(fs_state_read(m->device, &fs), 0);
+	}
+	refused_with(m, "It was mounted writable since it was left");
+}
+
+static void a_slot_with_another_file_system_is_not_gone_back_to(void **state)
+{
+	struct machine *m = *state;
+	const char *const mkfs[] = {"mkfs.ext4", "-q", "-F", "-U",
+		"00000000-1111-2222-3333-444444444444", m->device, NULL};
+	char why[256];
+
+	tool(mkfs, NULL);
+	snprintf(why, sizeof(why),
+		"It holds another file system, 00000000-1111-2222-3333-444444444444, than the one "
+		"that was left there, %s",
+		m->fake.fs_uuid[1]);
+	refused_with(m, why);
+}
+
+static void a_slot_without_a_file_system_is_not_gone_back_to(void **state)
+{
+	struct machine *m = *state;
+	AUTO_CLOSE int fd = open(m->device, O_RDWR | O_CLOEXEC);
+	char zeros[4096] = {0}, why[256];
+
+	assert_int_equal(pwrite(fd, zeros, sizeof(zeros), 0), sizeof(zeros));
+	snprintf(why, sizeof(why), "Cannot read the superblock of %s: Invalid argument", m->device);
+	refused_with(m, why);
+}
+
+static void a_slot_that_the_loader_cannot_boot_is_not_gone_back_to(void **state)
+{
+	struct machine *m = *state;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/entry_b", m->dir);
+	assert_int_equal(unlink(path), 0);
+	refused_with(m, "ota-slot_b cannot be booted");
+}
+
+static void a_rollback_that_fails_before_its_flip_stays_where_it_is(void **state)
+{
+	static const struct {
+		enum fake_boot_op op;
+		const char *reason;
+	} at[] = {
+		{FAKE_BOOT_KEEP, "E305: Rollback failed in keep standby: The fake boot loader was "
+				 "told to fail at keep"    },
+		{FAKE_BOOT_FLIP, "E306: Rollback failed in flip and reboot: The fake boot loader "
+				 "was told to fail at flip"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
+		struct machine *m = *state;
+
+		m->fake.fail[at[i].op] = true;
+		assert_int_equal(request_rollback(m), 0);
+		wait_for_live(m, STATUS_ROLLBACK_FAILURE);
+		m->fake.fail[at[i].op] = false;
+		assert_string_equal(now(m)->failure_reason, at[i].reason);
+		assert_int_equal(stored(m, 'a'), STATUS_ROLLBACK_FAILURE);
+		assert_int_equal(stored(m, 'b'), STATUS_FAILURE);
+		restart(m);
+		assert_int_equal(fake_boot_running(&m->fake), 'a');
+		assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+		assert_int_equal(now(m)->ota_status, STATUS_ROLLBACK_FAILURE);
+	}
+}
+
+int main(void)
+{
+	struct ota_err err = {0};
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(nothing_runs_so_nothing_can_be_aborted),
+		T(an_abort_ends_a_download_that_stalls_and_the_next_update_is_taken),
+		T(an_end_of_the_daemon_is_no_abort),
+		T(a_failed_update_is_not_repeated_at_once),
+		T(a_rollback_leads_to_the_other_slot),
+		T(a_rollback_whose_slot_does_not_come_up_has_failed),
+		T(no_update_and_no_rollback_while_the_other_runs),
+		T(a_slot_without_a_mark_is_not_gone_back_to),
+		T(a_torn_mark_is_none),
+		T(a_mark_that_was_never_sealed_is_not_enough),
+		T(a_slot_that_was_mounted_writable_is_not_gone_back_to),
+		T(a_slot_with_another_file_system_is_not_gone_back_to),
+		T(a_slot_without_a_file_system_is_not_gone_back_to),
+		T(a_slot_that_the_loader_cannot_boot_is_not_gone_back_to),
+		T(a_rollback_that_fails_before_its_flip_stays_where_it_is),
+	};
+
+	/* Nothing that is mounted here stays behind. */
+	if (mount_own_namespace(&err) < 0) {
+		fprintf(stderr, "%s\n", err.msg);
+		return 1;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

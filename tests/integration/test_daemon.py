@@ -235,6 +235,10 @@ def boot_loader_that_is_not_there_is_a_failure_with_its_reason():
             assert "FAILURE" in shown and code in shown and "boot loader" in shown, shown
             result, out = update()
             assert result == 1 and "This ECU cannot be updated" in out and "boot loader" in out, (result, out)
+            result, out = otactl("rollback")
+            assert result == 1 and "This ECU cannot go back: " in out and "boot loader" in out, (result, out)
+            result, out = otactl("abort")
+            assert result == 1 and "Cannot abort: no active OTA update in progress" in out, (result, out)
             assert "FAILURE" in flat(status())
             assert d.process.poll() is None
 

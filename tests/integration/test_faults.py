@@ -98,12 +98,26 @@ def every_failing_step_is_survived():
         print(f"  {total} faults")
 
 
+NOW = "Abort accepted, aborting update immediately"
+SOON = "Abort queued, will proceed after critical zone exits"
+AGAIN = "Abort already in progress"
+LATE = "Cannot abort: update is in FINAL_PHASE"
+
+
+def abort_answers(p):
+    return [line.rsplit(": ", 1)[-1] if LATE not in line else LATE
+            for line in p.stderr.splitlines() if line.startswith("abort at ")]
+
+
 def every_abort_is_obeyed_or_comes_too_late():
     with lab_before_the_update() as lab:
         total, obeyed = places(lab), 0
         for at in range(1, total + 1, 2):
             start_again(lab)
             p = lab.driver("v2", "--abort-at", str(at))
+            answers = abort_answers(p)
+            # what was accepted is done, what was refused is not
+            assert answers == [LATE, LATE] if p.returncode == 0 else answers in ([NOW, AGAIN], [SOON, AGAIN]), (at, p.stderr)
             if p.returncode == 0:
                 assert is_flipped(lab) and lab.status("b") == "UPDATING", at
                 check_v2(lab)
@@ -116,6 +130,65 @@ def every_abort_is_obeyed_or_comes_too_late():
             lab.update("v2")
             check_v2(lab)
         assert 5 < obeyed < total / 2 - 5, (obeyed, total)
+
+
+def listing(lab):
+    return {os.path.join(top, name): os.lstat(os.path.join(top, name)).st_mtime_ns
+            for top, dirs, files in os.walk(lab.active) for name in dirs + files}
+
+
+def is_mounted(lab):
+    with open("/proc/self/mountinfo") as f:
+        return any(f" {lab.device} " in line or "/run/mnt/" in line for line in f)
+
+
+STEPS = {
+    "fetch metadata": NOW, "claim standby": NOW, "plan": NOW, "prepare standby": SOON, "open standby": NOW, "copy contents": NOW,
+    "fetch contents": NOW, "prune and place": NOW, "persist files": LATE, "stage boot": LATE, "close standby": LATE,
+    "flip and reboot": LATE,
+}
+
+
+def abort_in_every_step_and_between_two():
+    """At the begin of each step, at its end, and before the first one."""
+    places_to_ask = [(" begins", NOW)] + [(f": {step}{end}", answer) for step, answer in STEPS.items() for end in ("", " took")]
+    names = list(STEPS)
+    with lab_before_the_update() as lab:
+        active = listing(lab)
+        for line, answer in places_to_ask:
+            start_again(lab)
+            with open(lab.path("run", "status-a", "slot_in_use"), "w") as f:
+                f.write("a")
+            p = lab.driver("v2", "--abort-at-line", line)
+            assert abort_answers(p) == ([LATE, LATE] if answer == LATE else [answer, AGAIN]), (line, p.stderr)
+            assert not is_mounted(lab) and listing(lab) == active, line
+            if answer == LATE:
+                assert p.returncode == 0 and is_flipped(lab), (line, p.stderr)
+                check_v2(lab)
+                continue
+            step = line.split(": ")[-1].removesuffix(" took")
+            touched = step in names and names.index(step) >= names.index("prepare standby")
+            assert p.returncode == 1 and p.stderr.endswith("E207: The update was aborted\n"), (line, p.stderr)
+            assert lab.status("a") == "ABORTED" and lab.status("a", "slot_in_use") == ("b" if touched else "a"), line
+            assert not is_flipped(lab), line
+            lab.update("v2")
+            check_v2(lab)
+        # the last one that is accepted is the end of the last step before the new system is set up to boot
+        assert ": prune and place took" in [line for line, answer in places_to_ask if answer == NOW]
+
+
+def abort_wins_over_an_error_of_the_step():
+    with lab_before_the_update() as lab:
+        for at in (1, 2, 3):  # the status files, and the mark of the slot
+            start_again(lab)
+            with open(lab.path("run", "status-b", "complete"), "w"):
+                pass
+            p = lab.driver("v2", "--abort-at-line", ": prepare standby", "--fail-at", str(at))
+            assert abort_answers(p) == [SOON, AGAIN], p.stderr
+            assert "E303: Update failed in CALCULATING_DELTA: Cannot " in p.stderr and "Input/output error" in p.stderr, p.stderr
+            assert lab.status("a") == "ABORTED", p.stderr
+            lab.update("v2")
+            check_v2(lab)
 
 
 def restart_that_fails_leaves_the_new_system_to_the_next_boot():
@@ -154,6 +227,8 @@ if __name__ == "__main__":
     run([
         every_failing_step_is_survived,
         every_abort_is_obeyed_or_comes_too_late,
+        abort_in_every_step_and_between_two,
+        abort_wins_over_an_error_of_the_step,
         restart_that_fails_leaves_the_new_system_to_the_next_boot,
         release_that_is_too_long_is_cut_between_characters,
         mount_points_that_cannot_be_made_are_told,

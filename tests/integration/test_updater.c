@@ -2,7 +2,7 @@
  * Abort and rollback by the real updater in its own thread, with fake_boot for a loader, a server that never answers,
  * and an ext4 on a loop device as the other slot. Needs root and loop devices.
  *
- * Elsewhere: an abort in every step of a whole update (test_abort.py), the way back with GRUB (ecu/test_ecu.py).
+ * Elsewhere: an abort in every step of a whole update (test_faults.py), the way back with GRUB (ecu/test_ecu.py).
  */
 #include <setjmp.h>
 #include <stdarg.h>

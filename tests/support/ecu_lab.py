@@ -111,6 +111,8 @@ http {{
 		ssl_certificate {tls}/server.pem;
 		ssl_certificate_key {tls}/server.key;
 		root {root};
+		location /slow/ {{ alias {root}/; }}
+		location ~ ^/slow/(.*/data.*)$ {{ alias {root}/$1; limit_rate 20k; }}
 	}}
 }}
 """
@@ -136,6 +138,10 @@ http {{
     @staticmethod
     def url(name):
         return f"https://{HOST_ADDRESS}:{PORT}/{name}/"
+
+    def slow_url(self, name):
+        """The same at 20 kB/s for each content: small ones come at once, large ones take minutes."""
+        return self.url(f"slow/{name}")
 
     def sent(self):
         """Requests answered and bytes sent so far, as the server logged them."""

@@ -3,11 +3,12 @@
  *
  *     update_driver --url URL --certs DIR --device DEV --active DIR --work DIR [--version V] [--cookies JSON] [--release R]
  *                   [--tls-ca FILE] [--inactivity-ms N] [--uuid U] [--label L] [--count] [--stop-at N] [--fail-at N]
- *                   [--abort-at N] [--reboot-fails] [--own-namespace] [--threaded] [--stats]
+ *                   [--abort-at N] [--abort-at-line TEXT] [--reboot-fails] [--own-namespace] [--threaded] [--stats]
  *
  * Simulated: the boot controller (a folder below --work) and the restart (the process ends). Everything else is
  * what the daemon runs. --count prints how many durable operations and points were passed; --stop-at N ends the
- * process with status 77 before the Nth, as a crash would; --fail-at N makes the Nth fail with EIO; --abort-at N asks for an abort at the Nth.
+ * process with status 77 before the Nth, as a crash would; --fail-at N makes the Nth fail with EIO; --abort-at N asks for an abort at the Nth,
+ * --abort-at-line when the log says TEXT; what is answered stands in lines "abort at …".
  * --own-namespace: as the daemon has one; --threaded: the updater's own thread runs it, until SIGTERM.
  */
 #include <errno.h>
@@ -35,7 +36,8 @@ enum {
 };
 
 static struct driver {
-	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca, *uuid, *label, *release;
+	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca, *uuid,
+		*label, *release, *abort_at_line;
 	unsigned long stop_at, fail_at, abort_at, inactivity_ms;
 	bool count, stats, reboot_fails, own_namespace, threaded;
 } arg;
@@ -92,14 +94,25 @@ static atomic_ulong n_points;
 static struct update_session *session; /* to be aborted */
 
 /* Twice, as an impatient operator does. */
-static void ask_for_abort(unsigned long n, const char *what)
+static void ask_for_abort(const char *what)
 {
 	for (int i = 0; i < 2; i++) {
 		struct ota_err answer = {0};
 
 		session_abort(session, &answer);
-		fprintf(stderr, "abort at %lu, %s: %s\n", n, what, answer.msg);
+		fprintf(stderr, "abort at %s: %s\n", what, answer.msg);
 	}
+}
+
+/* Steps say where they begin and end. */
+static void on_log_line(void *ctx, enum log_level level, const char *line)
+{
+	const char *at = arg.abort_at_line ? strstr(line, arg.abort_at_line) : NULL;
+
+	if (!at || !session)
+		return;
+	arg.abort_at_line = NULL;
+	ask_for_abort(line);
 }
 
 static int on_point(void *ctx, const char *what)
@@ -111,7 +124,7 @@ static int on_point(void *ctx, const char *what)
 		_exit(EXIT_STOPPED);
 	}
 	if (n == arg.abort_at)
-		ask_for_abort(n, what);
+		ask_for_abort(what);
 	return n == arg.fail_at ? -EIO : 0;
 }
 
@@ -209,27 +222,28 @@ static int run(struct ota_err *err)
 static void parse(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"url",           required_argument, NULL, 'u'},
-		{"certs",         required_argument, NULL, 'k'},
-		{"device",        required_argument, NULL, 'd'},
-		{"active",        required_argument, NULL, 'a'},
-		{"work",          required_argument, NULL, 'w'},
-		{"version",       required_argument, NULL, 'v'},
-		{"cookies",       required_argument, NULL, 'c'},
-		{"tls-ca",        required_argument, NULL, 't'},
-		{"inactivity-ms", required_argument, NULL, 'i'},
-		{"release",       required_argument, NULL, 'r'},
-		{"uuid",          required_argument, NULL, 'U'},
-		{"label",         required_argument, NULL, 'L'},
-		{"stop-at",       required_argument, NULL, 's'},
-		{"fail-at",       required_argument, NULL, 'f'},
-		{"abort-at",      required_argument, NULL, 'A'},
-		{"reboot-fails",  no_argument,       NULL, 'R'},
-		{"own-namespace", no_argument,       NULL, 'N'},
-		{"threaded",      no_argument,       NULL, 'T'},
-		{"count",         no_argument,       NULL, 'n'},
-		{"stats",         no_argument,       NULL, 'S'},
-		{0},
+		{"url",              required_argument, NULL, 'u'},
+		{"certs",              required_argument, NULL, 'k'},
+		{"device",                  required_argument, NULL, 'd'},
+		{"active",required_argument, NULL, 'a'},
+		{"work",               required_argument, NULL, 'w'},
+		{"version",           required_argument, NULL, 'v'},
+		{"cookies",              required_argument, NULL, 'c'},
+		{"tls-ca",                  required_argument, NULL, 't'},
+		{"inactivity-ms",              required_argument, NULL, 'i'},
+		{"release",               required_argument, NULL, 'r'},
+		{"uuid",             required_argument, NULL, 'U'},
+		{"label",              required_argument, NULL, 'L'},
+		{"stop-at",                  required_argument, NULL, 's'},
+		{"fail-at",required_argument, NULL, 'f'},
+		{"abort-at",               required_argument, NULL, 'A'},
+		{"abort-at-line",          required_argument, NULL, 'l'},
+		{"reboot-fails",              no_argument, NULL, 'R'},
+		{"own-namespace",                  no_argument, NULL, 'N'},
+		{"threaded",no_argument, NULL, 'T'},
+		{"count",               no_argument, NULL, 'n'},
+		{"stats",    no_argument, NULL, 'S'},
+		{0             },
 	};
 	int c;
 
@@ -251,6 +265,9 @@ static void parse(int argc, char **argv)
 		case 's': arg.stop_at = strtoul(optarg, NULL, 10); break;
 		case 'f': arg.fail_at = strtoul(optarg, NULL, 10); break;
 		case 'A': arg.abort_at = strtoul(optarg, NULL, 10); break;
+		case 'l':
+			arg.abort_at_line = optarg;
+			break;
 		case 'R': arg.reboot_fails = true; break;
 		case 'N': arg.own_namespace = true; break;
 		case 'T': arg.threaded = true; break;
@@ -280,6 +297,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	io_set_hook(on_point, NULL);
+	log_set_sink(on_log_line, NULL);
 	r = run(&err);
 	if (arg.count)
 		printf("%lu\n", (unsigned long)n_points);

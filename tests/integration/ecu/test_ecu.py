@@ -111,6 +111,58 @@ class WholeWay(unittest.TestCase):
             status = ecu.status()
             self.assertEqual(("FAILURE", "slot_a"), (status["ota_status"], ecu.boots()[-1]))
 
+    def roll_back(self, ecu, role):
+        ecu.otactl("rollback")
+        wait_for(f"the machine is back on {role}", lambda: ecu.boots()[-1] == role and ecu.answers(), 60)
+
+    def assert_no_way_back(self, ecu, why):
+        before = ecu.status()["ota_status"]
+        with self.assertRaisesRegex(Failed, f"Cannot go back to ota-slot_.: .*{why}"):
+            ecu.otactl("rollback")
+        self.assertEqual(before, ecu.status()["ota_status"])
+
+    def test_an_update_is_aborted_repeated_and_taken_back(self):
+        ecu = self.fresh("back")
+        with ecu.on():
+            self.assert_no_way_back(ecu, "No complete system is known to be on it")
+            with self.assertRaisesRegex(Failed, "no active OTA update in progress"):
+                ecu.otactl("abort")
+
+            ecu.update("v2", self.origin.slow_url("v2"), wait=False)
+            self.wait_until_past(ecu, "DOWNLOADING_OTA_FILES")
+            self.assertIn("Abort accepted", ecu.otactl("abort"))
+            wait_for("the update is aborted", lambda: ecu.status()["ota_status"] == "ABORTED", 10)
+            self.assertEqual("ABORTED", ecu.execute("/bin/cat", "/boot/ota-slot_a/status"))
+            self.assert_no_way_back(ecu, "No complete system is known to be on it")
+
+            ecu.update("v2", self.origin.url("v2"))
+            self.assert_runs(ecu, "v2", "slot_b")
+            self.roll_back(ecu, "slot_a")
+            self.assert_runs(ecu, "", "slot_a")
+            self.roll_back(ecu, "slot_b")
+            self.assert_runs(ecu, "v2", "slot_b")
+            self.roll_back(ecu, "slot_a")
+            ecu.update("v2 again", self.origin.url("v2"))
+            self.assert_runs(ecu, "v2 again", "slot_b")
+        self.assert_slot_is(ecu, "slot_b", self.new)
+        self.assert_slot_is(ecu, "slot_a", self.old)
+        self.assertEqual(["slot_a", "slot_b", "slot_a", "slot_b", "slot_a", "slot_b"], ecu.boots())
+
+    def test_a_rollback_whose_slot_does_not_come_up_has_failed(self):
+        ecu = self.fresh("noback")
+        with ecu.on():
+            ecu.update("v2", self.origin.url("v2"))
+        with ecu.on("--max-boots", "1"):
+            ecu.otactl("rollback")
+            wait_for("the machine stops", lambda: ecu.process.poll() is not None, 60)
+        self.assertEqual("slot_a", ecu.boot_with("/bin/true"))
+        with ecu.on():
+            status = ecu.status()
+            self.assertEqual(("ROLLBACK_FAILURE", "v2"), (status["ota_status"], status["firmware_version"]))
+            self.assertEqual("slot_b", ecu.boots()[-1])
+            # what has run there may have changed it
+            self.assert_no_way_back(ecu, "It was mounted writable since it was left")
+
     def test_a_server_with_an_unknown_certificate_is_refused(self):
         ecu = self.fresh("untrusting", "--file", f"{self.lab.certs()}/dev.root.pem:/etc/otaclient/origin-ca.pem")
         with ecu.on():

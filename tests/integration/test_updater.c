@@ -13,6 +13,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,6 +248,16 @@ static void wait_for_live(struct machine *m, enum ota_status want)
 	}
 }
 
+/* The machine restarts, and what comes up is the daemon on the slot that was chosen. */
+static void restart(struct machine *m)
+{
+	updater_free(m->updater);
+	m->boot->ops->close(m->boot);
+	fake_boot_restart(&m->fake);
+	open_boot(m);
+	m->updater = updater_new(&m->env, COOLDOWN_S);
+}
+
 /* ---- abort -------------------------------------------------------------------------------------- */
 
 static void nothing_runs_so_nothing_can_be_aborted(void **state)
@@ -288,6 +300,53 @@ static void an_abort_ends_a_download_that_stalls_and_the_next_update_is_taken(vo
 	wait_for_live(m, STATUS_ROLLBACKING);
 }
 
+struct impatient {
+	struct updater *updater;
+	unsigned n_accepted, n_already, n_nothing;
+};
+
+/* Asks until the update is gone. */
+static void *ask_again_and_again(void *arg)
+{
+	struct impatient *i = arg;
+
+	while (i->n_nothing == 0) {
+		struct ota_err answer = {0};
+
+		updater_abort(i->updater, &answer);
+		if (strcmp(answer.msg, "Abort accepted, aborting update immediately") == 0)
+			i->n_accepted++;
+		else if (strcmp(answer.msg, "Abort already in progress") == 0)
+			i->n_already++;
+		else
+			i->n_nothing++;
+	}
+	return NULL;
+}
+
+static void of_many_aborts_one_is_accepted(void **state)
+{
+	struct machine *m = *state;
+
+	for (int round = 0; round < 8; round++) {
+		struct impatient i[2] = {{.updater = m->updater}, {.updater = m->updater}};
+		pthread_t thread[2];
+
+		assert_int_equal(request_update(m), 0);
+		for (int t = 0; t < 2; t++)
+			assert_int_equal(
+				pthread_create(&thread[t], NULL, ask_again_and_again, &i[t]), 0);
+		for (int t = 0; t < 2; t++)
+			pthread_join(thread[t], NULL);
+		assert_int_equal(i[0].n_accepted + i[1].n_accepted, 1);
+		assert_int_equal(now(m)->ota_status, STATUS_ABORTED);
+	}
+	/* The next start says so, too. */
+	restart(m);
+	assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+	assert_int_equal(now(m)->ota_status, STATUS_ABORTED);
+}
+
 static void an_end_of_the_daemon_is_no_abort(void **state)
 {
 	struct machine *m = *state;
@@ -326,16 +385,6 @@ static void wait_for_the_flip(struct machine *m)
 		assert_true(clock_monotonic_ms() < until);
 		clock_sleep_ms(5);
 	}
-}
-
-/* The machine restarts, and what comes up is the daemon on the slot that was chosen. */
-static void restart(struct machine *m)
-{
-	updater_free(m->updater);
-	m->boot->ops->close(m->boot);
-	fake_boot_restart(&m->fake);
-	open_boot(m);
-	m->updater = updater_new(&m->env, COOLDOWN_S);
 }
 
 static void a_rollback_leads_to_the_other_slot(void **state)
@@ -465,6 +514,31 @@ static void a_slot_that_was_mounted_writable_is_not_gone_back_to(void **state)
 	refused_with(m, "It was mounted writable since it was left");
 }
 
+static void a_slot_that_is_in_use_is_not_gone_back_to(void **state)
+{
+	struct machine *m = *state;
+	char point[128], want[384];
+	int fd;
+
+	/* Mounted read-only, it is as it was, and is unmounted if nobody is there; but somebody is. */
+	snprintf(point, sizeof(point), "%s/mnt", m->dir);
+	assert_int_equal(mount(m->device, point, "ext4", MS_RDONLY, NULL), 0);
+	fd = open(point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(request_rollback(m), 0);
+	wait_for_live(m, STATUS_ROLLBACK_FAILURE);
+	snprintf(want, sizeof(want),
+		"E305: Rollback failed in claim standby: The standby slot %s is in use: it is "
+		"mounted on %s, used by ",
+		m->device, point);
+	assert_int_equal(strncmp(now(m)->failure_reason, want, strlen(want)), 0);
+	assert_in_use(m, 'a', "ota-slot_a");
+	close(fd);
+	restart(m);
+	assert_int_equal(request_rollback(m), 0);
+	wait_for_the_flip(m);
+}
+
 static void a_slot_with_another_file_system_is_not_gone_back_to(void **state)
 {
 	struct machine *m = *state;
@@ -530,6 +604,73 @@ static void a_rollback_that_fails_before_its_flip_stays_where_it_is(void **state
 	}
 }
 
+/* The power goes off before the @cut_at-th durable operation. */
+static struct {
+	atomic_uint n;
+	unsigned cut_at;
+} power;
+
+static int count_operation(void *ctx, const char *what)
+{
+	return atomic_fetch_add(&power.n, 1) + 1 < power.cut_at ? 0 : -EIO;
+}
+
+/* Until it has flipped, or has come to nothing. */
+static void wait_for_the_outcome(struct machine *m)
+{
+	uint64_t until = clock_monotonic_ms() + PATIENCE_MS;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/next", m->dir);
+	while (access(path, F_OK) < 0 && now(m)->ota_status == STATUS_ROLLBACKING) {
+		assert_true(clock_monotonic_ms() < until);
+		clock_sleep_ms(5);
+	}
+}
+
+static void a_cut_anywhere_in_a_rollback_leaves_a_truthful_machine(void **state)
+{
+	bool failed_as_rollback = false, came_up = false;
+
+	for (unsigned cut = 1; !came_up; cut++) {
+		struct machine *m;
+		enum ota_status want;
+
+		assert_int_equal(setup(state), 0);
+		m = *state;
+		atomic_store(&power.n, 0);
+		power.cut_at = cut;
+		io_set_hook(count_operation, NULL);
+		assert_int_equal(request_rollback(m), 0);
+		wait_for_the_outcome(m);
+		updater_free(m->updater);
+		m->updater = NULL;
+		io_set_hook(NULL, NULL);
+
+		restart(m);
+		came_up = fake_boot_running(&m->fake) == 'b';
+		want = stored(m, 'a');
+		if (stored(m, 'b') == STATUS_ROLLBACKING)
+			want = STATUS_ROLLBACK_FAILURE;
+		if (want == STATUS_ROLLBACK_FAILURE)
+			failed_as_rollback = true;
+		assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+		assert_int_equal(now(m)->ota_status, came_up ? STATUS_SUCCESS : want);
+		/* The other slot is as whole as it was, so it can be tried again. */
+		if (!came_up) {
+			assert_int_equal(request_rollback(m), 0);
+			wait_for_the_flip(m);
+			restart(m);
+			assert_int_equal(fake_boot_running(&m->fake), 'b');
+			assert_int_equal(
+				first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+			assert_int_equal(now(m)->ota_status, STATUS_SUCCESS);
+		}
+		assert_int_equal(teardown(state), 0);
+	}
+	assert_true(failed_as_rollback);
+}
+
 int main(void)
 {
 	struct ota_err err = {0};
@@ -537,6 +678,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(nothing_runs_so_nothing_can_be_aborted),
 		T(an_abort_ends_a_download_that_stalls_and_the_next_update_is_taken),
+		T(of_many_aborts_one_is_accepted),
 		T(an_end_of_the_daemon_is_no_abort),
 		T(a_failed_update_is_not_repeated_at_once),
 		T(a_rollback_leads_to_the_other_slot),
@@ -546,10 +688,12 @@ int main(void)
 		T(a_torn_mark_is_none),
 		T(a_mark_that_was_never_sealed_is_not_enough),
 		T(a_slot_that_was_mounted_writable_is_not_gone_back_to),
+		T(a_slot_that_is_in_use_is_not_gone_back_to),
 		T(a_slot_with_another_file_system_is_not_gone_back_to),
 		T(a_slot_without_a_file_system_is_not_gone_back_to),
 		T(a_slot_that_the_loader_cannot_boot_is_not_gone_back_to),
 		T(a_rollback_that_fails_before_its_flip_stays_where_it_is),
+		cmocka_unit_test(a_cut_anywhere_in_a_rollback_leaves_a_truthful_machine),
 	};
 
 	/* Nothing that is mounted here stays behind. */

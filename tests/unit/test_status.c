@@ -3,6 +3,7 @@
  */
 #include "otaclient/status.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -269,6 +270,20 @@ static void names_are_those_of_the_api(void **state)
 
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
+static void a_rollback_begins_without_the_failure_before_it(void **state)
+{
+	struct status_snapshot now;
+	struct ota_err err = {0};
+
+	ota_err_set(&err, -EIO, OTA_E_NETWORK, "The server is gone");
+	status_set_failure(*state, STATUS_FAILURE, &err);
+	status_begin_rollback(*state);
+	status_get(*state, &now);
+	assert_int_equal(now.ota_status, STATUS_ROLLBACKING);
+	assert_false(now.has_failure);
+	assert_string_equal(now.failure_reason, "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -276,6 +291,7 @@ int main(void)
 		CASE(what_booted_is_shown),
 		CASE(a_machine_without_a_stored_status_is_initialized),
 		CASE(a_failure_shows_code_and_sentence_until_the_next_update_begins),
+		CASE(a_rollback_begins_without_the_failure_before_it),
 		CASE(a_failure_of_the_start_is_a_status_too),
 		CASE(a_failure_without_a_sentence_shows_the_code_text),
 		CASE(a_new_update_starts_counting_from_zero),

@@ -233,6 +233,7 @@ static int read_configuration(struct daemon *d, struct ota_err *err)
 		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED,
 			"Cannot read the settings in %s: %s", settings, strerror(errno));
 	settings_load(settings ? settings : SETTINGS_PATH, log_conf_note, NULL, &d->settings);
+	settings_apply_env((const char *const *)environ, log_conf_note, NULL, &d->settings);
 	if (log_level_from_text(d->options.log_level ? d->options.log_level : d->settings.log_level,
 		    &level) == 0)
 		log_set_level(level);

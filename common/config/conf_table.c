@@ -31,7 +31,11 @@ void conf_note(
 	va_start(ap, fmt);
 	vsnprintf(words, sizeof(words), fmt, ap);
 	va_end(ap);
-	snprintf(sentence, sizeof(sentence), "%.250s, line %u: %s", notes->file, line, words);
+	if (line > 0)
+		snprintf(sentence, sizeof(sentence), "%.250s, line %u: %s", notes->file, line,
+			words);
+	else
+		snprintf(sentence, sizeof(sentence), "%.250s: %s", notes->file, words);
 	notes->note(notes->ctx, kind, sentence);
 }
 
@@ -279,6 +283,29 @@ bool conf_table_read_value(const struct conf_key *key, const struct conf_node *v
 	if (must)
 		conf_note(notes, CONF_WRONG, value->line, "%s%s must be %s, not %s", where,
 			key->name, must, shown(value, buf));
+	return !must;
+}
+
+bool conf_table_read_env(
+	const struct conf_key *key, const char *text, void *object, struct conf_notes *notes)
+{
+	struct conf_node value = {.kind = CONF_STRING, .text = text};
+	char scratch[160], buf[SHOWN_MAX + 8], word[SHOWN_MAX];
+	const char *must;
+
+	assert(key->env && key->type != CONF_TYPE_BOOL);
+	if (key->type == CONF_TYPE_CHOICE && strlen(text) < sizeof(word)) {
+		for (size_t i = 0; i <= strlen(text); i++)
+			word[i] =
+				text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] | 0x20) : text[i];
+		value.text = word;
+	}
+	must = readers[key->type](
+		key, &value, (char *)object + key->offset, scratch, sizeof(scratch));
+	value.text = text;
+	if (must)
+		conf_note(notes, CONF_WRONG, 0, "%s must be %s, not %s", key->env, must,
+			shown(&value, buf));
 	return !must;
 }
 

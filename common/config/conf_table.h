@@ -31,6 +31,7 @@ struct conf_notes {
 	unsigned n_wrong;
 };
 
+/* @line 0: none; the sentence then begins "FILE: …". */
 void conf_note(struct conf_notes *notes, enum conf_note_kind kind, unsigned line, const char *fmt,
 	...) __attribute__((format(printf, 4, 5)));
 
@@ -64,6 +65,7 @@ struct conf_key {
 	const char *old_name;     /* another spelling, noticed as old; NULL = none */
 	bool required;            /* never empty; without a default it must be there */
 	const char *fallback;     /* the default as it stands in a file; NULL = field left alone */
+	const char *env;          /* variable of the environment that overrides the file; NULL = none */
 	const char *unit;         /* for people: "s"; NULL = none */
 	const char *text;         /* for people: one sentence on the effect */
 };
@@ -79,6 +81,13 @@ void conf_table_defaults(const struct conf_key *keys, size_t n_keys, void *objec
  */
 void conf_table_read(const struct conf_key *keys, size_t n_keys, const struct conf_node *map,
 	const char *where, void *object, struct conf_notes *notes);
+
+/*
+ * The value of the variable key->env, @text; words of a choice may be in capitals. False after a note: the field
+ * is left alone. Not for CONF_TYPE_BOOL.
+ */
+bool conf_table_read_env(
+	const struct conf_key *key, const char *text, void *object, struct conf_notes *notes);
 
 /* One value, for lists that a file's own reader walks through. False after a note. */
 bool conf_table_read_value(const struct conf_key *key, const struct conf_node *value,

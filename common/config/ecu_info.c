@@ -207,3 +207,15 @@ void ecu_info_parse(const char *text, size_t len_bytes, const char *name, conf_n
 	conf_tree_parse(text, len_bytes, name, &tree, &err);
 	finish(tree, &err, &notes, ret_info);
 }
+
+const struct conf_key *ecu_info_keys(size_t *ret_n)
+{
+	*ret_n = ARRAY_SIZE(ecu_keys);
+	return ecu_keys;
+}
+
+const struct conf_key *ecu_info_secondary_keys(size_t *ret_n)
+{
+	*ret_n = ARRAY_SIZE(secondary_keys);
+	return secondary_keys;
+}

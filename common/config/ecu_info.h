@@ -47,3 +47,7 @@ void ecu_info_load(const char *path, conf_note_fn *note, void *ctx, struct ecu_i
 /* The same from text; @name stands for the file in sentences. */
 void ecu_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
 	void *ctx, struct ecu_info *ret_info);
+
+/* The tables of the file's keys, for whoever explains them. */
+const struct conf_key *ecu_info_keys(size_t *ret_n);
+const struct conf_key *ecu_info_secondary_keys(size_t *ret_n);

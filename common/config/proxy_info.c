@@ -90,6 +90,12 @@ void proxy_info_parse(const char *text, size_t len_bytes, const char *name, conf
 	finish(tree, &err, &notes, ret_info);
 }
 
+const struct conf_key *proxy_info_keys(size_t *ret_n)
+{
+	*ret_n = ARRAY_SIZE(proxy_keys);
+	return proxy_keys;
+}
+
 void proxy_info_client_proxy(const struct proxy_info *info, char ret_url[CONF_URL_MAX])
 {
 	const char *addr = info->local_ota_proxy_listen_addr;

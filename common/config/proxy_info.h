@@ -34,6 +34,9 @@ void proxy_info_load(const char *path, conf_note_fn *note, void *ctx, struct pro
 void proxy_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
 	void *ctx, struct proxy_info *ret_info);
 
+/* The table of the file's keys, for whoever explains them. */
+const struct conf_key *proxy_info_keys(size_t *ret_n);
+
 /* The proxy for this ECU's own downloads: the local one if it runs, else the upper one, else "". */
 void proxy_info_client_proxy(const struct proxy_info *info, char ret_url[CONF_URL_MAX]);
 

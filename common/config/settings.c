@@ -13,6 +13,10 @@
 #define FIELD(f) \
 	.offset = offsetof(struct settings, f), .size_bytes = sizeof(((struct settings *)0)->f)
 
+enum {
+	VARIABLE_NAME_MAX = 128, /* of what a sentence shows, with the NUL */
+};
+
 /* clang-format off */
 static const char *const log_level_words[] = {"error", "warning", "info", "debug", NULL};
 
@@ -45,13 +49,46 @@ static const struct conf_key settings_keys[] = {
 		.text = "Connections to the server or proxy at a time"},
 	{"inactivity_timeout_s", CONF_TYPE_UINT, FIELD(inactivity_timeout_s), .min = 10,
 		.max = 86400, .fallback = "600", .unit = "s",
+		.env = SETTINGS_ENV_PREFIX "DOWNLOAD_INACTIVE_TIMEOUT",
 		.text = "A download in which nothing arrives for this long fails the update"},
 	{"update_cooldown_s", CONF_TYPE_UINT, FIELD(update_cooldown_s), .min = 0, .max = 3600,
 		.fallback = "16", .unit = "s",
 		.text = "After an accepted update request others are refused for this long"},
 	{"log_level", CONF_TYPE_CHOICE, FIELD(log_level), .words = log_level_words,
-		.fallback = "info",
+		.fallback = "info", .env = SETTINGS_ENV_PREFIX "DEFAULT_LOG_LEVEL",
 		.text = "Least important lines that are logged"},
+};
+
+/* What the variables of other clients are about that are no settings here, and what takes their place. */
+static const struct {
+	const char *name; /* without SETTINGS_ENV_PREFIX */
+	const char *instead;
+} idle_variables[] = {
+	{"SESSION_WD_TMPFS_SIZE_IN_MB",           "an image's lists go to the folder scratch_dir of otaclient.yaml"},
+	{"OTACLIENT_APP_TMPFS_SIZE_IN_MB",        "nothing needs to be set in its place"},
+	{"LOG_LEVEL_TABLE",                       "log_level of otaclient.yaml counts for all lines"},
+	{"DOWNLOAD_RETRY_PRE_REQUEST",            "inactivity_timeout_s of otaclient.yaml says when to give up"},
+	{"DOWNLOAD_BACKOFF_MAX",                  "inactivity_timeout_s of otaclient.yaml says when to give up"},
+	{"DOWNLOAD_BACKOFF_FACTOR",               "inactivity_timeout_s of otaclient.yaml says when to give up"},
+	{"MAX_RETRY_ON_ENTRY_COUNT",              "inactivity_timeout_s of otaclient.yaml says when to give up"},
+	{"MAX_CONCURRENT_DOWNLOAD_TASKS",         "download_connections of otaclient.yaml limits the connections"},
+	{"CLIENT_UPDATE_TIMEOUT",                 "nothing needs to be set in its place"},
+	{"MAX_CONCURRENT_PROCESS_FILE_TASKS",     "the number of processors decides"},
+	{"MAX_PROCESS_FILE_THREAD",               "the number of processors decides"},
+	{"CREATE_STANDBY_RETRY_MAX",              "nothing needs to be set in its place"},
+	{"PROCESS_FILES_REPORT_INTERVAL",         "nothing needs to be set in its place"},
+	{"CHUNK_SIZE",                            "nothing needs to be set in its place"},
+	{"READ_CHUNK_SIZE",                       "nothing needs to be set in its place"},
+	{"FSTRIM_AT_OTA",                         "fstrim.timer of the system trims the slots"},
+	{"FSTRIM_AT_OTA_TIMEOUT",                 "fstrim.timer of the system trims the slots"},
+	{"WAITING_SUBECU_ACK_REQ_TIMEOUT",        "nothing needs to be set in its place"},
+	{"QUERYING_SUBECU_STATUS_TIMEOUT",        "nothing needs to be set in its place"},
+	{"OVERALL_ECUS_STATUS_UPDATE_INTERVAL",   "nothing needs to be set in its place"},
+	{"ECU_UNREACHABLE_TIMEOUT",               "nothing needs to be set in its place"},
+	{"OTAPROXY_MINIMUM_SHUTDOWN_INTERVAL",    "nothing needs to be set in its place"},
+	{"PAUSED_OVERALL_ECUS_STATUS_CHANGE_ON_UPDATE_REQ_ACKED", "nothing needs to be set in its place"},
+	{"OTAPROXY_ENABLE_EXTERNAL_CACHE",        "proxy_info.yaml says what the local proxy does"},
+	{"EXTERNAL_CACHE_DEV_MOUNTPOINT",         "proxy_info.yaml says what the local proxy does"},
 };
 /* clang-format on */
 
@@ -100,20 +137,82 @@ int settings_parse(const char *text, size_t len_bytes, const char *name, conf_no
 	return notes.n_wrong > 0 ? -EBADMSG : 0;
 }
 
+/* ---- the environment ---- */
+
+static const struct conf_key *key_of_variable(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(settings_keys); i++)
+		if (settings_keys[i].env && strcmp(settings_keys[i].env, name) == 0)
+			return &settings_keys[i];
+	return NULL;
+}
+
+static void notice_variable(const char *name, struct conf_notes *notes)
+{
+	const char *bare = name + strlen(SETTINGS_ENV_PREFIX);
+
+	for (size_t i = 0; i < ARRAY_SIZE(idle_variables); i++) {
+		if (strcmp(idle_variables[i].name, bare) == 0) {
+			conf_note(notes, CONF_NOTICE, 0, "%s is ignored: %s", name,
+				idle_variables[i].instead);
+			return;
+		}
+	}
+	conf_note(notes, CONF_NOTICE, 0, "%s is not a known variable and is ignored", name);
+}
+
+/* @variable: "NAME=value" with our prefix. */
+static void apply_variable(
+	const char *variable, struct settings *settings, struct conf_notes *notes)
+{
+	char name[VARIABLE_NAME_MAX];
+	size_t len = strcspn(variable, "=");
+	const struct conf_key *key;
+
+	snprintf(name, sizeof(name), "%.*s", (int)MIN_OF(len, sizeof(name) - 1), variable);
+	key = variable[len] == '=' ? key_of_variable(name) : NULL;
+	if (key)
+		conf_table_read_env(key, variable + len + 1, settings, notes);
+	else
+		notice_variable(name, notes);
+}
+
+int settings_apply_env(
+	const char *const *env, conf_note_fn *note, void *ctx, struct settings *settings)
+{
+	struct conf_notes notes = {.file = "The environment", .note = note, .ctx = ctx};
+
+	for (; *env; env++)
+		if (strncmp(*env, SETTINGS_ENV_PREFIX, strlen(SETTINGS_ENV_PREFIX)) == 0)
+			apply_variable(*env, settings, &notes);
+	return notes.n_wrong > 0 ? -EBADMSG : 0;
+}
+
+/* ---- the table for people ---- */
+
 /* What a value may be: "1 to 64", "10 to 86400 s", "error, warning, info, debug"; nothing for
- * paths. */
+ * paths. Then the default. */
 static int print_range(const struct conf_key *key, struct buf *out)
 {
 	int r = 0;
 
 	if (key->type == CONF_TYPE_UINT)
-		return buf_printf(out, "%u to %u%s%s; ", key->min, key->max, key->unit ? " " : "",
+		r = buf_printf(out, "%u to %u%s%s; ", key->min, key->max, key->unit ? " " : "",
 			key->unit ? key->unit : "");
-	if (key->type != CONF_TYPE_CHOICE)
+	for (size_t i = 0; key->type == CONF_TYPE_CHOICE && key->words[i] && r == 0; i++)
+		r = buf_printf(out, "%s%s", key->words[i], key->words[i + 1] ? ", " : "; ");
+	if (r == 0)
+		r = buf_printf(out, "default %s", key->fallback[0] ? key->fallback : "empty");
+	return r;
+}
+
+/* "OTACLIENT_… in the environment overrides it" behind @before, if there is such a variable. */
+static int print_variable(
+	const struct conf_key *key, const char *before, const char *after, struct buf *out)
+{
+	if (!key->env)
 		return 0;
-	for (size_t i = 0; key->words[i] && r == 0; i++)
-		r = buf_printf(out, "%s%s", i ? ", " : "", key->words[i]);
-	return r < 0 ? r : buf_puts(out, "; ");
+	return buf_printf(out, "%s%s in the environment overrides it%s", before, key->env, after);
 }
 
 int settings_print_help(struct buf *out)
@@ -127,8 +226,9 @@ int settings_print_help(struct buf *out)
 		if (r == 0)
 			r = print_range(key, out);
 		if (r == 0)
-			r = buf_printf(
-				out, "default %s)\n", key->fallback[0] ? key->fallback : "empty");
+			r = buf_puts(out, ")\n");
+		if (r == 0)
+			r = print_variable(key, "      ", "\n", out);
 	}
 	return r;
 }
@@ -146,9 +246,60 @@ int settings_print_example(struct buf *out)
 		if (r == 0)
 			r = print_range(key, out);
 		if (r == 0)
-			r = buf_printf(out, "default %s).\n#%s: %s\n",
-				key->fallback[0] ? key->fallback : "empty", key->name,
+			r = buf_puts(out, ").\n");
+		if (r == 0)
+			r = print_variable(key, "# ", ".\n", out);
+		if (r == 0)
+			r = buf_printf(out, "#%s: %s\n", key->name,
 				key->fallback[0] ? key->fallback : "\"\"");
 	}
 	return r;
+}
+
+/* roff takes "-" for a hyphen, "\\" for the begin of a command, and a line that begins with "." or "'" for one. */
+static int put_roff(struct buf *out, const char *text)
+{
+	int r = 0;
+
+	for (const char *p = text; *p && r == 0; p++)
+		r = *p == '-' ? buf_puts(out, "\\-") : buf_append(out, p, 1);
+	return r;
+}
+
+static int print_man_key(const struct conf_key *key, struct buf *out)
+{
+	AUTO_BUF struct buf range = {0};
+	int r = buf_printf(out, ".TP\n.B %s\n", key->name);
+
+	if (r == 0)
+		r = put_roff(out, key->text);
+	if (r == 0)
+		r = print_range(key, &range);
+	if (r == 0)
+		r = buf_puts(out, " (");
+	if (r == 0)
+		r = put_roff(out, buf_str(&range));
+	if (r == 0)
+		r = buf_puts(out, ").\n");
+	return r < 0 ? r : print_variable(key, "", ".\n", out);
+}
+
+int settings_print_man(struct buf *out)
+{
+	/* clang-format off */
+	int r = buf_puts(out,
+		".TH OTACLIENT.YAML 5 \"\" \"otaclient\" \"File formats\"\n"
+		".SH NAME\n"
+		"otaclient.yaml \\- settings of the update daemon\n"
+		".SH DESCRIPTION\n"
+		".I " SETTINGS_PATH "\n"
+		"is a YAML map; the file and each of its keys may be missing. A value that is wrong is named in the "
+		"log, and the\ndefault counts. A variable of the environment goes before the file, the option "
+		"\\-\\-log\\-level before both.\n"
+		".SH KEYS\n");
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(settings_keys) && r == 0; i++)
+		r = print_man_key(&settings_keys[i], out);
+	return r < 0 ? r : buf_puts(out, ".SH SEE ALSO\n.BR otaclient (8)\n");
 }

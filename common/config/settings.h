@@ -1,7 +1,7 @@
 /*
  * settings: everything else that an operator may change (/etc/otaclient/otaclient.yaml, optional).
  *
- * One table in settings.c describes every key; the parser, the messages, --help and
+ * One table in settings.c describes every key; the parser, the messages, --help, the manual page and
  * otaclient.yaml.example come from it. docs/formats.md, "otaclient.yaml".
  */
 #pragma once
@@ -13,7 +13,8 @@
 #include "common/base/log.h"
 #include "common/config/conf_table.h"
 
-#define SETTINGS_PATH "/etc/otaclient/otaclient.yaml"
+#define SETTINGS_PATH       "/etc/otaclient/otaclient.yaml"
+#define SETTINGS_ENV_PREFIX "OTACLIENT_"
 
 enum {
 	CONF_USER_MAX = 64, /* beyond useradd's 32 bytes, and two ids in decimal */
@@ -42,6 +43,15 @@ int settings_load(const char *path, conf_note_fn *note, void *ctx, struct settin
 int settings_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
 	void *ctx, struct settings *ret_settings);
 
-/* The table for people: lines for --help, and the text of otaclient.yaml.example. 0 or -ENOMEM. */
+/*
+ * Variables of @env ("NAME=value", NULL at the end) override what settings_load() gave; those of other clients that
+ * mean nothing here are noticed. A wrong one leaves the setting alone: -EBADMSG, else 0.
+ */
+int settings_apply_env(
+	const char *const *env, conf_note_fn *note, void *ctx, struct settings *settings);
+
+/* The table for people: lines for --help, and the texts of otaclient.yaml.example and of the manual page
+ * otaclient.yaml.5. 0 or -ENOMEM. */
 int settings_print_help(struct buf *out);
+int settings_print_man(struct buf *out);
 int settings_print_example(struct buf *out);

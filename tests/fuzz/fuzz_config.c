@@ -4,8 +4,10 @@
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "common/base/cleanup.h"
 #include "common/config/ecu_info.h"
 #include "common/config/proxy_info.h"
 #include "common/config/settings.h"
@@ -15,6 +17,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void note(void *ctx, enum conf_note_kind kind, const char *sentence)
 {
 	assert(sentence[0] && strlen(sentence) < OTA_ERR_MSG_MAX);
+}
+
+/* The bytes as the value of each variable that counts, and as a variable of any name. */
+static void try_environment(const uint8_t *data, size_t size)
+{
+	static const char *const heads[] = {"OTACLIENT_DOWNLOAD_INACTIVE_TIMEOUT=",
+		"OTACLIENT_DEFAULT_LOG_LEVEL=", "OTACLIENT_", ""};
+	static char text[4][4096];
+	static struct settings settings;
+	const char *const env[] = {text[0], text[1], text[2], text[3], NULL};
+	enum log_level level;
+
+	for (size_t i = 0; i < 4; i++)
+		snprintf(text[i], sizeof(text[i]), "%s%.*s", heads[i],
+			(int)MIN_OF(size, (size_t)4000), (const char *)data);
+	settings_parse("", 0, "f", note, NULL, &settings);
+	settings_apply_env(env, note, NULL, &settings);
+	assert(settings.inactivity_timeout_s >= 10 && settings.inactivity_timeout_s <= 86400);
+	assert(log_level_from_text(settings.log_level, &level) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -40,5 +61,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	settings_parse((const char *)data, size, "f", note, NULL, &settings);
 	assert(settings.download_connections >= 1 && settings.download_connections <= 64);
 	assert(settings.certs_dir[0] == '/' && settings.log_level);
+	try_environment(data, size);
 	return 0;
 }

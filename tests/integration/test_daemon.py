@@ -35,17 +35,19 @@ def enter_private_machine():
 class Daemon:
     """One otaclient; its log is complete once it has ended, or so far."""
 
-    def __init__(self, *options, ecu_info=GOOD_ECU_INFO, settings="", config_dir=None):
+    def __init__(self, *options, ecu_info=GOOD_ECU_INFO, settings="", config_dir=None, proxy_info=None, env=None):
         self.folder = tempfile.mkdtemp(prefix="daemon.", dir="/run")
         self.config = config_dir or self.folder
         if ecu_info is not None:
             self.write("ecu_info.yaml", ecu_info)
+        if proxy_info is not None:
+            self.write("proxy_info.yaml", proxy_info)
         self.write("otaclient.yaml", settings)
         self.log_path = os.path.join(self.folder, "log")
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 [os.environ["OTACLIENT"], "--config-dir", self.config, "--certs", os.path.join(self.folder, "certs"), "--settings",
-                 os.path.join(self.folder, "otaclient.yaml"), *options], stderr=log, stdout=log)
+                 os.path.join(self.folder, "otaclient.yaml"), *options], stderr=log, stdout=log, env=os.environ | (env or {}))
 
     def write(self, name, text):
         with open(os.path.join(self.folder, name), "w") as f:
@@ -199,6 +201,19 @@ def wrong_settings_are_told_and_replaced_by_what_is_usual():
         assert status()
 
 
+def variables_of_the_environment_override_the_settings():
+    env = {"OTACLIENT_DOWNLOAD_INACTIVE_TIMEOUT": "soon", "OTACLIENT_DEFAULT_LOG_LEVEL": "ERROR",
+           "OTACLIENT_CHUNK_SIZE": "1", "OTACLIENT_FROB": "1"}
+    with Daemon(env=env).wait_for("is not a known variable") as d:
+        assert "OTACLIENT_DOWNLOAD_INACTIVE_TIMEOUT must be a whole number from 10 to 86400 s, not \"soon\"" in d.log()
+        assert d.log().count("OTACLIENT_CHUNK_SIZE is ignored: nothing needs to be set in its place") == 1
+        # the level counts from then on
+        end = time.monotonic() + START_LIMIT_S
+        while otactl("status")[0] != 0:
+            assert time.monotonic() < end, d.log()
+        assert " serves ECU " not in d.log()
+
+
 def no_certificates_are_told_at_the_start():
     with Daemon().serving() as d:
         assert "certs" in d.log() and "ertificate" in d.log(), d.log()
@@ -334,6 +349,7 @@ if __name__ == "__main__":
         wrong_ecu_infos_refuse_updates_and_answer_status,
         unreadable_configuration_refuses_updates_and_answers_status,
         wrong_settings_are_told_and_replaced_by_what_is_usual,
+        variables_of_the_environment_override_the_settings,
         no_certificates_are_told_at_the_start,
         proxy_that_cannot_run_is_told_once_and_done_without,
         proxy_that_can_run_is_not_mentioned_at_the_start,

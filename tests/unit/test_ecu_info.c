@@ -86,6 +86,19 @@ static void the_file_in_the_root_of_the_tree_loads(void **state)
 	assert_true(info.loaded);
 }
 
+static void the_file_in_the_root_of_the_tree_explains_every_key(void **state)
+{
+	const struct conf_key *keys;
+	size_t n_keys;
+
+	keys = ecu_info_keys(&n_keys);
+	assert_int_equal(n_keys, 6);
+	note_list_assert_explained(SOURCE_DIR "/ecu_info.yaml.example", keys, n_keys);
+	keys = ecu_info_secondary_keys(&n_keys);
+	assert_int_equal(n_keys, 3);
+	note_list_assert_explained(SOURCE_DIR "/ecu_info.yaml.example", keys, n_keys);
+}
+
 static void the_file_in_the_root_of_the_tree_names_every_boot_loader(void **state)
 {
 	static const char *const words[] = {
@@ -279,6 +292,7 @@ int main(void)
 		cmocka_unit_test(the_main_ecu_of_the_examples_loads),
 		cmocka_unit_test(the_secondary_ecu_of_the_examples_loads),
 		cmocka_unit_test(the_file_in_the_root_of_the_tree_loads),
+		cmocka_unit_test(the_file_in_the_root_of_the_tree_explains_every_key),
 		cmocka_unit_test(the_file_in_the_root_of_the_tree_names_every_boot_loader),
 		cmocka_unit_test(an_id_alone_is_enough),
 		cmocka_unit_test(every_key_is_read),

@@ -84,9 +84,57 @@ static void the_secondary_ecu_of_the_examples_loads(void **state)
 
 static void the_file_in_the_root_of_the_tree_loads(void **state)
 {
+	const struct conf_key *keys;
+	size_t n_keys;
+
 	load(SOURCE_DIR "/proxy_info.yaml.example");
 	assert_int_equal(notes.n_wrong + notes.n_notices, 0);
 	assert_true(info.loaded);
+	keys = proxy_info_keys(&n_keys);
+	assert_int_equal(n_keys, 10);
+	note_list_assert_explained(SOURCE_DIR "/proxy_info.yaml.example", keys, n_keys);
+}
+
+/* Who accesses the server, and where: the table that integrators know, and the forms its rows are written in. */
+static void downloads_go_the_way_of_the_table(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *text;
+		bool local;
+		const char *upper; /* that the local proxy asks; "" = the server */
+		const char *way;   /* of this ECU's own downloads; "" = straight to the server */
+		bool keeps;        /* the local proxy keeps what passes */
+	} rows[] = {
+		{"{enable_local_ota_proxy: true, upper_ota_proxy: \"http://192.168.20.11:8082\"}",
+			true, "http://192.168.20.11:8082", "http://127.0.0.1:8082", false},
+		{"enable_local_ota_proxy: true", true, "", "http://127.0.0.1:8082", true},
+		{"{enable_local_ota_proxy: false, upper_ota_proxy: \"http://192.168.20.11:8082\"}",
+			false, "http://192.168.20.11:8082", "http://192.168.20.11:8082", false},
+		{"enable_local_ota_proxy: false", false, "", "", true},
+		/* gateway changes nothing, whatever it says. */
+		{"{enable_local_ota_proxy: true, gateway: true}", true, "", "http://127.0.0.1:8082", true},
+		{"{enable_local_ota_proxy: true, gateway: false}", true, "", "http://127.0.0.1:8082", true},
+		{"{enable_local_ota_proxy: true, gateway: maybe, upper_ota_proxy: \"http://10.0.0.1:8082\"}",
+			true, "http://10.0.0.1:8082", "http://127.0.0.1:8082", false},
+		{"{enable_local_ota_proxy: true, upper_ota_proxy: \"\"}", true, "", "http://127.0.0.1:8082", true},
+		{"{enable_local_ota_proxy: true, enable_local_ota_proxy_cache: false}",
+			true, "", "http://127.0.0.1:8082", false},
+		{"{enable_local_ota_proxy: true, local_ota_proxy_listen_addr: localhost,"
+			" local_ota_proxy_listen_port: 9000}", true, "", "http://127.0.0.1:9000", true},
+		{"{enable_local_ota_proxy: true, local_ota_proxy_listen_addr: 192.168.20.1}",
+			true, "", "http://192.168.20.1:8082", true},
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		parse(rows[i].text);
+		if (!info.loaded || info.enable_local_ota_proxy != rows[i].local ||
+			proxy_info_use_cache(&info) != rows[i].keeps)
+			fail_msg("%s", rows[i].text);
+		assert_string_equal(info.upper_ota_proxy, rows[i].upper);
+		client_proxy_is(rows[i].way);
+	}
 }
 
 static void without_a_file_the_local_proxy_runs(void **state)
@@ -212,6 +260,7 @@ int main(void)
 		cmocka_unit_test(the_main_ecu_of_the_examples_loads),
 		cmocka_unit_test(the_secondary_ecu_of_the_examples_loads),
 		cmocka_unit_test(the_file_in_the_root_of_the_tree_loads),
+		cmocka_unit_test(downloads_go_the_way_of_the_table),
 		cmocka_unit_test(without_a_file_the_local_proxy_runs),
 		cmocka_unit_test(a_file_without_the_key_has_no_local_proxy),
 		cmocka_unit_test(every_key_is_read),

@@ -136,6 +136,76 @@ static void the_example_file_is_what_the_table_prints(void **state)
 	assert_string_equal(buf_str(&have), buf_str(&want));
 }
 
+static void the_manual_page_is_what_the_table_prints(void **state)
+{
+	AUTO_BUF struct buf want = {0};
+	AUTO_BUF struct buf have = {0};
+
+	assert_int_equal(settings_print_man(&want), 0);
+	assert_int_equal(
+		file_read(AT_FDCWD, SOURCE_DIR "/docs/man/otaclient.yaml.5", 1 << 16, &have), 0);
+	assert_string_equal(buf_str(&have), buf_str(&want));
+}
+
+static int apply(const char *const *env)
+{
+	notes = (struct note_list){0};
+	return settings_apply_env(env, note_list_add, &notes, &settings);
+}
+
+static void variables_override_the_file(void **state)
+{
+	const char *env[] = {"OTACLIENT_DOWNLOAD_INACTIVE_TIMEOUT=30", "HOME=/",
+		"OTACLIENT_DEFAULT_LOG_LEVEL=WARNING", NULL};
+
+	assert_int_equal(parse("inactivity_timeout_s: 100\nlisten_port: 1024\n"), 0);
+	assert_int_equal(apply(env), 0);
+	assert_int_equal(notes.n_wrong + notes.n_notices, 0);
+	assert_int_equal(settings.inactivity_timeout_s, 30);
+	assert_string_equal(settings.log_level, "warning");
+	assert_int_equal(settings.listen_port, 1024);
+}
+
+static void a_wrong_variable_leaves_the_file_in_force(void **state)
+{
+	const char *env[] = {"OTACLIENT_DOWNLOAD_INACTIVE_TIMEOUT=9",
+		"OTACLIENT_DEFAULT_LOG_LEVEL=CRITICAL", NULL};
+	const char *empty[] = {"OTACLIENT_DOWNLOAD_INACTIVE_TIMEOUT=", NULL};
+
+	assert_int_equal(parse("inactivity_timeout_s: 100\nlog_level: debug\n"), 0);
+	assert_int_equal(apply(env), -EBADMSG);
+	assert_int_equal(notes.n_wrong, 2);
+	assert_string_equal(notes.wrong[0],
+		"The environment: OTACLIENT_DOWNLOAD_INACTIVE_TIMEOUT must be a "
+		"whole number from 10 to 86400 s, not \"9\"");
+	assert_string_equal(notes.wrong[1],
+		"The environment: OTACLIENT_DEFAULT_LOG_LEVEL must be one of "
+		"error, warning, info, debug, not \"CRITICAL\"");
+	assert_int_equal(settings.inactivity_timeout_s, 100);
+	assert_string_equal(settings.log_level, "debug");
+	assert_int_equal(apply(empty), -EBADMSG);
+	assert_int_equal(settings.inactivity_timeout_s, 100);
+}
+
+static void other_variables_are_named_once_with_what_to_do_instead(void **state)
+{
+	const char *env[] = {"OTACLIENT_MAX_CONCURRENT_DOWNLOAD_TASKS=128", "OTACLIENT_COLOUR=blue",
+		"OTACLIENT_FSTRIM_AT_OTA", NULL};
+
+	assert_int_equal(parse(""), 0);
+	assert_int_equal(apply(env), 0);
+	assert_int_equal(notes.n_notices, 3);
+	assert_string_equal(notes.notices[0],
+		"The environment: OTACLIENT_MAX_CONCURRENT_DOWNLOAD_TASKS is ignored: "
+		"download_connections of otaclient.yaml limits the connections");
+	assert_string_equal(notes.notices[1],
+		"The environment: OTACLIENT_COLOUR is not a known variable and is ignored");
+	assert_string_equal(notes.notices[2],
+		"The environment: OTACLIENT_FSTRIM_AT_OTA is ignored: "
+		"fstrim.timer of the system trims the slots");
+	assert_is_default();
+}
+
 static void the_example_with_all_keys_in_force_is_the_default(void **state)
 {
 	AUTO_BUF struct buf text = {0};
@@ -157,10 +227,13 @@ static void the_help_names_range_unit_and_default(void **state)
 	assert_non_null(strstr(buf_str(&help),
 		"  inactivity_timeout_s\n"
 		"      A download in which nothing arrives for this long fails the update "
-		"(10 to 86400 s; default 600)\n"));
-	assert_non_null(strstr(buf_str(&help), "  log_level\n"
-					       "      Least important lines that are logged "
-					       "(error, warning, info, debug; default info)\n"));
+		"(10 to 86400 s; default 600)"
+		"\n      OTACLIENT_DOWNLOAD_INACTIVE_TIMEOUT in the environment overrides it\n"));
+	assert_non_null(strstr(buf_str(&help),
+		"  log_level\n"
+		"      Least important lines that are logged "
+		"(error, warning, info, debug; default info)\n      "
+		"OTACLIENT_DEFAULT_LOG_LEVEL in the environment overrides it\n"));
 }
 
 int main(void)
@@ -171,6 +244,10 @@ int main(void)
 		cmocka_unit_test(a_wrong_key_keeps_its_default_and_the_others_count),
 		cmocka_unit_test(a_broken_file_is_reported_and_all_is_default),
 		cmocka_unit_test(the_example_file_is_what_the_table_prints),
+		cmocka_unit_test(the_manual_page_is_what_the_table_prints),
+		cmocka_unit_test(variables_override_the_file),
+		cmocka_unit_test(a_wrong_variable_leaves_the_file_in_force),
+		cmocka_unit_test(other_variables_are_named_once_with_what_to_do_instead),
 		cmocka_unit_test(the_example_with_all_keys_in_force_is_the_default),
 		cmocka_unit_test(the_help_names_range_unit_and_default),
 	};

@@ -506,18 +506,32 @@ static bool copy_fields(const char *const *fields, struct curl_slist **ret_list)
 	return true;
 }
 
+/* An answer to what was sent cannot be continued. */
+static bool copy_post(const struct http_request *request, struct transfer *t)
+{
+	if (!request->post)
+		return true;
+	t->no_range = true;
+	t->post_bytes = request->post_bytes;
+	t->post = malloc(MAX_OF(request->post_bytes, (size_t)1));
+	if (t->post)
+		memcpy(t->post, request->post, request->post_bytes);
+	return t->post;
+}
+
 int http_client_add(struct http_client *c, const struct http_request *request, struct ota_err *err)
 {
 	CLEANUP(transfer_freep) struct transfer *t = NULL;
 	int r = check_request(request, err);
 
 	assert(request->sink.data || request->head);
+	assert(!request->head || !request->post);
 	if (r < 0)
 		return r;
 	t = calloc(1, sizeof(*t));
 	if (!t || !copy_text(request->url, &t->url) ||
 		!copy_text(request->cache_control, &t->cache_control) ||
-		!copy_fields(request->fields, &t->fields))
+		!copy_fields(request->fields, &t->fields) || !copy_post(request, t))
 		return no_memory(err);
 	t->request_url = http_url_for_request(request->url, c->shared.proxy != NULL);
 	if (!t->request_url)

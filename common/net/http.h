@@ -1,5 +1,5 @@
 /*
- * http: many requests at once (GET, HEAD) over few connections, with resume, retries and limits.
+ * http: many requests at once (GET, HEAD, POST) over few connections, with resume, retries and limits.
  * The door to libcurl.
  *
  * One http_client belongs to one thread and runs all its transfers in http_client_run(). HTTP/1.1
@@ -92,6 +92,10 @@ struct http_request {
 	 * cookies and credentials among them. "Name:" without a value is not sent. */
 	const char *const *fields;
 	bool head; /* HEAD: no data(), no max_bytes; begin() says the length that a GET would have */
+	/* POST with this body, copied; NULL = none of that. Its answer is never continued by range; each try sends the
+	 * body again. A Content-Type goes into the fields. */
+	const void *post;
+	size_t post_bytes;
 	/* The fields hold If-None-Match or If-Modified-Since: a 304 ends the request well, with
 	 * result.r 0 and no call of the sink. Once a body has begun, retries go without the fields
 	 * whose name begins with "If-". Without this flag, a 304 is a failure. */

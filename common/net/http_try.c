@@ -35,6 +35,7 @@ void transfer_free(struct transfer *t)
 	free(t->request_url);
 	free(t->hop_url);
 	free(t->cache_control);
+	free(t->post);
 	free(t);
 }
 
@@ -524,7 +525,11 @@ static bool set_request(CURL *e, struct transfer *t)
 	snprintf(range, sizeof(range), "%llu-", (unsigned long long)t->offset);
 	SET(CURLOPT_URL, asked_url(t));
 	SET(CURLOPT_PATH_AS_IS, 1L);
-	SET(t->head ? CURLOPT_NOBODY : CURLOPT_HTTPGET, 1L);
+	SET(t->head ? CURLOPT_NOBODY : t->post ? CURLOPT_POST : CURLOPT_HTTPGET, 1L);
+	if (t->post) {
+		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->post_bytes);
+		SET(CURLOPT_POSTFIELDS, t->post);
+	}
 	SET(CURLOPT_USERAGENT, s->user_agent);
 	SET(CURLOPT_COOKIE, goes_to_own_host(t) ? s->cookies : NULL);
 	SET(CURLOPT_HTTPHEADER, t->headers);

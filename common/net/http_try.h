@@ -42,6 +42,8 @@ struct transfer {
 	char *url, *request_url, *cache_control; /* request_url: as it is asked for */
 	struct curl_slist *fields;
 	bool head, conditional;
+	char *post; /* owned; NULL = GET or HEAD */
+	size_t post_bytes;
 	uint64_t max_bytes;
 	unsigned tries_max;
 	bool outlast_outages, undo_encoding;

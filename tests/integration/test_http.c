@@ -1846,11 +1846,77 @@ static void a_paused_transfer_holds_up_no_other_one_over_http2(void **state)
 	assert_one_connection(b, &t, 2);
 }
 
+/* ---- what is sent ---- */
+
+static void a_body_is_posted_with_its_own_type(void **state)
+{
+	static const char *const fields[] = {"Content-Type: text/plain; charset=utf-8", NULL};
+	struct bench *b = *state;
+
+	b->request.post = "line \"1\"";
+	b->request.post_bytes = 8;
+	b->request.fields = fields;
+	serve(b, "{\"/main\": [{\"size\": 10}]}");
+	get(b, "/main");
+	assert_fetched(b, 10);
+	assert_true(origin_saw(&b->origin, 0, "\"method\": \"POST\""));
+	assert_true(origin_saw(&b->origin, 0, "\"posted\": \"line \\\"1\\\"\""));
+	assert_true(origin_saw(&b->origin, 0, "\"content-type\": \"text/plain; charset=utf-8\""));
+	assert_false(origin_saw(&b->origin, 0, "\"expect\""));
+}
+
+static void an_empty_body_is_posted_too(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.post = "";
+	serve(b, "{\"/main\": [{\"size\": 0}]}");
+	get(b, "/main");
+	assert_fetched(b, 0);
+	assert_true(origin_saw(&b->origin, 0, "\"method\": \"POST\""));
+	assert_true(origin_saw(&b->origin, 0, "\"posted\": \"\""));
+}
+
+static void an_answer_to_a_post_that_is_cut_is_asked_for_anew(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.post = "x";
+	b->request.post_bytes = 1;
+	serve(b, "{\"/f\": [{\"size\": 30000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\", "
+		 "\"cut_after\": 10000},"
+		 "{\"size\": 30000, \"ranges\": true, \"etag\": \"\\\"v1\\\"\"}]}");
+	get(b, "/f");
+	assert_fetched(b, 30000);
+	assert_int_equal(b->body.n_restarts, 1);
+	assert_false(origin_saw(&b->origin, 1, "\"range\""));
+	assert_true(origin_saw(&b->origin, 1, "\"posted\": \"x\""));
+}
+
+static void what_a_server_says_to_a_post_is_told(void **state)
+{
+	struct bench *b = *state;
+
+	b->request.post = "x";
+	b->request.post_bytes = 1;
+	b->request.tries_max = 1;
+	serve(b, "{\"/f\": [{\"status\": 500, \"body\": \"no\"}, {\"hang_up\": true}]}");
+	assert_int_equal(get(b, "/f"), -EIO);
+	assert_int_equal(b->result.status, 500);
+	assert_int_equal(get(b, "/f"), -EIO);
+	assert_int_equal(b->result.status, 0);
+	assert_int_equal(origin_hits(&b->origin, "posted"), 2);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(a_body_is_posted_with_its_own_type),
+		TEST(an_empty_body_is_posted_too),
+		TEST(an_answer_to_a_post_that_is_cut_is_asked_for_anew),
+		TEST(what_a_server_says_to_a_post_is_told),
 		TEST(a_file_arrives_whole),
 		TEST(an_empty_file_is_a_file),
 		TEST(fetch_resumes_after_connection_is_cut),

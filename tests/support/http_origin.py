@@ -33,11 +33,12 @@ ranges and an ETag), else it is a 404. An answer is an object; all keys are opti
 
     cut_half        true: like cut_after, at half of what is to be sent
 
-With --cut-every, each Nth answer with a whole file has cut_half. HEAD is answered like GET, without the body.
+With --cut-every, each Nth answer with a whole file has cut_half. HEAD is answered like GET,
+without the body, and POST like GET, once its body has come.
 
 The log has one line of JSON for each request: n, method, target, path, headers (names in lower case), client_port,
-answer (its index in the list, -1 for a file). --sent is another one, with a line for each body that was begun, once it
-is over: path, sent (bytes of the body that were given to the connection).
+answer (its index in the list, -1 for a file); of a POST also posted, its body. --sent is another one, with a line for each
+body that was begun, once it is over: path, sent (bytes of the body that were given to the connection).
 """
 import argparse
 import email.utils
@@ -131,13 +132,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "method": self.command, "target": self.path, "path": path, "client_port": self.client_address[1],
             "headers": {k.lower(): v for k, v in self.headers.items()},
         }
+        if self.command == "POST":
+            posted = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            record["posted"] = posted.decode("utf-8", "replace")
         answer = self.script.next_answer(path, record)
         try:
             self.play(answer)
         except (Cut, BrokenPipeError, ConnectionResetError, ssl.SSLError):
             self.close_connection = True
 
-    do_HEAD = do_GET
+    do_HEAD = do_POST = do_GET
 
     def play(self, answer):
         time.sleep(answer.get("delay_ms", 0) / 1000)

@@ -15,8 +15,8 @@
 
 static enum log_level max_level = LOG_LEVEL_INFO;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static void (*line_sink)(void *ctx, enum log_level level, const char *line);
-static void *line_sink_ctx;
+static void (*entry_sink)(void *ctx, const struct log_entry *entry);
+static void *entry_sink_ctx;
 
 void log_set_level(enum log_level level)
 {
@@ -44,30 +44,30 @@ int log_level_from_text(const char *text, enum log_level *ret_level)
 	return -EINVAL;
 }
 
-void log_set_sink(void (*sink)(void *ctx, enum log_level level, const char *line), void *ctx)
+void log_set_sink(void (*sink)(void *ctx, const struct log_entry *entry), void *ctx)
 {
 	pthread_mutex_lock(&lock);
-	line_sink = sink;
-	line_sink_ctx = ctx;
+	entry_sink = sink;
+	entry_sink_ctx = ctx;
 	pthread_mutex_unlock(&lock);
 }
 
-void log_line(enum log_level level, const char *fmt, ...)
+void log_put(const struct log_entry *from, const char *fmt, ...)
 {
 	static int to_journal = -1; /* systemd sets JOURNAL_STREAM when stderr is the journal */
-	char line[1024];
+	char line[LOG_TEXT_MAX];
 	size_t head, len;
 	va_list ap;
 	int n;
 
-	if (level > max_level)
+	if (from->level > max_level)
 		return;
 	pthread_mutex_lock(&lock);
 	if (to_journal < 0)
 		to_journal = getenv("JOURNAL_STREAM") != NULL;
 	head = 0;
 	if (to_journal)
-		head = (size_t)snprintf(line, sizeof(line), "<%d>", (int)level);
+		head = (size_t)snprintf(line, sizeof(line), "<%d>", (int)from->level);
 	va_start(ap, fmt);
 	n = vsnprintf(line + head, sizeof(line) - head - 1, fmt, ap);
 	va_end(ap);
@@ -76,9 +76,12 @@ void log_line(enum log_level level, const char *fmt, ...)
 	for (size_t i = head; i < len; i++)
 		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
 			line[i] = ' ';
-	if (line_sink) {
+	if (entry_sink) {
+		struct log_entry entry = *from;
+
 		line[len] = '\0';
-		line_sink(line_sink_ctx, level, line + head);
+		entry.text = line + head;
+		entry_sink(entry_sink_ctx, &entry);
 	}
 	line[len] = '\n';
 	if (write(STDERR_FILENO, line, len + 1) < 0) {

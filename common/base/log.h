@@ -17,11 +17,32 @@ void log_set_level(enum log_level level);
 /* "error", "warning", "info", "debug"; 0 or -EINVAL. */
 int log_level_from_text(const char *text, enum log_level *ret_level);
 
+/* One message and where in the sources it comes from. All borrowed. */
+struct log_entry {
+	enum log_level level;
+	const char *file, *function;
+	unsigned line;
+	const char *text; /* without control characters; at most LOG_TEXT_MAX bytes with the NUL */
+};
+
+enum {
+	LOG_TEXT_MAX = 1024,
+};
+
 /* Where a line goes besides stderr (NULL: nowhere), such as a log server. Called under the log's
  * lock. */
-void log_set_sink(void (*sink)(void *ctx, enum log_level level, const char *line), void *ctx);
+void log_set_sink(void (*sink)(void *ctx, const struct log_entry *entry), void *ctx);
 
-void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* @from->text is not looked at. */
+void log_put(const struct log_entry *from, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+#define log_line(level_, ...)                                \
+	log_put(&(const struct log_entry){.level = (level_), \
+			.file = __FILE__,                    \
+			.function = __func__,                \
+			.line = __LINE__},                   \
+		__VA_ARGS__)
 
 #define log_error(...)   log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_LEVEL_WARNING, __VA_ARGS__)

@@ -17,6 +17,7 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 
+static unsigned expected_line; /* of the next entry in the sink */
 static int saved_stderr = -1;
 static char log_path[32];
 
@@ -79,11 +80,14 @@ static void a_long_message_is_cut_but_stays_a_line(void **state)
 	assert_string_equal(strchr(buf_str(&text), '\n'), "\nnext\n");
 }
 
-static void sink(void *ctx, enum log_level level, const char *line)
+static void sink(void *ctx, const struct log_entry *e)
 {
 	struct buf *b = ctx;
 
-	assert_int_equal(buf_printf(b, "%d:%s;", (int)level, line), 0);
+	assert_int_equal(buf_printf(b, "%d:%s;", (int)e->level, e->text), 0);
+	assert_string_equal(strrchr(e->file, '/'), "/test_log.c");
+	assert_string_equal(e->function, "a_sink_gets_the_lines_as_well");
+	assert_int_equal(e->line, expected_line++);
 }
 
 static void a_sink_gets_the_lines_as_well(void **state)
@@ -93,9 +97,10 @@ static void a_sink_gets_the_lines_as_well(void **state)
 
 	take_log();
 	log_set_sink(sink, &sunk);
+	expected_line = __LINE__ + 1;
 	log_error("one");
-	log_debug("dropped");
 	log_info("two");
+	log_debug("dropped");
 	log_set_sink(NULL, NULL);
 	log_info("three");
 	log_taken(&text);

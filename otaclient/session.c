@@ -13,6 +13,8 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/hex.h"
+#include "common/base/log.h"
+#include "otaclient/metrics.h"
 
 enum {
 	PUBLISH_INTERVAL_MS = 500,
@@ -219,4 +221,43 @@ bool session_poll(void *session)
 		atomic_compare_exchange_strong(&s->published_ms, &last, now))
 		session_publish(s);
 	return atomic_load(&s->stop) != SESSION_STOP_NOT;
+}
+
+/* The sums are taken now, when no worker counts any more. */
+void session_report(struct update_session *s, const struct ota_err *failure)
+{
+	const struct update_env *env = s->env;
+	AUTO_BUF struct buf record = {0};
+	struct status_snapshot now;
+	struct metrics m;
+
+	/* A rollback is none of the server's statistics. */
+	if (s->reported || !env->report || !s->request)
+		return;
+	s->reported = true;
+	session_publish(s);
+	status_get(env->status, &now);
+	m = (struct metrics){
+		.now = &now,
+		.ecu_id = env->ecu_id ? env->ecu_id : "",
+		.session_id = s->id,
+		.request_id = s->request->request_id,
+		.standby_version = s->standby_version,
+		.target_version = s->request->version,
+		.bootloader = env->boot->ops->name,
+		.in_place = s->plan && !s->plan->rebuild,
+		.proxy_keeps = env->proxy_keeps,
+		.failure = failure,
+		.failed_status = session_is_aborted(s) ? STATUS_ABORTED : STATUS_FAILURE,
+		.restarts = !failure,
+		.now_ms = clock_monotonic_ms(),
+	};
+	if (s->has_image) {
+		m.n_directories = s->image.table->n_dirs;
+		m.n_symlinks = s->image.table->n_symlinks;
+	}
+	if (metrics_record(&m, &record) == 0)
+		env->report(env->report_ctx, buf_str(&record));
+	else
+		log_warning("Update %s: no memory for its record", s->id);
 }

@@ -41,6 +41,12 @@ struct update_env {
 	const char *active_root;         /* "/" but in tests */
 	unsigned connections;            /* per download thread; 0 = default */
 	uint32_t inactivity_ms;          /* no byte for this long fails a download */
+	const char *ecu_id;              /* in the record of an update; NULL = "" */
+	bool proxy_keeps;                /* what is behind @proxy keeps what passes */
+	/* Gets the record of each update (metrics.h) at its end: before the restart, or once it has failed. NULL is
+	 * fine. */
+	void (*report)(void *ctx, const char *record);
+	void *report_ctx;
 };
 
 enum {
@@ -78,6 +84,8 @@ struct update_session {
 	bool may_destroy; /* step_prepare_standby has passed: the standby slot's old content is
 			     forfeit */
 	bool pruned;
+	bool reported;                            /* its record was sent */
+	char standby_version[STATUS_VERSION_MAX]; /* of the standby slot as it was found */
 	bool flipped; /* the next boot tries the standby slot, whatever fails now */
 
 	pthread_mutex_t lock;
@@ -120,6 +128,11 @@ bool session_poll(void *session);
 
 /* Pass the writer's counters on to the status now. */
 void session_publish(struct update_session *s);
+
+/*
+ * The end of the session: have its record sent, once. @failure: what it failed of; NULL: the restart comes next.
+ */
+void session_report(struct update_session *s, const struct ota_err *failure);
 
 void update_request_free(struct update_request *r);
 /* A copy of all strings. NULL: no memory. */

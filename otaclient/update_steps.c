@@ -135,6 +135,8 @@ int step_claim_standby(struct update_session *s, struct ota_err *err)
 
 	if (r < 0)
 		return r;
+	/* For the record: later it is the new one's. */
+	status_store_read_version(s->slots.standby.status_dir, s->standby_version);
 	return slot_mount_claim(
 		&s->mount, &s->slots.standby, s->env->active_root, s->env->run_dir, err);
 }
@@ -524,5 +526,6 @@ int step_flip_and_reboot(struct update_session *s, struct ota_err *err)
 		return r;
 	s->flipped = true;
 	log_info("The next boot tries the slot %s", s->slots.standby.id);
+	session_report(s, NULL);
 	return s->env->boot->ops->reboot(s->env->boot, err);
 }

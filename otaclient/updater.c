@@ -194,6 +194,7 @@ static void end_session(struct update_session *s, const struct ota_err *err, str
 		return; /* the restart may still come: wait_for_restart() */
 	ret_end->live = session_is_aborted(s) ? STATUS_ABORTED : plot_of(s)->failed;
 	write_end(s, ret_end->live);
+	session_report(s, err);
 }
 
 static void tell_end(struct status *status, const struct ending *end)

@@ -105,14 +105,14 @@ static void ask_for_abort(const char *what)
 }
 
 /* Steps say where they begin and end. */
-static void on_log_line(void *ctx, enum log_level level, const char *line)
+static void on_log_line(void *ctx, const struct log_entry *entry)
 {
-	const char *at = arg.abort_at_line ? strstr(line, arg.abort_at_line) : NULL;
+	const char *at = arg.abort_at_line ? strstr(entry->text, arg.abort_at_line) : NULL;
 
 	if (!at || !session)
 		return;
 	arg.abort_at_line = NULL;
-	ask_for_abort(line);
+	ask_for_abort(entry->text);
 }
 
 static int on_point(void *ctx, const char *what)

@@ -5,8 +5,8 @@
  * decide what the last restart meant (first_boot), then serve the API and run updates (updater)
  * until told to stop.
  *
- * Threads: this one waits in the API's queue; the updater has one of its own while an update runs, and proxy_child one
- * if this ECU runs a proxy.
+ * Threads: this one waits in the API's queue; the updater has one of its own while an update runs, proxy_child one if
+ * this ECU runs a proxy, and remote_log one if there is a log server.
  */
 #include <assert.h>
 #include <errno.h>
@@ -34,6 +34,7 @@
 #include "otaclient/api/service.h"
 #include "otaclient/first_boot.h"
 #include "otaclient/proxy_child.h"
+#include "otaclient/remote_log.h"
 #include "otaclient/status.h"
 #include "otaclient/updater.h"
 
@@ -61,6 +62,7 @@ struct daemon {
 	struct proxy_info proxy;
 	char proxy_url[CONF_URL_MAX];    /* for our downloads; "" = none */
 	struct proxy_child *proxy_child; /* NULL = this ECU runs no proxy */
+	struct remote_log *remote_log;   /* NULL = none */
 	struct cert_store *certs;
 	struct boot_ctl *boot;
 	struct status *status;
@@ -113,6 +115,11 @@ static void print_help(void)
 	       "Settings:\n%s\n"
 	       "Exit status: 0 ended as told, 1 failed, 2 wrong usage.\n",
 		buf_str(&settings));
+}
+
+static const char *or_null(const char *text)
+{
+	return text[0] ? text : NULL;
 }
 
 /* An ECU that does not list itself is invisible to those who ask it. */
@@ -222,6 +229,21 @@ static int claim_machine(struct daemon *d, struct ota_err *err)
 	return 0;
 }
 
+/* What is logged from here on goes to the log server as well. It is done without if it cannot be. */
+static void start_remote_log(struct daemon *d)
+{
+	const struct remote_log_config config = {
+		.server = d->proxy.logging_server,
+		.server_grpc = d->proxy.logging_server_grpc,
+		.ecu_id = d->ecu.ecu_id,
+		.tls_ca = or_null(d->settings.tls_ca),
+	};
+	struct ota_err err = {0};
+
+	if (config.server[0] && remote_log_start(&config, &d->remote_log, &err) < 0)
+		log_warning("Nothing is sent to the log server: %s", err.msg);
+}
+
 static int read_configuration(struct daemon *d, struct ota_err *err)
 {
 	const char *settings = d->options.settings_path;
@@ -241,6 +263,7 @@ static int read_configuration(struct daemon *d, struct ota_err *err)
 	ecu_info_load(path, log_conf_note, NULL, &d->ecu);
 	snprintf(path, sizeof(path), "%s/proxy_info.yaml", d->options.config_dir);
 	proxy_info_load(path, log_conf_note, NULL, &d->proxy);
+	start_remote_log(d);
 	if (!d->ecu.loaded)
 		log_error("Updates are refused until %s/ecu_info.yaml is right",
 			d->options.config_dir);
@@ -277,11 +300,6 @@ static int check_proxy_program(const struct settings *s, struct ota_err *err)
 			"It cannot run as the user \"%s\": %s", s->proxy_user,
 			r == -ENOENT ? "there is none" : strerror(-r));
 	return 0;
-}
-
-static const char *or_null(const char *text)
-{
-	return text[0] ? text : NULL;
 }
 
 static int make_proxy(struct daemon *d, struct ota_err *err)
@@ -359,6 +377,15 @@ static int start_boot(struct daemon *d, struct ota_err *err)
 	return r;
 }
 
+static void report(void *ctx, const char *record)
+{
+	struct daemon *d = ctx;
+
+	log_debug("Record of the update: %s", record);
+	if (d->remote_log)
+		remote_log_metrics(d->remote_log, record);
+}
+
 static void fill_env(struct daemon *d)
 {
 	d->env = (struct update_env){
@@ -374,6 +401,10 @@ static void fill_env(struct daemon *d)
 		.active_root = "/",
 		.connections = d->settings.download_connections,
 		.inactivity_ms = d->settings.inactivity_timeout_s * 1000,
+		.ecu_id = d->ecu.ecu_id,
+		.proxy_keeps = d->proxy_child && proxy_info_use_cache(&d->proxy),
+		.report = report,
+		.report_ctx = d,
 	};
 }
 
@@ -489,6 +520,7 @@ static void daemon_done(struct daemon *d)
 	if (d->boot)
 		d->boot->ops->close(d->boot);
 	cert_store_free(d->certs);
+	remote_log_free(d->remote_log);
 	if (d->lock_fd >= 0)
 		unlink(PID_PATH);
 	closep(&d->lock_fd);

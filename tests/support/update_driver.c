@@ -4,6 +4,7 @@
  *     update_driver --url URL --certs DIR --device DEV --active DIR --work DIR [--version V] [--cookies JSON] [--release R]
  *                   [--tls-ca FILE] [--inactivity-ms N] [--uuid U] [--label L] [--count] [--stop-at N] [--fail-at N]
  *                   [--abort-at N] [--abort-at-line TEXT] [--reboot-fails] [--own-namespace] [--threaded] [--stats]
+ *                   [--log-server URL] [--log-server-grpc URL]
  *
  * Simulated: the boot controller (a folder below --work) and the restart (the process ends). Everything else is
  * what the daemon runs. --count prints how many durable operations and points were passed; --stop-at N ends the
@@ -29,6 +30,7 @@
 #include "common/base/log.h"
 #include "common/base/mount.h"
 #include "common/net/http.h"
+#include "otaclient/remote_log.h"
 #include "otaclient/updater.h"
 
 enum {
@@ -37,7 +39,7 @@ enum {
 
 static struct driver {
 	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca, *uuid,
-		*label, *release, *abort_at_line;
+		*label, *release, *abort_at_line, *log_server, *log_server_grpc;
 	unsigned long stop_at, fail_at, abort_at, inactivity_ms;
 	bool count, stats, reboot_fails, own_namespace, threaded;
 } arg;
@@ -145,6 +147,11 @@ static void print_stats(struct status *status)
 		u->total_files_size, u->downloaded_bytes);
 }
 
+static void send_record(void *ctx, const char *record)
+{
+	remote_log_metrics(ctx, record);
+}
+
 /* As the daemon does: a second request is refused, and SIGTERM ends it all. */
 static int run_threaded(const struct update_env *env, const struct update_request *request, struct ota_err *err)
 {
@@ -182,7 +189,11 @@ static int run(struct ota_err *err)
 		.scratch_dir = arg.work,
 		.active_root = arg.active,
 		.inactivity_ms = (uint32_t)arg.inactivity_ms,
+		.ecu_id = "main",
 	};
+	const struct remote_log_config log_config = {
+		.server = arg.log_server, .server_grpc = arg.log_server_grpc, .ecu_id = "main"};
+	AUTO_REMOTE_LOG struct remote_log *remote_log = NULL;
 	struct update_request request = {
 		.version = (char *)(uintptr_t)arg.version,
 		.url = (char *)(uintptr_t)arg.url,
@@ -190,6 +201,7 @@ static int run(struct ota_err *err)
 		.release_name = (char *)(uintptr_t)arg.release,
 		.release_id = (char *)(uintptr_t)arg.release,
 		.image_id = (char *)(uintptr_t)arg.release,
+		.request_id = (char *)(uintptr_t)"1700000000-0badcafe",
 	};
 	AUTO_SESSION struct update_session *s = NULL;
 	int r;
@@ -202,8 +214,12 @@ static int run(struct ota_err *err)
 	snprintf(boot.slots.active.status_dir, PATH_MAX, "%s/status-a", arg.work);
 	snprintf(boot.slots.standby.status_dir, PATH_MAX, "%s/status-b", arg.work);
 	r = cert_store_open(arg.certs, NULL, NULL, &certs, err);
+	if (r == 0 && arg.log_server)
+		r = remote_log_start(&log_config, &remote_log, err);
 	if (r < 0)
 		return r;
+	env.report = remote_log ? send_record : NULL;
+	env.report_ctx = remote_log;
 	env.certs = certs;
 	env.status = status_new();
 	if (arg.threaded)
@@ -222,32 +238,34 @@ static int run(struct ota_err *err)
 static void parse(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"url",              required_argument, NULL, 'u'},
-		{"certs",              required_argument, NULL, 'k'},
-		{"device",                  required_argument, NULL, 'd'},
-		{"active",required_argument, NULL, 'a'},
-		{"work",               required_argument, NULL, 'w'},
-		{"version",           required_argument, NULL, 'v'},
-		{"cookies",              required_argument, NULL, 'c'},
-		{"tls-ca",                  required_argument, NULL, 't'},
-		{"inactivity-ms",              required_argument, NULL, 'i'},
-		{"release",               required_argument, NULL, 'r'},
-		{"uuid",             required_argument, NULL, 'U'},
-		{"label",              required_argument, NULL, 'L'},
-		{"stop-at",                  required_argument, NULL, 's'},
-		{"fail-at",required_argument, NULL, 'f'},
-		{"abort-at",               required_argument, NULL, 'A'},
-		{"abort-at-line",          required_argument, NULL, 'l'},
-		{"reboot-fails",              no_argument, NULL, 'R'},
-		{"own-namespace",                  no_argument, NULL, 'N'},
-		{"threaded",no_argument, NULL, 'T'},
-		{"count",               no_argument, NULL, 'n'},
-		{"stats",    no_argument, NULL, 'S'},
-		{0             },
+		{"url",           required_argument, NULL, 'u'},
+		{"certs",         required_argument, NULL, 'k'},
+		{"device",        required_argument, NULL, 'd'},
+		{"active",        required_argument, NULL, 'a'},
+		{"work",          required_argument, NULL, 'w'},
+		{"version",       required_argument, NULL, 'v'},
+		{"cookies",       required_argument, NULL, 'c'},
+		{"tls-ca",        required_argument, NULL, 't'},
+		{"inactivity-ms", required_argument, NULL, 'i'},
+		{"release",       required_argument, NULL, 'r'},
+		{"uuid",          required_argument, NULL, 'U'},
+		{"label",         required_argument, NULL, 'L'},
+		{"stop-at",       required_argument, NULL, 's'},
+		{"fail-at",       required_argument, NULL, 'f'},
+		{"abort-at",      required_argument, NULL, 'A'},
+		{"abort-at-line", required_argument, NULL, 'l'},
+		{"reboot-fails",  no_argument,       NULL, 'R'},
+		{"own-namespace", no_argument,       NULL, 'N'},
+		{"threaded",      no_argument,       NULL, 'T'},
+		{"count",         no_argument,       NULL, 'n'},
+		{"stats",         no_argument,       NULL, 'S'},
+		{"log-server",     required_argument, NULL, 'h'},
+		{"log-server-grpc", required_argument, NULL, 'g'},
+		{0},
 	};
 	int c;
 
-	arg = (struct driver){.version = "test", .cookies = "", .uuid = "", .label = ""};
+	arg = (struct driver){.version = "test", .cookies = "", .uuid = "", .label = "", .log_server_grpc = ""};
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) >= 0) {
 		switch (c) {
 		case 'u': arg.url = optarg; break;
@@ -272,6 +290,8 @@ static void parse(int argc, char **argv)
 		case 'N': arg.own_namespace = true; break;
 		case 'T': arg.threaded = true; break;
 		case 'n': arg.count = true; break;
+		case 'h': arg.log_server = optarg; break;
+		case 'g': arg.log_server_grpc = optarg; break;
 		case 'S': arg.stats = true; break;
 		default: exit(2);
 		}

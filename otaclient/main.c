@@ -318,7 +318,7 @@ static int make_proxy(struct daemon *d, struct ota_err *err)
 		.use_origins = !p->upper_ota_proxy[0],
 		.no_cache = !use_cache,
 		/* Files are copied from there into the cache before they are served. */
-		.external_disk = use_cache,
+		.external_disk = use_cache && s->proxy_external_disk,
 		.external_folder = use_cache ? or_null(p->external_nfs_cache_mnt_point) : NULL,
 		.user = or_null(s->proxy_user),
 		.run_dir = s->run_dir,

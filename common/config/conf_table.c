@@ -286,20 +286,37 @@ bool conf_table_read_value(const struct conf_key *key, const struct conf_node *v
 	return !must;
 }
 
+/* What stands in variables is text in any case; as in a file it would be what its type wants. */
+static void env_to_node(const struct conf_key *key, const char *text, char word[SHOWN_MAX],
+	struct conf_node *ret_node)
+{
+	static const char *const bools[] = {"true", "false", "yes", "no", "on", "off"};
+
+	*ret_node = (struct conf_node){.kind = CONF_STRING, .text = text};
+	if ((key->type != CONF_TYPE_CHOICE && key->type != CONF_TYPE_BOOL) ||
+		strlen(text) >= SHOWN_MAX)
+		return;
+	for (size_t i = 0; i <= strlen(text); i++)
+		word[i] = text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] | 0x20) : text[i];
+	ret_node->text = word;
+	if (key->type != CONF_TYPE_BOOL)
+		return;
+	if (strcmp(word, "1") == 0 || strcmp(word, "0") == 0)
+		ret_node->text = word[0] == '1' ? "true" : "false";
+	for (size_t i = 0; i < ARRAY_SIZE(bools); i++)
+		if (strcmp(ret_node->text, bools[i]) == 0)
+			ret_node->kind = CONF_BOOL;
+}
+
 bool conf_table_read_env(
 	const struct conf_key *key, const char *text, void *object, struct conf_notes *notes)
 {
-	struct conf_node value = {.kind = CONF_STRING, .text = text};
 	char scratch[160], buf[SHOWN_MAX + 8], word[SHOWN_MAX];
+	struct conf_node value;
 	const char *must;
 
-	assert(key->env && key->type != CONF_TYPE_BOOL);
-	if (key->type == CONF_TYPE_CHOICE && strlen(text) < sizeof(word)) {
-		for (size_t i = 0; i <= strlen(text); i++)
-			word[i] =
-				text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] | 0x20) : text[i];
-		value.text = word;
-	}
+	assert(key->env);
+	env_to_node(key, text, word, &value);
 	must = readers[key->type](
 		key, &value, (char *)object + key->offset, scratch, sizeof(scratch));
 	value.text = text;

@@ -83,8 +83,8 @@ void conf_table_read(const struct conf_key *keys, size_t n_keys, const struct co
 	const char *where, void *object, struct conf_notes *notes);
 
 /*
- * The value of the variable key->env, @text; words of a choice may be in capitals. False after a note: the field
- * is left alone. Not for CONF_TYPE_BOOL.
+ * The value of the variable key->env, @text; the words of a choice and of a boolean may be in capitals, 1 and 0 are
+ * booleans too. False after a note: the field is left alone.
  */
 bool conf_table_read_env(
 	const struct conf_key *key, const char *text, void *object, struct conf_notes *notes);

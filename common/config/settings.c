@@ -41,6 +41,9 @@ static const struct conf_key settings_keys[] = {
 	{"proxy_cache_dir", CONF_TYPE_PATH, FIELD(proxy_cache_dir), .fallback = "/ota-cache",
 		.required = true,
 		.text = "Folder for what the local proxy keeps"},
+	{"proxy_external_disk", CONF_TYPE_BOOL, FIELD(proxy_external_disk), .fallback = "true",
+		.env = SETTINGS_ENV_PREFIX "OTAPROXY_ENABLE_EXTERNAL_CACHE",
+		.text = "May the local proxy use a disk with the label ota_cache_src"},
 	{"listen_port", CONF_TYPE_UINT, FIELD(listen_port), .min = 1, .max = 65535,
 		.fallback = "50051",
 		.text = "Port of the API; the address is ip_addr of ecu_info.yaml"},
@@ -87,8 +90,7 @@ static const struct {
 	{"ECU_UNREACHABLE_TIMEOUT",               "nothing needs to be set in its place"},
 	{"OTAPROXY_MINIMUM_SHUTDOWN_INTERVAL",    "nothing needs to be set in its place"},
 	{"PAUSED_OVERALL_ECUS_STATUS_CHANGE_ON_UPDATE_REQ_ACKED", "nothing needs to be set in its place"},
-	{"OTAPROXY_ENABLE_EXTERNAL_CACHE",        "proxy_info.yaml says what the local proxy does"},
-	{"EXTERNAL_CACHE_DEV_MOUNTPOINT",         "proxy_info.yaml says what the local proxy does"},
+	{"EXTERNAL_CACHE_DEV_MOUNTPOINT",         "the disk is mounted below the folder run_dir of otaclient.yaml"},
 };
 /* clang-format on */
 

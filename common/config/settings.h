@@ -7,6 +7,7 @@
 #pragma once
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/buf.h"
@@ -28,6 +29,7 @@ struct settings {
 	char proxy_program[PATH_MAX];   /* the local proxy */
 	char proxy_user[CONF_USER_MAX]; /* whom it becomes; "" = it stays as we are */
 	char proxy_cache_dir[PATH_MAX];
+	bool proxy_external_disk; /* it may use one */
 	uint32_t download_connections;
 	uint32_t inactivity_timeout_s;
 	uint32_t listen_port;

@@ -22,14 +22,15 @@ static void note(void *ctx, enum conf_note_kind kind, const char *sentence)
 /* The bytes as the value of each variable that counts, and as a variable of any name. */
 static void try_environment(const uint8_t *data, size_t size)
 {
-	static const char *const heads[] = {"OTACLIENT_DOWNLOAD_INACTIVE_TIMEOUT=",
+	static const char *const heads[] = {
+		"OTACLIENT_OTAPROXY_ENABLE_EXTERNAL_CACHE=", "OTACLIENT_DOWNLOAD_INACTIVE_TIMEOUT=",
 		"OTACLIENT_DEFAULT_LOG_LEVEL=", "OTACLIENT_", ""};
-	static char text[4][4096];
+	static char text[5][4096];
 	static struct settings settings;
-	const char *const env[] = {text[0], text[1], text[2], text[3], NULL};
+	const char *const env[] = {text[0], text[1], text[2], text[3], text[4], NULL};
 	enum log_level level;
 
-	for (size_t i = 0; i < 4; i++)
+	for (size_t i = 0; i < 5; i++)
 		snprintf(text[i], sizeof(text[i]), "%s%.*s", heads[i],
 			(int)MIN_OF(size, (size_t)4000), (const char *)data);
 	settings_parse("", 0, "f", note, NULL, &settings);

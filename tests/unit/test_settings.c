@@ -36,6 +36,7 @@ static void assert_is_default(void)
 	assert_string_equal(settings.proxy_program, "/usr/bin/otaproxy");
 	assert_string_equal(settings.proxy_user, "otaproxy");
 	assert_string_equal(settings.proxy_cache_dir, "/ota-cache");
+	assert_true(settings.proxy_external_disk);
 	assert_int_equal(settings.download_connections, 8);
 	assert_int_equal(settings.inactivity_timeout_s, 600);
 	assert_int_equal(settings.listen_port, 50051);
@@ -64,6 +65,7 @@ static void every_key_is_read(void **state)
 			       "proxy_program: /opt/otaproxy\n"
 			       "proxy_user: \"\"\n"
 			       "proxy_cache_dir: /data/cache\n"
+			       "proxy_external_disk: no\n"
 			       "download_connections: 1\n"
 			       "inactivity_timeout_s: 86400\n"
 			       "listen_port: 1024\n"
@@ -78,6 +80,7 @@ static void every_key_is_read(void **state)
 	assert_string_equal(settings.proxy_program, "/opt/otaproxy");
 	assert_string_equal(settings.proxy_user, "");
 	assert_string_equal(settings.proxy_cache_dir, "/data/cache");
+	assert_false(settings.proxy_external_disk);
 	assert_int_equal(settings.download_connections, 1);
 	assert_int_equal(settings.inactivity_timeout_s, 86400);
 	assert_int_equal(settings.listen_port, 1024);
@@ -187,6 +190,35 @@ static void a_wrong_variable_leaves_the_file_in_force(void **state)
 	assert_int_equal(settings.inactivity_timeout_s, 100);
 }
 
+static void a_boolean_in_the_environment_has_several_words(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *text;
+		bool value;
+	} rows[] = {
+		{"false", false}, {"True", true}, {"0", false}, {"1", true}, {"NO", false}, {"on", true},
+	};
+	/* clang-format on */
+	char text[96];
+	const char *env[] = {text, NULL};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		assert_int_equal(parse(""), 0);
+		settings.proxy_external_disk = !rows[i].value;
+		snprintf(text, sizeof(text), "OTACLIENT_OTAPROXY_ENABLE_EXTERNAL_CACHE=%s",
+			rows[i].text);
+		assert_int_equal(apply(env), 0);
+		assert_int_equal(settings.proxy_external_disk, rows[i].value);
+	}
+	snprintf(text, sizeof(text), "OTACLIENT_OTAPROXY_ENABLE_EXTERNAL_CACHE=2");
+	assert_int_equal(apply(env), -EBADMSG);
+	assert_string_equal(notes.wrong[0],
+		"The environment: OTACLIENT_OTAPROXY_ENABLE_EXTERNAL_CACHE must "
+		"be true or false, not \"2\"");
+	assert_true(settings.proxy_external_disk);
+}
+
 static void other_variables_are_named_once_with_what_to_do_instead(void **state)
 {
 	const char *env[] = {"OTACLIENT_MAX_CONCURRENT_DOWNLOAD_TASKS=128", "OTACLIENT_COLOUR=blue",
@@ -247,6 +279,7 @@ int main(void)
 		cmocka_unit_test(the_manual_page_is_what_the_table_prints),
 		cmocka_unit_test(variables_override_the_file),
 		cmocka_unit_test(a_wrong_variable_leaves_the_file_in_force),
+		cmocka_unit_test(a_boolean_in_the_environment_has_several_words),
 		cmocka_unit_test(other_variables_are_named_once_with_what_to_do_instead),
 		cmocka_unit_test(the_example_with_all_keys_in_force_is_the_default),
 		cmocka_unit_test(the_help_names_range_unit_and_default),

@@ -131,6 +131,14 @@ static void warn_if_not_listed(const struct ecu_info *ecu)
 	log_warning("available_ecu_ids in ecu_info.yaml does not list this ECU, %s", ecu->ecu_id);
 }
 
+/* What is guessed may be guessed otherwise by a later version. */
+static void warn_if_detected(const struct ecu_info *ecu)
+{
+	if (ecu->loaded && strcmp(ecu->bootloader, "auto_detect") == 0)
+		log_warning(
+			"bootloader in ecu_info.yaml is auto_detect: better name the boot loader");
+}
+
 /* getopt says '?': a short option that is unknown, a long one, or one with a value that it does not take. */
 static int unknown_option(const struct option *longs, char **argv)
 {
@@ -268,6 +276,7 @@ static int read_configuration(struct daemon *d, struct ota_err *err)
 		log_error("Updates are refused until %s/ecu_info.yaml is right",
 			d->options.config_dir);
 	warn_if_not_listed(&d->ecu);
+	warn_if_detected(&d->ecu);
 	return 0;
 }
 

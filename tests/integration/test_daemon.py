@@ -185,6 +185,12 @@ def wrong_ecu_infos_refuse_updates_and_answer_status():
             refusal_of_an_ecu_without_a_name(d, "was wrong")
 
 
+def boot_loader_that_is_to_be_guessed_is_warned_of():
+    for line, times in (("", 1), ("bootloader: auto_detect\n", 1), ("bootloader: grub\n", 0)):
+        with Daemon(ecu_info=f'format_version: 1\necu_id: "main"\n{line}').serving() as d:
+            assert d.log().count("bootloader in ecu_info.yaml is auto_detect: better name") == times, d.log()
+
+
 def unreadable_configuration_refuses_updates_and_answers_status():
     folder = tempfile.mkdtemp(prefix="config.", dir="/run")
     os.mkdir(os.path.join(folder, "ecu_info.yaml"))
@@ -347,6 +353,7 @@ if __name__ == "__main__":
         help_that_cannot_be_written_is_told,
         missing_ecu_info_refuses_updates_and_answers_status,
         wrong_ecu_infos_refuse_updates_and_answer_status,
+        boot_loader_that_is_to_be_guessed_is_warned_of,
         unreadable_configuration_refuses_updates_and_answers_status,
         wrong_settings_are_told_and_replaced_by_what_is_usual,
         variables_of_the_environment_override_the_settings,

@@ -81,8 +81,15 @@ invalid:
 		"'%s' is no address of an ECU: it must be HOST, HOST:PORT or [IPV6]:PORT", text);
 }
 
+static bool must_stop(void *ctx)
+{
+	const atomic_bool *stop = ctx;
+
+	return atomic_load(stop);
+}
+
 static int exchange(const struct peer_address *peer, enum api_method m, const struct buf *request,
-	uint32_t timeout_ms, struct buf *ret_answer, struct ota_err *err)
+	uint32_t timeout_ms, const atomic_bool *stop, struct buf *ret_answer, struct ota_err *err)
 {
 	char address[PEER_HOST_MAX + 16];
 	struct unary_call call = {
@@ -90,6 +97,8 @@ static int exchange(const struct peer_address *peer, enum api_method m, const st
 		.path = api_method_path(m),
 		.request = request,
 		.timeout_ms = timeout_ms,
+		.give_up = stop ? must_stop : NULL,
+		.ctx = (void *)(uintptr_t)stop,
 	};
 	int r;
 
@@ -100,12 +109,12 @@ static int exchange(const struct peer_address *peer, enum api_method m, const st
 	return r;
 }
 
-int peer_status(const struct peer_address *address, uint32_t timeout_ms, struct wire_status *ret_status,
-	struct ota_err *err)
+int peer_status_until(const struct peer_address *address, uint32_t timeout_ms,
+	const atomic_bool *stop, struct wire_status *ret_status, struct ota_err *err)
 {
 	static const struct buf nothing; /* a StatusRequest has no fields */
 	AUTO_BUF struct buf answer = {0};
-	int r = exchange(address, API_STATUS, &nothing, timeout_ms, &answer, err);
+	int r = exchange(address, API_STATUS, &nothing, timeout_ms, stop, &answer, err);
 
 	if (r < 0)
 		return r;
@@ -114,8 +123,9 @@ int peer_status(const struct peer_address *address, uint32_t timeout_ms, struct 
 		     : 0;
 }
 
-int peer_ask(const struct peer_address *address, enum api_method m, const struct wire_request *request,
-	uint32_t timeout_ms, struct wire_answer *ret_answer, struct ota_err *err)
+int peer_ask_until(const struct peer_address *address, enum api_method m,
+	const struct wire_request *request, uint32_t timeout_ms, const atomic_bool *stop,
+	struct wire_answer *ret_answer, struct ota_err *err)
 {
 	AUTO_BUF struct buf bytes = {0};
 	AUTO_BUF struct buf answer = {0};
@@ -123,9 +133,22 @@ int peer_ask(const struct peer_address *address, enum api_method m, const struct
 
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot ask %s", address->host);
-	r = exchange(address, m, &bytes, timeout_ms, &answer, err);
+	r = exchange(address, m, &bytes, timeout_ms, stop, &answer, err);
 	if (r < 0)
 		return r;
 	r = wire_answer_decode(m, answer.data, answer.len_bytes, ret_answer, err);
 	return r < 0 ? ota_err_wrap(err, r, "Cannot read the answer of %s", address->host) : 0;
+}
+
+int peer_status(const struct peer_address *address, uint32_t timeout_ms,
+	struct wire_status *ret_status, struct ota_err *err)
+{
+	return peer_status_until(address, timeout_ms, NULL, ret_status, err);
+}
+
+int peer_ask(const struct peer_address *address, enum api_method m,
+	const struct wire_request *request, uint32_t timeout_ms, struct wire_answer *ret_answer,
+	struct ota_err *err)
+{
+	return peer_ask_until(address, m, request, timeout_ms, NULL, ret_answer, err);
 }

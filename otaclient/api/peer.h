@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
@@ -40,3 +41,12 @@ int peer_status(const struct peer_address *address, uint32_t timeout_ms, struct 
 	struct ota_err *err);
 int peer_ask(const struct peer_address *address, enum api_method m, const struct wire_request *request,
 	uint32_t timeout_ms, struct wire_answer *ret_answer, struct ota_err *err);
+
+/*
+ * The same for whoever may have to end meanwhile: -ECANCELED soon after *@stop has become true. @stop may be NULL.
+ */
+int peer_status_until(const struct peer_address *address, uint32_t timeout_ms,
+	const atomic_bool *stop, struct wire_status *ret_status, struct ota_err *err);
+int peer_ask_until(const struct peer_address *address, enum api_method m,
+	const struct wire_request *request, uint32_t timeout_ms, const atomic_bool *stop,
+	struct wire_answer *ret_answer, struct ota_err *err);

@@ -1,9 +1,11 @@
 /*
  * service: the gRPC server that fleet agents, otactl and parent ECUs ask. Contract: service.h.
  *
- * Threads: the one that runs the service takes events from the one completion queue and answers there. The
- * queue cannot wait for a file descriptor, and shutting a server down is nothing that a signal handler may do; so
- * a second thread waits for the byte that api_service_stop() writes, and shuts the server down.
+ * Threads: the one that runs the service takes events from the one completion queue and answers Status there; two
+ * lanes (call_lane) do the calls that may wait. A call belongs to whoever works on it: it is handed to a lane, and
+ * comes back with the event of its answer. The queue cannot wait for a file descriptor, and shutting a server down is
+ * nothing that a signal handler may do; so one more thread waits for the byte that api_service_stop() writes, and
+ * shuts the server down.
  *
  * A fork does not disturb the server as long as the child execs: every socket is close-on-exec.
  */
@@ -16,6 +18,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +28,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "otaclient/api/answers.h"
+#include "otaclient/api/call_lane.h"
 #include "otaclient/api/grpc_door.h"
 
 enum {
@@ -42,11 +46,22 @@ struct api_service {
 	int stop_fd;  /* eventfd: stop, please */
 	int ended_fd; /* eventfd: the server has shut down */
 	bool down;    /* shutdown has come to its end */
+	atomic_bool ending; /* calls that wait in a lane are not begun any more */
+	struct call_lane *updates, *others;
 };
 
-/* One call, from before it arrives until its answer is out. Its address is its tag in the queue. */
+enum call_state {
+	CALL_AWAITED,
+	CALL_RECEIVING,
+	CALL_ANSWERING,
+};
+
+/*
+ * One call, from before it arrives until its answer is out. Its address is its tag in the queue. Whoever starts a batch
+ * has stored the state before, and whoever gets its event reads it first: by that the rest is handed over.
+ */
 struct call {
-	enum { CALL_AWAITED, CALL_RECEIVING, CALL_ANSWERING } state;
+	atomic_int state; /* enum call_state */
 	enum api_method method;
 	grpc_call *call;
 	grpc_call_details details;
@@ -91,10 +106,10 @@ static void send_answer(struct call *c, const struct buf *answer, grpc_status_co
 	const char *details)
 {
 	grpc_slice text = grpc_slice_from_copied_string(details);
+	grpc_call *call = c->call;
 	grpc_op ops[4] = {0};
 	size_t n = 0;
 
-	c->state = CALL_ANSWERING;
 	ops[n++].op = GRPC_OP_SEND_INITIAL_METADATA;
 	if (answer) {
 		c->answer = grpc_door_message(answer);
@@ -106,7 +121,9 @@ static void send_answer(struct call *c, const struct buf *answer, grpc_status_co
 	ops[n++].data.send_status_from_server.status_details = &text;
 	ops[n].op = GRPC_OP_RECV_CLOSE_ON_SERVER;
 	ops[n++].data.recv_close_on_server.cancelled = &c->cancelled;
-	if (grpc_call_start_batch(c->call, ops, n, c, NULL) != GRPC_CALL_OK)
+	atomic_store(&c->state, CALL_ANSWERING);
+	/* From here on the event may come, and nothing of the call is ours. */
+	if (grpc_call_start_batch(call, ops, n, c, NULL) != GRPC_CALL_OK)
 		call_free(c);
 	grpc_slice_unref(text);
 }
@@ -121,7 +138,7 @@ static void receive(struct call *c)
 		if (grpc_slice_str_cmp(c->details.method, api_method_path((enum api_method)m)) != 0)
 			continue;
 		c->method = (enum api_method)m;
-		c->state = CALL_RECEIVING;
+		atomic_store(&c->state, CALL_RECEIVING);
 		op.data.recv_message.recv_message = &c->request;
 		if (grpc_call_start_batch(c->call, &op, 1, c, NULL) != GRPC_CALL_OK)
 			call_free(c);
@@ -143,18 +160,16 @@ static grpc_status_code status_of(int r)
 	}
 }
 
-static void answer(struct api_service *s, struct call *c)
+static void answer(void *ctx, void *item)
 {
+	struct api_service *s = ctx;
+	struct call *c = item;
 	AUTO_BUF struct buf request = {0};
 	AUTO_BUF struct buf bytes = {0};
 	struct ota_err err = {0};
 	char *peer;
 	int r;
 
-	if (!c->request) {
-		send_answer(c, NULL, GRPC_STATUS_INVALID_ARGUMENT, "The call has no message");
-		return;
-	}
 	r = grpc_door_bytes(c->request, &request);
 	if (r < 0)
 		ota_err_wrap(&err, r, "Cannot read the message");
@@ -174,9 +189,40 @@ static void answer(struct api_service *s, struct call *c)
 	send_answer(c, NULL, status_of(r), err.msg);
 }
 
+/* In a lane: whoever has given up meanwhile does not mean it any more. */
+static void answer_in_time(void *ctx, void *item)
+{
+	struct api_service *s = ctx;
+	struct call *c = item;
+
+	if (atomic_load(&s->ending))
+		send_answer(c, NULL, GRPC_STATUS_UNAVAILABLE, "otaclient ends; nothing was done");
+	else if (gpr_time_cmp(gpr_now(GPR_CLOCK_REALTIME),
+			 gpr_convert_clock_type(c->details.deadline, GPR_CLOCK_REALTIME)) >= 0)
+		send_answer(c, NULL, GRPC_STATUS_DEADLINE_EXCEEDED,
+			"The time of the call is over; nothing was done");
+	else
+		answer(s, c);
+}
+
+/* The message is here: answer it, or see to it that it is answered. */
+static void take_up(struct api_service *s, struct call *c)
+{
+	struct call_lane *lane =
+		c->method == API_UPDATE || c->method == API_CLIENT_UPDATE ? s->updates : s->others;
+
+	if (!c->request)
+		send_answer(c, NULL, GRPC_STATUS_INVALID_ARGUMENT, "The call has no message");
+	else if (c->method == API_STATUS)
+		answer(s, c);
+	else if (call_lane_add(lane, c) < 0)
+		send_answer(c, NULL, GRPC_STATUS_RESOURCE_EXHAUSTED,
+			"Too many calls are waiting to be answered; this one has been ignored");
+}
+
 static void handle(struct api_service *s, struct call *c, bool success)
 {
-	switch (c->state) {
+	switch ((enum call_state)atomic_load(&c->state)) {
 	case CALL_AWAITED:
 		if (success) {
 			await_call(s);
@@ -186,7 +232,7 @@ static void handle(struct api_service *s, struct call *c, bool success)
 		}
 		break;
 	case CALL_RECEIVING:
-		answer(s, c);
+		take_up(s, c);
 		break;
 	case CALL_ANSWERING:
 		call_free(c);
@@ -226,11 +272,15 @@ static void *wait_for_stop(void *arg)
 
 	while (read(s->stop_fd, &count, sizeof(count)) < 0 && errno == EINTR)
 		;
+	atomic_store(&s->ending, true);
 	grpc_server_shutdown_and_notify(s->server, s->queue, s);
 	while (poll(&ended, 1, STOP_GRACE_MS) < 0 && errno == EINTR)
 		;
-	if (!(ended.revents & POLLIN))
-		grpc_server_cancel_all_calls(s->server);
+	if (ended.revents & POLLIN)
+		return NULL;
+	grpc_server_cancel_all_calls(s->server);
+	if (s->config.tree && s->config.tree->stop)
+		s->config.tree->stop(s->config.tree->ctx);
 	return NULL;
 }
 
@@ -331,6 +381,12 @@ int api_service_start(const struct api_config *config, struct status *status,
 	r = listen_on(s, err);
 	if (r < 0)
 		return r;
+	r = call_lane_new(answer_in_time, s, &s->updates);
+	if (r == 0)
+		r = call_lane_new(answer_in_time, s, &s->others);
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_STARTUP_FAILED,
+			"Cannot start the API's threads: %s", strerror(-r));
 	grpc_server_start(s->server);
 	*ret_service = TAKE_PTR(s);
 	return 0;
@@ -355,6 +411,9 @@ void api_service_free(struct api_service *s)
 {
 	if (!s)
 		return;
+	/* What they still have is answered before the last events are taken. */
+	call_lane_free(s->updates);
+	call_lane_free(s->others);
 	if (s->server) {
 		if (!s->down)
 			grpc_server_shutdown_and_notify(s->server, s->queue, s);

@@ -1,8 +1,9 @@
 /*
  * service: the gRPC server that fleet agents, otactl and parent ECUs ask. docs/api.md describes the API.
  *
- * One completion queue, served by the thread that runs it; what is asked is decided in answers.c and done by the
- * request handler, which returns at once.
+ * Status is answered at once, from memory. The other calls may wait for the ECUs below; they are done one after the
+ * other, updates in one lane and all else in another: so of two requests that come at once the same one is first
+ * everywhere, and an abort does not wait behind an update. What is asked is decided in answers.c.
  */
 #pragma once
 
@@ -21,12 +22,14 @@ enum {
 
 /*
  * The ECUs below this one. Each function adds what they say to the answer, in their order; an ECU that cannot be
- * asked gets an entry that says so. They may wait for the network, and the server waits with them.
+ * asked gets an entry that says so. forward() may wait for the network, status() may not. Both are called from several
+ * threads. After stop() (may be NULL) nothing is waited for any more.
  */
 struct api_tree {
 	int (*forward)(void *ctx, enum api_method m, const struct wire_request *request,
 		struct wire_answer *answer);
 	int (*status)(void *ctx, struct wire_status *status);
+	void (*stop)(void *ctx);
 	void *ctx;
 };
 
@@ -47,8 +50,8 @@ struct api_service;
 /*
  * Listen. The port belongs to this server alone; if another program has it, the error says so (-EADDRINUSE).
  *
- * Functions of @handler may be NULL, which refuses the wish. When abort() returns 0 it may leave a sentence in
- * err->msg, which becomes the answer's message.
+ * Functions of @handler may be NULL, which refuses the wish; they are called from both lanes' threads. When abort()
+ * returns 0 it may leave a sentence in err->msg, which becomes the answer's message.
  */
 int api_service_start(const struct api_config *config, struct status *status,
 	const struct request_handler *handler, struct api_service **ret_service, struct ota_err *err);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/cleanup.h"
@@ -130,17 +131,39 @@ static int answer_update(struct asked *a)
 	return answer_own(a, "Update", r, &err);
 }
 
+/* Is something under way that a request would disturb? */
+static bool is_busy(struct asked *a)
+{
+	AUTO_FREE struct status_snapshot *now = malloc(sizeof(*now));
+
+	if (!now)
+		return true;
+	status_get(a->status, now);
+	return now->ota_status == STATUS_UPDATING || now->ota_status == STATUS_ROLLBACKING ||
+	       now->ota_status == STATUS_CLIENT_UPDATING || now->ota_status == STATUS_ABORTING;
+}
+
+/*
+ * Accepted as by a client that finds its own version in the image: there is nothing to do, for this client comes with
+ * the image. Agents that ask for it before each update go on.
+ */
 static int answer_client_update(struct asked *a)
 {
+	static const char nothing[] = "Nothing to do: the client of this ECU is updated together "
+				      "with its image, not by itself";
 	const struct wire_request_ecu *own;
 	struct ota_err err = {0};
 	int r = pass_on(a, &own);
 
 	if (!own)
 		return r;
-	r = ota_err_set(&err, -EOPNOTSUPP, OTA_E_INVALID_REQUEST,
-		"The client of this ECU is updated together with its image, not by itself");
-	return answer_own(a, "Client update", r, &err);
+	if (is_busy(a)) {
+		r = ota_err_set(&err, -EBUSY, OTA_E_OTA_BUSY,
+			"An update is running already; this request has been ignored");
+		return answer_own(a, "Client update", r, &err);
+	}
+	log_info("Client update, request %s: %s", a->request.request_id, nothing);
+	return wire_answer_add(&a->answer, a->config->ecu_id, API_NO_FAILURE, nothing);
 }
 
 /* A rollback is local; nothing is forwarded. */
@@ -220,12 +243,13 @@ static int answer_status(const struct api_config *c, struct status *status, stru
 	if (!now)
 		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
 	status_get(status, now);
-	if (!now->known)
+	/* An ECU that only speaks for others has nothing to wait for. */
+	if (!now->known && is_available(c, c->ecu_id))
 		return ota_err_set(err, -EAGAIN, OTA_E_UNSPECIFIC,
 			"local ECU '%s' status not yet collected", c->ecu_id);
 	r = add_available(c, &answer);
 	/* Our own entry first: by that a client knows whom it has asked. */
-	if (r == 0) {
+	if (r == 0 && now->known) {
 		wire_status_ecu_from(now, c->ecu_id, clock_monotonic_ms(), &own);
 		r = wire_status_add(&answer, &own);
 	}

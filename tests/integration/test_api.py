@@ -211,13 +211,23 @@ class ApiTest(unittest.TestCase):
                          [("main", pb.RECOVERABLE, "Rollback is not available"),
                           ("sub", pb.RECOVERABLE, "Rollback is not available")])
 
-    def test_a_client_update_is_refused_with_a_sentence(self):
+    def test_a_client_update_is_accepted_and_there_is_nothing_to_do(self):
         server = self.booted()
         answer = server.stub.ClientUpdate(update_request("main", "sub"))
         self.assertEqual([(e.ecu_id, e.result, e.message) for e in answer.ecu],
-                         [("main", pb.UNRECOVERABLE,
-                           "The client of this ECU is updated together with its image, "
+                         [("main", pb.NO_FAILURE,
+                           "Nothing to do: the client of this ECU is updated together with its image, "
                            "not by itself")])
+        self.assertEqual(server.stub.Status(pb.StatusRequest()).ecu_v2[0].ota_status, pb.SUCCESS)
+
+    def test_a_client_update_waits_for_no_other_operation(self):
+        server = self.booted()
+        for busy in (pb.UPDATING, pb.ROLLBACKING, pb.CLIENT_UPDATING, pb.ABORTING):
+            server.order(f"live {busy}")
+            answer = server.stub.ClientUpdate(update_request("main"))
+            self.assertEqual([(e.ecu_id, e.result, e.message) for e in answer.ecu],
+                             [("main", pb.RECOVERABLE,
+                               "An update is running already; this request has been ignored")])
 
     def test_strings_that_are_no_text_are_refused_by_name(self):
         server = self.booted()

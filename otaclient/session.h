@@ -26,6 +26,13 @@
 #include "otaclient/standby_writer.h"
 #include "otaclient/status.h"
 
+/* The ECUs below, which fetch through this one: it does not restart while one of them is in an update. */
+struct children {
+	/* Until none is: 0, or -ECANCELED when @stop has said so. */
+	int (*wait)(void *ctx, bool (*stop)(void *stop_ctx), void *stop_ctx);
+	void *ctx;
+};
+
 /* What the machine and its configuration give to every update. Outlives all sessions; nothing in it
  * is owned. */
 struct update_env {
@@ -35,6 +42,7 @@ struct update_env {
 	const char *proxy;      /* for downloads; NULL = straight to the server */
 	const char *past_proxy; /* in place of @proxy, if proxy_child does not come up; 〃 */
 	struct proxy_child *proxy_child; /* what is behind @proxy; NULL = none of ours */
+	const struct children *children; /* NULL = none */
 	const char *tls_ca;              /* NULL = the system's store */
 	const char *run_dir;             /* mount points go below it */
 	const char *scratch_dir;         /* on disk, for the image's lists */

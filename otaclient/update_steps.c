@@ -518,6 +518,13 @@ int step_close_standby(struct update_session *s, struct ota_err *err)
 	return slot_mount_close_standby(&s->mount, err);
 }
 
+int step_wait_for_children(struct update_session *s, struct ota_err *err)
+{
+	const struct children *c = s->env->children;
+
+	return c ? c->wait(c->ctx, session_poll, s) : 0;
+}
+
 int step_flip_and_reboot(struct update_session *s, struct ota_err *err)
 {
 	int r = s->env->boot->ops->flip(s->env->boot, err);

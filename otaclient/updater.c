@@ -48,6 +48,7 @@ static const struct step update_steps[] = {
 	{"persist files",   PHASE_PROCESSING_POSTUPDATE, step_persist_files,   END_NOT,  OTA_E_APPLY_OTAUPDATE_FAILED },
 	{"stage boot",      PHASE_PROCESSING_POSTUPDATE, step_stage_boot,      END_NOT,  OTA_E_BOOTCONTROL_POSTUPDATE },
 	{"close standby",   PHASE_PROCESSING_POSTUPDATE, step_close_standby,   END_NOT,  OTA_E_APPLY_OTAUPDATE_FAILED },
+	{"await children",  PHASE_FINALIZING_UPDATE,     step_wait_for_children, END_NOT, OTA_E_UNSPECIFIC           },
 	{"flip and reboot", PHASE_FINALIZING_UPDATE,     step_flip_and_reboot, END_NOT,  OTA_E_BOOTCONTROL_POSTUPDATE },
 };
 

@@ -343,6 +343,40 @@ def end_of_the_daemon_ends_an_update():
         lab.check("v2")
 
 
+def ecus_below_are_waited_for_with_the_slot_closed():
+    with UpdateLab() as lab:
+        lab.build("v1", make_v1)
+        lab.build("v2", make_v2)
+        lab.active = lab.trees["v1"]
+        lab.update("v1")
+        done, flipped = lab.path("children.done"), lab.path("run/flipped")
+        os.unlink(flipped)
+        for ended in (True, False):
+            with updater_in_its_thread(lab, "--children-until", done) as p:
+                for line in p.stderr:
+                    if line.startswith("waiting for "):
+                        break
+                with open("/proc/self/mountinfo") as f:
+                    assert lab.device not in f.read(), "the standby slot is still open"
+                assert not os.path.lexists(flipped)
+                assert lab.status("b") == "UPDATING"
+                if not ended:
+                    with open(done, "w"):
+                        pass
+                    for line in p.stderr:
+                        if "flip and reboot took" in line:
+                            break
+                began = time.monotonic()
+                p.terminate()
+                log = p.communicate(timeout=30)[1]
+                assert time.monotonic() - began < 5
+            assert os.path.lexists(flipped) != ended
+            if ended:
+                assert "E207: The update was stopped because otaclient ends" in log, log
+                assert lab.status("a") == "FAILURE"
+        lab.check("v2")
+
+
 if __name__ == "__main__":
     enter_private_machine()
     run([
@@ -365,4 +399,5 @@ if __name__ == "__main__":
         ends_at_once_when_told_so,
         mounts_of_the_daemon_are_its_own,
         end_of_the_daemon_ends_an_update,
+        ecus_below_are_waited_for_with_the_slot_closed,
     ])

@@ -4,12 +4,13 @@
  *     update_driver --url URL --certs DIR --device DEV --active DIR --work DIR [--version V] [--cookies JSON] [--release R]
  *                   [--tls-ca FILE] [--inactivity-ms N] [--uuid U] [--label L] [--count] [--stop-at N] [--fail-at N]
  *                   [--abort-at N] [--abort-at-line TEXT] [--reboot-fails] [--own-namespace] [--threaded] [--stats]
- *                   [--log-server URL] [--log-server-grpc URL]
+ *                   [--log-server URL] [--log-server-grpc URL] [--children-until FILE]
  *
  * Simulated: the boot controller (a folder below --work) and the restart (the process ends). Everything else is
  * what the daemon runs. --count prints how many durable operations and points were passed; --stop-at N ends the
  * process with status 77 before the Nth, as a crash would; --fail-at N makes the Nth fail with EIO; --abort-at N asks for an abort at the Nth,
  * --abort-at-line when the log says TEXT; what is answered stands in lines "abort at …".
+ * --children-until: the ECUs below are in an update until FILE is there.
  * --own-namespace: as the daemon has one; --threaded: the updater's own thread runs it, until SIGTERM.
  */
 #include <errno.h>
@@ -26,6 +27,7 @@
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/io.h"
 #include "common/base/log.h"
 #include "common/base/mount.h"
@@ -39,7 +41,7 @@ enum {
 
 static struct driver {
 	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca, *uuid,
-		*label, *release, *abort_at_line, *log_server, *log_server_grpc;
+		*label, *release, *abort_at_line, *log_server, *log_server_grpc, *children_until;
 	unsigned long stop_at, fail_at, abort_at, inactivity_ms;
 	bool count, stats, reboot_fails, own_namespace, threaded;
 } arg;
@@ -130,6 +132,21 @@ static int on_point(void *ctx, const char *what)
 	return n == arg.fail_at ? -EIO : 0;
 }
 
+/* ---- the simulated ECUs below -------------------------------------------------------------------- */
+
+static int wait_for_file(void *ctx, bool (*stop)(void *), void *stop_ctx)
+{
+	fprintf(stderr, "waiting for %s\n", arg.children_until);
+	while (access(arg.children_until, F_OK) < 0) {
+		if (stop(stop_ctx))
+			return -ECANCELED;
+		clock_sleep_ms(20);
+	}
+	return 0;
+}
+
+static const struct children simulated_children = {.wait = wait_for_file};
+
 /* ---- the run -------------------------------------------------------------------------------------- */
 
 static void print_stats(struct status *status)
@@ -184,6 +201,7 @@ static int run(struct ota_err *err)
 	AUTO_CERT_STORE struct cert_store *certs = NULL;
 	struct update_env env = {
 		.boot = &boot.base,
+		.children = arg.children_until ? &simulated_children : NULL,
 		.tls_ca = arg.tls_ca,
 		.run_dir = arg.work,
 		.scratch_dir = arg.work,
@@ -254,6 +272,7 @@ static void parse(int argc, char **argv)
 		{"fail-at",       required_argument, NULL, 'f'},
 		{"abort-at",      required_argument, NULL, 'A'},
 		{"abort-at-line", required_argument, NULL, 'l'},
+		{"children-until", required_argument, NULL, 'C'},
 		{"reboot-fails",  no_argument,       NULL, 'R'},
 		{"own-namespace", no_argument,       NULL, 'N'},
 		{"threaded",      no_argument,       NULL, 'T'},
@@ -285,6 +304,9 @@ static void parse(int argc, char **argv)
 		case 'A': arg.abort_at = strtoul(optarg, NULL, 10); break;
 		case 'l':
 			arg.abort_at_line = optarg;
+			break;
+		case 'C':
+			arg.children_until = optarg;
 			break;
 		case 'R': arg.reboot_fails = true; break;
 		case 'N': arg.own_namespace = true; break;

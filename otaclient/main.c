@@ -6,7 +6,8 @@
  * until told to stop.
  *
  * Threads: this one waits in the API's queue; the updater has one of its own while an update runs, proxy_child one if
- * this ECU runs a proxy, and remote_log one if there is a log server.
+ * this ECU runs a proxy, remote_log one if there is a log server, the API two for calls that may wait, and the tree one
+ * for each ECU directly below.
  */
 #include <assert.h>
 #include <errno.h>
@@ -36,6 +37,7 @@
 #include "otaclient/proxy_child.h"
 #include "otaclient/remote_log.h"
 #include "otaclient/status.h"
+#include "otaclient/tree/tree.h"
 #include "otaclient/updater.h"
 
 #define LOCK_PATH "/run/otaclient.lock"
@@ -66,6 +68,8 @@ struct daemon {
 	struct cert_store *certs;
 	struct boot_ctl *boot;
 	struct status *status;
+	struct tree *tree; /* NULL = no ECUs below */
+	struct children children;
 	struct update_env env;
 	struct updater *updater;
 	bool ready; /* the boot controller has started: updates may be accepted */
@@ -395,6 +399,27 @@ static void report(void *ctx, const char *record)
 		remote_log_metrics(d->remote_log, record);
 }
 
+static int wait_for_children(void *ctx, bool (*stop)(void *), void *stop_ctx)
+{
+	struct daemon *d = ctx;
+
+	return tree_wait_for_children(d->tree, stop, stop_ctx);
+}
+
+/* The ECUs below are watched before anybody can ask for them. */
+static int start_tree(struct daemon *d, struct ota_err *err)
+{
+	const struct tree_config config = {
+		.ecu = &d->ecu,
+		.status = d->status,
+	};
+
+	if (d->ecu.n_secondaries == 0)
+		return 0;
+	d->children = (struct children){.wait = wait_for_children, .ctx = d};
+	return tree_new(&config, &d->tree, err);
+}
+
 static void fill_env(struct daemon *d)
 {
 	d->env = (struct update_env){
@@ -403,6 +428,7 @@ static void fill_env(struct daemon *d)
 		.certs = d->certs,
 		.proxy = or_null(d->proxy_url),
 		.proxy_child = d->proxy_child,
+		.children = d->tree ? &d->children : NULL,
 		.past_proxy = or_null(d->proxy.upper_ota_proxy),
 		.tls_ca = or_null(d->settings.tls_ca),
 		.run_dir = d->settings.run_dir,
@@ -454,6 +480,7 @@ static int start_api(struct daemon *d, struct ota_err *err)
 		.n_available = d->ecu.n_available,
 		.ecu_info_loaded = d->ecu.loaded,
 		.ecu_info_wrong = d->ecu.wrong,
+		.tree = d->tree ? tree_api(d->tree) : NULL,
 	};
 
 	for (uint32_t i = 0; i < d->ecu.n_available; i++)
@@ -512,6 +539,9 @@ static int daemon_start(struct daemon *d, struct ota_err *err)
 	}
 	choose_proxy(d);
 	finish_proxy(d);
+	r = start_tree(d, err);
+	if (r < 0)
+		return r;
 	fill_env(d);
 	d->updater = updater_new(&d->env, d->settings.update_cooldown_s);
 	if (!d->updater)
@@ -524,6 +554,7 @@ static void daemon_done(struct daemon *d)
 	api_to_stop = NULL;
 	api_service_free(d->api);
 	updater_free(d->updater);
+	tree_free(d->tree);
 	proxy_child_free(d->proxy_child);
 	status_free(d->status);
 	if (d->boot)

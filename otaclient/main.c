@@ -32,9 +32,11 @@
 #include "common/config/proxy_info.h"
 #include "common/config/settings.h"
 #include "common/crypto/cert_store.h"
+#include "common/net/http_url.h"
 #include "otaclient/api/service.h"
 #include "otaclient/first_boot.h"
 #include "otaclient/proxy_child.h"
+#include "otaclient/proxy_wishes.h"
 #include "otaclient/remote_log.h"
 #include "otaclient/status.h"
 #include "otaclient/tree/tree.h"
@@ -64,6 +66,7 @@ struct daemon {
 	struct proxy_info proxy;
 	char proxy_url[CONF_URL_MAX];    /* for our downloads; "" = none */
 	struct proxy_child *proxy_child; /* NULL = this ECU runs no proxy */
+	struct proxy_wishes *proxy_wishes; /* 〃 */
 	struct remote_log *remote_log;   /* NULL = none */
 	struct cert_store *certs;
 	struct boot_ctl *boot;
@@ -340,7 +343,15 @@ static int make_proxy(struct daemon *d, struct ota_err *err)
 	};
 	int r = check_proxy_program(s, err);
 
-	return r < 0 ? r : proxy_child_new(&config, &d->proxy_child, err);
+	if (r == 0)
+		r = proxy_child_new(&config, &d->proxy_child, err);
+	if (r < 0)
+		return r;
+	d->proxy_wishes = proxy_wishes_new(d->proxy_child);
+	if (d->proxy_wishes)
+		return 0;
+	proxy_child_free(TAKE_PTR(d->proxy_child));
+	return ota_err_wrap(err, -ENOMEM, "Nobody can ask for it");
 }
 
 /* The way of our downloads, and the local proxy if that is the way. It runs only while an update does. */
@@ -359,18 +370,23 @@ static void choose_proxy(struct daemon *d)
 }
 
 /*
- * Once the vehicle is done, what the proxy keeps is of no use any more. An ECU by itself is done when it runs what it
- * was updated to; with ECUs below it, their states will have a say here. At every start, for the last one may have been
- * cut short.
+ * Once the vehicle is done, what the proxy keeps is of no use any more. At every start, for the last one may have been
+ * cut short. An ECU by itself is done when it runs what it was updated to; with ECUs below it, all must: see
+ * on_tree_change().
  */
 static void finish_proxy(struct daemon *d)
+{
+	if (d->proxy_child && access(d->settings.proxy_cache_dir, F_OK) == 0)
+		proxy_wishes_finish(d->proxy_wishes);
+}
+
+static void finish_proxy_if_alone(struct daemon *d)
 {
 	struct status_snapshot now;
 
 	status_get(d->status, &now);
-	if (d->proxy_child && now.ota_status == STATUS_SUCCESS &&
-		access(d->settings.proxy_cache_dir, F_OK) == 0)
-		proxy_child_finish(d->proxy_child);
+	if (d->ecu.n_secondaries == 0 && now.ota_status == STATUS_SUCCESS)
+		finish_proxy(d);
 }
 
 /* The boot loader, and what the last restart meant. A failure here leaves the API up, to say so. */
@@ -406,12 +422,51 @@ static int wait_for_children(void *ctx, bool (*stop)(void *), void *stop_ctx)
 	return tree_wait_for_children(d->tree, stop, stop_ctx);
 }
 
+/*
+ * The servers that the ECUs named in a request will ask, through our proxy. What is no URL is refused by the ECU that
+ * it is for.
+ */
+static void on_tree_request(void *ctx, const struct wire_request *request)
+{
+	struct daemon *d = ctx;
+
+	for (size_t i = 0; i < request->n_ecus && d->proxy_child; i++) {
+		const char *url = request->ecus[i].update.url;
+		AUTO_FREE char *origin =
+			http_url_check(url, NULL) == 0 ? http_url_origin(url) : NULL;
+		const char *const origins[] = {origin};
+		struct ota_err err = {0};
+
+		if (origin &&
+			proxy_wishes_add(d->proxy_wishes, PROXY_FOR_CHILDREN, origins, 1, &err) < 0)
+			log_warning("ECUs below may not reach %s: %s", origin, err.msg);
+	}
+}
+
+static void on_tree_change(void *ctx, const struct summary *now)
+{
+	struct daemon *d = ctx;
+	struct ota_err err = {0};
+
+	if (!d->proxy_child)
+		return;
+	if (now->child_needs_network)
+		proxy_wishes_add(d->proxy_wishes, PROXY_FOR_CHILDREN, NULL, 0, &err);
+	else
+		proxy_wishes_drop(d->proxy_wishes, PROXY_FOR_CHILDREN);
+	if (now->all_success)
+		finish_proxy(d);
+}
+
 /* The ECUs below are watched before anybody can ask for them. */
 static int start_tree(struct daemon *d, struct ota_err *err)
 {
 	const struct tree_config config = {
 		.ecu = &d->ecu,
 		.status = d->status,
+		.before_update = on_tree_request,
+		.on_change = on_tree_change,
+		.ctx = d,
 	};
 
 	if (d->ecu.n_secondaries == 0)
@@ -428,6 +483,7 @@ static void fill_env(struct daemon *d)
 		.certs = d->certs,
 		.proxy = or_null(d->proxy_url),
 		.proxy_child = d->proxy_child,
+		.proxy_wishes = d->proxy_wishes,
 		.children = d->tree ? &d->children : NULL,
 		.past_proxy = or_null(d->proxy.upper_ota_proxy),
 		.tls_ca = or_null(d->settings.tls_ca),
@@ -538,7 +594,7 @@ static int daemon_start(struct daemon *d, struct ota_err *err)
 		status_set_failure(d->status, STATUS_FAILURE, &d->not_ready);
 	}
 	choose_proxy(d);
-	finish_proxy(d);
+	finish_proxy_if_alone(d);
 	r = start_tree(d, err);
 	if (r < 0)
 		return r;
@@ -555,6 +611,7 @@ static void daemon_done(struct daemon *d)
 	api_service_free(d->api);
 	updater_free(d->updater);
 	tree_free(d->tree);
+	proxy_wishes_free(d->proxy_wishes);
 	proxy_child_free(d->proxy_child);
 	status_free(d->status);
 	if (d->boot)

@@ -21,6 +21,7 @@
 #include "otaclient/inventory.h"
 #include "otaclient/plan.h"
 #include "otaclient/proxy_child.h"
+#include "otaclient/proxy_wishes.h"
 #include "otaclient/request.h"
 #include "otaclient/slot_mount.h"
 #include "otaclient/standby_writer.h"
@@ -42,7 +43,8 @@ struct update_env {
 	const char *proxy;      /* for downloads; NULL = straight to the server */
 	const char *past_proxy; /* in place of @proxy, if proxy_child does not come up; 〃 */
 	struct proxy_child *proxy_child; /* what is behind @proxy; NULL = none of ours */
-	const struct children *children; /* NULL = none */
+	struct proxy_wishes *proxy_wishes; /* says that proxy_child is needed; NULL with it */
+	const struct children *children;   /* NULL = none */
 	const char *tls_ca;              /* NULL = the system's store */
 	const char *run_dir;             /* mount points go below it */
 	const char *scratch_dir;         /* on disk, for the image's lists */

@@ -61,12 +61,13 @@ static void set_totals(struct update_stats *u, const void *arg)
 				      : image->table->total_size_bytes;
 }
 
-static int tell_origin(const struct update_session *s, struct ota_err *err)
+static int ask_for_proxy(const struct update_session *s, struct ota_err *err)
 {
 	AUTO_FREE char *origin = http_url_origin(s->request->url);
 	const char *const origins[] = {origin};
 
-	return origin ? proxy_child_origins(s->env->proxy_child, origins, 1, err) : -ENOMEM;
+	return origin ? proxy_wishes_add(s->env->proxy_wishes, PROXY_FOR_UPDATE, origins, 1, err)
+		      : -ENOMEM;
 }
 
 /* The proxy only spares the uplink: an update does not fail for want of it. */
@@ -77,15 +78,13 @@ static int start_proxy(struct update_session *s)
 
 	if (!s->env->proxy_child)
 		return 0;
-	r = tell_origin(s, &err);
-	if (r == 0) {
-		proxy_child_want(s->env->proxy_child, true);
+	r = ask_for_proxy(s, &err);
+	if (r == 0)
 		r = proxy_child_wait_ready(
 			s->env->proxy_child, PROXY_CHILD_READY_MS, session_poll, s, &err);
-	}
 	if (r == 0 || r == -ECANCELED)
 		return r;
-	proxy_child_want(s->env->proxy_child, false);
+	proxy_wishes_drop(s->env->proxy_wishes, PROXY_FOR_UPDATE);
 	s->proxy = s->env->past_proxy;
 	log_warning("Update %s: downloads go %s, since the local proxy does not serve: %s", s->id,
 		s->proxy ? "through the upper proxy" : "straight to the server",

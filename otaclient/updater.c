@@ -272,8 +272,8 @@ static void wait_for_restart(
  */
 static void finish(struct updater *u, struct update_session *s, struct ending *end)
 {
-	if (u->env->proxy_child)
-		proxy_child_want(u->env->proxy_child, false);
+	if (u->env->proxy_wishes)
+		proxy_wishes_drop(u->env->proxy_wishes, PROXY_FOR_UPDATE);
 	pthread_mutex_lock(&u->lock);
 	u->session = NULL;
 	u->aborted = end->live == STATUS_ABORTED;

@@ -133,9 +133,9 @@ static int forward_update(struct errand *e, enum api_method m, struct wire_answe
 	choose(e, false);
 	if (e->n_to == 0)
 		return 0;
+	tracker_hold(t->tracker);
 	if (t->config.before_update)
 		t->config.before_update(t->config.ctx, e->request);
-	tracker_hold(t->tracker);
 	r = fan_out(e, m, on_accepted, answer);
 	tracker_release(t->tracker);
 	return r;

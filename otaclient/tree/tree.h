@@ -25,7 +25,10 @@ enum {
 struct tree_config {
 	const struct ecu_info *ecu;
 	struct status *status;
-	/* Before some ECU below is told to update: what it will fetch comes through here. May be NULL. */
+	/*
+	 * Before some ECU below is told to update, and after on_change() has said that it needs the network: what it
+	 * will fetch comes through here. May be NULL.
+	 */
 	void (*before_update)(void *ctx, const struct wire_request *request);
 	/* As tracker_config's: once at the start, and then at each change. May be NULL. */
 	void (*on_change)(void *ctx, const struct summary *now);

@@ -442,6 +442,24 @@ class TreeTest(unittest.TestCase):
         main.wait_for("waited")
         main.wait_for("in_update=0 network=0 success=1", after=len(main.lines) - 3)
 
+    def test_a_wait_for_children_ends_with_the_daemon(self):
+        p1 = self.ecu("p1")
+        main = self.ecu("main", p1, available=["main", "p1"])
+        main.wait_for("success=1")
+        main.stub.Update(request("p1"), timeout=LIMIT_S)
+        main.order("wait", wait=False)
+        main.wait_for("Waiting for ECUs below that are in an update: p1", main.log)
+        main.process.send_signal(signal.SIGTERM)
+        main.wait_for("ended", limit_s=5)
+
+    def test_a_child_that_is_named_by_nobody_holds_up_nothing(self):
+        p1 = self.ecu("p1")
+        main = self.ecu("main", p1, available=["main"] + ["p2"])
+        main.stub.Update(request("p1"), timeout=LIMIT_S)
+        self.all_known(main, {"main", "p1"})
+        main.order("wait")
+        main.wait_for("waited")
+
     def test_the_network_is_wanted_before_children_are_told(self):
         order = []
         child = self.scripted(

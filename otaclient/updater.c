@@ -52,7 +52,9 @@ static const struct step update_steps[] = {
 	{"flip and reboot", PHASE_FINALIZING_UPDATE,     step_flip_and_reboot, END_NOT,  OTA_E_BOOTCONTROL_POSTUPDATE },
 };
 
+/* Nothing is begun before the ECUs below are done: what is written then says that the restart is near. */
 static const struct step rollback_steps[] = {
+	{"await children",  PHASE_INITIALIZING,      step_wait_for_children, END_NOW, OTA_E_UNSPECIFIC             },
 	{"claim standby",   PHASE_INITIALIZING,      rollback_claim,        END_NOW, OTA_E_BOOTCONTROL_PREROLLBACK },
 	{"check standby",   PHASE_INITIALIZING,      rollback_check_again,  END_NOW, OTA_E_BOOTCONTROL_PREROLLBACK },
 	{"keep standby",    PHASE_INITIALIZING,      rollback_keep,         END_NOT, OTA_E_BOOTCONTROL_PREROLLBACK },

@@ -418,6 +418,36 @@ static void a_rollback_leads_to_the_other_slot(void **state)
 	assert_int_equal(stored(m, 'a'), STATUS_FAILURE);
 }
 
+static atomic_bool children_are_done;
+
+static int wait_for_simulated_children(void *ctx, bool (*stop)(void *stop_ctx), void *stop_ctx)
+{
+	while (!atomic_load(&children_are_done)) {
+		if (stop(stop_ctx))
+			return -ECANCELED;
+		clock_sleep_ms(5);
+	}
+	return 0;
+}
+
+static void a_rollback_waits_for_the_ecus_below(void **state)
+{
+	static const struct children children = {.wait = wait_for_simulated_children};
+	struct machine *m = *state;
+
+	atomic_store(&children_are_done, false);
+	m->env.children = &children;
+	assert_int_equal(request_rollback(m), 0);
+	wait_for_live(m, STATUS_ROLLBACKING);
+	assert_int_equal(stored(m, 'a'), STATUS_SUCCESS);
+	assert_int_equal(stored(m, 'b'), STATUS_FAILURE);
+	atomic_store(&children_are_done, true);
+	wait_for_the_flip(m);
+	assert_int_equal(stored(m, 'b'), STATUS_ROLLBACKING);
+	restart(m);
+	assert_int_equal(fake_boot_running(&m->fake), 'b');
+}
+
 static void a_rollback_whose_slot_does_not_come_up_has_failed(void **state)
 {
 	struct machine *m = *state;
@@ -682,6 +712,7 @@ int main(void)
 		T(an_end_of_the_daemon_is_no_abort),
 		T(a_failed_update_is_not_repeated_at_once),
 		T(a_rollback_leads_to_the_other_slot),
+		T(a_rollback_waits_for_the_ecus_below),
 		T(a_rollback_whose_slot_does_not_come_up_has_failed),
 		T(no_update_and_no_rollback_while_the_other_runs),
 		T(a_slot_without_a_mark_is_not_gone_back_to),

@@ -11,6 +11,7 @@ network. So nothing is left behind after a kill -9 of any of them.
 import fcntl
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ class Options:
         self.once = False  # the machine ends with the daemon
         self.max_boots = 0  # 0 = until it is switched off
         self.net = NET  # the machine's address, the host has the one before; "host" = no network of its own
+        self.ports = []  # pairs: bridge of the host, address/bits; eth0, eth1, … in place of the cable to the host
         self.console = None  # file that takes what the daemon prints; None = our stderr
         self.env = {}
         self.binds = []  # pairs: host path, path on the machine
@@ -86,6 +88,9 @@ def boot(image, options):
         if os.path.exists(state_file(image)):
             os.unlink(state_file(image))
         os.close(lock)
+        # Of all processes of the machine, and of the loader; what the kernel does for its disk is not in it.
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        say(f"took {used.ru_utime + used.ru_stime:.2f} s of CPU")
 
 
 def _run_once(image, choice, options, boots):
@@ -106,13 +111,13 @@ def _run_once(image, choice, options, boots):
         if pid == 0:
             raise disk.Error("The namespaces of the machine could not be made")
         if options.net != "host":
-            _wire(pid, options.net)
+            _wire(pid, options)
         _write_state(image, {"pid": pid, "role": choice.role, "boots": boots})
         os.write(go_end, b"g")
         os.close(go_end)
         outcome = _wait(keeper, pid, reader)
         if options.net != "host":
-            _unwire(pid)
+            _unwire(pid, options)
     finally:
         attached.close()
     _wait_until_clear(attached.name, image)
@@ -171,8 +176,29 @@ def host_address(address):
     return f"{head}.{int(last) - 1}"
 
 
-def _wire(pid, address):
-    """A cable between host and machine; it goes away with the machine's network namespace."""
+def _wire(pid, options):
+    """Cables between host and machine; they go away with the machine's network namespace."""
+    inside = ("nsenter", f"--net=/proc/{pid}/ns/net", "ip")
+    disk.run(*inside, "link", "set", "lo", "up")
+    for number, (bridge, address) in enumerate(options.ports):
+        _plug_in(pid, number, bridge, address, inside)
+    if not options.ports:
+        _wire_to_host(pid, options.net, inside)
+
+
+def _plug_in(pid, number, bridge, address, inside):
+    """One interface on a bridge. Its hardware address stays the same over boots, as that of a real machine does."""
+    name, eth = f"ecu{pid}.{number}", f"eth{number}"
+    hardware = "02:00:" + ":".join(f"{int(part):02x}" for part in address.partition("/")[0].split("."))
+    disk.run(
+        "ip", "link", "add", name, "type", "veth", "peer", "name", eth, "address", hardware, "netns", str(pid),
+    )  # fmt: skip
+    disk.run("ip", "link", "set", name, "master", bridge, "up")
+    disk.run(*inside, "address", "add", address, "dev", eth)
+    disk.run(*inside, "link", "set", eth, "up")
+
+
+def _wire_to_host(pid, address, inside):
     host = host_address(address)
     taken = disk.run("ip", "-4", "-o", "address", "show", "to", f"{host}/31") + disk.run("ip", "-4", "route", "show", address)
     if taken:
@@ -181,15 +207,14 @@ def _wire(pid, address):
     disk.run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
     disk.run("ip", "address", "add", host, "peer", f"{address}/32", "dev", name)
     disk.run("ip", "link", "set", name, "up")
-    inside = ("nsenter", f"--net=/proc/{pid}/ns/net", "ip")
-    disk.run(*inside, "link", "set", "lo", "up")
     disk.run(*inside, "address", "add", address, "peer", f"{host}/32", "dev", "eth0")
     disk.run(*inside, "link", "set", "eth0", "up")
 
 
-def _unwire(pid):
+def _unwire(pid, options):
     """At once, not when the kernel gets round to it: the next boot has the same addresses."""
-    subprocess.run(["ip", "link", "delete", f"ecu{pid}"], capture_output=True, check=False)
+    for name in [f"ecu{pid}.{number}" for number in range(len(options.ports))] or [f"ecu{pid}"]:
+        subprocess.run(["ip", "link", "delete", name], capture_output=True, check=False)
 
 
 def _write_state(image, state):

@@ -42,6 +42,11 @@ def unshare(flags):
     _check(_libc.unshare(flags), "unshare")
 
 
+def setns(fd):
+    """This thread, or the process that is about to be executed, goes on in another network namespace."""
+    _check(_libc.setns(fd, CLONE_NEWNET), "setns")
+
+
 def mount(source, target, fstype=None, flags=0, data=None):
     def text(value):
         return None if value is None else os.fsencode(value)

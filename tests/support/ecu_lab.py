@@ -38,6 +38,12 @@ ECU_ADDRESS = machine.NET
 HOST_ADDRESS = machine.host_address(machine.NET)
 PORT = 8443
 
+KILL_PROXY = """
+for p in /proc/[0-9]*; do
+    [ "$(cat $p/comm)" = otaproxy ] && kill -9 ${p#/proc/} && echo killed
+done; true
+"""
+
 # Written into a slot for the machine that it is on (docs/formats.md); an image cannot say them.
 OF_THE_MACHINE = {
     b"/etc/fstab",
@@ -107,7 +113,7 @@ http {{
 	sendfile on;
 	keepalive_requests 1000000;
 	server {{
-		listen {port} ssl http2;
+		listen {listen}:{port} ssl http2;
 		ssl_certificate {tls}/server.pem;
 		ssl_certificate_key {tls}/server.key;
 		root {root};
@@ -117,14 +123,22 @@ http {{
 }}
 """
 
-    def __init__(self, work, root, tls):
+    def __init__(self, work, root, tls, namespace=None):
+        """@namespace: where it serves, to nobody but programs in there; None = here, to all."""
         self.work = work
+        self.enter = namespace.enter if namespace else lambda: None
+        listen = "127.0.0.1" if namespace else "0.0.0.0"
         self.log = f"{work}/nginx.access"
         with open(f"{work}/nginx.conf", "w", encoding="ascii") as f:
-            f.write(self.CONF.format(work=work, root=root, tls=tls, port=PORT))
+            f.write(self.CONF.format(work=work, root=root, tls=tls, listen=listen, port=PORT))
         argv = ["nginx", "-e", f"{work}/nginx.error", "-p", work, "-c", f"{work}/nginx.conf"]
-        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, preexec_fn=_die_with_us)
-        wait_for("nginx answers", self._answers, 10)
+        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, preexec_fn=self._before_exec)
+        call = namespace.call if namespace else lambda function: function()
+        call(lambda: wait_for("nginx answers", self._answers, 10))
+
+    def _before_exec(self):
+        _die_with_us()
+        self.enter()
 
     def _answers(self):
         if self.process.poll() is not None:
@@ -159,19 +173,23 @@ http {{
         self.process.wait()
 
 
-def wait_for(what, condition, timeout_s):
+def wait_for(what, condition, timeout_s, poll_s=0.05):
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
             raise Failed([what], "a time limit", f"not within {timeout_s} s")
-        time.sleep(0.05)
+        time.sleep(poll_s)
 
 
 class Ecu:
     """One machine: its disk, and the programs that talk to it."""
 
+    address = ECU_ADDRESS
+    cables = ()  # options of `pseudo-ecu boot`; none = one cable to the host
+
     def __init__(self, lab, name):
         self.lab = lab
+        self.name = name
         self.disk = lab.path(f"{name}.img")
         self.console = lab.path(f"{name}.console")
         self.events = lab.path(f"{name}.events")  # what pseudo-ecu says: boots, reboots
@@ -188,16 +206,23 @@ class Ecu:
             self.switch_off()
 
     def switch_on(self, *options):
-        argv = [PSEUDO_ECU, "boot", self.disk, "--console", self.console, *options]
+        self.begin_to_boot(*options)
+        self.wait_until_up()
+
+    def begin_to_boot(self, *options):
+        """Without waiting for the daemon, so that several machines start at once."""
+        argv = [PSEUDO_ECU, "boot", self.disk, "--console", self.console, *self.cables, *options]
         with open(self.events, "ab") as out:
             self.process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, preexec_fn=_die_with_us
             )
+
+    def wait_until_up(self):
         try:
             wait_for("the daemon answers", self.answers, 60)
         except Failed as e:
             self.switch_off()
-            raise Failed(argv, "no daemon", f"{e}\n{self.tail()}") from e
+            raise Failed([f"the start of {self.name}"], "no daemon", f"{e}\n{self.tail()}") from e
 
     def switch_off(self, cut=False):
         """@cut: every process is killed where it is."""
@@ -236,6 +261,10 @@ class Ecu:
     def kill_daemon(self):
         self.execute("/bin/sh", "-c", "kill -9 $(cat /run/otaclient.pid)")
 
+    def kill_proxy(self):
+        """Returns how many there were."""
+        return self.execute("/bin/sh", "-c", KILL_PROXY).count("killed")
+
     def answers(self):
         if self.process.poll() is not None:
             raise Failed(["pseudo-ecu", "boot"], self.process.returncode, self.tail())
@@ -243,6 +272,18 @@ class Ecu:
             return bool(self.status())
         except Failed:
             return False
+
+    def said(self):
+        """All that the console has shown so far."""
+        with contextlib.suppress(FileNotFoundError):
+            with open(self.console, encoding="utf-8", errors="replace") as f:
+                return f.read()
+        return ""
+
+    def cpu_s(self):
+        """Processor time that the machine took from its switching on until it was switched off, over all such times."""
+        with open(self.events, encoding="utf-8") as f:
+            return sum(float(s) for s in re.findall(r"^pseudo-ecu: took (\S+) s of CPU$", f.read(), re.M))
 
     def tail(self, n=15):
         said = []
@@ -257,6 +298,11 @@ class Ecu:
         with open(self.events, encoding="utf-8") as f:
             return re.findall(r"^pseudo-ecu: boot .* root on (slot_[ab])$", f.read(), re.M)
 
+    def booted_at(self):
+        """When each of them began, by the monotonic clock."""
+        with open(self.events, encoding="utf-8") as f:
+            return [float(s) for s in re.findall(r"^pseudo-ecu: power at (\S+)$", f.read(), re.M)]
+
     def remove(self):
         self.switch_off(cut=True)
         os.unlink(self.disk)
@@ -264,7 +310,7 @@ class Ecu:
     # ---- API
 
     def otactl(self, *args):
-        return run(self.lab.programs.otactl, "--ecu", ECU_ADDRESS, *args)
+        return run(self.lab.programs.otactl, "--ecu", self.address, *args)
 
     def status(self):
         """The entry of this ECU in the API's answer."""
@@ -326,6 +372,7 @@ class Lab:
         self.work = os.path.abspath(work)
         os.makedirs(self.path("images"), exist_ok=True)
         self.overlays = 0
+        self.vehicles = 0
 
     def __enter__(self):
         return self
@@ -425,8 +472,8 @@ class Lab:
     # ---- server and machine
 
     @contextlib.contextmanager
-    def origin(self):
-        origin = Origin(self.work, self.path("images"), self.tls())
+    def origin(self, namespace=None):
+        origin = Origin(self.work, self.path("images"), self.tls(), namespace)
         try:
             yield origin
         finally:
@@ -438,10 +485,14 @@ class Lab:
             "ecu_info.yaml": f"format_version: 1\necu_id: {name}\nip_addr: {ECU_ADDRESS}\nbootloader: grub\n",
             "proxy_info.yaml": proxy_info,
         }
-        argv = [PSEUDO_ECU, "make", self.path(f"{name}.img"), "--rootfs", tree]
+        self.make_disk("make", name, files, "--rootfs", tree, *options)
+        return Ecu(self, name)
+
+    def make_disk(self, verb, name, files, *options):
+        """`pseudo-ecu make` or `pseudo-ecu clone`. @files: names in /boot/ota of the machine, and what is in them."""
+        argv = [PSEUDO_ECU, verb, self.path(f"{name}.img"), *options]
         for file, text in files.items():
             with open(self.path(f"{name}.{file}"), "w", encoding="ascii") as f:
                 f.write(text)
             argv += ["--file", f"{self.path(f'{name}.{file}')}:/boot/ota/{file}"]
-        run(*argv, *options)
-        return Ecu(self, name)
+        run(*argv)

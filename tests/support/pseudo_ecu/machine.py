@@ -72,6 +72,7 @@ def boot(image, options):
     try:
         while True:
             boots += 1
+            say(f"power at {time.monotonic():.3f}")
             choice = loader.choose(image)
             fallback = ", fallback" if choice.fell_back else ""
             say(f"boot {boots}: entry {choice.entry}{fallback}, {choice.kernel}, root on {choice.role}")

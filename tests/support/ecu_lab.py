@@ -343,12 +343,12 @@ class Ecu:
     def differences(self, tree, role):
         """
         In what a slot differs from the tree that it was made from, as readable lines. What an update writes into a
-        slot for its machine is left out: fstab, GRUB's defaults and hooks, our notes.
+        slot for its machine is left out: fstab, GRUB's defaults and hooks, our notes; and what its own proxy keeps.
         """
         want, have = list_tree(tree), self.list_slot(role)
         for listing in (want, have):
             for path in list(listing):
-                if path in OF_THE_MACHINE or path.startswith(b"/.ota-"):
+                if path in OF_THE_MACHINE or path.startswith((b"/.ota-", b"/ota-cache")):
                     del listing[path]
         parents = {os.path.dirname(path) for path in OF_THE_MACHINE} | {b"/"}
         return differences(want, have, ignore_mtime_of=parents)

@@ -3,7 +3,8 @@ demo: the part of scripts/demo that comes after building and making the root fil
 
     demo.py BUILD_DIR
 
-One machine, two updates: the first fills an empty standby slot, the second changes the other slot in place. What is
+First one machine and two updates: the first fills an empty standby slot, the second changes the other slot in place.
+Then a vehicle: seven machines in a tree, one request, and an uplink of 20 Mbit/s that only the main one has. What is
 printed was measured: by the daemon (its log), the server (its log), ext4 (its superblock) and GRUB (what it booted).
 """
 
@@ -16,6 +17,7 @@ import time
 
 sys.dont_write_bytecode = True
 from ecu_lab import ECU_ADDRESS, Failed, Lab, Programs, enter_private  # noqa: E402
+from vehicle import UPLINK_RATE, Uplink, Vehicle, times_over_the_uplink  # noqa: E402
 
 ROOTFS = os.environ.get("OTACLIENT_ROOTFS", "/var/cache/otaclient-demo")
 DIFFER_MIN = 50
@@ -99,6 +101,63 @@ def check_slot(ecu, tree, role):
     say(f"{role} equals its source in names, contents, owners, modes, links, xattrs and times; e2fsck finds nothing")
 
 
+class Campaign:
+    """One request for all ECUs of a vehicle, followed to its end as otactl tells it."""
+
+    def __init__(self, vehicle, uplink):
+        self.vehicle = vehicle
+        self.uplink = uplink
+        self.done_after_s = {}  # by ECU
+        # The server's log goes on from the first part.
+        self.sent_before, self.asked_before = uplink.origin.sent(), len(uplink.origin.requests())
+
+    def run(self, version, image):
+        url = self.uplink.origin.url(image)
+        argv = [self.vehicle.lab.programs.otactl, "--ecu", self.vehicle.main.address, "update", "--version", version]
+        argv += ["--url", url, "--all", "--wait"]
+        say(f"otactl update --version {version} --url {url} --all --wait")
+        began = time.monotonic()
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                name, _, state = line.strip().partition(": ")
+                if state.startswith("SUCCESS"):
+                    self.done_after_s[name] = time.monotonic() - began
+        if process.returncode != 0:
+            raise Failed(argv, process.returncode, self.vehicle.consoles())
+
+    def table(self):
+        print()
+        print(f"{'ECU':<10}{'version':>9}{'slot':>9}{'done after':>13}{'fetched':>13}   from")
+        for name, (_, version) in self.vehicle.own_states().items():
+            ecu, place = self.vehicle[name], self.vehicle.plan[name]
+            source = f"the proxy of {place.parent}" if place.parent else "the server, through its own proxy"
+            after = f"{self.done_after_s[name]:.1f} s" if name in self.done_after_s else "?"
+            print(f"{name:<10}{version:>9}{ecu.boots()[-1]:>9}{after:>13}{mib(ecu.wire_bytes()):>13}   {source}")
+        print()
+
+    def once(self):
+        """What crossed the uplink, by the server's log."""
+        images = self.vehicle.lab.path("images")
+        asked = [a for a in self.uplink.origin.requests()[self.asked_before :] if os.path.isfile(images + a[0])]
+        times = times_over_the_uplink(asked, {path: os.path.getsize(images + path) for path, _ in asked})
+        n_requests, n_bytes = (now - before for now, before in zip(self.uplink.origin.sent(), self.sent_before))
+        say(f"the server answered {n_requests} requests with {mib(n_bytes)}: each image byte crossed the uplink {times:.3f} times")
+
+
+def update_vehicle(lab, tree):
+    with Uplink(lab) as uplink:
+        began = time.monotonic()
+        with Vehicle(lab, tree) as vehicle:
+            say(f"seven machines with the old system were made in {time.monotonic() - began:.1f} s; switching them on")
+            with vehicle.on():
+                say(f"the main one reaches the server at {UPLINK_RATE}, the others only their parents")
+                campaign = Campaign(vehicle, uplink)
+                campaign.run("2.0", "v2")
+                campaign.table()
+                campaign.once()
+
+
 def main():
     with open(f"{ROOTFS}/facts", encoding="utf-8") as f:
         differing = int(re.search(r"^differing=(\d+)$", f.read(), re.M).group(1))
@@ -126,6 +185,8 @@ def main():
                 second.run("1.0-again", "v1")
             check_slot(ecu, trees["v1"], "slot_a")
         table([first, second])
+        ecu.remove()
+        update_vehicle(lab, trees["v1"])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,14 @@
 
 #include "otaclient/text.h"
 
+static void remember(struct follow_ecu *e, const struct wire_status_ecu *old)
+{
+	e->had_entry = true;
+	e->old_status = old->ota_status;
+	text_put(e->old_version, sizeof(e->old_version), old->firmware_version);
+	text_put(e->old_reason, sizeof(e->old_reason), old->failure_reason);
+}
+
 void follow_start(struct follow *f, const struct wire_status *before, uint64_t now_ms)
 {
 	f->accepted_ms = now_ms;
@@ -18,12 +26,9 @@ void follow_start(struct follow *f, const struct wire_status *before, uint64_t n
 		const struct wire_status_ecu *old = wire_status_find(before, e->ecu_id);
 
 		e->seen_ms = now_ms;
-		e->had_entry = old != NULL;
-		if (!old)
-			continue;
-		e->old_status = old->ota_status;
-		text_put(e->old_version, sizeof(e->old_version), old->firmware_version);
-		text_put(e->old_reason, sizeof(e->old_reason), old->failure_reason);
+		e->had_entry = false;
+		if (old)
+			remember(e, old);
 	}
 }
 
@@ -133,6 +138,9 @@ static void see(struct follow *f, struct follow_ecu *e, const struct wire_status
 		return;
 	}
 	e->seen_ms = now_ms;
+	/* Its parent may have heard of it only now; that is how it was before, if it is not at work. */
+	if (!e->had_entry && !is_at_work(now->ota_status))
+		remember(e, now);
 	if (is_at_work(now->ota_status))
 		e->began = true;
 	else if (e->began || !looks_as_before(e, now) ||

@@ -419,6 +419,11 @@ static int grub_reboot(struct boot_ctl *base, struct ota_err *err)
 	systemd = access(mark, F_OK) == 0;
 	grub_tool(ctl, systemd ? "systemctl" : "reboot", systemd ? "systemctl" : "reboot", tool);
 	r = run_tool(&(struct run_args){.argv = systemd ? by_systemd : plain}, err);
+	/* The restart that it has asked for ends all programs, itself among them. */
+	if (r == -EINTR) {
+		*err = (struct ota_err){0};
+		return 0;
+	}
 	if (r < 0)
 		ota_err_blame(err, OTA_E_BOOTCONTROL_POSTUPDATE);
 	return r < 0 ? ota_err_wrap(err, r, "Cannot restart the machine") : 0;

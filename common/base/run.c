@@ -258,7 +258,7 @@ int run_tool(const struct run_args *args, struct ota_err *err)
 		return ota_err_set(err, -exec_errno, OTA_E_UNSPECIFIC, "Cannot run %s: %s", name,
 			strerror(exec_errno));
 	if (WIFSIGNALED(status))
-		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "%s was ended by signal %d", name,
+		return ota_err_set(err, -EINTR, OTA_E_UNSPECIFIC, "%s was ended by signal %d", name,
 			WTERMSIG(status));
 	if (overflow)
 		return ota_err_set(err, -EFBIG, OTA_E_UNSPECIFIC, "%s printed more than %d bytes",

@@ -35,7 +35,8 @@ enum {
  * waited for. Returns 0, or with a sentence that names the tool and the end of what it said on
  * stderr:
  *   -ENOENT     there is no such tool
- *   -EIO        it ended with another status than 0 (only without ret_status), or by a signal
+ *   -EIO        it ended with another status than 0 (only without ret_status)
+ *   -EINTR      it was ended by a signal
  *   -ETIMEDOUT  it was killed after timeout_ms, with what it had started
  *   -ECANCELED  stop() said so: it was asked to end (SIGTERM), and killed if it did not
  *   -EFBIG      args->out would be longer than RUN_OUTPUT_MAX_BYTES

@@ -192,7 +192,9 @@ static void end_session(struct update_session *s, const struct ota_err *err, str
 	*ret_end = (struct ending){.live = STATUS_NONE, .err = *err};
 	if (err->errnum == 0)
 		return;
-	log_error("%s %s: E%03d: %s", plot_of(s)->name, s->id, err->code, err->msg);
+	/* Somebody wanted an abort, so it is nothing that has gone wrong. */
+	log_line(session_is_aborted(s) ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, "%s %s: E%03d: %s",
+		plot_of(s)->name, s->id, err->code, err->msg);
 	if (s->flipped)
 		return; /* the restart may still come: wait_for_restart() */
 	ret_end->live = session_is_aborted(s) ? STATUS_ABORTED : plot_of(s)->failed;

@@ -25,6 +25,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/io.h"
+#include "common/base/log.h"
 #include "common/base/mount.h"
 #include "common/base/run.h"
 #include "otaclient/first_boot.h"
@@ -268,6 +269,40 @@ static void nothing_runs_so_nothing_can_be_aborted(void **state)
 	assert_string_equal(m->err.msg, "Cannot abort: no active OTA update in progress");
 	assert_int_equal(now(m)->ota_status, STATUS_SUCCESS);
 	assert_int_equal(stored(m, 'a'), STATUS_SUCCESS);
+}
+
+struct ends {
+	atomic_uint n_errors, n_warnings;
+};
+
+/* Under the log's lock, in the updater's thread. */
+static void count_ends(void *ctx, const struct log_entry *entry)
+{
+	struct ends *ends = ctx;
+
+	if (strstr(entry->text, ": E207: The update was "))
+		atomic_fetch_add(
+			entry->level == LOG_LEVEL_ERROR ? &ends->n_errors : &ends->n_warnings, 1);
+}
+
+static void an_abort_is_worth_a_warning_and_no_error(void **state)
+{
+	struct machine *m = *state;
+	struct ends ends = {0};
+
+	log_set_sink(count_ends, &ends);
+	assert_int_equal(request_update(m), 0);
+	assert_int_equal(request_abort(m), 0);
+	wait_for_live(m, STATUS_ABORTED);
+	assert_int_equal(ends.n_warnings, 1);
+	assert_int_equal(ends.n_errors, 0);
+	/* Which cannot be said of one that nobody wanted to end. */
+	assert_int_equal(request_update(m), 0);
+	updater_free(m->updater);
+	m->updater = NULL;
+	log_set_sink(NULL, NULL);
+	assert_int_equal(ends.n_warnings, 1);
+	assert_int_equal(ends.n_errors, 1);
 }
 
 static void an_abort_ends_a_download_that_stalls_and_the_next_update_is_taken(void **state)
@@ -707,6 +742,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(nothing_runs_so_nothing_can_be_aborted),
+		T(an_abort_is_worth_a_warning_and_no_error),
 		T(an_abort_ends_a_download_that_stalls_and_the_next_update_is_taken),
 		T(of_many_aborts_one_is_accepted),
 		T(an_end_of_the_daemon_is_no_abort),

@@ -6,17 +6,22 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/log_limit.h"
 
 static enum log_level max_level = LOG_LEVEL_INFO;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void (*entry_sink)(void *ctx, const struct log_entry *entry);
 static void *entry_sink_ctx;
+static atomic_bool is_limited;
+static struct log_limit limit = LOG_LIMIT_INIT; /* its own lock, never held with the other */
 
 void log_set_level(enum log_level level)
 {
@@ -52,40 +57,81 @@ void log_set_sink(void (*sink)(void *ctx, const struct log_entry *entry), void *
 	pthread_mutex_unlock(&lock);
 }
 
-void log_put(const struct log_entry *from, const char *fmt, ...)
+/* One write, which the lock keeps apart from those of other threads. */
+static void put_line(const struct log_entry *entry)
 {
 	static int to_journal = -1; /* systemd sets JOURNAL_STREAM when stderr is the journal */
-	char line[LOG_TEXT_MAX];
-	size_t head, len;
+	char line[LOG_TEXT_MAX + 8];
+	int len;
+
+	pthread_mutex_lock(&lock);
+	if (to_journal < 0)
+		to_journal = getenv("JOURNAL_STREAM") != NULL;
+	if (to_journal)
+		len = snprintf(line, sizeof(line), "<%d>%s\n", (int)entry->level, entry->text);
+	else
+		len = snprintf(line, sizeof(line), "%s\n", entry->text);
+	if (entry_sink)
+		entry_sink(entry_sink_ctx, entry);
+	if (write(STDERR_FILENO, line, (size_t)len) < 0) {
+		/* Nowhere is left to say so; losing a log line must not stop an update. */
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+static void tell_left_out(uint64_t now_ms)
+{
+	struct log_left_out left_out;
+
+	while (log_limit_take(&limit, now_ms, &left_out))
+		put_line(&left_out.entry);
+}
+
+void log_set_limit(bool on)
+{
+	atomic_store(&is_limited, on);
+	if (!on)
+		tell_left_out(UINT64_MAX);
+}
+
+void log_tell_left_out(void)
+{
+	if (atomic_load(&is_limited))
+		tell_left_out(clock_monotonic_ms());
+}
+
+/* What was left out before comes first. */
+static bool passes(const struct log_entry *entry)
+{
+	uint64_t now_ms;
+
+	if (!atomic_load(&is_limited))
+		return true;
+	now_ms = clock_monotonic_ms();
+	tell_left_out(now_ms);
+	return log_limit_pass(&limit, entry, now_ms);
+}
+
+void log_put(const struct log_entry *from, const char *fmt, ...)
+{
+	struct log_entry entry = *from;
+	char text[LOG_TEXT_MAX];
+	size_t len;
 	va_list ap;
 	int n;
 
 	if (from->level > max_level)
 		return;
-	pthread_mutex_lock(&lock);
-	if (to_journal < 0)
-		to_journal = getenv("JOURNAL_STREAM") != NULL;
-	head = 0;
-	if (to_journal)
-		head = (size_t)snprintf(line, sizeof(line), "<%d>", (int)from->level);
 	va_start(ap, fmt);
-	n = vsnprintf(line + head, sizeof(line) - head - 1, fmt, ap);
+	n = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	len = head + MIN_OF((size_t)(n < 0 ? 0 : n), sizeof(line) - head - 2);
+	len = MIN_OF((size_t)(n < 0 ? 0 : n), sizeof(text) - 1);
+	text[len] = '\0';
 	/* A message never makes two lines: what an outside name carries could forge one. */
-	for (size_t i = head; i < len; i++)
-		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-			line[i] = ' ';
-	if (entry_sink) {
-		struct log_entry entry = *from;
-
-		line[len] = '\0';
-		entry.text = line + head;
-		entry_sink(entry_sink_ctx, &entry);
-	}
-	line[len] = '\n';
-	if (write(STDERR_FILENO, line, len + 1) < 0) {
-		/* Nowhere is left to say so; losing a log line must not stop an update. */
-	}
-	pthread_mutex_unlock(&lock);
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+			text[i] = ' ';
+	entry.text = text;
+	if (passes(&entry))
+		put_line(&entry);
 }

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 enum log_level {
 	LOG_LEVEL_ERROR = 3,
 	LOG_LEVEL_WARNING = 4,
@@ -32,6 +34,16 @@ enum {
 /* Where a line goes besides stderr (NULL: nowhere), such as a log server. Called under the log's
  * lock. */
 void log_set_sink(void (*sink)(void *ctx, const struct log_entry *entry), void *ctx);
+
+/*
+ * From now on each place that logs errors or warnings is cut short when it repeats itself (log_limit.h), towards stderr
+ * and sink alike; false: no longer, and what was left out is told. For programs that run for long: what a tool has to
+ * say about each of many files is wanted whole.
+ */
+void log_set_limit(bool on);
+
+/* Say what was left out where the time is over. Every line does so too; this is for when none comes. */
+void log_tell_left_out(void);
 
 /* @from->text is not looked at. */
 void log_put(const struct log_entry *from, const char *fmt, ...)

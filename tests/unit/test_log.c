@@ -14,8 +14,10 @@
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
+#include "common/base/log_limit.h"
 
 static unsigned expected_line; /* of the next entry in the sink */
 static int saved_stderr = -1;
@@ -108,6 +110,77 @@ static void a_sink_gets_the_lines_as_well(void **state)
 	assert_string_equal(buf_str(&sunk), "3:one;6:two;");
 }
 
+static uint64_t now_ms;
+
+static uint64_t test_monotonic_ms(void)
+{
+	return now_ms;
+}
+
+static const struct clock_ops test_clock = {.monotonic_ms = test_monotonic_ms};
+
+static void complain(int from, int to)
+{
+	for (int i = from; i < to; i++)
+		log_error("no disk %d", i);
+}
+
+/* stderr and the sink get the same. */
+static void keep(void *ctx, const struct log_entry *e)
+{
+	assert_int_equal(buf_printf(ctx, "%s\n", e->text), 0);
+}
+
+static void a_program_that_wants_it_is_cut_short_when_it_repeats_itself(void **state)
+{
+	AUTO_BUF struct buf text = {0};
+	AUTO_BUF struct buf sunk = {0};
+
+	clock_set_ops(&test_clock);
+	take_log();
+	log_set_sink(keep, &sunk);
+	log_set_limit(true);
+	complain(0, 9);
+	log_warning("another");
+	now_ms += LOG_LIMIT_MS;
+	log_info("later");
+	complain(9, 17);
+	now_ms += LOG_LIMIT_MS - 1;
+	log_tell_left_out();
+	log_info("not yet");
+	now_ms++;
+	log_tell_left_out();
+	log_tell_left_out();
+	complain(17, 25);
+	now_ms += 2000;
+	log_set_limit(false);
+	complain(25, 26);
+	log_set_sink(NULL, NULL);
+	log_taken(&text);
+	clock_set_ops(NULL);
+	assert_string_equal(buf_str(&text),
+		"no disk 0\nno disk 1\nno disk 2\nno disk 3\nno disk 4\nno disk 5\nanother\n"
+		"… 3 more like it in 16 s: no disk 8\nlater\n"
+		"no disk 9\nno disk 10\nno disk 11\nno disk 12\nno disk 13\nno disk 14\n"
+		"not yet\n… 2 more like it in 16 s: no disk 16\n"
+		"no disk 17\nno disk 18\nno disk 19\nno disk 20\nno disk 21\nno disk 22\n"
+		"… 2 more like it in 16 s: no disk 24\nno disk 25\n");
+	assert_string_equal(buf_str(&sunk), buf_str(&text));
+}
+
+static void a_program_that_does_not_is_not(void **state)
+{
+	AUTO_BUF struct buf text = {0};
+	unsigned n = 0;
+
+	take_log();
+	complain(0, 30);
+	log_taken(&text);
+	for (const char *p = buf_str(&text); (p = strchr(p, '\n')); p++)
+		n++;
+	assert_int_equal(n, 30);
+}
+
 static void *talk(void *arg)
 {
 	for (int i = 0; i < 200; i++)
@@ -158,6 +231,8 @@ int main(void)
 		cmocka_unit_test(a_message_never_makes_two_lines),
 		cmocka_unit_test(a_long_message_is_cut_but_stays_a_line),
 		cmocka_unit_test(a_sink_gets_the_lines_as_well),
+		cmocka_unit_test(a_program_that_wants_it_is_cut_short_when_it_repeats_itself),
+		cmocka_unit_test(a_program_that_does_not_is_not),
 		cmocka_unit_test(lines_of_several_threads_do_not_mix),
 		cmocka_unit_test(levels_have_names),
 	};

@@ -250,13 +250,21 @@ static void tell(int fd)
 		errno = saved;
 }
 
+static gpr_timespec next_tick(const struct api_service *s)
+{
+	return s->config.tick ? gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+					gpr_time_from_millis(API_TICK_MS, GPR_TIMESPAN))
+			      : gpr_inf_future(GPR_CLOCK_MONOTONIC);
+}
+
 /* Take events until the server has shut down. */
 static void serve(struct api_service *s)
 {
 	while (!s->down) {
-		grpc_event e = grpc_completion_queue_next(s->queue,
-			gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+		grpc_event e = grpc_completion_queue_next(s->queue, next_tick(s), NULL);
 
+		if (s->config.tick)
+			s->config.tick(s->config.tick_ctx);
 		if (e.type == GRPC_OP_COMPLETE && e.tag == s)
 			s->down = true;
 		else if (e.type == GRPC_OP_COMPLETE)
@@ -414,6 +422,7 @@ void api_service_free(struct api_service *s)
 	/* What they still have is answered before the last events are taken. */
 	call_lane_free(s->updates);
 	call_lane_free(s->others);
+	s->config.tick = NULL; /* what it looks at may be gone */
 	if (s->server) {
 		if (!s->down)
 			grpc_server_shutdown_and_notify(s->server, s->queue, s);

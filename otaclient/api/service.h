@@ -18,6 +18,7 @@
 
 enum {
 	API_PORT = 50051, /* the port of every ECU of a fleet; only tests use others */
+	API_TICK_MS = 1000,
 };
 
 /*
@@ -43,6 +44,9 @@ struct api_config {
 	bool ecu_info_loaded;        /* false: no update is taken, for nobody knows which ECU this is */
 	bool ecu_info_wrong;         /* why it is not loaded: it could be read, but breaks a rule */
 	const struct api_tree *tree; /* NULL = no ECUs below */
+	/* Called by whoever runs the service, at least every API_TICK_MS; must not wait. NULL is fine. */
+	void (*tick)(void *ctx);
+	void *tick_ctx;
 };
 
 struct api_service;

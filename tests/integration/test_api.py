@@ -298,6 +298,17 @@ class ApiTest(unittest.TestCase):
         release.release()
         self.assertIsNotNone(pending.exception(timeout=10))
 
+    def test_the_timer_goes_while_nothing_is_asked(self):
+        server = self.serve("--ticks", "3")
+        self.assertEqual(server.process.wait(timeout=30), 0)
+
+    def test_the_timer_goes_while_much_is_asked(self):
+        server = self.booted("--ticks", "50")
+        with self.assertRaises(grpc.RpcError):
+            for _ in range(10000):
+                server.stub.Status(pb.StatusRequest(), timeout=10)
+        self.assertEqual(server.process.wait(timeout=30), 0)
+
     def test_a_signal_stops_the_server_cleanly(self):
         server = self.booted()
         self.assertEqual(server.stop(), "stopped\n")

@@ -1,10 +1,11 @@
 /*
  * api_server: the daemon's API with a scripted machine behind it, for tests of clients.
  *
- *     api_server [--port N] [--no-ecu-info] [--main-is-last] [--rollback] [--child ID]...
+ *     api_server [--port N] [--no-ecu-info] [--main-is-last] [--rollback] [--ticks N] [--child ID]...
  *
- * Prints "port N" when it listens, then one line per request that reaches the machine. Update is accepted unless
- * the URL says otherwise: http://busy/, http://invalid/; the machine then is UPDATING until lines on stdin move it:
+ * With --ticks it stops itself when the service has called its timer N times. Prints "port N" when it listens, then one
+ * line per request that reaches the machine. Update is accepted unless the URL says otherwise: http://busy/,
+ * http://invalid/; the machine then is UPDATING until lines on stdin move it:
  *
  *     boot STATUS VERSION         what booted
  *     phase NUMBER                the phase of the update
@@ -36,6 +37,14 @@ static struct status *status;
 static void on_signal(int sig)
 {
 	api_service_stop(service);
+}
+
+static void count_tick(void *ctx)
+{
+	unsigned *left = ctx;
+
+	if (*left > 0 && --*left == 0)
+		api_service_stop(service);
 }
 
 static int fake_update(void *ctx, const struct update_request *r, struct ota_err *err)
@@ -157,6 +166,7 @@ int main(int argc, char **argv)
 		.ecu_info_loaded = true,
 	};
 	struct ota_err err = {0};
+	unsigned ticks = 0;
 	pthread_t orders;
 	int ended[2];
 
@@ -170,7 +180,11 @@ int main(int argc, char **argv)
 			config.n_available = ARRAY_SIZE(main_is_last);
 		} else if (strcmp(argv[i], "--rollback") == 0)
 			handler.rollback = fake_rollback;
-		else if (strcmp(argv[i], "--child") == 0 && i + 1 < argc)
+		else if (strcmp(argv[i], "--ticks") == 0 && i + 1 < argc) {
+			ticks = (unsigned)atoi(argv[++i]);
+			config.tick = count_tick;
+			config.tick_ctx = &ticks;
+		} else if (strcmp(argv[i], "--child") == 0 && i + 1 < argc)
 			fake_tree_add(argv[++i]);
 		else
 			return 2;

@@ -35,6 +35,7 @@
 #include "common/net/http_url.h"
 #include "otaclient/api/service.h"
 #include "otaclient/first_boot.h"
+#include "otaclient/progress.h"
 #include "otaclient/proxy_child.h"
 #include "otaclient/proxy_wishes.h"
 #include "otaclient/remote_log.h"
@@ -75,6 +76,7 @@ struct daemon {
 	struct children children;
 	struct update_env env;
 	struct updater *updater;
+	struct progress progress;
 	bool ready; /* the boot controller has started: updates may be accepted */
 	struct ota_err not_ready;
 	/* What the API borrows for as long as it runs. */
@@ -526,6 +528,16 @@ static int on_rollback(void *ctx, struct ota_err *err)
 	return updater_rollback(d->updater, err);
 }
 
+/* The daemon's only timer. */
+static void on_tick(void *ctx)
+{
+	struct daemon *d = ctx;
+	char text[PROGRESS_TEXT_MAX];
+
+	if (progress_tick(&d->progress, d->status, text))
+		log_info("%s", text);
+}
+
 static int start_api(struct daemon *d, struct ota_err *err)
 {
 	struct api_config config = {
@@ -537,6 +549,8 @@ static int start_api(struct daemon *d, struct ota_err *err)
 		.ecu_info_loaded = d->ecu.loaded,
 		.ecu_info_wrong = d->ecu.wrong,
 		.tree = d->tree ? tree_api(d->tree) : NULL,
+		.tick = on_tick,
+		.tick_ctx = d,
 	};
 
 	for (uint32_t i = 0; i < d->ecu.n_available; i++)

@@ -536,6 +536,7 @@ static void on_tick(void *ctx)
 
 	if (progress_tick(&d->progress, d->status, text))
 		log_info("%s", text);
+	log_tell_left_out();
 }
 
 static int start_api(struct daemon *d, struct ota_err *err)
@@ -598,6 +599,8 @@ static int daemon_start(struct daemon *d, struct ota_err *err)
 		log_warning("%s", err->msg);
 		*err = (struct ota_err){0};
 	}
+	/* Up to here each key and certificate has its line, however many they are. */
+	log_set_limit(true);
 	d->status = status_new();
 	if (!d->status)
 		return -ENOMEM;
@@ -631,6 +634,7 @@ static void daemon_done(struct daemon *d)
 	if (d->boot)
 		d->boot->ops->close(d->boot);
 	cert_store_free(d->certs);
+	log_set_limit(false);
 	remote_log_free(d->remote_log);
 	if (d->lock_fd >= 0)
 		unlink(PID_PATH);

@@ -296,9 +296,13 @@ static void run_until_signal(struct program *p, const sigset_t *signals)
 {
 	const struct timespec wait = {.tv_sec = ROOM_CHECK_S};
 
-	do
+	/* A disk that fails does so for each file. */
+	log_set_limit(true);
+	do {
 		make_room(p);
-	while (sigtimedwait(signals, NULL, &wait) < 0 && (errno == EAGAIN || errno == EINTR));
+		log_tell_left_out();
+	} while (sigtimedwait(signals, NULL, &wait) < 0 && (errno == EAGAIN || errno == EINTR));
+	log_set_limit(false);
 }
 
 /* As options_parse() left it: 0: go on; 1: it was only to be told. */

@@ -81,17 +81,27 @@ def http_takes_over_when_the_grpc_server_goes():
         ends_quickly(d)
 
 
-def refused(d, http):
+def refused(d, http, times=1):
     """A line that the daemon writes for this: a call without a message that can be read."""
     import grpc
     with grpc.insecure_channel("127.0.0.1:50051") as channel:
         call = channel.unary_unary("/OtaClientV2.OtaClientService/Update", lambda b: b, lambda b: b)
-        try:
-            call(b"\xff\xff\xff", timeout=10)
-            raise AssertionError("garbage was taken for a request")
-        except grpc.RpcError:
-            pass
+        for _ in range(times):
+            try:
+                call(b"\xff\xff\xff", timeout=10)
+                raise AssertionError("garbage was taken for a request")
+            except grpc.RpcError:
+                pass
     http.records.wait_for("OtaClientService/Update from ")
+
+
+def one_line_again_and_again_is_cut_short():
+    with HttpLogServer() as http, daemon(http.url).serving() as d:
+        refused(d, http, times=20)
+        ends_quickly(d)
+        for lines in (d.log().splitlines(), [json.loads(line)["message"] for line in http.records.texts()]):
+            found = [line for line in lines if "OtaClientService/Update from " in line]
+            assert len(found) == 7 and "… 14 more like it in 16 s: Call " in found[6], found
 
 
 def lines_are_json_whatever_is_in_them():
@@ -233,6 +243,7 @@ if __name__ == "__main__":
         server_is_told_that_the_ecu_has_no_name,
         lines_go_over_http_where_grpc_is_dead_garbage_or_silent,
         http_takes_over_when_the_grpc_server_goes,
+        one_line_again_and_again_is_cut_short,
         lines_are_json_whatever_is_in_them,
         null_switches_it_off,
         dead_server_costs_nothing_and_is_told_of_once,

@@ -270,29 +270,35 @@ int log_sender_new(
 	const struct log_sender_config *config, struct log_sender **ret_sender, struct ota_err *err)
 {
 	AUTO_LOG_SENDER struct log_sender *s = calloc(1, sizeof(*s));
-	int r;
 
-	assert(config->n_ways >= 1 && config->n_ways <= WAYS_MAX);
 	if (!s)
 		return ota_err_wrap(err, -ENOMEM, "Cannot send to the log server");
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
 	s->config = *config;
-	s->n_ways = config->n_ways;
-	memcpy(s->ways, config->ways, config->n_ways * sizeof(s->ways[0]));
 	s->retry_ms = LOG_RETRY_MIN_MS;
 	atomic_store(&s->end_at_ms, UINT64_MAX);
-	r = thread_start(s);
-	if (r < 0)
-		return ota_err_wrap(err, r, "Cannot start the thread that sends to the log server");
 	*ret_sender = TAKE_PTR(s);
 	return 0;
+}
+
+int log_sender_start(
+	struct log_sender *s, const struct log_way *ways, size_t n_ways, struct ota_err *err)
+{
+	int r;
+
+	assert(!s->has_thread && n_ways >= 1 && n_ways <= WAYS_MAX);
+	s->n_ways = n_ways;
+	memcpy(s->ways, ways, n_ways * sizeof(s->ways[0]));
+	r = thread_start(s);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot start the thread that sends to the log server")
+		     : 0;
 }
 
 void log_sender_flush(struct log_sender *s, uint32_t timeout_ms)
 {
 	uint64_t until = clock_monotonic_ms() + timeout_ms;
-	bool waits = true;
+	bool waits = s->has_thread;
 
 	while (waits) {
 		pthread_mutex_lock(&s->lock);

@@ -50,8 +50,6 @@ struct log_way {
 };
 
 struct log_sender_config {
-	const struct log_way *ways; /* copied; the first that works is used until it fails */
-	size_t n_ways;              /* at most 2 */
 	/* One sentence when the server stops taking records, and one when it takes them again; in the sender's
 	 * thread, without a lock. NULL is fine. */
 	void (*note)(void *ctx, const char *sentence);
@@ -61,10 +59,17 @@ struct log_sender_config {
 	void *tell_ctx;
 };
 
-/* 0, -ENOMEM, or pthread_create's error. */
+/* Nothing is sent yet, but records may come and wait. 0 or -ENOMEM. */
 struct log_sender;
 int log_sender_new(const struct log_sender_config *config, struct log_sender **ret_sender,
 	struct ota_err *err);
+
+/*
+ * Begin to send, what waits first. Once. @ways is copied; the first that works is used until it fails; at most 2.
+ * 0, or pthread_create's error.
+ */
+int log_sender_start(
+	struct log_sender *s, const struct log_way *ways, size_t n_ways, struct ota_err *err);
 
 /* Sends what waits, if a server takes it in LOG_END_MS; where none did lately, ends at once. */
 void log_sender_free(struct log_sender *s);

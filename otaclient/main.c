@@ -246,7 +246,16 @@ static int claim_machine(struct daemon *d, struct ota_err *err)
 	return 0;
 }
 
-/* What is logged from here on goes to the log server as well. It is done without if it cannot be. */
+/* What is logged from here on is for the log server as well, whose address is read next. */
+static void prepare_remote_log(struct daemon *d)
+{
+	struct ota_err err = {0};
+
+	if (remote_log_new(&d->remote_log, &err) < 0)
+		log_warning("Nothing is sent to the log server: %s", err.msg);
+}
+
+/* It is done without a log server if there is none, or none can be spoken to. */
 static void start_remote_log(struct daemon *d)
 {
 	const struct remote_log_config config = {
@@ -257,7 +266,11 @@ static void start_remote_log(struct daemon *d)
 	};
 	struct ota_err err = {0};
 
-	if (config.server[0] && remote_log_start(&config, &d->remote_log, &err) < 0)
+	if (d->remote_log && config.server[0] &&
+		remote_log_start(d->remote_log, &config, &err) == 0)
+		return;
+	remote_log_free(TAKE_PTR(d->remote_log));
+	if (err.errnum != 0)
 		log_warning("Nothing is sent to the log server: %s", err.msg);
 }
 
@@ -267,6 +280,7 @@ static int read_configuration(struct daemon *d, struct ota_err *err)
 	char path[PATH_MAX];
 	enum log_level level;
 
+	prepare_remote_log(d);
 	/* The usual file may be missing; one that was named on purpose may not. */
 	if (settings && access(settings, R_OK) < 0)
 		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED,

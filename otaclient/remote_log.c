@@ -58,16 +58,29 @@ static int tell_lost(void *ctx, uint64_t n, struct buf *out)
 	return log_record_line(&entry, clock_unix_s(), out);
 }
 
-int remote_log_start(
-	const struct remote_log_config *config, struct remote_log **ret_log, struct ota_err *err)
+int remote_log_new(struct remote_log **ret_log, struct ota_err *err)
 {
+	const struct log_sender_config sender = {.note = note, .tell_lost = tell_lost};
 	AUTO_REMOTE_LOG struct remote_log *l = calloc(1, sizeof(*l));
-	struct log_way ways[2];
-	struct log_sender_config sender = {.ways = ways, .note = note, .tell_lost = tell_lost};
-	int r = 0;
+	int r;
 
 	if (!l)
 		return ota_err_wrap(err, -ENOMEM, "Cannot send to the log server");
+	r = log_sender_new(&sender, &l->sender, err);
+	if (r < 0)
+		return r;
+	log_set_sink(on_entry, l);
+	*ret_log = TAKE_PTR(l);
+	return 0;
+}
+
+int remote_log_start(
+	struct remote_log *l, const struct remote_log_config *config, struct ota_err *err)
+{
+	struct log_way ways[2];
+	size_t n_ways = 0;
+	int r = 0;
+
 	if (config->server_grpc[0])
 		r = log_grpc_new(
 			config->server, config->server_grpc, config->ecu_id, &l->grpc, err);
@@ -76,14 +89,9 @@ int remote_log_start(
 	if (r < 0)
 		return r;
 	if (l->grpc)
-		ways[sender.n_ways++] = log_grpc_way(l->grpc);
-	ways[sender.n_ways++] = log_http_way(l->http);
-	r = log_sender_new(&sender, &l->sender, err);
-	if (r < 0)
-		return r;
-	log_set_sink(on_entry, l);
-	*ret_log = TAKE_PTR(l);
-	return 0;
+		ways[n_ways++] = log_grpc_way(l->grpc);
+	ways[n_ways++] = log_http_way(l->http);
+	return log_sender_start(l->sender, ways, n_ways, err);
 }
 
 void remote_log_free(struct remote_log *l)

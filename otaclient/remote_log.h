@@ -18,16 +18,22 @@ struct remote_log_config {
 	const char *tls_ca; /* NULL = the system's store */
 };
 
-/* Begins to send what is logged from now on. Before other threads log. -EINVAL or -ENOMEM with a sentence. */
+/*
+ * What is logged from now on waits, within the sender's limits, until it is known where to send it: what is wrong in
+ * the file that says so is to get there as well. Before other threads log. 0 or -ENOMEM.
+ */
 struct remote_log;
-int remote_log_start(
-	const struct remote_log_config *config, struct remote_log **ret_log, struct ota_err *err);
+int remote_log_new(struct remote_log **ret_log, struct ota_err *err);
 
-/* Takes less than a second, whatever the server does. */
+/* Begins to send it. Once. 0, or -EINVAL or -ENOMEM with a sentence. */
+int remote_log_start(
+	struct remote_log *l, const struct remote_log_config *config, struct ota_err *err);
+
+/* Takes less than a second, whatever the server does. What was never started forgets what waits. */
 void remote_log_free(struct remote_log *l);
 void remote_log_freep(struct remote_log **l);
 #define AUTO_REMOTE_LOG CLEANUP(remote_log_freep)
 
 /* The record of one update, a JSON object; from any thread. It is sent before this returns if a server takes records
- * and is quick, since a restart may follow. */
+ * and is quick, since a restart may follow. After remote_log_start(). */
 void remote_log_metrics(struct remote_log *l, const char *record);

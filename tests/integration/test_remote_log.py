@@ -64,6 +64,20 @@ def server_is_told_that_the_ecu_has_no_name():
         assert http.records.all[0][0] == "/autoware"
 
 
+def what_is_wrong_in_the_files_is_told_to_the_server():
+    with HttpLogServer() as http, Daemon(
+            ecu_info="format_version: 1\necu_id: main\nbootloader: grub\nip_addr: nowhere\n",
+            proxy_info=f"{{gateway: true, nonsense: 7, logging_server: {http.url}, "
+                       "logging_server_grpc: null}") as d:
+        http.records.wait_for(" serves ECU ")
+        ends_quickly(d)
+        lines = [json.loads(line)["message"] for line in http.records.texts()]
+        for wrong in ("ip_addr", "gateway", "nonsense"):
+            assert [line for line in lines if wrong in line], (wrong, lines)
+        # All that the journal has, and in its order.
+        assert lines == d.log().splitlines()[:len(lines)], (lines, d.log())
+
+
 def lines_go_over_http_where_grpc_is_dead_garbage_or_silent():
     with SilentServer(b"\x00\xff" * 100) as garbage, SilentServer() as silent:
         for server_grpc in (NOBODY, garbage.url, silent.url):
@@ -241,6 +255,7 @@ if __name__ == "__main__":
         lines_go_over_http_where_no_grpc_is_set,
         lines_go_over_grpc_where_it_answers,
         server_is_told_that_the_ecu_has_no_name,
+        what_is_wrong_in_the_files_is_told_to_the_server,
         lines_go_over_http_where_grpc_is_dead_garbage_or_silent,
         http_takes_over_when_the_grpc_server_goes,
         one_line_again_and_again_is_cut_short,

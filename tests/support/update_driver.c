@@ -233,7 +233,9 @@ static int run(struct ota_err *err)
 	snprintf(boot.slots.standby.status_dir, PATH_MAX, "%s/status-b", arg.work);
 	r = cert_store_open(arg.certs, NULL, NULL, &certs, err);
 	if (r == 0 && arg.log_server)
-		r = remote_log_start(&log_config, &remote_log, err);
+		r = remote_log_new(&remote_log, err);
+	if (r == 0 && arg.log_server)
+		r = remote_log_start(remote_log, &log_config, err);
 	if (r < 0)
 		return r;
 	env.report = remote_log ? send_record : NULL;

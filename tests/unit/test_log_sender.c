@@ -120,22 +120,28 @@ static int tell_lost(void *ctx, uint64_t n, struct buf *out)
 static struct server first, second;
 static struct log_sender *sender;
 
+static void make(void)
+{
+	const struct log_sender_config config = {
+		.note = note, .note_ctx = &second, .tell_lost = tell_lost};
+	struct ota_err err = {0};
+
+	assert_int_equal(log_sender_new(&config, &sender, &err), 0);
+}
+
 static void start(bool with_first)
 {
 	const struct log_way ways[] = {
 		{"first",  server_check, server_send, &first },
 		{"second", NULL,         server_send, &second},
 	};
-	const struct log_sender_config config = {
-		.ways = with_first ? ways : ways + 1,
-		.n_ways = with_first ? 2 : 1,
-		.note = note,
-		.note_ctx = &second,
-		.tell_lost = tell_lost,
-	};
 	struct ota_err err = {0};
 
-	assert_int_equal(log_sender_new(&config, &sender, &err), 0);
+	if (!sender)
+		make();
+	assert_int_equal(
+		log_sender_start(sender, with_first ? ways : ways + 1, with_first ? 2 : 1, &err),
+		0);
 }
 
 static void end(void)
@@ -202,6 +208,37 @@ static void records_arrive_in_order_and_each_once(void **state)
 	buf_puts(&want, "1:{}\n");
 	assert_string_equal(buf_str(&second.got), buf_str(&want));
 	assert_int_equal(second.n_notes, 0);
+}
+
+static void what_came_before_the_address_was_known_goes_out_first(void **state)
+{
+	make();
+	put_numbers(0, 3);
+	log_sender_flush(sender, UINT32_MAX); /* returns, for nothing can be sent */
+	assert_int_equal(second.n_sends, 0);
+	start(false);
+	put_numbers(3, 4);
+	wait_for(&second.n_got, 4);
+	end();
+	assert_string_equal(buf_str(&second.got), "0:0\n0:1\n0:2\n0:3\n");
+	/* Then, too, what is too much is told of. */
+	make();
+	put_numbers(0, LOG_QUEUE_MAX + 7);
+	start(false);
+	wait_for(&second.n_got, 4 + 1 + LOG_QUEUE_MAX);
+	end();
+	assert_non_null(strstr(buf_str(&second.got), "0:3\n0:lost 7\n0:7\n"));
+}
+
+static void without_an_address_nothing_is_sent_and_the_end_comes_at_once(void **state)
+{
+	uint64_t began = clock_monotonic_ms();
+
+	make();
+	put_numbers(0, 100);
+	end();
+	assert_int_equal(clock_monotonic_ms(), began);
+	assert_int_equal(first.n_sends + second.n_sends, 0);
 }
 
 static void the_first_way_that_answers_is_used(void **state)
@@ -427,6 +464,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(records_arrive_in_order_and_each_once),
+		TEST(what_came_before_the_address_was_known_goes_out_first),
+		TEST(without_an_address_nothing_is_sent_and_the_end_comes_at_once),
 		TEST(the_first_way_that_answers_is_used),
 		TEST(the_last_way_is_used_where_the_first_does_not_answer),
 		TEST(a_way_that_fails_is_left_and_the_record_goes_the_other),

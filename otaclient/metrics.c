@@ -1,8 +1,8 @@
 /*
  * metrics: the record of one update. Contract: metrics.h.
  *
- * Three kinds of fields, a table's row each: times, texts and numbers. What only the proxy knows (its
- * hits) is not among them.
+ * Three kinds of fields, a table's row each: times, texts and numbers. What only the proxy knows comes last, if it is
+ * known.
  */
 #include "otaclient/metrics.h"
 
@@ -135,6 +135,13 @@ static int put_numbers(struct buf *out, const struct metrics *m)
 	return r;
 }
 
+static int put_proxy_counts(struct buf *out, const struct proxy_counts *c)
+{
+	int r = put_number(out, "cache_total_requests", c->total_requests);
+
+	return r < 0 ? r : put_number(out, "cache_local_hits", c->local_hits);
+}
+
 int metrics_record(const struct metrics *m, struct buf *out)
 {
 	AUTO_BUF struct buf fields = {0};
@@ -148,5 +155,7 @@ int metrics_record(const struct metrics *m, struct buf *out)
 		r = put_bool(&fields, "enable_local_ota_proxy_cache", m->proxy_keeps);
 	if (r == 0)
 		r = put_numbers(&fields, m);
+	if (r == 0 && m->proxy_counts)
+		r = put_proxy_counts(&fields, m->proxy_counts);
 	return r < 0 ? r : buf_printf(out, "{%s}", buf_str(&fields));
 }

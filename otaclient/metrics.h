@@ -9,6 +9,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/err.h"
+#include "otaclient/proxy_counts.h"
 #include "otaclient/status.h"
 
 /* Strings: "" = not known. All borrowed. */
@@ -20,6 +21,7 @@ struct metrics {
 	const char *bootloader;
 	bool in_place;    /* the standby slot's file system was kept */
 	bool proxy_keeps; /* the local proxy keeps what passes */
+	const struct proxy_counts *proxy_counts; /* NULL = not known, and not in the record */
 	/* Of the image; 0 = its lists were not read. */
 	uint64_t n_directories, n_symlinks;
 	/* The session's end: why it failed (NULL: it did not), and the time; @restarts: a restart comes next. */

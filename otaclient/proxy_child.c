@@ -537,6 +537,13 @@ static struct shared look(struct proxy_child *c)
 	return now;
 }
 
+const char *proxy_child_url(struct proxy_child *c)
+{
+	struct shared now = look(c);
+
+	return now.running && now.wanted ? c->url : NULL;
+}
+
 /* Ask once. 0: ready; -EAGAIN with a reason in @why; else as proxy_child_wait_ready(). */
 static int ask_once(
 	struct proxy_child *c, struct http_client *client, uint64_t left_ms, struct ota_err *why)

@@ -77,6 +77,9 @@ void proxy_child_finish(struct proxy_child *c);
 int proxy_child_origins(
 	struct proxy_child *c, const char *const *origins, size_t n_origins, struct ota_err *err);
 
+/* Where it is asked, "http://127.0.0.1:8082/", if it runs now and is to; else NULL. Lives as long as @c. */
+const char *proxy_child_url(struct proxy_child *c);
+
 /*
  * Until it answers a GET with anything, as HTTP. @stop (may be NULL) is asked about once a second whether to give up.
  * 0, or with E311

@@ -223,11 +223,33 @@ bool session_poll(void *session)
 	return atomic_load(&s->stop) != SESSION_STOP_NOT;
 }
 
+/*
+ * The proxy is still wanted, so it is there if it ever was; without its word the record goes out as well. Where this
+ * update went another way, it has nothing to say about it.
+ */
+static bool ask_proxy(const struct update_session *s, struct proxy_counts *ret_counts)
+{
+	const struct update_env *env = s->env;
+	const char *url = env->proxy_child && s->proxy == env->proxy
+				  ? proxy_child_url(env->proxy_child)
+				  : NULL;
+	struct ota_err err = {0};
+
+	if (!url)
+		return false;
+	if (proxy_counts_ask(url, ret_counts, &err) == 0)
+		return true;
+	log_debug("Update %s: its record goes without what the proxy has counted: %s", s->id,
+		err.msg);
+	return false;
+}
+
 /* The sums are taken now, when no worker counts any more. */
 void session_report(struct update_session *s, const struct ota_err *failure)
 {
 	const struct update_env *env = s->env;
 	AUTO_BUF struct buf record = {0};
+	struct proxy_counts counts;
 	struct status_snapshot now;
 	struct metrics m;
 
@@ -252,6 +274,8 @@ void session_report(struct update_session *s, const struct ota_err *failure)
 		.restarts = !failure,
 		.now_ms = clock_monotonic_ms(),
 	};
+	if (ask_proxy(s, &counts))
+		m.proxy_counts = &counts;
 	if (s->has_image) {
 		m.n_directories = s->image.table->n_dirs;
 		m.n_symlinks = s->image.table->n_symlinks;

@@ -25,6 +25,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "otaclient/proxy_counts.h"
 #include "otaclient/proxy_origins.h"
 #include "tests/unit/tmp_dir.h"
 
@@ -635,6 +636,79 @@ static void one_that_has_ended_is_not_ready_and_the_sentence_says_so(void **stat
 		"No such file or directory");
 }
 
+/* ---- what it has counted ---- */
+
+static void put_counts(const struct bench *b, const char *text, size_t len)
+{
+	AUTO_CLOSE int fd =
+		openat(b->dir->fd, "counts", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(file_write_all(fd, text, len), 0);
+}
+
+#define COUNTS                               \
+	"otaproxy_cache_hits_total 5\n"      \
+	"otaproxy_cache_misses_total 3\n"    \
+	"otaproxy_joined_requests_total 1\n" \
+	"otaproxy_revalidated_requests_total 2\n# EOF\n"
+
+static void one_that_runs_says_what_it_has_counted(void **state)
+{
+	struct bench *b = *state;
+	struct proxy_counts counts = {0};
+
+	assert_int_equal(proxy_child_new(&b->config, &b->child, &b->err), 0);
+	assert_null(proxy_child_url(b->child));
+	proxy_child_want(b->child, true);
+	assert_int_equal(wait_ready(b, 100 * 1000 * 1000), 0);
+	put_counts(b, COUNTS, strlen(COUNTS));
+	assert_int_equal(proxy_counts_ask(proxy_child_url(b->child), &counts, &b->err), 0);
+	assert_int_equal(counts.total_requests, 9);
+	assert_int_equal(counts.local_hits, 7);
+	proxy_child_want(b->child, false);
+	assert_null(proxy_child_url(b->child));
+}
+
+static void what_is_no_page_of_the_proxy_is_not_believed(void **state)
+{
+	struct bench *b = *state;
+	struct proxy_counts counts = {.total_requests = 77};
+	AUTO_FREE char *much = malloc(PROXY_COUNTS_MAX_BYTES + 1);
+	char want[128];
+
+	start(b);
+	assert_int_equal(wait_ready(b, 100 * 1000 * 1000), 0);
+	assert_int_equal(proxy_counts_ask(proxy_child_url(b->child), &counts, &b->err), -EPROTO);
+	snprintf(want, sizeof(want), "What http://127.0.0.1:%u/ says is not what otaproxy counts",
+		b->port);
+	put_counts(b, "hello\n", 6);
+	assert_int_equal(proxy_counts_ask(proxy_child_url(b->child), &counts, &b->err), -EBADMSG);
+	assert_string_equal(b->err.msg, want);
+	memset(much, '\n', PROXY_COUNTS_MAX_BYTES + 1);
+	memcpy(much, COUNTS, strlen(COUNTS));
+	put_counts(b, much, PROXY_COUNTS_MAX_BYTES + 1);
+	assert_int_equal(proxy_counts_ask(proxy_child_url(b->child), &counts, &b->err), -EFBIG);
+	assert_int_equal(counts.total_requests, 77);
+	put_counts(b, much, PROXY_COUNTS_MAX_BYTES);
+	assert_int_equal(proxy_counts_ask(proxy_child_url(b->child), &counts, &b->err), 0);
+}
+
+static void one_that_says_nothing_is_given_a_second(void **state)
+{
+	struct bench *b = *state;
+	struct proxy_counts counts;
+	uint64_t began;
+
+	switch_on(b, "silent");
+	atomic_store(&flows, true);
+	start(b);
+	started_pid(b, 1);
+	began = real_ms();
+	assert_true(proxy_counts_ask(proxy_child_url(b->child), &counts, &b->err) < 0);
+	assert_true(real_ms() - began < PROXY_COUNTS_WAIT_MS + 3000);
+}
+
 /* Whether it does is not a matter of time: nothing here lets any pass. */
 static void one_that_refuses_its_command_line_is_not_waited_for(void **state)
 {
@@ -797,6 +871,9 @@ int main(void)
 		bench_test(one_that_does_not_listen_is_not_ready),
 		bench_test(one_that_listens_and_says_nothing_is_not_ready),
 		bench_test(one_that_has_ended_is_not_ready_and_the_sentence_says_so),
+		bench_test(one_that_runs_says_what_it_has_counted),
+		bench_test(what_is_no_page_of_the_proxy_is_not_believed),
+		bench_test(one_that_says_nothing_is_given_a_second),
 		bench_test(one_that_refuses_its_command_line_is_not_waited_for),
 		bench_test(one_that_refuses_while_somebody_waits_ends_the_wait),
 		bench_test(whoever_waits_can_be_stopped),

@@ -407,6 +407,77 @@ static void a_failed_update_is_not_repeated_at_once(void **state)
 		"The last request was accepted less than 1000 s ago; this one has been ignored");
 }
 
+/* ---- the record -------------------------------------------------------------------------------- */
+
+static void keep_record(void *ctx, const char *record)
+{
+	assert_int_equal(buf_puts(ctx, record), 0);
+}
+
+/* A proxy that answers every request with 400, but for its status page, if that is in the file "counts". */
+static void start_proxy(struct machine *m)
+{
+	char cache[96], url[64];
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(a);
+	struct proxy_child_config config = {.program = getenv("FAKE_PROXY"),
+		.listen_addr = "127.0.0.1",
+		.cache_dir = cache,
+		.run_dir = m->dir};
+	AUTO_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, len), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	config.port = ntohs(a.sin_port);
+	snprintf(cache, sizeof(cache), "%s/cache", m->dir);
+	snprintf(url, sizeof(url), "http://127.0.0.1:%u", config.port);
+	assert_int_equal(proxy_child_new(&config, &m->env.proxy_child, &m->err), 0);
+	m->env.proxy_wishes = proxy_wishes_new(m->env.proxy_child);
+	assert_non_null(m->env.proxy_wishes);
+	m->env.proxy = strdup(url);
+}
+
+static void stop_proxy(struct machine *m)
+{
+	proxy_wishes_free(m->env.proxy_wishes);
+	proxy_child_free(m->env.proxy_child);
+	m->env.proxy_wishes = NULL;
+	m->env.proxy_child = NULL;
+	free((char *)(uintptr_t)m->env.proxy);
+	m->env.proxy = NULL;
+}
+
+static void the_record_has_what_the_proxy_has_counted_if_it_says_so(void **state)
+{
+	static const char page[] = "otaproxy_cache_hits_total 5\n"
+				   "otaproxy_cache_misses_total 3\n"
+				   "otaproxy_joined_requests_total 1\n"
+				   "otaproxy_revalidated_requests_total 2\n# EOF\n";
+	struct machine *m = *state;
+	AUTO_BUF struct buf record = {0};
+	AUTO_CLOSE int dir = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	start_proxy(m);
+	m->env.report = keep_record;
+	m->env.report_ctx = &record;
+	assert_int_equal(request_update(m), 0);
+	wait_for_live(m, STATUS_FAILURE);
+	assert_non_null(strstr(buf_str(&record), "\"failed_status\":\"FAILURE\""));
+	assert_null(strstr(buf_str(&record), "cache_total_requests"));
+
+	assert_int_equal(io_replace_file("test", dir, "counts", page, sizeof(page) - 1, 0644), 0);
+	record.len_bytes = 0;
+	updater_free(m->updater);
+	m->updater = updater_new(&m->env, COOLDOWN_S);
+	assert_int_equal(request_update(m), 0);
+	wait_for_live(m, STATUS_FAILURE);
+	assert_non_null(
+		strstr(buf_str(&record), ",\"cache_total_requests\":9,\"cache_local_hits\":7}"));
+	updater_free(m->updater);
+	m->updater = NULL;
+	stop_proxy(m);
+}
+
 /* ---- rollback ----------------------------------------------------------------------------------- */
 
 static void wait_for_the_flip(struct machine *m)
@@ -747,6 +818,7 @@ int main(void)
 		T(of_many_aborts_one_is_accepted),
 		T(an_end_of_the_daemon_is_no_abort),
 		T(a_failed_update_is_not_repeated_at_once),
+		T(the_record_has_what_the_proxy_has_counted_if_it_says_so),
 		T(a_rollback_leads_to_the_other_slot),
 		T(a_rollback_waits_for_the_ecus_below),
 		T(a_rollback_whose_slot_does_not_come_up_has_failed),

@@ -107,6 +107,14 @@ static void a_failure_is_there_with_its_code_type_and_sentence(void **state)
 	has("\"failed_status\":\"ABORTED\"");
 }
 
+static void what_the_proxy_has_counted_comes_last(void **state)
+{
+	const struct proxy_counts counts = {.total_requests = 123, .local_hits = 102};
+
+	m.proxy_counts = &counts;
+	has("\"downloaded_errors\":2,\"cache_total_requests\":123,\"cache_local_hits\":102}");
+}
+
 static void an_update_that_has_not_begun_has_no_times(void **state)
 {
 	now.update = (struct update_stats){0};
@@ -137,6 +145,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(an_update_that_came_to_its_end, setup),
 		cmocka_unit_test_setup(a_failure_is_there_with_its_code_type_and_sentence, setup),
+		cmocka_unit_test_setup(what_the_proxy_has_counted_comes_last, setup),
 		cmocka_unit_test_setup(an_update_that_has_not_begun_has_no_times, setup),
 		cmocka_unit_test_setup(texts_from_outside_do_not_spoil_the_record, setup),
 	};

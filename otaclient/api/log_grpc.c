@@ -166,10 +166,11 @@ static int ask(struct log_grpc *g, const char *path, const ProtobufCMessage *req
 
 static int grpc_check(void *ctx, const struct log_patience *patience, struct ota_err *err)
 {
-	HealthCheckRequest request = HEALTH_CHECK_REQUEST__INIT;
+	HealthCheckRequest request;
 	struct log_grpc *g = ctx;
 	int r;
 
+	health_check_request__init(&request);
 	close_channel(g);
 	g->channel = unary_channel(g->address);
 	r = ask(g, "/OTAClientIoTLoggingService/Check", &request.base,
@@ -182,10 +183,11 @@ static int grpc_check(void *ctx, const struct log_patience *patience, struct ota
 static int grpc_send(void *ctx, const struct log_record *record,
 	const struct log_patience *patience, struct ota_err *err)
 {
-	PutLogRequest request = PUT_LOG_REQUEST__INIT;
+	PutLogRequest request;
 	struct log_grpc *g = ctx;
 	int r;
 
+	put_log_request__init(&request);
 	request.ecu_id = g->ecu_id;
 	request.log_type = record->kind == LOG_KIND_METRICS ? LOG_TYPE__METRICS : LOG_TYPE__LOG;
 	request.message = (char *)(uintptr_t)record->text; /* only read */

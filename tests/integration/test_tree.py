@@ -81,6 +81,11 @@ class Ecu:
         with self.news:
             return [line for line in self.lines if words in line]
 
+    def wait_until_said(self, words, times):
+        with self.news:
+            enough = self.news.wait_for(lambda: sum(words in line for line in self.lines) >= times, LIMIT_S)
+            assert enough, f"{self.ecu_id} has not said {words!r} {times} times: {self.lines}"
+
     def order(self, line, wait=True):
         done = len(self.lines)
         self.process.stdin.write(line + "\n")
@@ -288,6 +293,8 @@ class TreeTest(unittest.TestCase):
                  for i in range(6)]
         for call in calls:
             self.assertEqual(len(call.result().ecu), 3)
+        for e in (main, p2, g1):
+            e.wait_until_said("update ", 6)
         orders = [[line.split("request_id=")[1] for line in e.said("update ")] for e in (main, p2, g1)]
         self.assertEqual(len(orders[0]), 6)
         self.assertEqual(orders[0], orders[1])

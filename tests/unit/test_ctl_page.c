@@ -147,8 +147,7 @@ static void no_page_is_larger_than_its_terminal(void **state)
 	static const char *const names[] = {"main",
 		"\xe8\xbb\x8a\xe4\xb8\xa1\xe5\x88\xb6\xe5\xbe\xa1", "a\033[2J\r\n\xe2\x80\xae",
 		"e\xcc\x81\xcc\x81\xcc\x81", "\xf0\x9f\x9a\x97\xf0\x9f\x9a\x97", "",
-		"an-id-that-goes-on-and-on-and-on-and-on-and-on-and-on-and-on-and-on-and-on-and-on-"
-		"and-on",
+		"an-id-that-goes-on-and-on-and-on-and-on-and-on-and-on-and-on-and-on-and-on-and",
 		"\xff\xfe"};
 	struct wire_status_ecu e[ARRAY_SIZE(names)];
 	struct wire_status s = {.ecus = e, .n_ecus = ARRAY_SIZE(names)};

@@ -139,7 +139,7 @@ static bool wait_batch(struct exchange *x, const struct unary_call *call)
 					     : gpr_inf_future(GPR_CLOCK_MONOTONIC);
 
 		e = grpc_completion_queue_pluck(x->queue, x, until, NULL);
-		if (e.type == GRPC_QUEUE_TIMEOUT && call->give_up(call->ctx)) {
+		if (e.type == GRPC_QUEUE_TIMEOUT && call->give_up && call->give_up(call->ctx)) {
 			grpc_call_cancel(x->call, NULL);
 			given_up = true;
 		}

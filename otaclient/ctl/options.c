@@ -265,7 +265,7 @@ static enum options_result take_all(struct options *o, int argc, char **argv, bo
 	unsigned *ret_given, struct ota_err *err)
 {
 	enum options_result r = OPTIONS_OK;
-	struct option names[NAMES_MAX];
+	struct option names[NAMES_MAX] = {0};
 
 	fill_names(in_front, names);
 	while (r == OPTIONS_OK) {
@@ -278,7 +278,8 @@ static enum options_result take_all(struct options *o, int argc, char **argv, bo
 		else if (id == '?')
 			unknown_option(argv, err);
 		r = take(o, id, optarg, err);
-		if (r == OPTIONS_OK) /* never 'h' */
+		assert(r != OPTIONS_OK || (id >= OPT_ECU && id < OPT_END)); /* never 'h' */
+		if (r == OPTIONS_OK)
 			*ret_given |= 1u << id;
 	}
 	return r;

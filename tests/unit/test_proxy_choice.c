@@ -13,6 +13,7 @@ int otaclient_main(int argc, char **argv);
 
 #include <cmocka.h>
 
+static struct daemon d; /* of the last choose() */
 static struct proxy_child_config told;
 static unsigned n_made;
 static char log_text[2048];
@@ -33,20 +34,21 @@ static void keep_log(void *ctx, const struct log_entry *entry)
 }
 
 /* Both texts may be NULL: there is no such file. */
-static const char *choose(struct daemon *d, const char *proxy_info, const char *settings)
+static const char *choose(const char *proxy_info, const char *settings)
 {
-	*d = (struct daemon){.lock_fd = -1};
+	proxy_wishes_free(d.proxy_wishes);
+	d = (struct daemon){.lock_fd = -1};
 	told = (struct proxy_child_config){0};
 	n_made = 0;
 	log_text[0] = '\0';
-	settings_parse(settings, strlen(settings), "otaclient.yaml", NULL, NULL, &d->settings);
+	settings_parse(settings, strlen(settings), "otaclient.yaml", NULL, NULL, &d.settings);
 	if (proxy_info)
 		proxy_info_parse(
-			proxy_info, strlen(proxy_info), "proxy_info.yaml", NULL, NULL, &d->proxy);
+			proxy_info, strlen(proxy_info), "proxy_info.yaml", NULL, NULL, &d.proxy);
 	else
-		proxy_info_load("/nowhere/proxy_info.yaml", NULL, NULL, &d->proxy);
-	choose_proxy(d);
-	return d->proxy_url;
+		proxy_info_load("/nowhere/proxy_info.yaml", NULL, NULL, &d.proxy);
+	choose_proxy(&d);
+	return d.proxy_url;
 }
 
 #define RUNS_ONE "{proxy_program: /bin/true, proxy_user: ''}"
@@ -80,10 +82,8 @@ static void downloads_take_the_way_of_the_table(void **state)
 		{"{}", "", 0, NULL, false, false},
 	};
 	/* clang-format on */
-	static struct daemon d;
-
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		const char *way = choose(&d, rows[i].proxy_info, RUNS_ONE);
+		const char *way = choose(rows[i].proxy_info, RUNS_ONE);
 
 		if (strcmp(way, rows[i].way) != 0 || n_made != rows[i].n_made)
 			fail_msg("row %zu: %s, %u made", i, way, n_made);
@@ -101,11 +101,8 @@ static void downloads_take_the_way_of_the_table(void **state)
 
 static void the_proxy_is_told_what_the_files_say(void **state)
 {
-	static struct daemon d;
-
-	choose(&d,
-		"{enable_local_ota_proxy: true, local_ota_proxy_listen_addr: 192.168.20.1, "
-		"local_ota_proxy_listen_port: 9000, external_nfs_cache_mnt_point: /mnt/cache}",
+	choose("{enable_local_ota_proxy: true, local_ota_proxy_listen_addr: 192.168.20.1, "
+	       "local_ota_proxy_listen_port: 9000, external_nfs_cache_mnt_point: /mnt/cache}",
 		"{proxy_program: /bin/true, proxy_user: '', proxy_cache_dir: /data/cache, run_dir: "
 		"/run/x, tls_ca: /ca.pem, log_level: debug}");
 	assert_int_equal(n_made, 1);
@@ -124,36 +121,36 @@ static void the_proxy_is_told_what_the_files_say(void **state)
 
 static void caches_beside_its_own_are_for_a_proxy_that_keeps(void **state)
 {
-	static struct daemon d;
-
-	choose(&d,
-		"{enable_local_ota_proxy: true, upper_ota_proxy: 'http://10.0.0.1:8082', "
-		"external_nfs_cache_mnt_point: /mnt/cache}",
+	choose("{enable_local_ota_proxy: true, upper_ota_proxy: 'http://10.0.0.1:8082', "
+	       "external_nfs_cache_mnt_point: /mnt/cache}",
 		RUNS_ONE);
 	assert_int_equal(n_made, 1);
 	assert_null(told.external_folder);
 	assert_false(told.external_disk);
-	choose(&d, "{enable_local_ota_proxy: true}",
+	choose("{enable_local_ota_proxy: true}",
 		"{proxy_program: /bin/true, proxy_user: '', proxy_external_disk: false}");
 	assert_false(told.external_disk);
 }
 
 static void a_proxy_that_cannot_run_is_passed_by(void **state)
 {
-	static struct daemon d;
-
 	assert_string_equal(
-		choose(&d,
-			"{enable_local_ota_proxy: true, upper_ota_proxy: 'http://10.0.0.1:8082'}",
+		choose("{enable_local_ota_proxy: true, upper_ota_proxy: 'http://10.0.0.1:8082'}",
 			"{proxy_program: /bin/nothing}"),
 		"http://10.0.0.1:8082");
 	assert_int_equal(n_made, 0);
 	assert_string_equal(log_text, "This ECU runs no proxy, downloads go through the upper one: "
 				      "/bin/nothing cannot be executed: No such file or directory");
-	assert_string_equal(choose(&d, NULL, "{proxy_program: /bin/nothing}"), "");
+	assert_string_equal(choose(NULL, "{proxy_program: /bin/nothing}"), "");
 	assert_string_equal(log_text,
 		"This ECU runs no proxy, downloads go straight to the server: "
 		"/bin/nothing cannot be executed: No such file or directory");
+}
+
+static int forget(void **state)
+{
+	proxy_wishes_free(d.proxy_wishes);
+	return 0;
 }
 
 int main(void)
@@ -166,5 +163,5 @@ int main(void)
 	};
 
 	log_set_sink(keep_log, NULL);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, forget);
 }

@@ -234,9 +234,10 @@ int step_plan(struct update_session *s, struct ota_err *err)
 /* ---- changing the standby slot ------------------------------------------------------------------
  */
 
+/* Of files that the machine keeps, each that fails is told of. */
 static void log_note(void *ctx, const char *sentence)
 {
-	log_warning("%s", sentence);
+	log_each_warning("%s", sentence);
 }
 
 static int open_writer(struct update_session *s, struct ota_err *err)

@@ -24,6 +24,7 @@ struct log_entry {
 	enum log_level level;
 	const char *file, *function;
 	unsigned line;
+	bool each;        /* each line is wanted, however many come from there */
 	const char *text; /* without control characters; at most LOG_TEXT_MAX bytes with the NUL */
 };
 
@@ -54,6 +55,15 @@ void log_put(const struct log_entry *from, const char *fmt, ...)
 			.file = __FILE__,                    \
 			.function = __func__,                \
 			.line = __LINE__},                   \
+		__VA_ARGS__)
+
+/* For a place that passes on what others say: no two of its lines need be about the same. */
+#define log_each_warning(...)                                         \
+	log_put(&(const struct log_entry){.level = LOG_LEVEL_WARNING, \
+			.file = __FILE__,                             \
+			.function = __func__,                         \
+			.line = __LINE__,                             \
+			.each = true},                                \
 		__VA_ARGS__)
 
 #define log_error(...)   log_line(LOG_LEVEL_ERROR, __VA_ARGS__)

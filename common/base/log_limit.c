@@ -69,7 +69,7 @@ bool log_limit_pass(struct log_limit *l, const struct log_entry *e, uint64_t now
 	struct log_source *s;
 	bool pass = true;
 
-	if (e->level > LOG_LEVEL_WARNING)
+	if (e->level > LOG_LEVEL_WARNING || e->each)
 		return true;
 	pthread_mutex_lock(&l->lock);
 	s = find(l, e);

@@ -117,6 +117,20 @@ static void news_that_is_no_trouble_is_never_left_out(void **state)
 	assert_int_equal(say_many(1, 0, 7), 6);
 }
 
+static void what_is_wanted_line_by_line_is_never_left_out(void **state)
+{
+	const struct log_entry e = {.level = LOG_LEVEL_WARNING,
+		.file = "a.c",
+		.function = "f",
+		.line = 1,
+		.each = true,
+		.text = "no such file"};
+
+	for (unsigned i = 0; i < 10 * LOG_LIMIT_LINES; i++)
+		assert_true(log_limit_pass(&limit, &e, 1000));
+	assert_string_equal(taken(UINT64_MAX), "");
+}
+
 static void a_full_table_keeps_its_word(void **state)
 {
 	unsigned told = 0;
@@ -215,6 +229,7 @@ int main(void)
 		T(at_the_end_nothing_is_owed),
 		T(each_source_counts_for_itself),
 		T(news_that_is_no_trouble_is_never_left_out),
+		T(what_is_wanted_line_by_line_is_never_left_out),
 		T(a_full_table_keeps_its_word),
 		T(the_oldest_that_has_left_nothing_out_makes_room),
 		T(a_long_text_is_cut_between_characters),

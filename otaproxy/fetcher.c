@@ -36,7 +36,8 @@ struct trip {
 struct fetcher {
 	struct http_client *client;
 	bool has_upper;
-	struct trip *trips; /* under way */
+	struct trip *trips;  /* under way */
+	struct trip *landed; /* readers have all of them; not kept yet */
 };
 
 /* ---- what arrives ---- */
@@ -151,17 +152,19 @@ static int on_end(void *ctx, struct ota_err *err)
 {
 	struct trip *t = ctx;
 
-	return flight_complete(t->flight, meta_to_keep(t), err);
+	return flight_complete(t->flight, err);
 }
 
-static void trip_free(struct trip *t)
+/* It is not under way any more. */
+static void trip_unlist(struct trip *t)
 {
 	if (t->at) {
 		*t->at = t->next;
 		if (t->next)
 			t->next->at = t->at;
 	}
-	free(t);
+	t->next = NULL;
+	t->at = NULL;
 }
 
 static void trip_end(struct trip *t, int r, unsigned status, const struct ota_err *err)
@@ -169,12 +172,34 @@ static void trip_end(struct trip *t, int r, unsigned status, const struct ota_er
 	if (r < 0 && r != -ECANCELED)
 		log_info("%s", err->msg);
 	flight_end(t->flight, r, status, err);
-	trip_free(t);
+	trip_unlist(t);
+	free(t);
 }
 
 static void on_done(void *ctx, const struct http_result *result)
 {
-	trip_end(ctx, result->r, result->status, &result->err);
+	struct trip *t = ctx;
+	struct fetcher *f = t->fetcher;
+
+	if (result->r < 0) {
+		trip_end(t, result->r, result->status, &result->err);
+		return;
+	}
+	trip_unlist(t);
+	t->next = f->landed;
+	f->landed = t;
+}
+
+/* Those who asked have been served meanwhile; they need not have waited for the disk. */
+static void publish_landed(struct fetcher *f)
+{
+	while (f->landed) {
+		struct trip *t = f->landed;
+
+		f->landed = TAKE_PTR(t->next);
+		flight_publish(t->flight, meta_to_keep(t));
+		trip_end(t, 0, 0, NULL);
+	}
 }
 
 /* ---- under way ---- */
@@ -265,6 +290,7 @@ void fetcher_run(struct fetcher *fetcher, uint32_t wait_ms)
 {
 	struct ota_err err = {0};
 
+	publish_landed(fetcher);
 	if (http_client_run(fetcher->client, wait_ms, &err) < 0)
 		log_error("%s", err.msg);
 }
@@ -283,6 +309,7 @@ void fetcher_end(struct fetcher *fetcher)
 {
 	struct ota_err err = {0};
 
+	publish_landed(fetcher);
 	ota_err_set(&err, -ECANCELED, OTA_E_UNSPECIFIC, "The proxy ends");
 	while (fetcher->trips)
 		trip_end(fetcher->trips, -ECANCELED, 0, &err);

@@ -639,11 +639,8 @@ static int hand_out_all(struct flight *f, struct ota_err *err)
 	return 0;
 }
 
-int flight_complete(struct flight *f, struct cache_meta *meta, struct ota_err *err)
+int flight_complete(struct flight *f, struct ota_err *err)
 {
-	struct ota_err trouble = {0};
-	int r;
-
 	if (f->order.head)
 		return 0;
 	if (f->at < f->n_bytes)
@@ -651,16 +648,16 @@ int flight_complete(struct flight *f, struct cache_meta *meta, struct ota_err *e
 			"The body began anew, and is shorter than before");
 	if (f->check && body_check_finish(f->check) < 0)
 		return wrong_body(f, err);
-	r = hand_out_all(f, err);
-	if (r < 0)
-		return r;
+	return hand_out_all(f, err);
+}
+
+void flight_publish(struct flight *f, struct cache_meta *meta)
+{
+	struct ota_err trouble = {0};
+
 	/* What cannot be kept can be read all the same. */
-	if (publish(f, meta, &trouble) < 0)
+	if (f->complete && publish(f, meta, &trouble) < 0)
 		log_warning("%s", trouble.msg);
-	pthread_mutex_lock(&f->table->lock);
-	unlist(f);
-	pthread_mutex_unlock(&f->table->lock);
-	return 0;
 }
 
 void flight_end(struct flight *f, int r, unsigned status, const struct ota_err *err)

@@ -145,12 +145,15 @@ int flight_begin(struct flight *f, const struct flight_answer *answer, struct ot
 int flight_add(struct flight *f, const void *data, size_t len_bytes, struct ota_err *err);
 int flight_ready(struct flight *f); /* 1, 0, or -ECANCELED */
 
+/* The whole body came: check it, and let its readers have all of it. 0, or -EBADMSG. */
+int flight_complete(struct flight *f, struct ota_err *err);
+
 /*
- * The whole body came: check, publish. 0, or -EBADMSG. To be followed by flight_end().
+ * Once it is complete, and before flight_end(): have the cache keep it, if it may. Until then others join it.
  * @meta: for an entry that is kept by URL, its size and digest are filled in; NULL for others, and where it must not
  * be kept.
  */
-int flight_complete(struct flight *f, struct cache_meta *meta, struct ota_err *err);
+void flight_publish(struct flight *f, struct cache_meta *meta);
 
 /* The fetch is over: @r as http_result has it. The flight belongs to its readers now. */
 void flight_end(struct flight *f, int r, unsigned status, const struct ota_err *err);

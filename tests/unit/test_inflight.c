@@ -167,8 +167,9 @@ static void land(struct flight *f)
 {
 	struct ota_err err = {0};
 
-	if (flight_complete(f, NULL, &err) < 0)
+	if (flight_complete(f, &err) < 0)
 		fail_msg("%s", err.msg);
+	flight_publish(f, NULL);
 	flight_end(f, 0, 200, NULL);
 }
 
@@ -291,7 +292,7 @@ static void wrong_body_breaks_every_reader_and_is_not_kept(void **state)
 	room->body[BODY_BYTES - 1] ^= 1;
 	add(room, f, 0, BODY_BYTES);
 	assert_int_equal(readable(rb, 0), BODY_BYTES - INFLIGHT_HOLD_BYTES);
-	assert_int_equal(flight_complete(f, NULL, &err), -EBADMSG);
+	assert_int_equal(flight_complete(f, &err), -EBADMSG);
 	assert_string_equal(err.msg, "The body is not what its digest says");
 	flight_end(f, -EBADMSG, 200, &err);
 	assert_int_equal(flight_reader_read(ra, 0, piece, sizeof(piece)), -EPIPE);

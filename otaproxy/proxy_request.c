@@ -169,10 +169,16 @@ static bool has_word(const char *list, const char *word)
 
 static int check_via(struct reading *r)
 {
-	for (size_t i = 0; i < r->in->n_fields; i++)
-		if (strcasecmp(r->in->fields[i].name, "Via") == 0 &&
-			has_word(r->in->fields[i].value, r->rules->pseudonym))
+	for (size_t i = 0; i < r->in->n_fields; i++) {
+		const char *value = r->in->fields[i].value;
+
+		if (strcasecmp(r->in->fields[i].name, "Via") != 0)
+			continue;
+		if (has_word(value, r->rules->pseudonym))
 			return refuse(r, 508, "The request goes in a loop: it was here before");
+		if (via_add(&r->q.via, value) < 0)
+			return refuse(r, 508, "The request has passed too many proxies");
+	}
 	return GO_ON;
 }
 

@@ -14,6 +14,7 @@
 #include "common/net/http_url.h"
 #include "otaproxy/cache_control.h"
 #include "otaproxy/origins.h"
+#include "otaproxy/via.h"
 
 enum {
 	/* What is asked for may be a scheme and a host longer, and must still be a URL for us. */
@@ -87,6 +88,7 @@ struct proxy_request {
 	struct proxy_range range;     /* one that is malformed, or several, counts as none */
 	char *if_range;               /* only with a range */
 	char *authorization, *cookie; /* field values that may be sent on */
+	struct via via;               /* whom it has passed, without us */
 	bool never_stale;             /* the name of signed metadata: always ask for the newest */
 };
 
@@ -95,8 +97,8 @@ struct proxy_request {
  *
  * Refused are, with 431 and 414: what is too long; 400: other methods than GET and HEAD, a body,
  * fields that are malformed, or doubled where only one may be, a target or Host that is wrong, and
- * the two being different; 505: anything but HTTP/1; 508: what has passed here before, or asks for
- * ourselves; 503: everything while the list of servers is not known; 403: a server that is not on
+ * the two being different; 505: anything but HTTP/1; 508: what has passed here before, or too many
+ * others, or asks for ourselves; 503: everything while the list of servers is not known; 403: a server that is not on
  * it.
  *
  * A request that has no port means the scheme's, whichever scheme is then taken: "http://h" may be

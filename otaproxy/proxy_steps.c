@@ -359,14 +359,16 @@ static int order_make(const struct exchange *x, struct flight_order *o)
 	const struct proxy_request *q = &x->request;
 	struct cache_control cc = q->cache_control;
 	char text[CACHE_CONTROL_TEXT_MAX];
-	char via[64];
+	char via[VIA_TEXT_MAX + 64];
 
 	*o = (struct flight_order){
 		.key = x->key, .keep = q->head ? FLIGHT_PASS : x->keep, .head = q->head};
 	/* A proxy above may know less of what must not be stale. */
 	cc.no_cache |= q->never_stale;
 	cache_control_write(&cc, text);
-	snprintf(via, sizeof(via), "1.1 %s", x->proxy->rules.pseudonym);
+	/* All of them: of proxies that ask each other in a circle, only so each finds itself. */
+	snprintf(via, sizeof(via), "%s%s1.1 %s", q->via.text, q->via.n_hops > 0 ? ", " : "",
+		x->proxy->rules.pseudonym);
 	o->url = strdup(q->url);
 	o->cache_control = text[0] ? strdup(text) : NULL;
 	if (!o->url || (text[0] && !o->cache_control) || order_field(o, "Via", via) < 0 ||

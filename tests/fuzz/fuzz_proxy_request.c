@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <stdint.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/base/cleanup.h"
 #include "otaproxy/proxy_request.h"
@@ -62,6 +63,23 @@ static bool ends_in(const char *text, const char *end)
 	return end_len <= len && strcmp(text + len - end_len, end) == 0;
 }
 
+/* Bounded, and no byte of it is one that the client did not send in a Via field. */
+static void check_via(const struct proxy_received *in, const struct via *via)
+{
+	struct via again = {0};
+	size_t sent = 0;
+
+	for (size_t i = 0; i < in->n_fields; i++)
+		if (strcasecmp(in->fields[i].name, "Via") == 0)
+			sent += strlen(in->fields[i].value) + 2;
+	assert(via->len_bytes == strlen(via->text) && via->len_bytes <= sent);
+	assert(via->n_hops <= VIA_HOPS_MAX && (via->n_hops > 0) == (via->text[0] != '\0'));
+	assert(!strpbrk(via->text, "()\"\\") && http_text_is_field_value(via->text));
+	/* What is composed is read as the same. */
+	assert(via_add(&again, via->text) == 0 && again.n_hops == via->n_hops &&
+		strcmp(again.text, via->text) == 0);
+}
+
 static void check_fetch(const struct proxy_received *in, const struct proxy_rules *rules,
 	const struct proxy_request *q)
 {
@@ -81,6 +99,7 @@ static void check_fetch(const struct proxy_received *in, const struct proxy_rule
 		assert(strncmp(q->url, q->origin, strlen(q->origin)) == 0);
 	assert(!q->authorization || http_text_is_field_value(q->authorization));
 	assert(!q->cookie || http_text_is_field_value(q->cookie));
+	check_via(in, &q->via);
 	assert(!q->if_range || q->range.form != PROXY_RANGE_NONE);
 	if (q->range.form == PROXY_RANGE_BETWEEN)
 		assert(q->range.first <= q->range.last);

@@ -388,10 +388,23 @@ class Requests(Bench):
             with self.subTest(path=path):
                 self.assertEqual(self.ask(proxy, path).status, 508)
 
+    def test_two_proxies_that_ask_each_other_end_it(self):
+        relay = Relay(0)
+        self.addCleanup(relay.close)
+        one = self.start("--upper-proxy", f"http://127.0.0.1:{relay.n}")
+        two = Proxy(self.path("other"), "--upper-proxy", f"http://{one.name}")
+        self.addCleanup(two.stop)
+        relay.port = two.port
+        began = time.monotonic()
+        self.assertEqual(self.ask(one).status, 508)
+        self.assertEqual(self.ask(one, "/x", self.keep(b"content")).status, 508)
+        self.assertLess(time.monotonic() - began, 15)
+        self.assertEqual(self.origin.requests, [])
+
     def test_a_foreign_via_is_no_loop(self):
         proxy = self.start()
         self.assertEqual(self.ask(proxy, "/x", "Via: 1.1 otaproxy-, 1.0 another (otaproxy)").status, 200)
-        via = re.search(rb"\r\nVia: 1\.1 (\S+)\r\n", self.origin.requests[0]).group(1).decode()
+        via = re.search(rb"\r\nVia: 1\.1 otaproxy-, 1\.0 another, 1\.1 (\S+)\r\n", self.origin.requests[0]).group(1).decode()
         self.assertEqual(self.ask(proxy, "/x", f"Via: 1.1 another, HTTP/1.1 {via} (comment)").status, 508)
 
     def test_the_status_page_is_text_or_openmetrics(self):
@@ -539,16 +552,16 @@ class Smuggling(Bench):
                   "Connection: keep-alive, X-Hop", "X-Hop: 1", "Proxy-Authorization: Basic eA==", "Upgrade: h2c",
                   "TE: trailers",
                   "Range: bytes=0-3", "If-None-Match: \"a\"", "If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT",
-                  "Proxy-Connection: close", "Via: 1.1 another", "Referer: http://x/", "Pragma: no-cache", "Trailer: X",
+                  "Proxy-Connection: close", "Via: 1.1 another (a comment)", "Referer: http://x/", "Pragma: no-cache", "Trailer: X",
                   "ota-file-cache-control: no_cache", "Authorization:  Bearer a.b ", "Cookie: a=1; b=2\t"]
         self.ask(proxy, "/x?y", *fields)
         self.ask(proxy, "/plain")
         host = re.escape(self.origin.name)
-        begin = (rf"Host: {host}\r\nUser-Agent: otaclient/[\d.]+\r\nAccept: \*/\*\r\n"
-                 r"Via: 1\.1 otaproxy-[0-9a-f]{8}\r\n")
-        self.assertRegex(self.origin.requests[0].decode("latin-1"), rf"\AGET /x\?y HTTP/1\.1\r\n{begin}"
+        begin = rf"Host: {host}\r\nUser-Agent: otaclient/[\d.]+\r\nAccept: \*/\*\r\nVia: "
+        own = r"1\.1 otaproxy-[0-9a-f]{8}\r\n"
+        self.assertRegex(self.origin.requests[0].decode("latin-1"), rf"\AGET /x\?y HTTP/1\.1\r\n{begin}1\.1 another, {own}"
                          r"Authorization: Bearer a\.b\r\nCookie: a=1; b=2\r\n\r\n\Z")
-        self.assertRegex(self.origin.requests[1].decode("latin-1"), rf"\AGET /plain HTTP/1\.1\r\n{begin}\r\n\Z")
+        self.assertRegex(self.origin.requests[1].decode("latin-1"), rf"\AGET /plain HTTP/1\.1\r\n{begin}{own}\r\n\Z")
         self.assertEqual(len(self.origin.requests), 2)
 
     def test_an_upper_proxy_is_told_in_our_words_what_is_wanted(self):

@@ -294,6 +294,20 @@ static void a_loop_is_refused(void **state)
 	assert_refused(&b, 508, "The request goes in a loop: it was here before");
 }
 
+static void whom_it_has_passed_is_handed_on(void **state)
+{
+	struct bench b;
+
+	setup_bench(&b, "http://h/", "h");
+	add_field(&b, "Via", "1.1 x (y)");
+	add_field(&b, "Via", "1.0 z");
+	assert_fetched(&b, "http://h/");
+	assert_string_equal(b.q.via.text, "1.1 x, 1.0 z");
+	for (unsigned i = 0; i < 5; i++)
+		add_field(&b, "Via", "1.1 a, 1.1 b, 1.1 c");
+	assert_refused(&b, 508, "The request has passed too many proxies");
+}
+
 static struct origins *list_of(const char *text)
 {
 	struct origins *o = NULL;
@@ -525,6 +539,7 @@ int main(void)
 		cmocka_unit_test(what_is_too_long_is_refused),
 		cmocka_unit_test(the_status_page_is_our_own_root),
 		cmocka_unit_test(a_loop_is_refused),
+		cmocka_unit_test(whom_it_has_passed_is_handed_on),
 		cmocka_unit_test(only_listed_servers_are_asked_and_as_the_list_says),
 		cmocka_unit_test(an_upper_proxy_is_asked_by_http),
 		cmocka_unit_test(before_the_list_is_known_a_client_is_asked_to_come_again),

@@ -134,8 +134,9 @@ static int prepare_folder(const struct options *o, struct ota_err *err)
 	if (cache_store_claim(o->cache_dir, uid, &n_gone, &why) < 0)
 		log_warning("%s", why.msg);
 	if (n_gone > 0)
-		log_info("Of the cache %s, %u names that were another user's have been removed",
-			o->cache_dir, n_gone);
+		log_info("Of the cache %s, %u name%s another user's %s been removed", o->cache_dir,
+			n_gone, n_gone == 1 ? " that was" : "s that were",
+			n_gone == 1 ? "has" : "have");
 	return 0;
 }
 
@@ -347,8 +348,11 @@ int main(int argc, char **argv)
 	else if (r == 0)
 		r = start(&p, &err);
 	if (r == 0 && !p.options.wipe) {
-		log_info("otaproxy " OTA_VERSION " serves on %s:%u, %s", p.options.listen_addr,
-			p.port, p.proxy.store ? "with a cache" : "without a cache");
+		log_info(strchr(p.options.listen_addr, ':')
+				 ? "otaproxy " OTA_VERSION " serves on [%s]:%u, %s"
+				 : "otaproxy " OTA_VERSION " serves on %s:%u, %s",
+			p.options.listen_addr, p.port,
+			p.proxy.store ? "with a cache" : "without a cache");
 		run_until_signal(&p, &signals);
 	}
 	if (r < 0)

@@ -66,9 +66,9 @@ class StartTest(unittest.TestCase):
                            timeout=20, check=False, **how)
         self.assertEqual((p.returncode, re.sub(r"^<\d>", "", p.stderr).strip()), (code, sentence))
 
-    def start(self, *command, **how):
+    def start(self, *command, listen="127.0.0.1", **how):
         """Until it serves; what it says from then on goes to self.lines."""
-        process = subprocess.Popen([*command, "--listen", "127.0.0.1", "--port", "0"], stderr=subprocess.PIPE, text=True, **how)
+        process = subprocess.Popen([*command, "--listen", listen, "--port", "0"], stderr=subprocess.PIPE, text=True, **how)
         for line in process.stderr:
             self.lines.append(line.strip())
             if "serves on" in line:
@@ -152,6 +152,8 @@ class StartTest(unittest.TestCase):
         self.assertRegex(self.lines[-1], r"otaproxy \S+ serves on 127\.0\.0\.1:[1-9]\d*, with a cache$")
         self.start(self.program, "--no-cache")
         self.assertRegex(self.lines[-1], r"otaproxy \S+ serves on 127\.0\.0\.1:[1-9]\d*, without a cache$")
+        self.start(self.program, "--no-cache", listen="::1")
+        self.assertRegex(self.lines[-1], r"otaproxy \S+ serves on \[::1\]:[1-9]\d*, without a cache$")
 
     def test_it_says_when_its_disk_fills_and_when_there_is_room_again(self):
         disk = os.path.join(self.work, "disk")

@@ -106,8 +106,6 @@ static enum step reply_text(struct exchange *x, unsigned status, const char *sen
 	x->reply.kind = REPLY_TEXT;
 	x->reply.status = status;
 	add_field(x, "Content-Type", "text/plain; charset=utf-8");
-	if (status >= 400 && status != 416)
-		counters_add(x->proxy->counters, COUNTER_REFUSED, 1);
 	if (status == 503 || status == 429)
 		add_field(x, "Retry-After", "%d", RETRY_LATER_S);
 	if (buf_printf(&x->reply.text, "%s\n", sentence) < 0)
@@ -115,10 +113,17 @@ static enum step reply_text(struct exchange *x, unsigned status, const char *sen
 	return STEP_SEND;
 }
 
+/* For a reason of our own, whatever a server would say. */
+static enum step reply_refusal(struct exchange *x, unsigned status, const char *sentence)
+{
+	counters_add(x->proxy->counters, COUNTER_REFUSED, 1);
+	return reply_text(x, status, sentence);
+}
+
 static enum step step_refuse(struct exchange *x)
 {
 	x->reply.close = x->request.close;
-	return reply_text(x, x->request.http_status, x->request.sentence);
+	return reply_refusal(x, x->request.http_status, x->request.sentence);
 }
 
 static enum step step_status_page(struct exchange *x)
@@ -139,13 +144,19 @@ static enum step step_status_page(struct exchange *x)
 
 /* ---- ranges ---- */
 
+/* Only the header has come, so that nobody has looked at the body. */
+static bool is_unseen(const struct exchange *x)
+{
+	return x->request.head && x->reader;
+}
+
 /* What identifies the bytes of a body; "" = nothing does. One that is too long would be another's. */
 static void etag_of(const struct exchange *x, enum cache_form form, char ret_etag[REPLY_VALUE_MAX])
 {
 	char hex[DIGEST_HEX_MAX];
 
 	ret_etag[0] = '\0';
-	if (x->key.kind == CACHE_BY_DIGEST) {
+	if (x->key.kind == CACHE_BY_DIGEST && !is_unseen(x)) {
 		digest_to_hex(&x->key.digest, hex);
 		snprintf(ret_etag, REPLY_VALUE_MAX, "\"%s%s\"", hex,
 			form == CACHE_ZST ? ".zst" : "");
@@ -203,7 +214,7 @@ static enum step deliver(
 	add_field(x, "Accept-Ranges", "bytes");
 	if (etag[0])
 		add_field(x, "ETag", "%s", etag);
-	if (x->key.kind == CACHE_BY_DIGEST) {
+	if (x->key.kind == CACHE_BY_DIGEST && !is_unseen(x)) {
 		const struct cache_control cc = {.has_digest = true,
 			.digest = x->key.digest,
 			.alg = form == CACHE_ZST ? CACHE_ALG_ZST : CACHE_ALG_NONE};
@@ -214,8 +225,11 @@ static enum step deliver(
 	return STEP_SEND;
 }
 
+/* Of the body; a sentence in its stead has its own. */
 static void add_types(struct exchange *x, const char *type, const char *encoding)
 {
+	if (x->reply.kind == REPLY_TEXT)
+		return;
 	if (type[0])
 		add_field(x, "Content-Type", "%s", type);
 	if (encoding[0])
@@ -293,7 +307,7 @@ static enum step step_lookup(struct exchange *x)
 	if (!may_look_up(x))
 		return STEP_JOIN;
 	if (x->n_lookups++ == LOOKUPS_MAX)
-		return reply_text(x, 503, "The cache is too busy for this file");
+		return reply_refusal(x, 503, "The cache is too busy for this file");
 	if (x->request.cache_control.retry_caching && !x->dropped) {
 		drop_entry(x);
 		return STEP_JOIN;
@@ -319,9 +333,12 @@ static enum step step_hit(struct exchange *x)
 	enum step next;
 
 	counters_add(x->proxy->counters, x->fresh ? COUNTER_REVALIDATED : COUNTER_HITS, 1);
+	next = deliver(x, REPLY_FILE, x->hit.size_bytes, x->key.form);
+	/* A content is the same bytes under every name, so no server's word on its type is kept with it. */
 	if (x->key.kind == CACHE_BY_URL)
 		add_types(x, x->hit.meta.content_type, x->hit.meta.content_encoding);
-	next = deliver(x, REPLY_FILE, x->hit.size_bytes, x->key.form);
+	else
+		add_types(x, "application/octet-stream", "");
 	x->reply.offset += x->hit.body_offset;
 	return next;
 }
@@ -387,7 +404,7 @@ static enum step step_join(struct exchange *x)
 	int r;
 
 	if (atomic_load(&x->proxy->stopping))
-		return reply_text(x, 503, "This proxy is about to end");
+		return reply_refusal(x, 503, "This proxy is about to end");
 	if (order_make(x, &order) < 0)
 		return STEP_FAIL;
 	r = inflight_join(x->proxy->inflight, x->epoch, &order, &x->sleeper, &x->reader, &new);
@@ -395,7 +412,7 @@ static enum step step_join(struct exchange *x)
 	if (r == -EAGAIN)
 		return STEP_LOOKUP;
 	if (r == -EBUSY)
-		return reply_text(x, 429, "Too many files are being fetched at once");
+		return reply_refusal(x, 429, "Too many files are being fetched at once");
 	if (r < 0)
 		return STEP_FAIL;
 	if (new) {
@@ -457,10 +474,10 @@ static enum step step_answer(struct exchange *x)
 	/* The validators that are at hand are the old entry's. */
 	cache_hit_done(&x->hit);
 	cache_hit_init(&x->hit);
-	add_types(x, x->answer.content_type, x->answer.content_encoding);
 	x->reply.data = flight_reader_memory(x->reader);
 	next = deliver(x, x->reply.data ? REPLY_MEMORY : REPLY_FLIGHT, x->answer.total_bytes,
 		x->answer.form);
+	add_types(x, x->answer.content_type, x->answer.content_encoding);
 	if (x->reply.data)
 		x->reply.data += x->reply.offset;
 	return next;

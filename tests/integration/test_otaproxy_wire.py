@@ -624,6 +624,7 @@ class Parts(Bench):
         proxy, field = self.start(), self.keep(self.body)
         self.assert_whole(self.ask(proxy, "/x", field))
         self.assert_ranges(proxy, field)
+        self.assertEqual(self.ask(proxy, "/x", field).fields["content-type"], "application/octet-stream")
         self.assertEqual(len(self.origin.requests), 1)
 
     def test_a_part_comes_from_a_fetch(self):
@@ -719,6 +720,10 @@ class Parts(Bench):
                     c.send(request(self.origin.name, "/x", *fields, method="HEAD"))
                     a = c.answer(is_head=True)
                     self.assertEqual((a.status, a.fields["content-length"]), (200, str(self.SIZE)))
+                    # Of a body that nobody has looked at, nobody may say what it is.
+                    said = a.fields.get("etag"), a.fields.get("ota-file-cache-control")
+                    digest = field.split("=")[1]
+                    self.assertEqual(said, (None, None) if n_origin == 1 else (f'"{digest}"', f"file_sha256={digest}"))
                 if n_origin == 1:
                     self.assertEqual({r.split(b" ")[0] for r in self.origin.requests}, {b"HEAD"})
                     n_asked = len(self.origin.requests)
@@ -738,6 +743,13 @@ class Statuses(Bench):
                 self.assertEqual(a.status, status)
                 self.assertRegex(a.body.decode(), rf"status {status}\b")
                 self.assertEqual(self.ask(proxy, f"/{status}", method="HEAD").status, status)
+        with Client(proxy.port) as c:
+            c.send(f"GET / HTTP/1.1\r\nHost: {proxy.name}\r\n\r\n".encode())
+            self.assertRegex(c.answer().body.decode(), r"(?m)^  Refused +0 requests$")
+            c.send(request("h", "x"))
+            c.answer()
+            c.send(f"GET / HTTP/1.1\r\nHost: {proxy.name}\r\n\r\n".encode())
+            self.assertRegex(c.answer().body.decode(), r"(?m)^  Refused +1 requests$")
 
     def test_an_origin_that_cannot_be_reached_is_a_bad_gateway(self):
         proxy = self.start()

@@ -10,6 +10,8 @@
 #include "common/base/err.h"
 #include "otaproxy/cache_store.h"
 #include "otaproxy/counters.h"
+#include "otaproxy/inflight.h"
+#include "otaproxy/reclaim.h"
 
 enum {
 	CHECKER_EXTERNALS_MAX = 2, /* a disk with a label, and a mounted folder */
@@ -20,6 +22,8 @@ struct checker;
 struct checker_config {
 	struct cache_store *store;
 	struct counters *counters;
+	struct inflight *inflight;  /* says whether there is room for a copy */
+	struct reclaim_marks marks; /* below hard_pct a copy must stay */
 	/* Folders with data/<digest>[.zst]; NULL ends them. */
 	const char *externals[CHECKER_EXTERNALS_MAX + 1];
 };
@@ -31,13 +35,13 @@ int checker_start(
 bool checker_has_externals(const struct checker *checker);
 
 /*
- * Do what can be done for @key to be found trusted in the store, then call @done once, from the checker's thread, also
- * if it was in vain. -ENOMEM, -ESHUTDOWN (it is stopped): it is not called.
+ * Do what can be done within a few seconds for @key to be found trusted in the store, then call @done once, from the
+ * checker's thread, also if it was in vain. -ENOMEM, -ESHUTDOWN (it is stopped): it is not called.
  */
 int checker_ask(
 	struct checker *checker, const struct cache_key *key, void (*done)(void *ctx), void *ctx);
 
-/* Calls what is still waiting. NULL is fine. */
+/* At once, whatever is being hashed; calls what is still waiting. NULL is fine. */
 void checker_stop(struct checker *checker);
 
 /* Once nobody can call the above any more; stopped before. NULL is fine. */

@@ -251,6 +251,8 @@ static int start(struct program *p, struct ota_err *err)
 	if (!p->proxy.inflight)
 		return -ENOMEM;
 	checker.store = p->proxy.store;
+	checker.inflight = p->proxy.inflight;
+	checker.marks = o->marks;
 	memcpy(checker.externals, o->externals, sizeof(checker.externals));
 	if (p->proxy.store)
 		r = checker_start(&checker, &p->proxy.checker, err);

@@ -232,3 +232,18 @@ int reclaim_run(const struct cache_store *store, const struct reclaim_marks *mar
 					    : ROOM_FREE;
 	return 0;
 }
+
+bool reclaim_would_fit(
+	const struct cache_store *store, const struct reclaim_marks *marks, uint64_t size_bytes)
+{
+	struct statvfs fs;
+	uint64_t blocks;
+
+	if (fstatvfs(store->dir_fd, &fs) < 0)
+		return false;
+	if (fs.f_blocks == 0)
+		return true;
+	blocks = size_bytes / MAX_OF(fs.f_frsize, 1ul) + 1;
+	return blocks < fs.f_bavail &&
+	       share_used_pct(fs.f_blocks, fs.f_bfree - blocks) <= marks->hard_pct;
+}

@@ -48,3 +48,7 @@ extern const struct reclaim_disk
  */
 int reclaim_run(const struct cache_store *store, const struct reclaim_marks *marks,
 	const struct reclaim_disk *disk, enum cache_room *ret_room, struct ota_err *err);
+
+/* Would the disk, with @size_bytes more on it, still be below the hard mark? Also if it cannot be asked: no. */
+bool reclaim_would_fit(
+	const struct cache_store *store, const struct reclaim_marks *marks, uint64_t size_bytes);

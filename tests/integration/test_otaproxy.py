@@ -240,6 +240,31 @@ class ProxyTest(ProxyLab):
         self.assertEqual(done.returncode, 2)
         self.assertEqual(done.stderr, 'otaproxy: there is one --external too many, "/mnt"; see otaproxy --help\n')
 
+    def test_a_huge_external_file_holds_up_nobody_and_fills_no_disk(self):
+        external = os.path.join(self.work, "usb")
+        os.makedirs(external + "/data")
+        huge = self.file("data/huge", b"what the server has")
+        with open(f"{external}/data/{huge}", "wb") as f:
+            f.truncate(4 << 30)
+        digests = [self.file(f"data/{i}", b"%d" % i * 1000) for i in range(5)]
+        origin, proxy = self.origin(), self.proxy("--external", external)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(proxy.ask, origin.host, "/data/huge", huge)
+            for i, digest in enumerate(digests):
+                began = time.monotonic()
+                self.assertEqual(proxy.ask(origin.host, f"/data/{i}", digest)[2], b"%d" % i * 1000)
+                self.assertLess(time.monotonic() - began, 3)
+            self.assertEqual(asked.result(20)[2], b"what the server has")
+            wait_for(lambda: os.listdir(f"{self.cache}/v1/tmp") == [], "no copy is left")
+        digest = sha256(b"another")
+        os.rename(f"{external}/data/{huge}", f"{external}/data/{digest}")
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(proxy.ask, origin.host, "/data/huge", digest)
+            wait_for(lambda: os.listdir(f"{self.cache}/v1/tmp"), "a copy")
+            began = time.monotonic()
+            self.assertEqual(proxy.end(), 0)
+            self.assertLess(time.monotonic() - began, 2)
+
     def test_an_external_cache_that_is_not_there_is_done_without(self):
         data = b"only there"
         digest = self.file("data/x", data)

@@ -11,8 +11,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -68,8 +71,59 @@ static int open_folder(int parent_fd, const char *name)
 	return path_open(parent_fd, name, O_RDONLY | O_DIRECTORY, 0);
 }
 
+/* Each cache folder has one user at a time; the lock goes with the process. */
+static int lock_dir(int dir_fd, const char *dir, struct ota_err *err)
+{
+	if (flock(dir_fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
+		errno == EWOULDBLOCK ? "The cache %s is in use by another otaproxy"
+				     : "Cannot lock the cache %s",
+		dir);
+}
+
+/* What the other client's proxy keeps in the same folder, and what every file system has. */
+static bool is_known_name(const char *name)
+{
+	return strcmp(name, version_name) == 0 || strcmp(name, lost_name) == 0 ||
+	       strncmp(name, "cache_db", 8) == 0 || strncmp(name, "tmp_", 4) == 0 ||
+	       strncmp(name, "URL_", 4) == 0 ||
+	       (strspn(name, "0123456789abcdef") == 64 && name[64] == '\0');
+}
+
+static int visit_stranger(void *ctx, int dir_fd, const char *name)
+{
+	char *stranger = ctx;
+
+	if (is_known_name(name))
+		return 0;
+	snprintf(stranger, NAME_MAX + 1, "%s", name);
+	return 1;
+}
+
+/*
+ * Foreign content of a cache folder goes when room is needed. So a folder that has content and has never been one is
+ * not taken for one: somebody has mistyped its name.
+ */
+static int check_dir(const struct cache_store *s, struct ota_err *err)
+{
+	char stranger[NAME_MAX + 1];
+	struct stat st;
+
+	if (fstatat(s->dir_fd, version_name, &st, AT_SYMLINK_NOFOLLOW) == 0 ||
+		folder_each(s->dir_fd, visit_stranger, stranger) <= 0)
+		return 0;
+	return ota_err_set(err, -ENOTEMPTY, OTA_E_UNSPECIFIC,
+		"The folder %s is no cache: it holds %s; name an empty folder, whose content may "
+		"be "
+		"removed at any time",
+		s->dir, stranger);
+}
+
 static int open_dir(struct cache_store *s, struct ota_err *err)
 {
+	int r;
+
 	if (mkdir(s->dir, DIR_MODE) < 0 && errno != EEXIST)
 		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
 			"Cannot make the cache folder %s: %s", s->dir, strerror(errno));
@@ -77,7 +131,8 @@ static int open_dir(struct cache_store *s, struct ota_err *err)
 	if (s->dir_fd < 0)
 		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
 			"Cannot open the cache folder %s: %s", s->dir, strerror(errno));
-	return 0;
+	r = lock_dir(s->dir_fd, s->dir, err);
+	return r < 0 ? r : check_dir(s, err);
 }
 
 static int open_folders(struct cache_store *s, const char *boot_id, struct ota_err *err)
@@ -153,8 +208,10 @@ static int visit_boot(void *ctx, int v1_fd, const char *name)
 int cache_store_claim(const char *dir, uid_t owner, unsigned *ret_n, struct ota_err *err)
 {
 	AUTO_CLOSE int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r = dir_fd < 0 ? -errno : 0;
+	int r = dir_fd < 0 ? -errno : lock_dir(dir_fd, dir, err);
 
+	if (r == -EWOULDBLOCK)
+		return r;
 	if (r == 0)
 		r = folder_remove_strange(dir_fd, version_name, owner, ret_n);
 	if (r < 0)

@@ -44,7 +44,8 @@ struct cache_store;
 
 /*
  * Make what is missing of the folders (0700; @dir's parent must be there), throw away what was unfinished, note the
- * other boots' folders. Foreign content stays. -EINVAL: @boot_id is no UUID.
+ * other boots' folders. Foreign content stays. -EINVAL: @boot_id is no UUID; -EWOULDBLOCK: another process has it open;
+ * -ENOTEMPTY: it has content, and is no cache's folder.
  */
 int cache_store_open(
 	const char *dir, const char *boot_id, struct cache_store **ret_store, struct ota_err *err);

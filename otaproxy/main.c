@@ -126,13 +126,16 @@ static int prepare_folder(const struct options *o, struct ota_err *err)
 				? "The user to become must be a name or uid:gid, and not root: %s"
 				: "There is no user %s to become",
 			o->user);
+	r = cache_store_claim(o->cache_dir, uid, &n_gone, &why);
+	if (r == -EWOULDBLOCK)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "%s", why.msg);
+	/* What cannot go is in nobody's way, or the store will say so when it is opened. */
+	if (r < 0)
+		log_warning("%s", why.msg);
 	if (lchown(o->cache_dir, uid, gid) < 0)
 		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
 			"Cannot give %s to the user %s: %s", o->cache_dir, o->user,
 			strerror(errno));
-	/* What cannot go is in nobody's way, or the store will say so when it is opened. */
-	if (cache_store_claim(o->cache_dir, uid, &n_gone, &why) < 0)
-		log_warning("%s", why.msg);
 	if (n_gone > 0)
 		log_info("Of the cache %s, %u name%s another user's %s been removed", o->cache_dir,
 			n_gone, n_gone == 1 ? " that was" : "s that were",

@@ -104,6 +104,36 @@ class StartTest(unittest.TestCase):
             self.assert_fails(["--cache-dir", self.cache, "--user", user],
                               f"The user to become must be a name or uid:gid, and not root: {user}")
 
+    def test_a_folder_that_is_somebody_elses_is_left_alone(self):
+        os.mkdir(self.cache, 0o777)
+        os.chmod(self.cache, 0o777)
+        page = os.path.join(self.cache, "index.html")
+        with open(page, "wb"):
+            pass
+        for args in ([], ["--wipe"]):
+            self.assert_fails(["--cache-dir", self.cache, *args],
+                              f"The folder {self.cache} is no cache: it holds index.html; name an empty folder, whose content "
+                              "may be removed at any time")
+        self.assertEqual(os.listdir(self.cache), ["index.html"])
+
+    def test_a_folder_of_the_other_clients_proxy_is_taken_over(self):
+        os.mkdir(self.cache)
+        for name in ("cache_db", "cache_db-wal", "tmp_12", "URL_ab", "0" * 64):
+            with open(os.path.join(self.cache, name), "wb"):
+                pass
+        self.start(self.program, "--cache-dir", self.cache)
+
+    def test_a_cache_has_one_proxy_at_a_time(self):
+        os.mkdir(self.cache, 0o777)
+        os.chmod(self.cache, 0o777)
+        how = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+        first = self.start(self.program, "--cache-dir", self.cache, **how)
+        for args in ([], ["--wipe"]):
+            self.assert_fails(["--cache-dir", self.cache, *args], f"The cache {self.cache} is in use by another otaproxy")
+        first.kill()
+        first.wait(timeout=20)
+        self.start(self.program, "--cache-dir", self.cache, **how)
+
     def test_only_root_can_give_the_folder_away(self):
         self.assert_fails(["--cache-dir", self.cache, "--user", "1:1"],
                           f"Cannot give {self.cache} to the user 1:1: Operation not permitted")

@@ -10,7 +10,8 @@
  * process belongs to the thread.
  *
  * Elsewhere: the proxy itself (otaproxy, of which nothing is included), when it is wanted (the daemon), the disk that
- * is mounted for it (external_cache), fork and exec (proxy_process), the file of origins (proxy_origins).
+ * is mounted for it (external_cache), fork and exec (proxy_process), the file of origins (proxy_origins), asking it
+ * whether it serves (proxy_ready).
  */
 #include "otaclient/proxy_child.h"
 
@@ -31,16 +32,13 @@
 #include "common/base/buf.h"
 #include "common/base/clock.h"
 #include "common/base/run.h"
-#include "common/net/http.h"
 #include "otaclient/external_cache.h"
 #include "otaclient/proxy_origins.h"
 #include "otaclient/proxy_process.h"
+#include "otaclient/proxy_ready.h"
 
 enum {
 	TICK_MS = 200,
-	READY_POLL_MS = 250,
-	READY_TRY_MS = 1000, /* a proxy that takes the connection and says nothing is asked again */
-	READY_BODY_MAX_BYTES = 64 * 1024,
 	ARGS_MAX = 24, /* more than there are options */
 	EXTERNAL_ARGS_MAX = 4,
 	TROUBLE_MAX = 192,
@@ -503,30 +501,6 @@ int proxy_child_origins(
 
 /* ---- ready ---- */
 
-static int drop_data(void *ctx, const void *data, size_t len_bytes, struct ota_err *err)
-{
-	return 0;
-}
-
-/* Does it answer now? If not, why is appended to @ret_err. */
-static bool answers(const struct proxy_child *c, struct http_client *client, uint64_t left_ms,
-	struct ota_err *ret_err)
-{
-	const struct http_request request = {
-		.url = c->url,
-		.max_bytes = READY_BODY_MAX_BYTES,
-		.tries_max = 1,
-		.total_timeout_ms =
-			(uint32_t)MAX_OF(MIN_OF(left_ms, (uint64_t)READY_TRY_MS), (uint64_t)1),
-		.sink = {.data = drop_data},
-	};
-	struct http_result result = {0};
-
-	http_get(client, &request, &result);
-	*ret_err = result.err;
-	return result.status != 0;
-}
-
 static struct shared look(struct proxy_child *c)
 {
 	struct shared now;
@@ -544,62 +518,48 @@ const char *proxy_child_url(struct proxy_child *c)
 	return now.running && now.wanted ? c->url : NULL;
 }
 
-/* Ask once. 0: ready; -EAGAIN with a reason in @why; else as proxy_child_wait_ready(). */
-static int ask_once(
-	struct proxy_child *c, struct http_client *client, uint64_t left_ms, struct ota_err *why)
-{
-	struct shared before = look(c), after;
-	bool answered;
+/* Which of its processes was asked. */
+struct ready_check {
+	struct proxy_child *child;
+	unsigned n_runs;
+};
 
-	if (!before.wanted || before.ending)
-		return ota_err_set(why, -ESHUTDOWN, OTA_E_OTAPROXY_FAILED,
+static int check_runs(void *ctx, bool answered, struct ota_err *ret_why)
+{
+	struct ready_check *check = ctx;
+	struct shared now = look(check->child);
+
+	/* Another program may have the port, and answer; ours then ends. */
+	if (answered && now.running && now.n_runs == check->n_runs)
+		return 0;
+	if (answered)
+		return ota_err_set(ret_why, -EAGAIN, OTA_E_OTAPROXY_FAILED, "it ended");
+	if (!now.wanted || now.ending)
+		return ota_err_set(ret_why, -ESHUTDOWN, OTA_E_OTAPROXY_FAILED,
 			"otaproxy is not wanted, so it cannot become ready");
-	if (before.refused)
-		return ota_err_set(why, -EINVAL, OTA_E_OTAPROXY_FAILED,
+	if (now.refused)
+		return ota_err_set(ret_why, -EINVAL, OTA_E_OTAPROXY_FAILED,
 			"otaproxy refuses its command line; the lines that it has logged say why");
-	if (!before.running)
-		return ota_err_set(why, -EAGAIN, OTA_E_OTAPROXY_FAILED, "it %s",
-			before.trouble[0] ? before.trouble : "has not started yet");
-	answered = answers(c, client, left_ms, why);
-	after = look(c);
-	/* Another program may have the port; ours then ends. */
-	return answered && after.running && after.n_runs == before.n_runs ? 0 : -EAGAIN;
-}
-
-static int not_ready_in_time(uint32_t timeout_ms, const struct ota_err *why, struct ota_err *err)
-{
-	bool whole = timeout_ms % 1000 == 0;
-
-	return ota_err_set(err, -ETIMEDOUT, OTA_E_OTAPROXY_FAILED,
-		"otaproxy was not ready within %u %s: %.300s",
-		whole ? timeout_ms / 1000 : timeout_ms, whole ? "s" : "ms",
-		why->msg[0] ? why->msg : "it ended");
+	if (!now.running)
+		return ota_err_set(ret_why, -EAGAIN, OTA_E_OTAPROXY_FAILED, "it %s",
+			now.trouble[0] ? now.trouble : "has not started yet");
+	check->n_runs = now.n_runs;
+	return 0;
 }
 
 int proxy_child_wait_ready(struct proxy_child *c, uint32_t timeout_ms, bool (*stop)(void *ctx),
 	void *ctx, struct ota_err *err)
 {
-	const struct http_config config = {.max_connections = 1};
-	AUTO_HTTP_CLIENT struct http_client *client = NULL;
-	uint64_t until = clock_monotonic_ms() + timeout_ms;
-	struct ota_err why = {0};
-	int r = http_client_new(&config, &client, err);
+	struct ready_check check = {.child = c};
+	const struct proxy_ready ready = {
+		.name = "otaproxy",
+		.url = c->url,
+		.timeout_ms = timeout_ms,
+		.stop = stop,
+		.stop_ctx = ctx,
+		.check = check_runs,
+		.check_ctx = &check,
+	};
 
-	if (r < 0)
-		return r;
-	for (;;) {
-		uint64_t now = clock_monotonic_ms();
-
-		if (stop && stop(ctx))
-			return ota_err_set(err, -ECANCELED, OTA_E_OTAPROXY_FAILED,
-				"Nobody waits for otaproxy any more");
-		r = ask_once(c, client, now < until ? until - now : 0, &why);
-		if (r == 0)
-			return 0;
-		if (r != -EAGAIN)
-			return ota_err_set(err, r, why.code, "%s", why.msg);
-		if (clock_monotonic_ms() >= until)
-			return not_ready_in_time(timeout_ms, &why, err);
-		clock_sleep_ms(READY_POLL_MS);
-	}
+	return proxy_ready_wait(&ready, err);
 }

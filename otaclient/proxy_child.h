@@ -28,8 +28,6 @@ enum {
 	PROXY_CHILD_BACKOFF_MIN_MS = 1000,
 	PROXY_CHILD_BACKOFF_MAX_MS = 30 * 1000,
 	PROXY_CHILD_SOUND_MS = 60 * 1000,
-	/* For proxy_child_wait_ready(): a proxy above it may have to start first. */
-	PROXY_CHILD_READY_MS = 180 * 1000,
 };
 
 /* Borrowed for the call of proxy_child_new(). */
@@ -81,8 +79,8 @@ int proxy_child_origins(
 const char *proxy_child_url(struct proxy_child *c);
 
 /*
- * Until it answers a GET with anything, as HTTP. @stop (may be NULL) is asked about once a second whether to give up.
- * 0, or with E311
+ * Until it answers a GET with anything, as HTTP. @stop (may be NULL) is asked several times a second whether to
+ * give up. 0, or what proxy_ready_wait() could not do, or with E311
  *   -ETIMEDOUT  with the last thing that was in the way
  *   -ECANCELED  @stop has said so
  *   -ESHUTDOWN  it is not wanted, or not any more

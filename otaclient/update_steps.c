@@ -22,6 +22,7 @@
 #include "common/net/http_url.h"
 #include "otaclient/fetch_pool.h"
 #include "otaclient/persist_files.h"
+#include "otaclient/proxy_ready.h"
 #include "otaclient/status_store.h"
 #include "otaclient/text.h"
 
@@ -81,7 +82,7 @@ static int start_proxy(struct update_session *s)
 	r = ask_for_proxy(s, &err);
 	if (r == 0)
 		r = proxy_child_wait_ready(
-			s->env->proxy_child, PROXY_CHILD_READY_MS, session_poll, s, &err);
+			s->env->proxy_child, PROXY_READY_MS, session_poll, s, &err);
 	if (r == 0 || r == -ECANCELED)
 		return r;
 	proxy_wishes_drop(s->env->proxy_wishes, PROXY_FOR_UPDATE);

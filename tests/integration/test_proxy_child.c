@@ -762,7 +762,7 @@ static void whoever_waits_can_be_stopped(void **state)
 		proxy_child_wait_ready(b->child, 100 * 1000 * 1000, stop_at_third, &n, &b->err),
 		-ECANCELED);
 	assert_int_equal(n, 3);
-	assert_string_equal(b->err.msg, "Nobody waits for otaproxy any more");
+	assert_string_equal(b->err.msg, "otaproxy is not waited for any more");
 }
 
 static void what_nobody_wants_does_not_become_ready(void **state)

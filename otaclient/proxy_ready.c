@@ -4,7 +4,7 @@
  * In:  a URL, a time limit, what the caller knows of the proxy.
  * Out: an answer of any kind, or the sentence that says what the last one lacked.
  *
- * Elsewhere: the process behind our own proxy (proxy_child), what an update does without one (the steps of an update).
+ * Elsewhere: the process behind our own proxy (proxy_child), what an update does without one (update_proxy).
  */
 #include "otaclient/proxy_ready.h"
 

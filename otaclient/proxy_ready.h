@@ -1,5 +1,5 @@
 /*
- * proxy_ready: waiting until a proxy answers, be it our own (proxy_child) or the one above this ECU.
+ * proxy_ready: waiting until a proxy answers, be it our own (proxy_child) or the one above this ECU (update_proxy).
  */
 #pragma once
 

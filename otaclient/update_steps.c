@@ -19,12 +19,11 @@
 #include "common/base/io.h"
 #include "common/base/log.h"
 #include "common/base/path.h"
-#include "common/net/http_url.h"
 #include "otaclient/fetch_pool.h"
 #include "otaclient/persist_files.h"
-#include "otaclient/proxy_ready.h"
 #include "otaclient/status_store.h"
 #include "otaclient/text.h"
+#include "otaclient/update_proxy.h"
 
 /* ---- metadata -----------------------------------------------------------------------------------
  */
@@ -62,37 +61,6 @@ static void set_totals(struct update_stats *u, const void *arg)
 				      : image->table->total_size_bytes;
 }
 
-static int ask_for_proxy(const struct update_session *s, struct ota_err *err)
-{
-	AUTO_FREE char *origin = http_url_origin(s->request->url);
-	const char *const origins[] = {origin};
-
-	return origin ? proxy_wishes_add(s->env->proxy_wishes, PROXY_FOR_UPDATE, origins, 1, err)
-		      : -ENOMEM;
-}
-
-/* The proxy only spares the uplink: an update does not fail for want of it. */
-static int start_proxy(struct update_session *s)
-{
-	struct ota_err err = {0};
-	int r;
-
-	if (!s->env->proxy_child)
-		return 0;
-	r = ask_for_proxy(s, &err);
-	if (r == 0)
-		r = proxy_child_wait_ready(
-			s->env->proxy_child, PROXY_READY_MS, session_poll, s, &err);
-	if (r == 0 || r == -ECANCELED)
-		return r;
-	proxy_wishes_drop(s->env->proxy_wishes, PROXY_FOR_UPDATE);
-	s->proxy = s->env->past_proxy;
-	log_warning("Update %s: downloads go %s, since the local proxy does not serve: %s", s->id,
-		s->proxy ? "through the upper proxy" : "straight to the server",
-		err.errnum ? err.msg : strerror(-r));
-	return 0;
-}
-
 static int open_image(struct update_session *s, struct ota_err *err)
 {
 	AUTO_CLOSE int scratch_fd = open(s->env->scratch_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -112,7 +80,7 @@ static int open_image(struct update_session *s, struct ota_err *err)
 
 int step_fetch_metadata(struct update_session *s, struct ota_err *err)
 {
-	int r = start_proxy(s);
+	int r = update_proxy_wait(s, err);
 
 	if (r == 0)
 		r = open_image(s, err);

@@ -36,7 +36,7 @@ static const struct code_row {
 	{OTA_E_INVALID_REQUEST,             false, "the update request is invalid"},
 	{OTA_E_METADATAJWT_CERT_INVALID,    false, "the image's signature could not be trusted"},
 	{OTA_E_METADATAJWT_INVALID,         false, "the image's signed metadata is invalid"},
-	{OTA_E_OTAPROXY_FAILED,             false, "the caching proxy could not be started"},
+	{OTA_E_OTAPROXY_FAILED,             false, "the caching proxy could not be started, or does not answer"},
 	{OTA_E_UPDATEDELTA_FAILED,          false, "what is on the machine could not be compared with the image"},
 	{OTA_E_APPLY_OTAUPDATE_FAILED,      false, "the image could not be applied to the standby slot"},
 	{OTA_E_STARTUP_FAILED,              false, "the daemon could not start"},

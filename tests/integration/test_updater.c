@@ -19,7 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
@@ -36,6 +38,43 @@
 enum {
 	COOLDOWN_S = 1000,
 	PATIENCE_MS = 20000, /* for what takes far less */
+};
+
+/* ---- the clock: the real one, which the test can set forward ------------------------------------ */
+
+static atomic_uint_fast64_t skipped_ms;
+
+static uint64_t test_monotonic_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000 +
+	       atomic_load(&skipped_ms);
+}
+
+static int64_t test_unix_s(void)
+{
+	return time(NULL);
+}
+
+static void test_sleep_ms(uint64_t ms)
+{
+	nanosleep(&(struct timespec){.tv_sec = (time_t)(ms / 1000),
+			  .tv_nsec = (long)(ms % 1000) * 1000000},
+		NULL);
+}
+
+static void test_random(void *ret_data, size_t len_bytes)
+{
+	assert_int_equal(getrandom(ret_data, len_bytes, 0), len_bytes);
+}
+
+static const struct clock_ops test_clock = {
+	.monotonic_ms = test_monotonic_ms,
+	.unix_s = test_unix_s,
+	.sleep_ms = test_sleep_ms,
+	.random = test_random,
 };
 
 struct machine {
@@ -478,6 +517,166 @@ static void the_record_has_what_the_proxy_has_counted_if_it_says_so(void **state
 	stop_proxy(m);
 }
 
+/* ---- proxies ------------------------------------------------------------------------------------ */
+
+/* A port of nobody else's, where nobody listens yet. */
+static int bind_port(char ret_url[64], unsigned *ret_port)
+{
+	const struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, len), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	*ret_port = ntohs(a.sin_port);
+	snprintf(ret_url, 64, "http://127.0.0.1:%u", *ret_port);
+	return fd;
+}
+
+/* The next connection, on which @begin is asked for. */
+static int take_request(int listener, const char *begin)
+{
+	char request[4096];
+	ssize_t n;
+	int fd;
+
+	do /* a program that ends interrupts it */
+		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	while (fd < 0 && errno == EINTR);
+	assert_true(fd >= 0);
+	n = recv(fd, request, sizeof(request) - 1, 0);
+	assert_true(n > 0);
+	request[n] = '\0';
+	if (strncmp(request, begin, strlen(begin)) != 0)
+		fail_msg("\"%s\" does not begin with \"%s\"", request, begin);
+	return fd;
+}
+
+static void abort_and_wait(struct machine *m)
+{
+	uint64_t began = clock_monotonic_ms();
+
+	assert_int_equal(request_abort(m), 0);
+	wait_for_live(m, STATUS_ABORTED);
+	assert_true(clock_monotonic_ms() - began < 3000); /* a try alone may take 5 s */
+}
+
+static void an_update_begins_once_the_upper_proxy_answers(void **state)
+{
+	static const char answer[] = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
+	struct machine *m = *state;
+	char proxy[64], begin[128];
+	unsigned port;
+	AUTO_CLOSE int listener = bind_port(proxy, &port);
+	AUTO_CLOSE int first = -1, second = -1;
+
+	m->env.proxy = proxy;
+	assert_int_equal(request_update(m), 0);
+	for (int i = 0; i < 100; i++) {
+		atomic_fetch_add(&skipped_ms, 1000);
+		assert_int_equal(now(m)->ota_status, STATUS_UPDATING);
+		clock_sleep_ms(5);
+	}
+	assert_int_equal(listen(listener, 8), 0);
+	first = take_request(listener, "GET / HTTP/1.1\r\n");
+	assert_int_equal(send(first, answer, sizeof(answer) - 1, MSG_NOSIGNAL), sizeof(answer) - 1);
+	snprintf(begin, sizeof(begin), "GET %s/", m->url);
+	second = take_request(listener, begin);
+	abort_and_wait(m);
+}
+
+static void an_update_without_its_upper_proxy_fails_after_180_s(void **state)
+{
+	struct machine *m = *state;
+	uint64_t began = clock_monotonic_ms();
+	char proxy[64], begin[256];
+	unsigned port;
+	AUTO_CLOSE int unheard = bind_port(proxy, &port);
+
+	m->env.proxy = proxy;
+	assert_int_equal(request_update(m), 0);
+	while (now(m)->ota_status == STATUS_UPDATING) {
+		assert_true(clock_monotonic_ms() - began < 3600 * 1000);
+		atomic_fetch_add(&skipped_ms, 1000);
+		clock_sleep_ms(5);
+	}
+	assert_true(clock_monotonic_ms() - began > 175 * 1000);
+	assert_int_equal(now(m)->ota_status, STATUS_FAILURE);
+	snprintf(begin, sizeof(begin),
+		"E311: Update failed in PROCESSING_METADATA: The proxy %s was not ready within "
+		"180 s: Cannot fetch %s: Failed to connect to ",
+		proxy, proxy);
+	if (strncmp(now(m)->failure_reason, begin, strlen(begin)) != 0)
+		fail_msg("%s", now(m)->failure_reason);
+	assert_int_equal(stored(m, 'a'), STATUS_FAILURE);
+}
+
+static void an_abort_ends_the_wait_for_the_upper_proxy(void **state)
+{
+	struct machine *m = *state;
+	char proxy[64];
+	unsigned port;
+	AUTO_CLOSE int listener = bind_port(proxy, &port);
+	AUTO_CLOSE int silent = -1;
+
+	m->env.proxy = proxy;
+	/* Before anybody listens, and while somebody says nothing. */
+	assert_int_equal(request_update(m), 0);
+	abort_and_wait(m);
+	assert_int_equal(listen(listener, 8), 0);
+	assert_int_equal(request_update(m), 0);
+	silent = take_request(listener, "GET / HTTP/1.1\r\n");
+	abort_and_wait(m);
+}
+
+/* With @program for a local proxy, the upper one is the first to be asked all the same, and not as a proxy. */
+static void assert_waits_for_upper(struct machine *m, const char *program)
+{
+	char upper[64], local[64], cache[128], run[128];
+	unsigned upper_port, local_port;
+	AUTO_CLOSE int listener = bind_port(upper, &upper_port);
+	AUTO_CLOSE int local_fd = bind_port(local, &local_port);
+	AUTO_CLOSE int asked = -1;
+	AUTO_PROXY_CHILD struct proxy_child *child = NULL;
+	AUTO_PROXY_WISHES struct proxy_wishes *wishes = NULL;
+	const struct proxy_child_config config = {
+		.program = program,
+		.listen_addr = "127.0.0.1",
+		.port = (uint16_t)local_port,
+		.cache_dir = cache,
+		.upper_proxy = upper,
+		.run_dir = run,
+	};
+
+	close(TAKE_FD(local_fd)); /* for the program */
+	snprintf(cache, sizeof(cache), "%s/cache", m->dir);
+	snprintf(run, sizeof(run), "%s/run", m->dir);
+	assert_int_equal(listen(listener, 8), 0);
+	assert_int_equal(proxy_child_new(&config, &child, &m->err), 0);
+	wishes = proxy_wishes_new(child);
+	m->env.proxy = local;
+	m->env.past_proxy = upper;
+	m->env.proxy_child = child;
+	m->env.proxy_wishes = wishes;
+	assert_int_equal(request_update(m), 0);
+	asked = take_request(listener, "GET / HTTP/1.1\r\n");
+	abort_and_wait(m);
+	updater_free(TAKE_PTR(m->updater));
+}
+
+static void a_local_proxy_that_serves_needs_the_upper_one(void **state)
+{
+	assert_waits_for_upper(*state, getenv("FAKE_PROXY"));
+}
+
+/* ls knows none of the options, and ends with the status that says so. */
+static void where_the_local_proxy_does_not_come_up_the_upper_one_is_waited_for(void **state)
+{
+	assert_waits_for_upper(*state, "/bin/ls");
+}
+
 /* ---- rollback ----------------------------------------------------------------------------------- */
 
 static void wait_for_the_flip(struct machine *m)
@@ -819,6 +1018,11 @@ int main(void)
 		T(an_end_of_the_daemon_is_no_abort),
 		T(a_failed_update_is_not_repeated_at_once),
 		T(the_record_has_what_the_proxy_has_counted_if_it_says_so),
+		T(an_update_begins_once_the_upper_proxy_answers),
+		T(an_update_without_its_upper_proxy_fails_after_180_s),
+		T(an_abort_ends_the_wait_for_the_upper_proxy),
+		T(a_local_proxy_that_serves_needs_the_upper_one),
+		T(where_the_local_proxy_does_not_come_up_the_upper_one_is_waited_for),
 		T(a_rollback_leads_to_the_other_slot),
 		T(a_rollback_waits_for_the_ecus_below),
 		T(a_rollback_whose_slot_does_not_come_up_has_failed),
@@ -835,10 +1039,15 @@ int main(void)
 		cmocka_unit_test(a_cut_anywhere_in_a_rollback_leaves_a_truthful_machine),
 	};
 
+	if (!getenv("FAKE_PROXY")) {
+		fputs("FAKE_PROXY is not set: run this test through meson\n", stderr);
+		return 1;
+	}
 	/* Nothing that is mounted here stays behind. */
 	if (mount_own_namespace(&err) < 0) {
 		fprintf(stderr, "%s\n", err.msg);
 		return 1;
 	}
+	clock_set_ops(&test_clock);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -301,7 +301,10 @@ static void it_ended(struct proxy_child *c, int status, bool wanted, uint64_t no
 		return;
 	}
 	wait_ms = back_off(p, now);
-	if (wanted)
+	/* So it ends on a signal of somebody else: while the machine shuts down each process gets one. */
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		tell(c, false, "otaproxy has ended");
+	else if (wanted)
 		tell(c, true,
 			"otaproxy %s after %" PRIu64 " s; it is started again in %" PRIu64 " s",
 			how, lived_ms / 1000, wait_ms / 1000);

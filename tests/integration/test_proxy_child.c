@@ -385,6 +385,29 @@ static void a_proxy_that_dies_is_started_again_ever_more_slowly(void **state)
 		b, "! otaproxy was ended by signal 9 after 60 s; it is started again in 1 s\n", 1);
 }
 
+/* As all processes are when the machine shuts down. */
+static void one_that_somebody_else_has_told_to_end_is_no_trouble(void **state)
+{
+	struct bench *b = *state;
+
+	switch_on(b, "polite");
+	start(b);
+	kill(started_pid(b, 1), SIGTERM);
+	wait_note(b, "otaproxy has ended\n", 1);
+	assert_int_equal(count_notes(b, "!"), 0);
+	assert_int_equal(count_notes(b, "again"), 0);
+	/* If the machine stays, the back-off is that of every other end. */
+	time_passes(999);
+	assert_int_equal(count_notes(b, "has started"), 1);
+	time_passes(1);
+	kill(started_pid(b, 2), SIGTERM);
+	wait_note(b, "otaproxy has ended\n", 2);
+	time_passes(1999);
+	assert_int_equal(count_notes(b, "has started"), 2);
+	time_passes(1);
+	started_pid(b, 3);
+}
+
 static void a_program_that_is_not_there_is_tried_again_up_to_every_30_s(void **state)
 {
 	static const unsigned pauses_s[] = {1, 2, 4, 8, 16, 30, 30};
@@ -857,6 +880,7 @@ int main(void)
 		bench_test(a_folder_that_is_mounted_is_handed_over),
 		bench_test(one_that_is_not_is_done_without),
 		bench_test(a_proxy_that_dies_is_started_again_ever_more_slowly),
+		bench_test(one_that_somebody_else_has_told_to_end_is_no_trouble),
 		bench_test(a_program_that_is_not_there_is_tried_again_up_to_every_30_s),
 		bench_test(it_is_kept_for_120_s_although_nobody_wants_it),
 		bench_test(one_that_dies_unwanted_is_not_started_again),

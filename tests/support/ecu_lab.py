@@ -97,8 +97,8 @@ class Origin:
 
     CONF = """
 daemon off;
+master_process off;  # one process: a worker would outlive a test that is killed, which ends only the master
 user root;
-worker_processes 1;
 pid {work}/nginx.pid;
 error_log {work}/nginx.error;
 events {{ worker_connections 256; }}

@@ -39,6 +39,7 @@
 #include "otaclient/proxy_child.h"
 #include "otaclient/proxy_wishes.h"
 #include "otaclient/remote_log.h"
+#include "otaclient/service_manager.h"
 #include "otaclient/status.h"
 #include "otaclient/tree/tree.h"
 #include "otaclient/updater.h"
@@ -77,6 +78,7 @@ struct daemon {
 	struct update_env env;
 	struct updater *updater;
 	struct progress progress;
+	struct service_manager service;
 	bool ready; /* the boot controller has started: updates may be accepted */
 	struct ota_err not_ready;
 	/* What the API borrows for as long as it runs. */
@@ -546,8 +548,11 @@ static int on_rollback(void *ctx, struct ota_err *err)
 static void on_tick(void *ctx)
 {
 	struct daemon *d = ctx;
+	struct status_snapshot now;
 	char text[PROGRESS_TEXT_MAX];
 
+	status_get(d->status, &now);
+	service_manager_tick(&d->service, &now);
 	if (progress_tick(&d->progress, d->status, text))
 		log_info("%s", text);
 	log_tell_left_out();
@@ -681,12 +686,15 @@ int main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	umask(022);
+	service_manager_init(&d.service);
 	r = daemon_start(&d, &err);
 	if (r == 0) {
 		catch_signals(d.api);
+		service_manager_ready(&d.service);
 		log_info("otaclient " OTA_VERSION " serves ECU %s on %s:%u", d.ecu.ecu_id,
 			d.ecu.ip_addr, d.settings.listen_port);
 		r = api_service_run(d.api);
+		service_manager_stopping();
 	} else {
 		if (err.errnum == 0)
 			ota_err_wrap(&err, r, "Cannot start");

@@ -19,6 +19,7 @@
 #include "common/base/log.h"
 #include "common/image/image_meta.h"
 #include "otaclient/fs_state.h"
+#include "otaclient/journal.h"
 
 enum match {
 	MATCH_NO,
@@ -115,9 +116,14 @@ static int commit(
 static int act(enum first_boot_action action, struct boot_ctl *boot, const struct slot_pair *slots,
 	const char *root, enum ota_status *status, struct ota_err *err)
 {
+	static const struct log_event committed = {.id = JOURNAL_COMMITTED};
+	static const struct log_event rolled_back = {.id = JOURNAL_ROLLED_BACK};
 	const char *dir = slots->active.status_dir, *other = slots->standby.status_dir;
 	int r = 0;
 
+	if (action == FIRST_BOOT_FAIL || action == FIRST_BOOT_FAIL_ROLLBACK)
+		log_event(LOG_LEVEL_WARNING, &rolled_back, "The machine is back on the slot %s",
+			slots->active.id);
 	switch (action) {
 	case FIRST_BOOT_KEEP:
 		break;
@@ -129,7 +135,8 @@ static int act(enum first_boot_action action, struct boot_ctl *boot, const struc
 		r = commit(boot, slots, root, err);
 		if (r == 0) {
 			*status = STATUS_SUCCESS;
-			log_info("The slot %s is committed", slots->active.id);
+			log_event(LOG_LEVEL_INFO, &committed, "The slot %s is committed",
+				slots->active.id);
 		}
 		break;
 	case FIRST_BOOT_FAIL:

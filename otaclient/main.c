@@ -35,6 +35,7 @@
 #include "common/net/http_url.h"
 #include "otaclient/api/service.h"
 #include "otaclient/first_boot.h"
+#include "otaclient/journal.h"
 #include "otaclient/progress.h"
 #include "otaclient/proxy_child.h"
 #include "otaclient/proxy_wishes.h"
@@ -686,6 +687,7 @@ int main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	umask(022);
+	journal_use();
 	service_manager_init(&d.service);
 	r = daemon_start(&d, &err);
 	if (r == 0) {

@@ -20,6 +20,7 @@
 #include "common/base/log.h"
 #include "common/base/path.h"
 #include "otaclient/fetch_pool.h"
+#include "otaclient/journal.h"
 #include "otaclient/persist_files.h"
 #include "otaclient/status_store.h"
 #include "otaclient/text.h"
@@ -496,12 +497,13 @@ int step_wait_for_children(struct update_session *s, struct ota_err *err)
 
 int step_flip_and_reboot(struct update_session *s, struct ota_err *err)
 {
+	const struct log_event event = {.id = JOURNAL_FLIPPED, .session = s->id};
 	int r = s->env->boot->ops->flip(s->env->boot, err);
 
 	if (r < 0)
 		return r;
 	s->flipped = true;
-	log_info("The next boot tries the slot %s", s->slots.standby.id);
+	log_event(LOG_LEVEL_INFO, &event, "The next boot tries the slot %s", s->slots.standby.id);
 	session_report(s, NULL);
 	return s->env->boot->ops->reboot(s->env->boot, err);
 }

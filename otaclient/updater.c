@@ -23,6 +23,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/net/http.h"
+#include "otaclient/journal.h"
 #include "otaclient/rollback.h"
 #include "otaclient/update_steps.h"
 
@@ -111,16 +112,22 @@ static int say_stopped(struct update_session *s, struct ota_err *err)
 }
 
 /* One step with all that is the same for each. */
-static int run_step(const struct step *step, struct update_session *s, struct ota_err *err)
+static int run_step(
+	const struct step *step, bool new_phase, struct update_session *s, struct ota_err *err)
 {
 	const char *plot = plot_of(s)->name;
+	const struct log_event event = {
+		.id = new_phase ? JOURNAL_PHASE_BEGINS : NULL,
+		.session = s->id,
+		.phase = update_phase_name(step->phase),
+	};
 	uint64_t began = clock_monotonic_ms();
 	int r;
 
 	if (!session_enter(s, step->abort))
 		return say_stopped(s, err);
 	status_set_phase(s->env->status, step->phase);
-	log_info("%s %s: %s", plot, s->id, step->name);
+	log_event(LOG_LEVEL_INFO, &event, "%s %s: %s", plot, s->id, step->name);
 	r = step->run(s, err);
 	if (r == -ECANCELED)
 		return say_stopped(s, err);
@@ -138,13 +145,15 @@ static int run_step(const struct step *step, struct update_session *s, struct ot
 
 static int run_steps(struct update_session *s, struct ota_err *err)
 {
+	const struct log_event begins = {.id = JOURNAL_UPDATE_BEGINS, .session = s->id};
 	const struct plot *plot = plot_of(s);
 
 	if (s->request)
-		log_info("Update %s to version \"%s\" from %s begins", s->id, s->request->version,
-			s->request->url);
+		log_event(LOG_LEVEL_INFO, &begins, "Update %s to version \"%s\" from %s begins",
+			s->id, s->request->version, s->request->url);
 	for (size_t i = 0; i < plot->n_steps; i++) {
-		int r = run_step(&plot->steps[i], s, err);
+		const struct step *step = &plot->steps[i];
+		int r = run_step(step, i == 0 || step->phase != step[-1].phase, s, err);
 
 		if (r < 0)
 			return r;
@@ -189,12 +198,18 @@ static void write_end(const struct update_session *s, enum ota_status status)
 /* An abort that was accepted is the truth, also where the step has met an error before it noticed. */
 static void end_session(struct update_session *s, const struct ota_err *err, struct ending *ret_end)
 {
+	struct log_event failed = {
+		.id = JOURNAL_UPDATE_FAILED, .session = s->id, .code = (int)err->code};
+	struct status_snapshot now;
+
 	*ret_end = (struct ending){.live = STATUS_NONE, .err = *err};
 	if (err->errnum == 0)
 		return;
+	status_get(s->env->status, &now);
+	failed.phase = update_phase_name(now.update.phase);
 	/* Somebody wanted an abort, so it is nothing that has gone wrong. */
-	log_line(session_is_aborted(s) ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, "%s %s: E%03d: %s",
-		plot_of(s)->name, s->id, err->code, err->msg);
+	log_event(session_is_aborted(s) ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, &failed,
+		"%s %s: E%03d: %s", plot_of(s)->name, s->id, err->code, err->msg);
 	if (s->flipped)
 		return; /* the restart may still come: wait_for_restart() */
 	ret_end->live = session_is_aborted(s) ? STATUS_ABORTED : plot_of(s)->failed;

@@ -20,6 +20,7 @@ static enum log_level max_level = LOG_LEVEL_INFO;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void (*entry_sink)(void *ctx, const struct log_entry *entry);
 static void *entry_sink_ctx;
+static bool (*entry_journal)(const struct log_entry *entry);
 static atomic_bool is_limited;
 static struct log_limit limit = LOG_LIMIT_INIT; /* its own lock, never held with the other */
 
@@ -57,6 +58,13 @@ void log_set_sink(void (*sink)(void *ctx, const struct log_entry *entry), void *
 	pthread_mutex_unlock(&lock);
 }
 
+void log_set_journal(bool (*journal)(const struct log_entry *entry))
+{
+	pthread_mutex_lock(&lock);
+	entry_journal = journal;
+	pthread_mutex_unlock(&lock);
+}
+
 /* One write, which the lock keeps apart from those of other threads. */
 static void put_line(const struct log_entry *entry)
 {
@@ -73,7 +81,8 @@ static void put_line(const struct log_entry *entry)
 		len = snprintf(line, sizeof(line), "%s\n", entry->text);
 	if (entry_sink)
 		entry_sink(entry_sink_ctx, entry);
-	if (write(STDERR_FILENO, line, (size_t)len) < 0) {
+	if (!(entry_journal && entry_journal(entry)) &&
+		write(STDERR_FILENO, line, (size_t)len) < 0) {
 		/* Nowhere is left to say so; losing a log line must not stop an update. */
 	}
 	pthread_mutex_unlock(&lock);

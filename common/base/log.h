@@ -19,6 +19,14 @@ void log_set_level(enum log_level level);
 /* "error", "warning", "info", "debug"; 0 or -EINVAL. */
 int log_level_from_text(const char *text, enum log_level *ret_level);
 
+/* What happens, for programs that read the log. All borrowed. */
+struct log_event {
+	const char *id; /* 32 hexadecimal digits that never change; NULL = only the fields count */
+	const char *session; /* of an update; NULL = not known */
+	const char *phase;   /* 〃 */
+	int code;            /* why it failed; 0 = it did not */
+};
+
 /* One message and where in the sources it comes from. All borrowed. */
 struct log_entry {
 	enum log_level level;
@@ -26,6 +34,7 @@ struct log_entry {
 	unsigned line;
 	bool each;        /* each line is wanted, however many come from there */
 	const char *text; /* without control characters; at most LOG_TEXT_MAX bytes with the NUL */
+	const struct log_event *event; /* NULL = a line like any other */
 };
 
 enum {
@@ -35,6 +44,10 @@ enum {
 /* Where a line goes besides stderr (NULL: nowhere), such as a log server. Called under the log's
  * lock. */
 void log_set_sink(void (*sink)(void *ctx, const struct log_entry *entry), void *ctx);
+
+/* Takes lines in place of stderr; false: it could not take this one, which goes to stderr then. NULL: no longer. Called
+ * under the log's lock. */
+void log_set_journal(bool (*journal)(const struct log_entry *entry));
 
 /*
  * From now on each place that logs errors or warnings is cut short when it repeats itself (log_limit.h), towards stderr
@@ -64,6 +77,14 @@ void log_put(const struct log_entry *from, const char *fmt, ...)
 			.function = __func__,                         \
 			.line = __LINE__,                             \
 			.each = true},                                \
+		__VA_ARGS__)
+
+#define log_event(level_, event_, ...)                       \
+	log_put(&(const struct log_entry){.level = (level_), \
+			.file = __FILE__,                    \
+			.function = __func__,                \
+			.line = __LINE__,                    \
+			.event = (event_)},                  \
 		__VA_ARGS__)
 
 #define log_error(...)   log_line(LOG_LEVEL_ERROR, __VA_ARGS__)

@@ -32,6 +32,7 @@
 #include "common/base/run.h"
 #include "otaclient/first_boot.h"
 #include "otaclient/fs_state.h"
+#include "otaclient/journal.h"
 #include "otaclient/updater.h"
 #include "tests/support/fake_boot.h"
 
@@ -723,6 +724,62 @@ static void a_rollback_leads_to_the_other_slot(void **state)
 	assert_int_equal(stored(m, 'a'), STATUS_FAILURE);
 }
 
+/* What programs read in the log. */
+
+static const struct {
+	const char *id, *word;
+} event_words[] = {
+	{JOURNAL_UPDATE_BEGINS, "begins"   },
+	{JOURNAL_PHASE_BEGINS,  "phase"    },
+	{JOURNAL_UPDATE_FAILED, "failed"   },
+	{JOURNAL_FLIPPED,       "flipped"  },
+	{JOURNAL_COMMITTED,     "committed"},
+	{JOURNAL_ROLLED_BACK,   "back"     },
+};
+
+/* Under the log's lock, so any thread may log. One word for each event, with what it says. */
+static void note_event(void *ctx, const struct log_entry *entry)
+{
+	const struct log_event *event = entry->event;
+
+	for (size_t i = 0; event && event->id && i < ARRAY_SIZE(event_words); i++)
+		if (strcmp(event_words[i].id, event->id) == 0)
+			buf_printf(ctx, "%s%s%s%s;", event_words[i].word, event->phase ? " " : "",
+				event->phase ? event->phase : "", event->code ? " E" : "");
+	if (event && event->session && !strstr(entry->text, event->session))
+		if (!event->id || strcmp(event->id, JOURNAL_FLIPPED) != 0)
+			buf_puts(ctx, "another session;");
+}
+
+static void programs_can_follow_an_update_that_fails(void **state)
+{
+	struct machine *m = *state;
+	AUTO_BUF struct buf events = {0};
+
+	log_set_sink(note_event, &events);
+	m->env.inactivity_ms = 100;
+	assert_int_equal(request_update(m), 0);
+	wait_for_live(m, STATUS_FAILURE);
+	log_set_sink(NULL, NULL);
+	assert_string_equal(
+		buf_str(&events), "begins;phase PROCESSING_METADATA;failed PROCESSING_METADATA E;");
+}
+
+static void programs_can_follow_a_rollback_to_its_commit(void **state)
+{
+	struct machine *m = *state;
+	AUTO_BUF struct buf events = {0};
+
+	log_set_sink(note_event, &events);
+	assert_int_equal(request_rollback(m), 0);
+	wait_for_the_flip(m);
+	restart(m);
+	assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+	log_set_sink(NULL, NULL);
+	assert_string_equal(
+		buf_str(&events), "phase INITIALIZING;phase FINALIZING_UPDATE;flipped;committed;");
+}
+
 static atomic_bool children_are_done;
 
 static int wait_for_simulated_children(void *ctx, bool (*stop)(void *stop_ctx), void *stop_ctx)
@@ -1017,6 +1074,8 @@ int main(void)
 		T(of_many_aborts_one_is_accepted),
 		T(an_end_of_the_daemon_is_no_abort),
 		T(a_failed_update_is_not_repeated_at_once),
+		T(programs_can_follow_an_update_that_fails),
+		T(programs_can_follow_a_rollback_to_its_commit),
 		T(the_record_has_what_the_proxy_has_counted_if_it_says_so),
 		T(an_update_begins_once_the_upper_proxy_answers),
 		T(an_update_without_its_upper_proxy_fails_after_180_s),

@@ -19,6 +19,9 @@
 
 enum {
 	ERROR_BODY_MAX_BYTES = 64 * 1024, /* read to keep the connection; beyond, it is closed */
+	/* Of one answer, with interim ones before it and trailers behind it. libcurl keeps every
+	 * field until the end, and does not limit trailers. */
+	FIELDS_MAX_BYTES = 64 * 1024,
 	BUFFER_BYTES = 128 * 1024,
 };
 
@@ -81,6 +84,18 @@ static bool too_much(struct transfer *t)
 		(unsigned long long)t->max_bytes);
 	try_error(t, -EFBIG, OTA_E_OTA_IMAGE_INVALID, reason);
 	return try_ends(t, OUTCOME_WRONG_BYTES, -EFBIG);
+}
+
+static size_t too_many_fields(struct transfer *t)
+{
+	char reason[96];
+
+	snprintf(reason, sizeof(reason),
+		"the server sends more than %d bytes of header and trailer fields",
+		FIELDS_MAX_BYTES);
+	try_error(t, -EPROTO, OTA_E_NETWORK, reason);
+	try_ends(t, OUTCOME_FINAL, -EPROTO);
+	return 0;
 }
 
 /* ---- what arrives ---- */
@@ -221,6 +236,9 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx)
 	struct transfer *t = ctx;
 
 	t->last_byte_ms = clock_monotonic_ms();
+	t->fields_bytes += n;
+	if (t->fields_bytes > FIELDS_MAX_BYTES)
+		return too_many_fields(t);
 	return n > 0 && !header_line(t, line, n) ? 0 : n;
 }
 
@@ -281,7 +299,7 @@ static const struct {
 	{CURLE_PEER_FAILED_VERIFICATION, OUTCOME_FINAL,  -EPROTO},
 	{CURLE_SSL_CACERT_BADFILE,       OUTCOME_FINAL,  -EPROTO},
 	{CURLE_UNSUPPORTED_PROTOCOL,     OUTCOME_FINAL,  -EPROTO},
-	{CURLE_OUT_OF_MEMORY,            OUTCOME_FINAL,  -ENOMEM},
+	{CURLE_OUT_OF_MEMORY,            OUTCOME_FINAL,  -EPROTO},
 };
 /* clang-format on */
 
@@ -359,6 +377,14 @@ static struct verdict judge_redirect(struct transfer *t, const char *to)
 	return (struct verdict){OUTCOME_REDIRECT, 0};
 }
 
+static const char *curl_words(const struct transfer *t, CURLcode code)
+{
+	/* It calls a buffer with a limit that is full by the same name as memory that is short. */
+	if (code == CURLE_OUT_OF_MEMORY)
+		return "a line of its header or trailer is too long, or memory is short";
+	return t->curl_text[0] ? t->curl_text : curl_easy_strerror(code);
+}
+
 static struct verdict judge_curl(struct transfer *t, CURLcode code)
 {
 	struct verdict v = {OUTCOME_FINAL, -EIO};
@@ -366,7 +392,7 @@ static struct verdict judge_curl(struct transfer *t, CURLcode code)
 	for (size_t i = 0; i < ARRAY_SIZE(curl_table); i++)
 		if (curl_table[i].code == code)
 			v = (struct verdict){curl_table[i].outcome, curl_table[i].r};
-	try_error(t, v.r, OTA_E_NETWORK, t->curl_text[0] ? t->curl_text : curl_easy_strerror(code));
+	try_error(t, v.r, OTA_E_NETWORK, curl_words(t, code));
 	return v;
 }
 
@@ -553,7 +579,7 @@ int try_begin(struct transfer *t)
 	/* Without a validator the rest could be of another version of the file. */
 	t->asked_range = t->offset > 0 && t->validator[0] && !t->no_range;
 	t->takes_body = t->begun = t->paused = false;
-	t->try_bytes = t->error_bytes = 0;
+	t->try_bytes = t->error_bytes = t->fields_bytes = 0;
 	t->verdict = (struct verdict){OUTCOME_UNKNOWN, 0};
 	t->result.err = (struct ota_err){0};
 	t->curl_text[0] = '\0';

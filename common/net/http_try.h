@@ -73,7 +73,7 @@ struct transfer {
 	bool asked_range, asked_condition, takes_body;
 	bool begun;  /* the header of the answer for the sink is complete */
 	bool paused; /* libcurl keeps what data() could not take */
-	uint64_t try_bytes, error_bytes;
+	uint64_t try_bytes, error_bytes, fields_bytes;
 	uint64_t last_byte_ms;
 	struct verdict verdict; /* set by a callback that ends the try */
 	char curl_text[CURL_ERROR_SIZE];

@@ -574,6 +574,34 @@ static void an_endless_error_page_is_not_read(void **state)
 	assert_int_equal(b->result.wire_bytes, 0);
 }
 
+static void fields_without_an_end_are_not_kept(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *path, *sentence;
+	} cases[] = {
+		{"/header",  "the server sends more than 65536 bytes of header and trailer fields"},
+		{"/trailer", "the server sends more than 65536 bytes of header and trailer fields"},
+		{"/error",   "the server sends more than 65536 bytes of header and trailer fields"},
+		{"/line",    "a line of its header or trailer is too long, or memory is short"},
+	};
+	/* clang-format on */
+	struct bench *b = *state;
+
+	serve(b, "{\"/header\": [{\"endless_fields\": \"header\"}],"
+		 " \"/trailer\": [{\"size\": 10, \"endless_fields\": \"trailer\"}],"
+		 " \"/error\": [{\"status\": 500, \"size\": 10, \"endless_fields\": \"trailer\"}],"
+		 " \"/line\": [{\"endless_fields\": \"line\"}]}");
+	b->request.total_timeout_ms = 20 * 1000;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_int_equal(get(b, cases[i].path), -EPROTO);
+		if (!strstr(b->result.err.msg, cases[i].sentence))
+			fail_msg("%s", b->result.err.msg);
+		assert_int_equal(origin_hits(&b->origin, cases[i].path), 1);
+	}
+	assert_int_equal(b->body.n_ends, 0);
+}
+
 static void nobody_listening_is_an_error_with_a_name(void **state)
 {
 	struct bench *b = *state;
@@ -1940,6 +1968,7 @@ int main(void)
 		TEST(refusals_are_final_and_name_their_cause),
 		TEST(the_last_status_is_kept_whatever_came_behind_it),
 		TEST(an_endless_error_page_is_not_read),
+		TEST(fields_without_an_end_are_not_kept),
 		TEST(nobody_listening_is_an_error_with_a_name),
 		TEST(the_time_for_all_tries_is_kept),
 		TEST(more_than_the_limit_is_refused_by_its_length),

@@ -29,6 +29,8 @@ ranges and an ETag), else it is a 404. An answer is an object; all keys are opti
     stall_ms        60000
     piece           bytes per write (65536), with piece_delay_ms between them
     endless         true: a chunked body without an end
+    endless_fields  no end of the "header" or, behind a whole chunked body, of the "trailer"; or of one "line" of the
+                    header
     hang_up         true: close without any answer
 
     cut_half        true: like cut_after, at half of what is to be sent
@@ -149,7 +151,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise Cut
         status, first, body, fields = self.choose(answer)
         length = answer.get("content_length", len(body) - first)
-        chunked = length == "chunked" or answer.get("endless")
+        chunked = length == "chunked" or answer.get("endless") or answer.get("endless_fields")
         if chunked:
             fields["Transfer-Encoding"] = "chunked"
         elif length is None:
@@ -158,7 +160,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             fields["Content-Length"] = str(length)
         fields.update(answer.get("headers", {}))
         lines = [f"HTTP/1.1 {status} Scripted"] + [f"{k}: {v}" for k, v in fields.items() if v is not None]
-        self.wfile.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        self.wfile.write(("\r\n".join(lines) + "\r\n").encode("latin-1"))
+        if answer.get("endless_fields") in ("header", "line"):
+            self.send_fields(answer["endless_fields"])
+        self.wfile.write(b"\r\n")
         if self.command == "HEAD":
             return
         if answer.get("cut_half"):
@@ -220,8 +225,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 time.sleep(answer.get("stall_ms", 60000) / 1000)
                 raise Cut
             time.sleep(answer.get("piece_delay_ms", 0) / 1000)
+        if answer.get("endless_fields"):
+            self.wfile.write(b"0\r\n")
+            self.send_fields("trailer")
         if chunked:
             self.wfile.write(b"0\r\n\r\n")
+
+    def send_fields(self, where):
+        self.wfile.write(b"X-Line: ")
+        while True:
+            self.wfile.write(b"b" * 1000 if where == "line" else b"b" * 1000 + b"\r\nX-Field: ")
 
     def log_message(self, *args):
         pass

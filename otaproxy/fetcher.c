@@ -31,11 +31,15 @@ struct trip {
 	struct flight_answer answer;
 	struct cache_meta meta; /* validators; url "" = must not be kept by URL */
 	bool wrong_answer;      /* the upper proxy has something else */
+	unsigned refused;       /* status for the client: a redirect is not followed; 0 = none */
 };
 
 struct fetcher {
 	struct http_client *client;
 	bool has_upper;
+	unsigned (*refuse_hop)(
+		void *ctx, const char *url, struct ota_err *err); /* NULL = all may */
+	void *hop_ctx;
 	struct trip *trips;  /* under way */
 	struct trip *landed; /* readers have all of them; not kept yet */
 };
@@ -96,6 +100,15 @@ static int on_header(void *ctx, const char *name, const char *value, struct ota_
 	else if (strcasecmp(name, CACHE_CONTROL_NAME) == 0)
 		take_cache_control(t, value);
 	return 0;
+}
+
+static int on_hop(void *ctx, const char *url, struct ota_err *err)
+{
+	struct trip *t = ctx;
+	const struct fetcher *f = t->fetcher;
+
+	t->refused = f->refuse_hop ? f->refuse_hop(f->hop_ctx, url, err) : 0;
+	return t->refused ? -EACCES : 0;
 }
 
 static int on_restart(void *ctx, struct ota_err *err)
@@ -182,7 +195,7 @@ static void on_done(void *ctx, const struct http_result *result)
 	struct fetcher *f = t->fetcher;
 
 	if (result->r < 0) {
-		trip_end(t, result->r, result->status, &result->err);
+		trip_end(t, result->r, t->refused ? t->refused : result->status, &result->err);
 		return;
 	}
 	trip_unlist(t);
@@ -216,6 +229,8 @@ static void trip_start(struct trip *t)
 		.head = o->head,
 		.conditional = o->conditional,
 		.undo_encoding = is_decoded(t),
+		.hop = on_hop,
+		.hop_ctx = t,
 		.sink = {.restart = on_restart,
 			 .header = on_header,
 			 .begin = on_begin,
@@ -258,6 +273,8 @@ int fetcher_new(
 		return ota_err_set(
 			err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory to begin");
 	f->has_upper = config->upper_proxy;
+	f->refuse_hop = config->refuse_hop;
+	f->hop_ctx = config->hop_ctx;
 	r = http_client_new(&http, &f->client, err);
 	if (r < 0)
 		return r;

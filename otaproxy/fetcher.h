@@ -12,6 +12,9 @@ struct fetcher;
 struct fetcher_config {
 	const char *upper_proxy; /* NULL = straight to the origins */
 	const char *tls_ca;      /* NULL = the system's store */
+	/* May a redirect be followed to @url? 0, or with a sentence the status for the client. NULL = to everywhere. */
+	unsigned (*refuse_hop)(void *ctx, const char *url, struct ota_err *err);
+	void *hop_ctx;
 };
 
 int fetcher_new(

@@ -134,7 +134,7 @@ int origins_parse(const char *text, size_t len_bytes, const char *name,
 	return 0;
 }
 
-static bool matches(const struct origin *o, const struct authority *asked)
+bool origins_match(const struct origin *o, const struct authority *asked)
 {
 	if (strcmp(o->authority.host, asked->host) != 0)
 		return false;
@@ -147,7 +147,7 @@ const struct origin *origins_find(const struct origins *o, const struct authorit
 	const struct origin *found = NULL;
 
 	for (unsigned i = 0; i < o->n; i++)
-		if (matches(&o->list[i], asked) && (!found || o->list[i].https))
+		if (origins_match(&o->list[i], asked) && (!found || o->list[i].https))
 			found = &o->list[i];
 	return found;
 }

@@ -53,6 +53,9 @@ void origins_unrefp(struct origins **o);
  */
 const struct origin *origins_find(const struct origins *o, const struct authority *asked);
 
+/* Is that one entry the server, whatever its scheme? */
+bool origins_match(const struct origin *o, const struct authority *asked);
+
 /* The list in a file that may come, change and go while we run. Thread safe. */
 struct origins_file;
 

@@ -31,6 +31,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
+#include "otaproxy/hop.h"
 
 enum {
 	LOOPS = 2,
@@ -402,6 +403,18 @@ static int start_daemon(struct loop *l, int listen_fd, struct ota_err *err)
 	return 0;
 }
 
+/* By the list as it is now. */
+static unsigned refuse_hop(void *ctx, const char *url, struct ota_err *err)
+{
+	const struct proxy *proxy = ctx;
+	struct proxy_rules rules = proxy->rules;
+	AUTO_ORIGINS struct origins *origins = NULL;
+
+	if (proxy->origins_file)
+		rules.origins = origins = origins_file_get(proxy->origins_file, NULL);
+	return hop_refuse(&rules, url, err);
+}
+
 static int start_loop(
 	struct loop *l, const struct fetcher_config *config, int listen_fd, struct ota_err *err)
 {
@@ -428,6 +441,7 @@ int proxy_server_start(const struct proxy_server_config *config, struct proxy *p
 	struct proxy_server **ret_server, struct ota_err *err)
 {
 	struct proxy_server *s = calloc(1, sizeof(*s));
+	struct fetcher_config fetcher = config->fetcher;
 	AUTO_CLOSE int fd = listen_on(config, err);
 	char host[INET6_ADDRSTRLEN], port[PORT_TEXT_MAX];
 	int r = fd;
@@ -436,11 +450,13 @@ int proxy_server_start(const struct proxy_server_config *config, struct proxy *p
 		return ota_err_set(
 			err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory to begin");
 	s->proxy = proxy;
+	fetcher.refuse_hop = refuse_hop;
+	fetcher.hop_ctx = proxy;
 	if (fd >= 0 && bound_to(fd, host, port))
 		s->port = (uint16_t)strtoul(port, NULL, 10);
 	for (unsigned i = 0; i < LOOPS && r >= 0; i++) {
 		s->loops[i].server = s;
-		r = start_loop(&s->loops[i], &config->fetcher, fd, err);
+		r = start_loop(&s->loops[i], &fetcher, fd, err);
 	}
 	if (r < 0) {
 		proxy_server_stop(s);

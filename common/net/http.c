@@ -543,6 +543,8 @@ int http_client_add(struct http_client *c, const struct http_request *request, s
 	t->undo_encoding = request->undo_encoding;
 	t->head = request->head;
 	t->conditional = request->conditional;
+	t->hop = request->hop;
+	t->hop_ctx = request->hop_ctx;
 	t->sink = request->sink;
 	t->sink_ctx = request->sink_ctx;
 	t->done = request->done;

@@ -111,6 +111,11 @@ struct http_request {
 	/* Undo a content-encoding that came although none was asked for; else the sink gets the
 	 * bytes as they are. */
 	bool undo_encoding;
+	/* Asked for the URL that a redirect leads to, each time and before it is followed; it has
+	 * passed http_url_check(). Negative, with a sentence: the request ends with that. NULL = all
+	 * may be followed. */
+	int (*hop)(void *ctx, const char *url, struct ota_err *err);
+	void *hop_ctx;
 	struct http_sink sink;
 	void *sink_ctx;
 	/* Called once, with err and all borrowed for the call; may add requests. NULL is fine. */

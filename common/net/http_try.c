@@ -338,6 +338,17 @@ static struct verdict judge_status(struct transfer *t, long status)
 	return (struct verdict){status >= 500 ? OUTCOME_FAULT : OUTCOME_FINAL, -EPROTO};
 }
 
+/* Does whoever wants the file object to asking @to? */
+static int ask_about_hop(struct transfer *t, const char *to)
+{
+	char text[HTTP_URL_TEXT_MAX];
+	int r = t->hop ? t->hop(t->hop_ctx, to, &t->result.err) : 0;
+
+	return r < 0 ? ota_err_wrap(
+			       &t->result.err, r, "Cannot fetch %s", http_url_text(t->url, text))
+		     : 0;
+}
+
 /*
  * Redirects are followed here and not by libcurl, for the sake of two rules: never from https to
  * http, and cookies only to the host that they are for.
@@ -348,6 +359,7 @@ static struct verdict judge_redirect(struct transfer *t, const char *to)
 	const char *from = asked_url(t);
 	AUTO_FREE char *hop_url = NULL;
 	struct ota_err why = {0};
+	int r;
 
 	if (!http_url_is_http_or_https(to)) {
 		try_error(t, -EPROTO, OTA_E_NETWORK,
@@ -366,6 +378,9 @@ static struct verdict judge_redirect(struct transfer *t, const char *to)
 		try_error(t, -EPROTO, OTA_E_NETWORK, "the server redirects too often");
 		return refused;
 	}
+	r = ask_about_hop(t, to);
+	if (r < 0)
+		return (struct verdict){OUTCOME_FINAL, r};
 	hop_url = http_url_for_request(to, t->shared->proxy != NULL);
 	if (!hop_url) {
 		try_error(t, -ENOMEM, OTA_E_UNSPECIFIC, strerror(ENOMEM));

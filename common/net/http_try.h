@@ -48,6 +48,8 @@ struct transfer {
 	unsigned tries_max;
 	bool outlast_outages, undo_encoding;
 	uint64_t deadline_ms; /* on the monotonic clock; UINT64_MAX = none */
+	int (*hop)(void *ctx, const char *url, struct ota_err *err);
+	void *hop_ctx;
 	struct http_sink sink;
 	void *sink_ctx;
 	void (*done)(void *ctx, const struct http_result *result);

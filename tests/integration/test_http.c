@@ -822,6 +822,33 @@ static void redirects_are_followed_a_few_times(void **state)
 	assert_int_equal(origin_hits(&b->origin, "/loop"), 1 + HTTP_REDIRECTS_MAX);
 }
 
+/* Notes what it is asked, and forbids what "/c" is in. */
+static int forbid_c(void *ctx, const char *url, struct ota_err *err)
+{
+	buf_printf(ctx, "%s ", strrchr(url, '/'));
+	return strstr(url, "/c") ? ota_err_set(err, -EACCES, OTA_E_NETWORK, "Not there") : 0;
+}
+
+static void each_hop_of_a_redirect_is_asked_about(void **state)
+{
+	struct bench *b = *state;
+	AUTO_BUF struct buf asked = {0};
+
+	serve(b, "{\"/a\": [{\"redirect\": \"/b\"}], \"/b\": [{\"redirect\": \"/c\"}], \"/c\": "
+		 "[{\"size\": 1000}], \"/d\": [{\"redirect\": \"/e\"}], \"/e\": [{\"size\": "
+		 "1000}]}");
+	b->request.hop = forbid_c;
+	b->request.hop_ctx = &asked;
+	assert_int_equal(get(b, "/a"), -EACCES);
+	assert_non_null(strstr(b->result.err.msg, "Cannot fetch http://127.0.0.1:"));
+	assert_non_null(strstr(b->result.err.msg, "/a: Not there"));
+	assert_int_equal(b->result.retries, 0);
+	assert_int_equal(origin_hits(&b->origin, "\"/c\""), 0);
+	get(b, "/d");
+	assert_fetched(b, 1000);
+	assert_string_equal(buf_str(&asked), "/b /c /e ");
+}
+
 static void redirects_lead_to_http_and_https_only(void **state)
 {
 	struct bench *b = *state;
@@ -1986,6 +2013,7 @@ int main(void)
 		TEST(the_environments_proxies_are_not_used),
 		TEST(the_environment_cannot_take_the_proxy_away),
 		TEST(redirects_are_followed_a_few_times),
+		TEST(each_hop_of_a_redirect_is_asked_about),
 		TEST(redirects_lead_to_http_and_https_only),
 		TEST(cookies_do_not_follow_a_redirect_to_another_host),
 		TEST(cookies_follow_a_redirect_within_the_host),

@@ -791,6 +791,35 @@ class Statuses(Bench):
             self.assertEqual(c.answer().status, 200)
 
 
+    def test_a_redirect_leads_to_listed_origins_only_and_never_back(self):
+        other = Origin()
+        self.addCleanup(other.close)
+        listed = self.path("origins")
+        with open(listed, "w", encoding="ascii") as f:
+            f.write(f"http://{self.origin.name}\n")
+        proxies = [self.start("--origins", listed), self.start("--no-cache")]
+        hops = {"/other": f"http://{other.name}/x", "/here": "/x", "/self": f"http://{proxies[0].name}/",
+                "/self-2": f"http://{proxies[1].name}/", "/who": f"http://me@{self.origin.name}/x"}
+        for path, to in hops.items():
+            self.origin.answers[path] = answer(302, b"", f"Location: {to}")
+
+        a = self.ask(proxies[0], "/other")
+        self.assertEqual(a.status, 403)
+        self.assertEqual(
+            a.body.decode(), f"Cannot fetch http://{self.origin.name}/other: The redirect to 127.0.0.1 is not "
+            "followed: it is none of the servers that may be asked here\n")
+        self.assertEqual(other.requests, [])
+        self.assertEqual(self.ask(proxies[1], "/other").body, b"/x")
+        self.assertEqual(self.ask(proxies[0], "/here").body, b"/x")
+        for proxy, path in zip(proxies, ("/self", "/self-2")):
+            a = self.ask(proxy, path)
+            self.assertEqual(a.status, 508)
+            self.assertIn("not followed: it leads in a loop, to this proxy", a.body.decode())
+        a = self.ask(proxies[1], "/who")
+        self.assertEqual(a.status, 502)
+        self.assertIn("The redirect to another server is not followed: it is not clear which one", a.body.decode())
+        self.assertEqual(self.ask(proxies[0], "/other", method="HEAD").status, 403)
+
     def test_a_body_that_comes_anew_as_another_version_is_not_taken_for_the_first(self):
         proxy = self.start()
         first = answer(200, b"11111", 'ETag: "v1"')[:-5]

@@ -70,6 +70,20 @@ uint64_t flight_body_size(const struct flight_body *b)
 
 /* ---- writing ---- */
 
+/*
+ * A cache that cannot be written to, because its disk has an error or is read-only or its folder is gone, is as good as
+ * a full one: what comes goes through, past it, until it works again.
+ */
+static int as_no_room(int r, struct ota_err *err)
+{
+	static const int useless[] = {EROFS, EIO, ENOENT, EACCES, EPERM, ESTALE, ENODEV, ENXIO};
+
+	for (size_t i = 0; i < ARRAY_SIZE(useless); i++)
+		if (r == -useless[i])
+			r = err->errnum = -ENOSPC;
+	return r;
+}
+
 static int make_file(struct flight_body *b, struct ota_err *err)
 {
 	int r;
@@ -85,7 +99,7 @@ static int make_file(struct flight_body *b, struct ota_err *err)
 	r = cache_temp_new(b->store, &b->temp, err);
 	if (r == 0)
 		b->fd = cache_temp_fd(b->temp);
-	return r;
+	return as_no_room(r, err);
 }
 
 int flight_body_reserve(struct flight_body *b, uint64_t total_bytes, struct ota_err *err)
@@ -127,8 +141,9 @@ static int write_piece(
 			continue;
 		if (n <= 0) {
 			r = n < 0 ? -errno : -ENOSPC;
-			return ota_err_set(err, r, OTA_E_UNSPECIFIC,
-				"Cannot write to the cache: %s", strerror(-r));
+			ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write to the cache: %s",
+				strerror(-r));
+			return as_no_room(r, err);
 		}
 		done += (size_t)n;
 	}

@@ -177,25 +177,26 @@ static int answer_rollback(struct asked *a)
 		struct ota_err err = {0};
 
 		if (strcmp(id, a->config->ecu_id) == 0 && a->handler->rollback)
-			r = answer_own(a, "Rollback",
-				a->handler->rollback(a->handler->ctx, &err), &err);
+			r = answer_own(
+				a, "Rollback", a->handler->rollback(a->handler->ctx, &err), &err);
 		else
 			r = wire_answer_add(&a->answer, id, API_RECOVERABLE, unavailable);
 	}
 	return r;
 }
 
-/* An abort is for all ECUs, whichever are named. */
+/*
+ * An abort is for all ECUs, whichever are named. This one stops first: a child that does not answer must not keep it
+ * going.
+ */
 static int answer_abort(struct asked *a)
 {
 	static const char nothing_runs[] = "Cannot abort: no active OTA update in progress";
 	struct ota_err err = {0};
 	int result = API_ABORT_FAILURE;
 	const char *message = nothing_runs;
-	int r = forward(a);
+	int r;
 
-	if (r < 0)
-		return r;
 	if (a->handler->abort) {
 		r = a->handler->abort(a->handler->ctx, &err);
 		if (r == 0)
@@ -204,7 +205,8 @@ static int answer_abort(struct asked *a)
 			message = err.msg[0] ? err.msg : "Abort accepted";
 	}
 	log_info("Abort: %s", message);
-	return wire_answer_add(&a->answer, a->config->ecu_id, result, message);
+	r = forward(a);
+	return r < 0 ? r : wire_answer_add(&a->answer, a->config->ecu_id, result, message);
 }
 
 static bool is_available(const struct api_config *c, const char *ecu_id)
@@ -261,10 +263,10 @@ static int answer_status(const struct api_config *c, struct status *status, stru
 }
 
 int answer_call(const struct api_config *config, struct status *status,
-	const struct request_handler *handler, enum api_method m, const void *data, size_t len_bytes,
-	struct buf *ret_bytes, struct ota_err *err)
+	const struct request_handler *handler, enum api_method m, const void *data,
+	size_t len_bytes, struct buf *ret_bytes, struct ota_err *err)
 {
-	static int (*const answers[API_METHOD_COUNT])(struct asked *a) = {
+	static int (*const answers[API_METHOD_COUNT])(struct asked * a) = {
 		[API_UPDATE] = answer_update,
 		[API_ABORT] = answer_abort,
 		[API_ROLLBACK] = answer_rollback,

@@ -137,7 +137,7 @@ static void print_results(const struct follow *f)
 		figures_time(follow_elapsed_s(f, e), text);
 		if (e->state == FOLLOW_DONE) {
 			fputs(": runs version ", stdout);
-			columns_print(stdout, e->version);
+			columns_print(stdout, e->version[0] ? e->version : "not known");
 			printf(", after %s\n", text);
 		} else {
 			printf(": failed after %s: ", text);

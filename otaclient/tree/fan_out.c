@@ -75,9 +75,12 @@ static int add_failure(const struct run *run, size_t i, struct wire_answer *answ
 		run->method == API_ABORT ? (int)API_ABORT_FAILURE : (int)API_RECOVERABLE, sentence);
 }
 
-/* May a child say this? Not for us, and not for an ECU that cannot be. */
-static bool is_sound(const struct run *run, const struct wire_answer_ecu *ecu)
+/* May child @i say this? Not for us or for another one that is asked, and not for an ECU that cannot be. */
+static bool is_sound(const struct run *run, size_t i, const struct wire_answer_ecu *ecu)
 {
+	for (size_t k = 0; k < run->f->n_children; k++)
+		if (k != i && strcmp(ecu->ecu_id, run->f->children[k]->ecu_id) == 0)
+			return false;
 	return ecu->ecu_id[0] && strlen(ecu->ecu_id) < ECU_ID_MAX &&
 	       strcmp(ecu->ecu_id, run->f->own_id) != 0;
 }
@@ -92,7 +95,7 @@ static int add_answer(const struct run *run, size_t i, struct wire_answer *answe
 	for (size_t k = 0; r == 0 && k < said->n_ecus; k++) {
 		const struct wire_answer_ecu *ecu = &said->ecus[k];
 
-		if (answer->n_ecus >= WIRE_ECUS_MAX || !is_sound(run, ecu)) {
+		if (answer->n_ecus >= WIRE_ECUS_MAX || !is_sound(run, i, ecu)) {
 			n_dropped++;
 			continue;
 		}

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
 import socket
 import stat
@@ -235,6 +236,24 @@ class FullDisks(ProxyLab):
         os.truncate(os.path.join(self.work, "disk"), 32 * MIB)
         self.mount("ext4", "-O ^has_journal")
         self.check_a_full_disk()
+
+    def test_a_disk_that_became_read_only_costs_no_answer(self):
+        self.mount("tmpfs", "size=64m")
+        files = self.bodies([100, 20 * KIB, 70 * KIB, 5 * MIB])
+        origin, proxy = self.origin(), self.proxy()
+        subprocess.run(["mount", "-o", "remount,ro", self.cache], check=True)
+        for _ in range(2):
+            self.ask_all(proxy, origin, files)
+        self.assertEqual(self.entries(), [])
+        subprocess.run(["mount", "-o", "remount,rw", self.cache], check=True)
+        self.check_it_keeps(proxy, origin, files)
+
+    def test_a_cache_that_was_removed_costs_no_answer(self):
+        files = self.bodies([100, 20 * KIB, 70 * KIB, 5 * MIB])
+        origin, proxy = self.origin(), self.proxy()
+        shutil.rmtree(self.cache)
+        for _ in range(2):
+            self.ask_all(proxy, origin, files)
 
     def test_a_full_disk_costs_no_body_of_unknown_length(self):
         self.mount("tmpfs", "size=24m")

@@ -349,6 +349,19 @@ class TreeTest(unittest.TestCase):
         self.assertFalse(update.done())
         update.result()
 
+    def test_an_abort_stops_this_ecu_before_it_waits_for_others(self):
+        release = threading.Event()
+        self.addCleanup(release.set)
+        silent = self.scripted("p1", Status=status_bytes({"ecu_id": "p1"}),
+                               Abort=lambda *_: release.wait(LIMIT_S) and b"")
+        main = self.ecu("main", silent)
+        main.stub.Update(request("main"), timeout=LIMIT_S)
+        abort = main.stub.Abort.future(pb.AbortRequest(), timeout=LIMIT_S)
+        main.wait_for("abort")
+        self.assertFalse(abort.done())
+        release.set()
+        self.assertEqual([e.ecu_id for e in abort.result().ecu], ["main"])
+
     def test_too_many_requests_at_once_are_refused(self):
         release = threading.Event()
         self.addCleanup(release.set)

@@ -280,6 +280,7 @@ static int lie(void *ctx, enum api_method m, const struct wire_request *request,
 		return -ENOMEM;
 	memset(huge, 'z', 3000);
 	if (wire_answer_add(answer, "main", API_UNRECOVERABLE, "I am main") < 0 ||
+		wire_answer_add(answer, request->ecus[0].ecu_id, API_UNRECOVERABLE, "l0") < 0 ||
 		wire_answer_add(answer, "", API_NO_FAILURE, "") < 0 ||
 		wire_answer_add(answer, huge, API_NO_FAILURE, "") < 0 ||
 		wire_answer_add(answer, "g1", 4711, huge) < 0)
@@ -299,6 +300,7 @@ static void an_answer_that_makes_no_sense_is_cut_to_what_does(void **state)
 	struct wire_request_ecu ecus[] = {named("l0", url)};
 	const struct wire_request request = {.ecus = ecus, .n_ecus = 1, .request_id = request_id};
 	const struct fan_out f = {children, 2, .own_id = "main"};
+	size_t n_l0 = 0;
 	AUTO_WIRE_ANSWER struct wire_answer answer = {0};
 
 	(void)state;
@@ -306,11 +308,15 @@ static void an_answer_that_makes_no_sense_is_cut_to_what_does(void **state)
 	child_begin(&liars[1], "l1", lie);
 	assert_int_equal(fan_out_run(&f, API_UPDATE, &request, &answer), 0);
 	assert_int_equal(answer.n_ecus, WIRE_ECUS_MAX);
-	assert_string_equal(answer.ecus[0].ecu_id, "g1");
-	assert_int_equal(answer.ecus[0].result, 4711);
-	assert_int_equal(strlen(answer.ecus[0].message), FAN_OUT_MESSAGE_MAX - 1);
-	for (size_t i = 0; i < answer.n_ecus; i++)
+	assert_string_equal(answer.ecus[1].ecu_id, "g1");
+	assert_int_equal(answer.ecus[1].result, 4711);
+	assert_int_equal(strlen(answer.ecus[1].message), FAN_OUT_MESSAGE_MAX - 1);
+	for (size_t i = 0; i < answer.n_ecus; i++) {
 		assert_string_not_equal(answer.ecus[i].ecu_id, "main");
+		n_l0 += strcmp(answer.ecus[i].ecu_id, "l0") == 0;
+	}
+	/* Said by itself, twice; the other one does not speak for it. */
+	assert_int_equal(n_l0, 2);
 	child_end(&liars[0]);
 	child_end(&liars[1]);
 }

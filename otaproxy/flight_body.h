@@ -40,7 +40,10 @@ uint64_t flight_body_size(const struct flight_body *b); /* with what cannot be r
  */
 int flight_body_reserve(struct flight_body *b, uint64_t total_bytes, struct ota_err *err);
 
-/* @ret_readable: bytes of the body that may be read now. 0 or -errno; -ENOSPC, -EDQUOT: the disk is full, or cannot be written to. */
+/*
+ * @ret_readable: bytes of the body that may be read now. 0 or -errno; -ENOSPC, -EDQUOT: the disk is full, or cannot be
+ * written to.
+ */
 int flight_body_add(struct flight_body *b, const void *data, size_t len_bytes,
 	uint64_t *ret_readable, struct ota_err *err);
 

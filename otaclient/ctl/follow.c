@@ -86,6 +86,11 @@ static bool runs(const char *version, const struct wire_status_ecu *now)
 	return strncmp(now->firmware_version, version, STATUS_VERSION_MAX - 1) == 0;
 }
 
+static bool is_wanted(const struct follow *f, const struct wire_status_ecu *now)
+{
+	return f->version && now->ota_status == STATUS_SUCCESS && runs(f->version, now);
+}
+
 static void judge_success(
 	struct follow *f, struct follow_ecu *e, const struct wire_status_ecu *now, uint64_t now_ms)
 {
@@ -138,8 +143,8 @@ static void see(struct follow *f, struct follow_ecu *e, const struct wire_status
 		return;
 	}
 	e->seen_ms = now_ms;
-	/* Its parent may have heard of it only now; that is how it was before, if it is not at work. */
-	if (!e->had_entry && !is_at_work(now->ota_status))
+	/* Its parent may have heard of it only now; that is how it was before, if it is not at work or done. */
+	if (!e->had_entry && !is_at_work(now->ota_status) && !is_wanted(f, now))
 		remember(e, now);
 	if (is_at_work(now->ota_status))
 		e->began = true;

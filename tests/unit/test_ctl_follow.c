@@ -108,6 +108,17 @@ static void an_ecu_that_is_heard_of_late_has_not_failed_by_being_idle(void **sta
 	assert_int_equal(follow_state(&f), FOLLOW_DONE);
 }
 
+static void an_ecu_that_is_heard_of_when_it_is_done_is_done(void **state)
+{
+	struct wire_status nobody = {0};
+
+	(void)state;
+	start(STATUS_INITIALIZED, "");
+	follow_start(&f, &nobody, 100000);
+	see(STATUS_SUCCESS, "2.0", "", 101);
+	assert_int_equal(follow_state(&f), FOLLOW_DONE);
+}
+
 static void a_failure_gives_its_reason(void **state)
 {
 	(void)state;
@@ -254,6 +265,7 @@ int main(void)
 		cmocka_unit_test(the_success_of_the_old_version_does_not_count),
 		cmocka_unit_test(an_update_that_never_begins_fails_after_a_while),
 		cmocka_unit_test(an_ecu_that_is_heard_of_late_has_not_failed_by_being_idle),
+		cmocka_unit_test(an_ecu_that_is_heard_of_when_it_is_done_is_done),
 		cmocka_unit_test(a_failure_gives_its_reason),
 		cmocka_unit_test(a_failure_from_before_is_not_this_one),
 		cmocka_unit_test(a_fallback_to_the_old_slot_has_no_reason),

@@ -541,19 +541,29 @@ static int store_piece(struct flight *f, const void *data, size_t len, struct ot
 	return 0;
 }
 
+/*
+ * Under the lock: is the rest worth its way without a reader? A content is, which others will want. What nobody can check
+ * may be of any length, and will be asked for anew.
+ */
+static bool is_worth_its_end(const struct flight *f)
+{
+	return f->order.keep != FLIGHT_PASS && f->order.key.kind == CACHE_BY_DIGEST &&
+	       f->answer.total_bytes != UINT64_MAX;
+}
+
 /* May @len more bytes come? Only a flight with one reader waits for it. */
 static int has_room(struct flight *f, size_t len)
 {
 	int r = 0;
 
-	if (f->order.keep != FLIGHT_PASS)
-		return 0;
 	pthread_mutex_lock(&f->table->lock);
-	if (!f->readers)
+	if (!f->readers && !is_worth_its_end(f)) {
+		unlist(f);
 		r = -ECANCELED;
-	else if (f->n_bytes > f->consumed &&
-		 flight_body_size(f->body) - f->consumed + len > INFLIGHT_WINDOW_BYTES)
+	} else if (f->order.keep == FLIGHT_PASS && f->n_bytes > f->consumed &&
+		   flight_body_size(f->body) - f->consumed + len > INFLIGHT_WINDOW_BYTES) {
 		r = -EBUSY;
+	}
 	pthread_mutex_unlock(&f->table->lock);
 	return r;
 }

@@ -139,7 +139,8 @@ int flight_begin(struct flight *f, const struct flight_answer *answer, struct ot
 /*
  * 0, or
  *   -EBUSY     the reader is too far behind; flight_ready() says when there is room again
- *   -ECANCELED nobody reads a flight that is kept nowhere
+ *   -ECANCELED nobody reads a flight that is kept nowhere, or by URL, or whose end cannot be seen coming; nobody joins
+ *              it any more
  *   -EBADMSG   the body is not what its digest says
  */
 int flight_add(struct flight *f, const void *data, size_t len_bytes, struct ota_err *err);

@@ -348,6 +348,43 @@ static void flight_goes_on_when_its_readers_leave(void **state)
 	assert_true(cache_room_has(room->store, &room->key));
 }
 
+/* With @total, of what @key says: goes on without a reader? */
+static bool goes_on_alone(struct room *room, struct cache_key key, uint64_t total)
+{
+	struct cache_key before = room->key;
+	struct sleeper s = SLEEPER_INIT;
+	struct flight *f = NULL, *other = NULL;
+	struct flight_reader *r;
+	int added;
+
+	room->key = key;
+	r = join(room, &s, &f);
+	begin(f, total);
+	add(room, f, 0, 1000);
+	flight_reader_leave(r);
+	added = flight_add(f, room->body + 1000, 1000, NULL);
+	if (added < 0) {
+		assert_int_equal(added, -ECANCELED);
+		r = join(room, &s, &other); /* nobody joins what is about to end */
+		assert_non_null(other);
+		flight_reader_leave(r);
+		flight_end(other, -ECANCELED, 0, NULL);
+	}
+	flight_end(f, -ECANCELED, 200, NULL);
+	room->key = before;
+	return added == 0;
+}
+
+static void only_a_content_of_known_length_goes_on_without_readers(void **state)
+{
+	struct room *room = *state;
+
+	assert_true(goes_on_alone(room, room->key, BODY_BYTES));
+	assert_false(goes_on_alone(room, room->key, UINT64_MAX));
+	assert_false(goes_on_alone(room, cache_key_of_url(URL), BODY_BYTES));
+	assert_false(goes_on_alone(room, cache_key_of_url(URL), UINT64_MAX));
+}
+
 static void failure_before_any_answer_has_its_status(void **state)
 {
 	struct room *room = *state;
@@ -611,6 +648,7 @@ int main(void)
 		room_test(wrong_body_breaks_every_reader_and_is_not_kept),
 		room_test(body_that_begins_anew_must_repeat_itself),
 		room_test(flight_goes_on_when_its_readers_leave),
+		room_test(only_a_content_of_known_length_goes_on_without_readers),
 		room_test(failure_before_any_answer_has_its_status),
 		room_test(a_body_without_room_on_the_disk_is_refused_before_it_begins),
 		room_test(fresh_entry_needs_no_body),

@@ -23,6 +23,14 @@ static bool is_space(char c)
 	return c == ' ' || c == '\t';
 }
 
+static bool has_control(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (((unsigned char)text[i] < 0x20 && text[i] != '\t') || text[i] == 0x7f)
+			return true;
+	return false;
+}
+
 bool http_field_split(const char *line, size_t len_bytes, struct http_field *ret_field)
 {
 	char *colon, *value, *end;
@@ -30,7 +38,7 @@ bool http_field_split(const char *line, size_t len_bytes, struct http_field *ret
 	while (len_bytes > 0 && (line[len_bytes - 1] == '\n' || line[len_bytes - 1] == '\r' ||
 					is_space(line[len_bytes - 1])))
 		len_bytes--;
-	if (len_bytes >= HTTP_FIELD_MAX || memchr(line, '\0', len_bytes))
+	if (len_bytes >= HTTP_FIELD_MAX || has_control(line, len_bytes))
 		return false;
 	memcpy(ret_field->text, line, len_bytes);
 	ret_field->text[len_bytes] = '\0';

@@ -32,7 +32,8 @@ void http_answer_init(struct http_answer *a);
 
 /*
  * Split a line "Name: value" (with or without its line end) into @ret_field, where both parts end
- * in NUL. False: it is no field, is too long, or has a NUL inside.
+ * in NUL. False: it is no field, is too long, or has a control character inside that is no tab: who hands it on would
+ * hand on two.
  */
 struct http_field {
 	char text[HTTP_FIELD_MAX];

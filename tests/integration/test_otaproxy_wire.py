@@ -841,7 +841,7 @@ class Statuses(Bench):
 
     def test_odd_fields_of_the_origin_do_not_cost_the_body(self):
         proxy = self.start()
-        odd = {"Content-Type": ["text/plain;\tcharset=utf-8", "", "a" * 300, "text/plain; x=\"\xe9\""],
+        odd = {"Content-Type": ["text/plain;\tcharset=utf-8", "text/plain\rX-Evil: 1", "text/\x01", "", "a" * 300, "text/plain; x=\"\xe9\""],
                "Content-Encoding": ["\tidentity", "a" * 300],
                "ETag": ['"a\tb"', "", '"' + "a" * 300 + '"', "unquoted", '"\xe9"'],
                "Last-Modified": ["never", "\x01"]}

@@ -47,6 +47,12 @@ static void what_is_no_field_is_left_out(void **state)
 	assert_false(http_field_split(": value", 7, &f));
 	assert_false(http_field_split("name : value", 12, &f));
 	assert_false(http_field_split("name: a\0b", 9, &f));
+	assert_false(http_field_split("name: a\rb: c\r\n", 15, &f));
+	assert_false(http_field_split("name: a\nb", 9, &f));
+	assert_false(http_field_split("na\x01me: a", 9, &f));
+	assert_false(http_field_split("name: \x7f", 7, &f));
+	assert_true(http_field_split("name: a\tb", 9, &f));
+	assert_true(http_field_split("name: \xe9", 7, &f));
 	memset(long_line, 'a', sizeof(long_line));
 	long_line[4] = ':';
 	assert_false(http_field_split(long_line, HTTP_FIELD_MAX, &f));

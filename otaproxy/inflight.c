@@ -25,6 +25,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
+#include "common/net/http_url.h"
 #include "otaproxy/body_check.h"
 #include "otaproxy/flight_body.h"
 
@@ -542,8 +543,8 @@ static int store_piece(struct flight *f, const void *data, size_t len, struct ot
 }
 
 /*
- * Under the lock: is the rest worth its way without a reader? A content is, which others will want. What nobody can check
- * may be of any length, and will be asked for anew.
+ * Under the lock: is the rest worth its way without a reader? A content is, which others will want. What nobody can
+ * check may be of any length, and will be asked for anew.
  */
 static bool is_worth_its_end(const struct flight *f)
 {
@@ -577,9 +578,13 @@ int flight_ready(struct flight *f)
 
 static int wrong_body(struct flight *f, struct ota_err *err)
 {
+	char text[HTTP_URL_TEXT_MAX], hex[DIGEST_HEX_MAX];
+
 	counters_add(f->table->counters, COUNTER_REJECTED, 1);
-	return ota_err_set(
-		err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID, "The body is not what its digest says");
+	digest_to_hex(&f->order.key.digest, hex);
+	return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
+		"The body is not what its digest %s says: %s", hex,
+		http_url_text(f->order.url, text));
 }
 
 int flight_add(struct flight *f, const void *data, size_t len_bytes, struct ota_err *err)

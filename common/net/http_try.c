@@ -115,6 +115,8 @@ static bool answer_begins(struct transfer *t)
 	int r;
 
 	http_answer_init(&t->answer);
+	t->says_text = false;
+	t->said[0] = '\0';
 	t->takes_body = status == 200 || (status == 206 && t->asked_range);
 	if (status != 200)
 		return true;
@@ -200,10 +202,27 @@ static bool header_line(struct transfer *t, const char *line, size_t len)
 	if (!http_field_split(line, len, &field))
 		return true;
 	http_answer_add(&t->answer, &field);
+	if (strcasecmp(field.name, "Content-Type") == 0)
+		t->says_text = t->shared->proxy && strncasecmp(field.value, "text/plain", 10) == 0;
 	if (!t->takes_body || !t->sink.header)
 		return true;
 	r = t->sink.header(t->sink_ctx, field.name, field.value, &t->result.err);
 	return r < 0 ? sink_refused(t, r) : true;
+}
+
+/* What a proxy says about a failure is worth telling; what is not printable is not. */
+static void note_said(struct transfer *t, const char *data, size_t len)
+{
+	size_t have = strlen(t->said);
+
+	for (size_t i = 0; i < len && t->says_text; i++) {
+		bool printable = data[i] >= 0x20 && data[i] < 0x7f;
+
+		t->says_text = data[i] != '\n' && data[i] != '\r' && have < sizeof(t->said) - 1;
+		if (t->says_text)
+			t->said[have++] = printable ? data[i] : '?';
+	}
+	t->said[have] = '\0';
 }
 
 static bool body_piece(struct transfer *t, const char *data, size_t len)
@@ -211,6 +230,7 @@ static bool body_piece(struct transfer *t, const char *data, size_t len)
 	int r;
 
 	if (!t->takes_body) {
+		note_said(t, data, len);
 		t->error_bytes += len;
 		return t->error_bytes <= ERROR_BODY_MAX_BYTES;
 	}
@@ -322,16 +342,19 @@ static struct verdict judge_body(struct transfer *t)
 
 static struct verdict judge_status(struct transfer *t, long status)
 {
-	char reason[160];
+	const char *colon = t->said[0] ? ": " : "";
+	char reason[160 + HTTP_SAID_MAX];
 
 	for (size_t i = 0; i < ARRAY_SIZE(status_table); i++) {
 		if (status_table[i].status != status)
 			continue;
-		snprintf(reason, sizeof(reason), "%s (status %ld)", status_table[i].text, status);
+		snprintf(reason, sizeof(reason), "%s (status %ld)%s%s", status_table[i].text,
+			status, colon, t->said);
 		try_error(t, status_table[i].r, status_table[i].code, reason);
 		return (struct verdict){status_table[i].outcome, status_table[i].r};
 	}
-	snprintf(reason, sizeof(reason), "the server answers with status %ld", status);
+	snprintf(reason, sizeof(reason), "the server answers with status %ld%s%s", status, colon,
+		t->said);
 	try_error(t, -EPROTO, OTA_E_NETWORK, reason);
 	if (status == 416 && t->asked_range)
 		return (struct verdict){OUTCOME_NO_RANGE, -EPROTO};
@@ -597,7 +620,7 @@ int try_begin(struct transfer *t)
 	t->try_bytes = t->error_bytes = t->fields_bytes = 0;
 	t->verdict = (struct verdict){OUTCOME_UNKNOWN, 0};
 	t->result.err = (struct ota_err){0};
-	t->curl_text[0] = '\0';
+	t->curl_text[0] = t->said[0] = '\0';
 	t->last_byte_ms = clock_monotonic_ms();
 	t->easy = curl_easy_init();
 	if (t->easy && set_headers(t) == 0 && set_connection(t->easy, t) && set_request(t->easy, t))

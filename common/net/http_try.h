@@ -11,6 +11,10 @@
 #include "common/net/http.h"
 #include "common/net/http_answer.h"
 
+enum {
+	HTTP_SAID_MAX = 160, /* with the NUL; a sentence has hardly more room */
+};
+
 enum outcome {
 	OUTCOME_UNKNOWN = 0, /* the try is under way */
 	OUTCOME_DONE,
@@ -76,6 +80,8 @@ struct transfer {
 	bool begun;  /* the header of the answer for the sink is complete */
 	bool paused; /* libcurl keeps what data() could not take */
 	uint64_t try_bytes, error_bytes, fields_bytes;
+	bool says_text;           /* the body of an answer that is not for the sink is text/plain */
+	char said[HTTP_SAID_MAX]; /* through a proxy: the first line of it; "" = nothing */
 	uint64_t last_byte_ms;
 	struct verdict verdict; /* set by a callback that ends the try */
 	char curl_text[CURL_ERROR_SIZE];

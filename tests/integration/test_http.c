@@ -771,6 +771,34 @@ static void through_a_proxy_everything_is_asked_for_as_http(void **state)
 	assert_string_equal(b->body.control, "file_sha256=12,file_compression_alg=zst");
 }
 
+static void what_a_proxy_says_about_a_failure_is_told(void **state)
+{
+	struct bench *b = *state;
+	char proxy[64];
+
+	serve(b,
+		"{\"/a\": [{\"status\": 502, \"body\": \"It is\\u0001 far away.\\r\\nreally\","
+		"          \"headers\": {\"Content-Type\": \"text/plain; charset=utf-8\"}}],"
+		" \"/b\": [{\"status\": 418, \"size\": 30000, \"headers\": {\"Content-Type\": "
+		"\"text/plain\"}}],"
+		" \"/c\": [{\"status\": 502, \"body\": \"<html>\", \"headers\": {\"Content-Type\": "
+		"\"text/html\"}}]}");
+	b->request.tries_max = 1;
+	assert_int_equal(get(b, "/a"), -EIO);
+	assert_null(strstr(b->result.err.msg, "far away")); /* a server's own words are its own */
+	snprintf(proxy, sizeof(proxy), "%s", origin_url(&b->origin, ""));
+	b->config.proxy = proxy;
+	assert_int_equal(get_url(b, "http://h/a"), -EIO);
+	assert_string_equal(b->result.err.msg, "Cannot fetch http://h/a: the server behind it "
+					       "failed (status 502): It is? far away.");
+	assert_int_equal(get_url(b, "http://h/b"), -EPROTO);
+	assert_true(strlen(b->result.err.msg) <
+		    strlen("Cannot fetch http://h/b: the server answers with status 418: ") + 160);
+	assert_int_equal(get_url(b, "http://h/c"), -EIO);
+	assert_string_equal(b->result.err.msg,
+		"Cannot fetch http://h/c: the server behind it failed (status 502)");
+}
+
 static void without_a_proxy_no_cache_control_is_sent(void **state)
 {
 	struct bench *b = *state;
@@ -2009,6 +2037,7 @@ int main(void)
 		TEST(a_coded_body_is_never_continued),
 		TEST(a_coded_body_is_limited_by_what_it_becomes),
 		TEST(through_a_proxy_everything_is_asked_for_as_http),
+		TEST(what_a_proxy_says_about_a_failure_is_told),
 		TEST(without_a_proxy_no_cache_control_is_sent),
 		TEST(the_environments_proxies_are_not_used),
 		TEST(the_environment_cannot_take_the_proxy_away),

@@ -757,6 +757,10 @@ class Statuses(Bench):
             nobody = f"127.0.0.1:{s.getsockname()[1]}"
         self.assertEqual(self.ask(proxy, host=nobody).status, 502)
         self.assertEqual(self.ask(proxy, host="no-such-name.invalid").status, 502)
+        lower = self.start("--no-cache", "--upper-proxy", f"http://{proxy.name}")
+        a = self.ask(lower, host=nobody)
+        self.assertEqual(a.status, 502)
+        self.assertIn(f"(status 502): Cannot fetch http://{nobody}/x: Failed to connect to 127.0.0.1", a.body.decode())
 
     def test_only_listed_origins_are_asked_and_by_their_scheme(self):
         listed = self.path("origins")

@@ -286,14 +286,17 @@ static void wrong_body_breaks_every_reader_and_is_not_kept(void **state)
 	struct flight *f = NULL, *none = NULL;
 	struct flight_reader *ra = join(room, &a, &f), *rb = join(room, &b, &none);
 	struct ota_err err = {0};
-	char piece[16];
+	char piece[16], hex[DIGEST_HEX_MAX], sentence[OTA_ERR_MSG_MAX];
 
 	begin(f, BODY_BYTES);
 	room->body[BODY_BYTES - 1] ^= 1;
 	add(room, f, 0, BODY_BYTES);
 	assert_int_equal(readable(rb, 0), BODY_BYTES - INFLIGHT_HOLD_BYTES);
 	assert_int_equal(flight_complete(f, &err), -EBADMSG);
-	assert_string_equal(err.msg, "The body is not what its digest says");
+	digest_to_hex(&room->key.digest, hex);
+	snprintf(sentence, sizeof(sentence), "The body is not what its digest %s says: %s", hex,
+		URL);
+	assert_string_equal(err.msg, sentence);
 	flight_end(f, -EBADMSG, 200, &err);
 	assert_int_equal(flight_reader_read(ra, 0, piece, sizeof(piece)), -EPIPE);
 	assert_int_equal(flight_reader_read(rb, 0, piece, sizeof(piece)), -EPIPE);

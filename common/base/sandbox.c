@@ -65,15 +65,20 @@ static int id_parse(const char *s, char end, unsigned *ret_id, const char **ret_
 	return 0;
 }
 
-static int identity_look_up(const char *name, struct identity *ret)
+/* @user: a name, or the number of an entry */
+static int identity_look_up(const char *user, struct identity *ret)
 {
 	AUTO_FREE char *text = malloc(PASSWD_MAX_BYTES);
 	struct passwd entry, *found = NULL;
+	const char *rest;
+	unsigned uid;
 	int e;
 
 	if (!text)
 		return -ENOMEM;
-	e = getpwnam_r(name, &entry, text, PASSWD_MAX_BYTES, &found);
+	e = getpwnam_r(user, &entry, text, PASSWD_MAX_BYTES, &found);
+	if (!found && id_parse(user, '\0', &uid, &rest) == 0)
+		e = getpwuid_r(uid, &entry, text, PASSWD_MAX_BYTES, &found);
 	if (!found)
 		return e > 0 ? -e : -ENOENT;
 	if (entry.pw_uid == 0 || entry.pw_gid == 0)

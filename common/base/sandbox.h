@@ -16,9 +16,9 @@
 #include <sys/types.h>
 
 /*
- * Become @user, a name or "uid:gid" in decimal digits: all user and group ids, no supplementary
- * groups, no capabilities and an empty bounding set, no_new_privs, umask 077. Needs root. NULL: stay
- * who we are, and do all the rest; needs nothing.
+ * Become @user, a name, the number of a known user, or "uid:gid" in decimal digits: all user and
+ * group ids, no supplementary groups, no capabilities and an empty bounding set, no_new_privs, umask
+ * 077. Needs root. NULL: stay who we are, and do all the rest; needs nothing.
  *
  * The signal for the parent's death (PR_SET_PDEATHSIG), which the kernel forgets when ids change, is
  * kept; if the parent has died meanwhile, the process sends it to itself.

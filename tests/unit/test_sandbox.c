@@ -77,6 +77,10 @@ static void user_is_found_without_becoming_it(void **state)
 	assert_true(uid == 7 && gid == 7);
 	assert_int_equal(sandbox_find_user("12:34", &uid, &gid), 0);
 	assert_true(uid == 12 && gid == 34);
+	assert_int_equal(sandbox_find_user("4294967000", &uid, &gid), -ENOENT);
+	assert_int_equal(sandbox_find_user("65534", &uid, &gid), 0); /* nobody's, on every Debian */
+	assert_true(uid == 65534 && gid == 65534);
+	assert_int_equal(sandbox_find_user("0", &uid, &gid), -ENOENT);
 }
 
 static void only_root_can_become_another_user(void **state)

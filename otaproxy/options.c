@@ -5,13 +5,16 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stddef.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include "common/base/cleanup.h"
 #include "common/base/decimal.h"
+#include "otaproxy/authority.h"
 
 /* Field type in brackets. */
 enum option_kind {
@@ -158,19 +161,69 @@ static int usage_error(struct ota_err *err, const char *what, const char *value)
 	return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC, "%s \"%s\"", what, value);
 }
 
-/* What no option is wrong about by itself. */
-static int check_together(const struct options *o, struct ota_err *err)
+/* @given: by row */
+static bool is_given(const bool *given, const char *name)
 {
-	if (o->marks.hard_pct < o->marks.soft_pct)
+	for (size_t i = 0; i < N_ROWS; i++)
+		if (strcmp(rows[i].name, name) == 0)
+			return given[i];
+	return false;
+}
+
+static int check_marks(const struct options *o, const bool *given, struct ota_err *err)
+{
+	if (o->marks.hard_pct >= o->marks.soft_pct)
+		return 0;
+	return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
+		"the hard mark (%u%s) must not be below the soft mark (%u%s)", o->marks.hard_pct,
+		is_given(given, "hard-mark") ? "" : ", the default", o->marks.soft_pct,
+		is_given(given, "soft-mark") ? "" : ", the default");
+}
+
+/* Host and port, since the library would take another port than ours for granted; a '/' may end it. */
+static bool is_proxy_url(const char *url)
+{
+	struct authority a;
+	size_t len;
+
+	if (strncasecmp(url, "http://", 7) != 0)
+		return false;
+	url += 7;
+	len = strcspn(url, "/");
+	return (url[len] == '\0' || url[len + 1] == '\0') && authority_parse(url, len, &a) == 0 &&
+	       a.port != 0;
+}
+
+static int check_readable(const char *path, struct ota_err *err)
+{
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
-			"the hard mark must not be below the soft mark");
+			"cannot read the certificates in \"%s\": %s", path, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return usage_error(err, "the certificates must be in a regular file, not", path);
+	return 0;
+}
+
+/* What no option is wrong about by itself. */
+static int check_together(const struct options *o, const bool *given, struct ota_err *err)
+{
+	int r = check_marks(o, given, err);
+
+	if (r < 0)
+		return r;
 	if (o->wipe && o->no_cache)
 		return ota_err_set(
 			err, -EINVAL, OTA_E_UNSPECIFIC, "--wipe and --no-cache exclude each other");
-	if (o->upper_proxy && strncasecmp(o->upper_proxy, "http://", 7) != 0)
+	if (o->externals[0] && o->no_cache)
+		return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
+			"--external and --no-cache exclude each other");
+	if (o->upper_proxy && !is_proxy_url(o->upper_proxy))
 		return usage_error(
 			err, "the upper proxy must be http://host:port, not", o->upper_proxy);
-	return 0;
+	return o->tls_ca ? check_readable(o->tls_ca, err) : 0;
 }
 
 /* The table as getopt_long() wants it. */
@@ -188,6 +241,7 @@ static void list_longs(struct option longs[N_ROWS + 3])
 int options_parse(int argc, char **argv, struct options *ret_options, struct ota_err *err)
 {
 	struct option longs[N_ROWS + 3];
+	bool given[N_ROWS] = {0};
 	struct options o;
 	int c;
 
@@ -202,10 +256,12 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct ota
 			return -EINVAL;
 		else if (row_read(&rows[c - ROW_FIRST], optarg, &o) < 0)
 			return usage_error(err, rows[c - ROW_FIRST].wrong, optarg);
+		else
+			given[c - ROW_FIRST] = true;
 	}
 	if (o.wish == OPTIONS_RUN) {
 		int r = optind < argc ? usage_error(err, "unexpected argument", argv[optind])
-				      : check_together(&o, err);
+				      : check_together(&o, given, err);
 
 		if (r < 0)
 			return r;

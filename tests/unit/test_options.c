@@ -68,7 +68,7 @@ static void every_option_has_its_field(void **state)
 
 	assert_int_equal(
 		parse(&o, &err, "--listen", "::1", "--port", "0", "--cache-dir", "/c",
-			"--upper-proxy", "http://up:1", "--tls-ca=/t", "--origins=/o",
+			"--upper-proxy", "http://up:1", "--tls-ca=/etc/passwd", "--origins=/o",
 			"--external=/x", "--external", "/y", "--soft-mark=2", "--hard-mark=100",
 			"--user=1:2", "--https", "--wipe", "--log-level=debug"),
 		0);
@@ -76,7 +76,7 @@ static void every_option_has_its_field(void **state)
 	assert_int_equal(o.port, 0);
 	assert_string_equal(o.cache_dir, "/c");
 	assert_string_equal(o.upper_proxy, "http://up:1");
-	assert_string_equal(o.tls_ca, "/t");
+	assert_string_equal(o.tls_ca, "/etc/passwd");
 	assert_string_equal(o.origins, "/o");
 	assert_string_equal(o.externals[0], "/x");
 	assert_string_equal(o.externals[1], "/y");
@@ -86,6 +86,7 @@ static void every_option_has_its_field(void **state)
 	assert_string_equal(o.user, "1:2");
 	assert_true(o.https && o.wipe && !o.no_cache);
 	assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
+	assert_int_equal(parse(&o, &err, "--upper-proxy", "HTTP://[::1]:8082/"), 0);
 	assert_int_equal(parse(&o, &err, "--port", "65535", "--no-cache"), 0);
 	assert_int_equal(o.port, 65535);
 	assert_true(o.no_cache && !o.wipe);
@@ -110,7 +111,25 @@ static void wrong_usage_is_told(void **state)
 		{{"otaproxy", "--hard-mark", "101"},
 			"a mark is a percentage from 2 to 100, not \"101\""},
 		{{"otaproxy", "--soft-mark", "90", "--hard-mark", "89"},
-			"the hard mark must not be below the soft mark"},
+			"the hard mark (89) must not be below the soft mark (90)"},
+		{{"otaproxy", "--soft-mark", "90"},
+			"the hard mark (80, the default) must not be below the soft mark (90)"},
+		{{"otaproxy", "--hard-mark", "70"},
+			"the hard mark (70) must not be below the soft mark (75, the default)"},
+		{{"otaproxy", "--external=/x", "--no-cache"},
+			"--external and --no-cache exclude each other"},
+		{{"otaproxy", "--tls-ca", "/no-such-file"},
+			"cannot read the certificates in \"/no-such-file\": No such file or directory"},
+		{{"otaproxy", "--tls-ca", "/etc"},
+			"the certificates must be in a regular file, not \"/etc\""},
+		{{"otaproxy", "--upper-proxy", "http://x"},
+			"the upper proxy must be http://host:port, not \"http://x\""},
+		{{"otaproxy", "--upper-proxy", "http://x:0"},
+			"the upper proxy must be http://host:port, not \"http://x:0\""},
+		{{"otaproxy", "--upper-proxy", "http://x:1/path"},
+			"the upper proxy must be http://host:port, not \"http://x:1/path\""},
+		{{"otaproxy", "--upper-proxy", "http://u:p@x:1"},
+			"the upper proxy must be http://host:port, not \"http://u:p@x:1\""},
 		{{"otaproxy", "--log-level", "loud"}, "there is no log level \"loud\""},
 		{{"otaproxy", "--wipe", "--no-cache"}, "--wipe and --no-cache exclude each other"},
 		{{"otaproxy", "--upper-proxy", "https://x"},

@@ -25,11 +25,11 @@
 #include "boot-controllers/grub/grub_legacy.h"
 #include "boot-controllers/grub/grub_rootfs.h"
 #include "boot-controllers/grub/grub_setup.h"
+#include "boot-controllers/restart.h"
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/base/io.h"
 #include "common/base/path.h"
-#include "common/base/run.h"
 
 static void ctl_free(struct grub_ctl *ctl)
 {
@@ -148,7 +148,7 @@ static int grub_setup(struct boot_ctl *base, bool *ret_reset, struct ota_err *er
 
 static int fill_slot(const struct grub_ctl *ctl, unsigned slot, struct boot_slot *ret)
 {
-	const struct grub_part *p = &ctl->disk.slot[slot];
+	const struct disk_part *p = &ctl->disk.slot[slot];
 
 	snprintf(ret->id, sizeof(ret->id), "%s", grub_slot_id[slot]);
 	snprintf(ret->device, sizeof(ret->device), "%s", p->device);
@@ -410,23 +410,8 @@ static int grub_flip(struct boot_ctl *base, struct ota_err *err)
 static int grub_reboot(struct boot_ctl *base, struct ota_err *err)
 {
 	const struct grub_ctl *ctl = grub_ctl_of(base);
-	char mark[PATH_MAX], tool[PATH_MAX];
-	const char *const by_systemd[] = {tool, "reboot", NULL}, *const plain[] = {tool, NULL};
-	bool systemd;
-	int r;
 
-	snprintf(mark, sizeof(mark), "%.*s/run/systemd/system", PATH_MAX - 64, ctl->root);
-	systemd = access(mark, F_OK) == 0;
-	grub_tool(ctl, systemd ? "systemctl" : "reboot", systemd ? "systemctl" : "reboot", tool);
-	r = run_tool(&(struct run_args){.argv = systemd ? by_systemd : plain}, err);
-	/* The restart that it has asked for ends all programs, itself among them. */
-	if (r == -EINTR) {
-		*err = (struct ota_err){0};
-		return 0;
-	}
-	if (r < 0)
-		ota_err_blame(err, OTA_E_BOOTCONTROL_POSTUPDATE);
-	return r < 0 ? ota_err_wrap(err, r, "Cannot restart the machine") : 0;
+	return restart_machine(ctl->root, ctl->tools_path, err);
 }
 
 /* @slot boots by itself from now on, with the environment block and without it. */

@@ -13,9 +13,11 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "boot-controllers/boot_tree.h"
 #include "boot-controllers/grub/grub_cfg.h"
 #include "boot-controllers/grub/grub_entry.h"
 #include "boot-controllers/grub/kernel_version.h"
+#include "boot-controllers/tool_path.h"
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/base/io.h"
@@ -225,35 +227,9 @@ int grub_remove_entry(const struct grub_ctl *ctl, unsigned slot, struct ota_err 
 	return r < 0 ? r : grub_publish(ctl, "publish the removed menu entry", err);
 }
 
-static int remove_below(const char *what, int dir_fd, const char *name, unsigned depth)
-{
-	AUTO_CLOSEDIR DIR *dir = NULL;
-	struct dirent *e;
-	int fd, r;
-
-	r = io_unlink(what, dir_fd, name, 0);
-	if (r != -EISDIR && r != -EPERM)
-		return r == -ENOENT ? 0 : r;
-	if (depth == 0)
-		return -ELOOP;
-	fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return -ENOMEM;
-	}
-	r = 0;
-	while (r == 0 && (e = readdir(dir)))
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			r = remove_below(what, fd, e->d_name, depth - 1);
-	return r < 0 ? r : io_unlink(what, dir_fd, name, AT_REMOVEDIR);
-}
-
 int grub_remove_tree(const char *what, int dir_fd, const char *name, struct ota_err *err)
 {
-	int r = remove_below(what, dir_fd, name, GRUB_TREE_DEPTH_MAX);
+	int r = boot_tree_remove(what, dir_fd, name);
 
 	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot remove %s from /boot: %s",
 			       name, strerror(-r))
@@ -338,33 +314,7 @@ int grub_find_kernel(int dir_fd, const char *wanted, char ret_release[GRUB_RELEA
 void grub_tool(
 	const struct grub_ctl *ctl, const char *name, const char *standard, char ret_path[PATH_MAX])
 {
-	const char *p = ctl->tools_path;
-
-	if (!p)
-		snprintf(ret_path, PATH_MAX, "%s", standard);
-	while (p) {
-		size_t len = strcspn(p, ":");
-
-		snprintf(ret_path, PATH_MAX, "%.*s/%s", (int)MIN_OF(len, (size_t)PATH_MAX - 64), p,
-			name);
-		p = access(ret_path, X_OK) == 0 || p[len] == '\0' ? NULL : p + len + 1;
-	}
-}
-
-static bool same_content(int a, int b)
-{
-	char ba[1 << 14], bb[sizeof(ba)];
-	off_t at = 0;
-
-	for (;;) {
-		ssize_t na = pread(a, ba, sizeof(ba), at), nb = pread(b, bb, sizeof(bb), at);
-
-		if (na < 0 || na != nb || memcmp(ba, bb, (size_t)na) != 0)
-			return false;
-		if (na == 0)
-			return true;
-		at += na;
-	}
+	tool_path_find(ctl->tools_path, name, standard, ret_path);
 }
 
 /* One file to bring into a slot's folder. */
@@ -393,7 +343,7 @@ static int transfer_init(
 	t->size_bytes = (uint64_t)st.st_size;
 	old = openat(slot_fd, t->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	t->there = old >= 0 && fstat(old, &old_st) == 0 && S_ISREG(old_st.st_mode) &&
-		   old_st.st_size == st.st_size && same_content(old, t->src_fd);
+		   old_st.st_size == st.st_size && boot_tree_same_content(old, t->src_fd);
 	return 0;
 }
 

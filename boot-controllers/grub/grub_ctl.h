@@ -18,7 +18,6 @@ enum {
 	GRUB_RELEASE_MAX = 128,              /* a kernel release; the kernel itself allows 64 */
 	GRUB_SMALL_FILE_MAX_BYTES = 1 << 20, /* status and configuration files have some kB */
 	GRUB_BOOT_SPARE_BYTES = 1 << 20,     /* of /boot; for folders, status files and grubenv */
-	GRUB_TREE_DEPTH_MAX = 16,
 };
 
 #define GRUB_ENTRY_STAGED_SUFFIX ".staged"

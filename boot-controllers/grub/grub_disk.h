@@ -7,22 +7,13 @@
  *   ota-slot_a      2      3
  *   ota-slot_b      3      4
  *
- * The door to libblkid; the kernel's tree /sys/dev/block says which partition belongs to which disk, so that loop
- * devices, NVMe and eMMC need no rules for names.
+ * How a disk is looked at: root_disk.
  */
 #pragma once
 
-#include <limits.h>
 #include <stdbool.h>
 
-#include "boot-controllers/boot_controller.h"
-
-struct grub_part {
-	unsigned number; /* in the partition table; 0 = there is none */
-	char device[PATH_MAX];
-	char fs_uuid[BOOT_UUID_MAX];  /* "" = no file system */
-	char fs_label[BOOT_UUID_MAX]; /* "" = none */
-};
+#include "boot-controllers/root_disk.h"
 
 enum {
 	GRUB_SLOT_A,
@@ -33,7 +24,7 @@ enum {
 struct grub_disk {
 	bool uefi;
 	unsigned active; /* GRUB_SLOT_… that runs */
-	struct grub_part esp, boot, slot[GRUB_N_SLOTS];
+	struct disk_part esp, boot, slot[GRUB_N_SLOTS];
 	bool described; /* by a test: there are no devices to look at */
 };
 
@@ -41,4 +32,4 @@ struct grub_disk {
 int grub_disk_probe(const char *root, struct grub_disk *ret_disk, struct ota_err *err);
 
 /* Ask the device again, after a file system was made on it. */
-int grub_disk_refresh(const struct grub_disk *disk, struct grub_part *part, struct ota_err *err);
+int grub_disk_refresh(const struct grub_disk *disk, struct disk_part *part, struct ota_err *err);

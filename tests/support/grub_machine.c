@@ -149,9 +149,9 @@ void grub_machine_init(struct grub_machine *m)
 		.disk =
 			{
                                .described = true,
-                               .boot = {1, "/dev/fake1", BOOT_UUID, ""},
-                               .slot = {{2, "/dev/fake2", SLOT_A_UUID, ""},
-					{3, "/dev/fake3", SLOT_B_UUID, ""}},
+                               .boot = {1, "/dev/fake1", BOOT_UUID, "", ""},
+                               .slot = {{2, "/dev/fake2", SLOT_A_UUID, "", ""},
+					{3, "/dev/fake3", SLOT_B_UUID, "", ""}},
 			       },
 	};
 	new_dir(m);

@@ -37,6 +37,8 @@ struct boot_slot {
 	char fs_label[BOOT_UUID_MAX]; /* "" = none */
 	char status_dir
 		[PATH_MAX]; /* folder of the status files; status_store.h reads and writes them */
+	/* That folder is part of the slot's own file system: there only while it is mounted, writable if that is. */
+	bool status_inside;
 };
 
 struct slot_pair {

@@ -108,7 +108,9 @@ static int commit(
 		return ota_err_wrap(err, r, "Cannot commit the slot %s", slot->id);
 	}
 	mark_complete(slot, root);
-	seal_old_slot(&slots->standby);
+	/* A mark inside a slot that is not mounted cannot be written: then there is no way back on request. */
+	if (!slots->standby.status_inside)
+		seal_old_slot(&slots->standby);
 	return status_store_write_status(slot->status_dir, STATUS_SUCCESS, err);
 }
 

@@ -242,7 +242,8 @@ int step_prepare_standby(struct update_session *s, struct ota_err *err)
 
 	if (r == 0)
 		r = status_store_write_slot_in_use(dir, s->slots.standby.id, err);
-	if (r == 0)
+	/* Inside a slot that is still mounted read-only it cannot go yet; there it vouches for nothing, either. */
+	if (r == 0 && !s->slots.standby.status_inside)
 		r = status_store_remove_complete(s->slots.standby.status_dir, err);
 	if (r == 0)
 		r = s->env->boot->ops->prepare(s->env->boot, err);
@@ -255,6 +256,8 @@ static int open_in_place(struct update_session *s, struct ota_err *err)
 {
 	int r = slot_mount_make_writable(&s->mount, s->plan->rebuild, err);
 
+	if (r == 0 && s->slots.standby.status_inside)
+		r = status_store_remove_complete(s->slots.standby.status_dir, err);
 	if (r == 0)
 		r = open_writer(s, err);
 	if (r == 0)

@@ -27,6 +27,7 @@ struct commit_only {
 	char dir[64];
 	int commit_result;
 	unsigned n_commits;
+	bool status_inside;
 };
 
 static int only_slots(const struct boot_ctl *ctl, struct slot_pair *ret_slots, struct ota_err *err)
@@ -40,6 +41,7 @@ static int only_slots(const struct boot_ctl *ctl, struct slot_pair *ret_slots, s
 	snprintf(ret_slots->standby.id, BOOT_SLOT_ID_MAX, "ota-slot_a");
 	snprintf(ret_slots->standby.status_dir, PATH_MAX, "%s/a", c->dir);
 	snprintf(ret_slots->standby.device, PATH_MAX, "%s/device-a", c->dir);
+	ret_slots->standby.status_inside = c->status_inside;
 	return 0;
 }
 
@@ -246,6 +248,22 @@ static void an_old_slot_that_never_was_updated_is_marked_when_it_was_left(void *
 	assert_int_equal(mark.other_mount_s, 0x84030201);
 }
 
+/* Its folder is then that of an empty mount point. */
+static void an_old_slot_with_its_status_inside_is_left_alone(void **state)
+{
+	struct fixture *f = *state;
+	struct complete_mark mark;
+	char dir[80];
+
+	snprintf(dir, sizeof(dir), "%s/a", f->boot.dir);
+	f->boot.status_inside = true;
+	store(f, STATUS_UPDATING, "ota-slot_b");
+	make_device(f, 0x53);
+	assert_int_equal(run(f, false), 0);
+	assert_int_equal(f->snap.ota_status, STATUS_SUCCESS);
+	assert_int_equal(status_store_read_complete(dir, &mark, NULL), -ENOENT);
+}
+
 static void a_torn_mark_of_the_old_slot_is_not_mended(void **state)
 {
 	struct fixture *f = *state;
@@ -370,6 +388,7 @@ int main(void)
 		T(the_mark_of_the_old_slot_gets_the_time_when_it_was_left),
 		T(a_system_that_is_no_image_is_marked_too),
 		T(an_old_slot_that_never_was_updated_is_marked_when_it_was_left),
+		T(an_old_slot_with_its_status_inside_is_left_alone),
 		T(a_torn_mark_of_the_old_slot_is_not_mended),
 		T(a_rollback_from_which_the_machine_came_back_has_failed),
 		T(a_slot_that_was_gone_back_to_is_committed),

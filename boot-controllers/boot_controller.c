@@ -6,15 +6,28 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
+#include "boot-controllers/cboot/cboot.h"
 #include "boot-controllers/grub/grub.h"
 #include "common/base/cleanup.h"
 
-static bool is_pc(void)
+static bool machine_is(const char *name)
 {
 	struct utsname u;
 
-	return uname(&u) == 0 && strcmp(u.machine, "x86_64") == 0;
+	return uname(&u) == 0 && strcmp(u.machine, name) == 0;
+}
+
+static bool is_pc(void)
+{
+	return machine_is("x86_64");
+}
+
+static bool is_jetson(void)
+{
+	return machine_is("aarch64") &&
+	       access("/sys/module/tegra_fuse/parameters/tegra_chip_id", F_OK) == 0;
 }
 
 /* ops, another name that ecu_info.yaml may use (NULL = none), is this the machine for it? */
@@ -23,7 +36,8 @@ static const struct {
 	const char *alias;
 	bool (*detect)(void);
 } registry[] = {
-	{&grub_ops, NULL, is_pc},
+	{&grub_ops,  NULL,    is_pc    },
+	{&cboot_ops, "cboot", is_jetson},
 };
 
 static const struct boot_controller_ops *test_ops;

@@ -1,6 +1,7 @@
 /*
  * The contract of boot_controller.h as one story, run against every controller: GRUB in a folder, with the real GRUB
- * choosing the slot at each restart, and fake_boot. Needs grub-emu and e2fsprogs; no root.
+ * choosing the slot at each restart; CBoot in a folder, where NVIDIA's tools and CBoot itself are simulated; and
+ * fake_boot. Needs grub-emu and e2fsprogs; no root.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 
 #include "boot-controllers/boot_controller.h"
 #include "common/base/cleanup.h"
+#include "tests/support/cboot_machine.h"
 #include "tests/support/fake_boot.h"
 #include "tests/support/grub_machine.h"
 
@@ -25,6 +27,8 @@ struct subject {
 	const char *(*put_image)(char slot, const char *release); /* a complete standby root */
 	void (*begin)(void);
 	void (*end)(void);
+	bool fresh_resets; /* does a fresh machine forget a stored status? */
+	unsigned tries;    /* starts of a flipped slot that nobody commits */
 };
 
 static struct grub_machine machine;
@@ -98,15 +102,83 @@ static void fake_end(void)
 	fake_boot_done(&fake);
 }
 
+static struct cboot_machine jetson;
+
+static int cboot_open_it(struct boot_ctl **ret_ctl, struct ota_err *err)
+{
+	return cboot_machine_open(&jetson, ret_ctl, err);
+}
+
+static char cboot_restart(void)
+{
+	return cboot_machine_restart(&jetson);
+}
+
+static const char *cboot_put_image(char slot, const char *release)
+{
+	return cboot_machine_put_image(&jetson, slot == 'a' ? 0 : 1, release);
+}
+
+static void cboot_begin(void)
+{
+	cboot_machine_init(&jetson, false, false);
+}
+
+static void cboot_unified_begin(void)
+{
+	cboot_machine_init(&jetson, true, false);
+}
+
+static void cboot_external_begin(void)
+{
+	cboot_machine_init(&jetson, false, true);
+}
+
+static void cboot_end(void)
+{
+	cboot_machine_done(&jetson);
+}
+
+/* open, restart, put_image, begin, end, fresh_resets, tries */
+/* clang-format off */
 static const struct subject grub_subject = {
-	grub_open_it, grub_restart, grub_put_image, grub_begin, grub_end};
+	grub_open_it, grub_restart, grub_put_image, grub_begin, grub_end, true, 1};
 static const struct subject fake_subject = {
-	fake_open_it, fake_restart, fake_put_image, fake_begin, fake_end};
+	fake_open_it, fake_restart, fake_put_image, fake_begin, fake_end, true, 1};
+static const struct subject cboot_subject = {
+	cboot_open_it, cboot_restart, cboot_put_image, cboot_begin, cboot_end, false,
+	CBOOT_MACHINE_TRIES};
+static const struct subject cboot_unified_subject = {
+	cboot_open_it, cboot_restart, cboot_put_image, cboot_unified_begin, cboot_end, false,
+	CBOOT_MACHINE_LOADER_TRIES};
+static const struct subject cboot_external_subject = {
+	cboot_open_it, cboot_restart, cboot_put_image, cboot_external_begin, cboot_end, false,
+	CBOOT_MACHINE_TRIES};
+/* clang-format on */
 
 static void must(int r, const struct ota_err *err)
 {
 	if (r < 0)
 		fail_msg("%s", err->msg);
+}
+
+static char slot_of(const char *id)
+{
+	static const char *const known[] = {"ota-slot_a", "ota-slot_b", "0", "1"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (strcmp(id, known[i]) == 0)
+			return i % 2 == 0 ? 'a' : 'b';
+	fail_msg("There is no slot \"%s\"", id);
+	return 0;
+}
+
+/* The starts that the loader grants a slot that nobody commits, less the first one; then the old slot is back. */
+static void use_up_tries(const struct subject *s, char tried, char old)
+{
+	for (unsigned i = 1; i < s->tries; i++)
+		assert_int_equal(s->restart(), tried);
+	assert_int_equal(s->restart(), old);
 }
 
 /* As the daemon does at its start; returns the running slot. */
@@ -122,10 +194,9 @@ static char start(const struct subject *s, struct boot_ctl **ret_ctl, bool *ret_
 	assert_string_not_equal(slots.active.id, slots.standby.id);
 	assert_string_not_equal(slots.active.device, slots.standby.device);
 	assert_string_not_equal(slots.active.status_dir, slots.standby.status_dir);
-	assert_int_equal(strncmp(slots.active.id, "ota-slot_", 9), 0);
 	if (ret_reset)
 		*ret_reset = reset;
-	return slots.active.id[9];
+	return slot_of(slots.active.id);
 }
 
 static void stop(struct boot_ctl **ctl)
@@ -156,7 +227,7 @@ static void the_story(void **state)
 
 	/* A fresh machine, and a second start of it. */
 	assert_int_equal(start(s, &ctl, &reset), 'a');
-	assert_true(reset);
+	assert_int_equal(reset, s->fresh_resets);
 	stop(&ctl);
 	assert_int_equal(s->restart(), 'a');
 	assert_int_equal(start(s, &ctl, &reset), 'a');
@@ -175,7 +246,7 @@ static void the_story(void **state)
 	assert_int_equal(start(s, &ctl, &reset), 'b');
 	assert_false(reset);
 	stop(&ctl);
-	assert_int_equal(s->restart(), 'a');
+	use_up_tries(s, 'b', 'a');
 
 	/* Once more, and this time it is kept. */
 	assert_int_equal(start(s, &ctl, NULL), 'a');
@@ -237,7 +308,7 @@ static void the_way_back(void **state)
 	assert_int_equal(s->restart(), 'a');
 	assert_int_equal(start(s, &ctl, NULL), 'a');
 	stop(&ctl);
-	assert_int_equal(s->restart(), 'b');
+	use_up_tries(s, 'a', 'b');
 
 	/* Once more, and this time it is kept; and the same in the other direction. */
 	for (int i = 0; i < 2; i++) {
@@ -328,6 +399,26 @@ static void a_machine_without_grub_is_refused(void **state)
 		"such file or directory");
 }
 
+static void a_machine_that_is_no_jetson_is_refused(void **state)
+{
+	static const char *const name[] = {"cboot", "jetson-cboot"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(name); i++) {
+		struct boot_ctl *ctl = NULL;
+		struct ota_err err = {0};
+
+		assert_int_equal(
+			boot_controller_open(name[i],
+				&(struct boot_env){.root = "/proc/self/fdinfo"}, &ctl, &err),
+			-ENODEV);
+		assert_int_equal(err.code, OTA_E_BOOTCONTROL_UNSUPPORTED);
+		assert_string_equal(err.msg,
+			"Cannot use the boot loader \"jetson-cboot\": This is no Jetson: "
+			"/etc/nv_tegra_release cannot be read: No such file or directory");
+		assert_null(ctl);
+	}
+}
+
 static void a_boot_loader_that_nobody_chose_is_not_called_chosen(void **state)
 {
 	struct boot_ctl *ctl = NULL;
@@ -351,18 +442,29 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		{"grub keeps the contract",                            the_story,    begin, end,
-                 (void *)(uintptr_t)&grub_subject},
+                 (void *)(uintptr_t)&grub_subject          },
 		{"fake_boot keeps the contract",                       the_story,    begin, end,
-                 (void *)(uintptr_t)&fake_subject},
+                 (void *)(uintptr_t)&fake_subject          },
+		{"cboot keeps the contract",                           the_story,    begin, end,
+                 (void *)(uintptr_t)&cboot_subject         },
+		{"unified cboot keeps the contract",                   the_story,    begin, end,
+                 (void *)(uintptr_t)&cboot_unified_subject },
+		{"cboot with an external root keeps the contract",     the_story,    begin, end,
+                 (void *)(uintptr_t)&cboot_external_subject},
+		{"cboot finds the way back",                           the_way_back, begin, end,
+                 (void *)(uintptr_t)&cboot_subject         },
+		{"unified cboot finds the way back",                   the_way_back, begin, end,
+                 (void *)(uintptr_t)&cboot_unified_subject },
 		{"grub finds the way back",                            the_way_back, begin, end,
-                 (void *)(uintptr_t)&grub_subject},
+                 (void *)(uintptr_t)&grub_subject          },
 		{"fake_boot finds the way back",                       the_way_back, begin, end,
-                 (void *)(uintptr_t)&fake_subject},
+                 (void *)(uintptr_t)&fake_subject          },
 		{"a_lost_kernel_of_the_slot_to_go_back_to_is_noticed",
                  a_lost_kernel_of_the_slot_to_go_back_to_is_noticed,                 begin, end,
-                 (void *)(uintptr_t)&grub_subject},
+                 (void *)(uintptr_t)&grub_subject          },
 		cmocka_unit_test(an_unknown_boot_loader_is_refused),
 		cmocka_unit_test(a_machine_without_grub_is_refused),
+		cmocka_unit_test(a_machine_that_is_no_jetson_is_refused),
 		cmocka_unit_test(a_boot_loader_that_nobody_chose_is_not_called_chosen),
 	};
 

@@ -1,0 +1,20 @@
+/* Any bytes as nv_tegra_release. */
+#include <assert.h>
+#include <stdint.h>
+
+#include "boot-controllers/cboot/tegra_release.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct tegra_release r;
+	struct ota_err err = {0};
+
+	if (tegra_release_parse((const char *)data, size, &r, &err) < 0)
+		assert(err.msg[0]);
+	else
+		assert(!tegra_release_before(&r, r.major, r.minor, r.patch) &&
+			tegra_release_before(&r, r.major, r.minor, r.patch + 1));
+	return 0;
+}

@@ -386,7 +386,7 @@ class ForeignContent(ProxyLab):
         kept = self.file("data/kept", b"kept" * 1000)
         line = Line(proxy.port)
         line.ask(origin.host, "/data/kept", wanted(kept))
-        entry, = [os.path.join(d, kept) for d, _, names in os.walk(self.cache) if kept in names]
+        entry = self.entry(kept)
         os.utime(entry, (1000, 1000))  # the least recently used of all
         for kind in self.KINDS:
             self.litter(self.cache, kind, kind)
@@ -452,10 +452,6 @@ class ClockJumps(ProxyLab):
         if "ASAN_OPTIONS" in os.environ:
             env["ASAN_OPTIONS"] = os.environ["ASAN_OPTIONS"] + ":verify_asan_link_order=0"
         return self.proxy("--soft-mark", "75", "--hard-mark", "95", env=env)
-
-    def entry(self, digest):
-        path, = [os.path.join(d, digest) for d, _, names in os.walk(self.cache) if digest in names]
-        return path
 
     def check_jump(self, by_s):
         r = random.Random(by_s)
@@ -594,7 +590,7 @@ class OtherImplementations(ProxyLab):
         origin, proxy = self.chain_origin(), self.proxy()
         d, url = self.downloader(proxy.port), f"http://{origin.host}/data/plain"
         d.download(url, self.digest)
-        entry, = [os.path.join(f, self.digest) for f, _, names in os.walk(self.cache) if self.digest in names]
+        entry = self.entry(self.digest)
         with open(entry, "r+b") as f:
             f.write(b"as a disk may")
         self.assertEqual(d.download(url, self.digest), self.data)
@@ -621,7 +617,7 @@ class OtherImplementations(ProxyLab):
         proxy = self.proxy("--upper-proxy", f"http://127.0.0.1:{self.upper().port}")
         d = self.downloader(proxy.port)
         self.assertEqual(d.download(f"http://{origin.host}/data/plain", self.digest), self.data)
-        self.assertEqual(self.entries(), [self.digest])
+        self.wait_for_entries(self.digest)
 
     def test_what_its_proxy_keeps_wrongly_is_never_passed_on(self):
         origin, upper = self.chain_origin(), self.upper()
@@ -645,7 +641,7 @@ class OtherImplementations(ProxyLab):
         upper.kept[self.digest] = field, self.compressed(self.data)
         url = f"http://{origin.host}/data/plain"
         self.assertEqual(self.downloader(proxy.port).download(url, self.digest, len(self.data)), self.data)
-        self.assertEqual(self.entries(), [self.digest + ".zst"])
+        self.wait_for_entries(self.digest + ".zst")
         self.assertEqual(origin.requests(), [])
 
     def test_a_busy_proxy_above_is_asked_again(self):

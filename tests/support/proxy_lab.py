@@ -219,3 +219,16 @@ class ProxyLab(unittest.TestCase):
     def entries(self):
         folders = os.walk(os.path.join(self.cache, "v1"))
         return sorted(n for d, _, names in folders if not d.endswith("/tmp") for n in names)
+
+    def wait_for_entries(self, *names):
+        """Clients have a body before it is an entry."""
+        wait_for(lambda: self.entries() == sorted(names), f"{names} are all that is kept")
+
+    def entry(self, name):
+        """The path of one, once it is there."""
+        def found():
+            return [os.path.join(d, name) for d, _, names in os.walk(self.cache) if name in names]
+
+        wait_for(found, f"{name} is kept")
+        path, = found()
+        return path

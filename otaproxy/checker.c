@@ -219,14 +219,18 @@ static bool enqueue(
 int checker_ask(
 	struct checker *checker, const struct cache_key *key, void (*done)(void *ctx), void *ctx)
 {
-	AUTO_FREE struct question *q = calloc(1, sizeof(*q));
-	AUTO_FREE struct task *t = calloc(1, sizeof(*t));
+	struct question *q = calloc(1, sizeof(*q));
+	struct task *t = calloc(1, sizeof(*t));
+	int r = -ENOMEM;
 
-	if (!q || !t)
-		return -ENOMEM;
-	*q = (struct question){.done = done, .ctx = ctx};
-	t->key = *key;
-	return enqueue(checker, key, &q, &t) ? 0 : -ESHUTDOWN;
+	if (q && t) {
+		*q = (struct question){.done = done, .ctx = ctx};
+		t->key = *key;
+		r = enqueue(checker, key, &q, &t) ? 0 : -ESHUTDOWN;
+	}
+	free(q);
+	free(t);
+	return r;
 }
 
 void checker_stop(struct checker *checker)

@@ -596,6 +596,7 @@ static void an_update_without_its_upper_proxy_fails_after_180_s(void **state)
 	unsigned port;
 	AUTO_CLOSE int unheard = bind_port(proxy, &port);
 
+	assert_true(unheard >= 0);
 	m->env.proxy = proxy;
 	assert_int_equal(request_update(m), 0);
 	while (now(m)->ota_status == STATUS_UPDATING) {

@@ -89,10 +89,10 @@ class ThroughTheProxy(unittest.TestCase):
         ecu = self.fresh("done")
         with ecu.on():
             ecu.update("v2", self.origin.url("v2"))
-            ecu.execute("/bin/sh", "-c", "mkdir -p /ota-cache/v1 && echo old >/ota-cache/left")
+            ecu.execute("/bin/sh", "-c", "mkdir -p /ota-cache && echo old >/ota-cache/cache_db")
             ecu.kill_daemon()
             wait_for("the cache is emptied", lambda: "The cache in /ota-cache has been emptied" in self.said(ecu), 60)
-            self.assertFalse(ecu.has("/ota-cache/left"))
+            self.assertFalse(ecu.has("/ota-cache/cache_db"))
             self.assert_is_at_v2(ecu)
 
     def test_a_proxy_that_dies_in_the_middle_is_started_again_and_the_update_completes(self):

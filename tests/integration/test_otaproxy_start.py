@@ -20,6 +20,7 @@ import time
 import unittest
 
 OTAPROXY = os.path.abspath(sys.argv.pop(1))
+PRIVATE_MOUNTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support/private-mounts")
 MIB = 1 << 20
 NOBODY = 65534
 
@@ -188,7 +189,7 @@ class StartTest(unittest.TestCase):
     def test_it_says_when_its_disk_fills_and_when_there_is_room_again(self):
         disk = os.path.join(self.work, "disk")
         os.mkdir(disk)
-        namespace = ["unshare", "--mount"] + ([] if os.geteuid() == 0 else ["--map-root-user"])
+        namespace = [PRIVATE_MOUNTS] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
         process = self.start(*namespace, "sh", "-c", 'mount -t tmpfs -o size=20m none "$0" && exec "$@"', disk, self.program,
                              "--cache-dir", os.path.join(disk, "cache"), "--soft-mark", "50", "--hard-mark", "80")
         # Outside the cache, where nothing can be removed to make room.

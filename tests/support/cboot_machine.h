@@ -12,7 +12,7 @@
 #include <stdbool.h>
 
 #include "boot-controllers/cboot/cboot.h"
-#include "common/base/buf.h"
+#include "tests/support/machine_dir.h"
 
 #define CBOOT_MACHINE_KERNEL "4.9.1-tegra" /* of the fresh machine */
 
@@ -50,10 +50,27 @@ char cboot_machine_try(struct cboot_machine *m);
 char cboot_machine_restart(struct cboot_machine *m);
 
 /* Small files below <dir>. */
-void cboot_machine_write(const struct cboot_machine *m, const char *path, const char *text);
-bool cboot_machine_exists(const struct cboot_machine *m, const char *path);
-void cboot_machine_read(const struct cboot_machine *m, const char *path, struct buf *ret);
-void cboot_machine_remove(const struct cboot_machine *m, const char *path);
+static inline void cboot_machine_write(
+	const struct cboot_machine *m, const char *path, const char *text)
+{
+	machine_dir_write(m->dir, path, text);
+}
+
+static inline bool cboot_machine_exists(const struct cboot_machine *m, const char *path)
+{
+	return machine_dir_exists(m->dir, path);
+}
+
+static inline void cboot_machine_read(
+	const struct cboot_machine *m, const char *path, struct buf *ret)
+{
+	machine_dir_read(m->dir, path, ret);
+}
+
+static inline void cboot_machine_remove(const struct cboot_machine *m, const char *path)
+{
+	machine_dir_remove(m->dir, path);
+}
 
 /* Put a script in a tool's place; "~" in it stands for the simulated tool. */
 void cboot_machine_fake_tool(struct cboot_machine *m, const char *name, const char *script);

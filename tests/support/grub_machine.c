@@ -4,86 +4,16 @@
 #include "tests/support/grub_machine.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/file.h"
-#include "common/base/run.h"
 
 #define BOOT_UUID   "b0070000-0000-4000-8000-000000000001"
 #define SLOT_A_UUID "aaaaaaaa-0000-4000-8000-000000000002"
 #define SLOT_B_UUID "bbbbbbbb-0000-4000-8000-000000000003"
-
-static void tool(const char *a, const char *b, const char *c, const char *d, struct buf *out)
-{
-	const char *const argv[] = {a, b, c, d, NULL};
-	struct ota_err err = {0};
-
-	if (run_tool(&(struct run_args){.argv = argv, .out = out}, &err) < 0) {
-		fprintf(stderr, "%s\n", err.msg);
-		abort();
-	}
-}
-
-static void path_of(const struct grub_machine *m, const char *path, char ret[PATH_MAX])
-{
-	int n = snprintf(ret, PATH_MAX, "%s/%s", m->dir, path);
-
-	assert(n > 0 && n < PATH_MAX);
-}
-
-static void make_dir(const struct grub_machine *m, const char *path)
-{
-	char full[PATH_MAX];
-
-	path_of(m, path, full);
-	tool("mkdir", "-p", full, NULL, NULL);
-}
-
-void grub_machine_write(const struct grub_machine *m, const char *path, const char *text)
-{
-	AUTO_FCLOSE FILE *f = NULL;
-	char full[PATH_MAX];
-
-	path_of(m, path, full);
-	f = fopen(full, "we");
-	assert(f);
-	fputs(text, f);
-}
-
-bool grub_machine_exists(const struct grub_machine *m, const char *path)
-{
-	char full[PATH_MAX];
-	struct stat st;
-
-	path_of(m, path, full);
-	return lstat(full, &st) == 0;
-}
-
-void grub_machine_read(const struct grub_machine *m, const char *path, struct buf *ret)
-{
-	char full[PATH_MAX];
-
-	path_of(m, path, full);
-	if (file_read(AT_FDCWD, full, 1 << 20, ret) < 0) {
-		fprintf(stderr, "cannot read %s\n", full);
-		abort();
-	}
-}
-
-void grub_machine_remove(const struct grub_machine *m, const char *path)
-{
-	char full[PATH_MAX];
-
-	path_of(m, path, full);
-	tool("rm", "-rf", full, NULL, NULL);
-}
 
 static void make_root(const struct grub_machine *m, char slot)
 {
@@ -98,9 +28,9 @@ static void make_root(const struct grub_machine *m, char slot)
 	char path[64];
 
 	snprintf(path, sizeof(path), "slot_%c/etc/default", slot);
-	make_dir(m, path);
+	machine_dir_make(m->dir, path);
 	snprintf(path, sizeof(path), "slot_%c/etc/grub.d", slot);
-	make_dir(m, path);
+	machine_dir_make(m->dir, path);
 	for (size_t i = 0; i < ARRAY_SIZE(file); i++) {
 		snprintf(path, sizeof(path), "slot_%c/%s", slot, file[i][0]);
 		grub_machine_write(m, path, file[i][1]);
@@ -114,7 +44,7 @@ void grub_machine_run_on(struct grub_machine *m, char slot)
 
 	snprintf(m->root, sizeof(m->root), "%.*s/slot_%c", PATH_MAX - 64, m->dir, slot);
 	snprintf(path, sizeof(path), "%.*s/boot", PATH_MAX - 64, m->root);
-	tool("rm", "-rf", path, NULL, NULL);
+	machine_tool("rm", "-rf", path, NULL, NULL);
 	if (symlink("../boot", path) < 0)
 		abort();
 	m->disk.active = slot == 'a' ? GRUB_SLOT_A : GRUB_SLOT_B;
@@ -131,19 +61,8 @@ static void use_tools(struct grub_machine *m)
 	assert(n > 0 && n < PATH_MAX);
 }
 
-static void new_dir(struct grub_machine *m)
-{
-	/* Memory where there is some: publishing /boot is a syncfs of all that the folder lies on. */
-	snprintf(m->dir, sizeof(m->dir), "%s/grub_machine.XXXXXX",
-		access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-	if (!mkdtemp(m->dir))
-		abort();
-}
-
 void grub_machine_init(struct grub_machine *m)
 {
-	char path[PATH_MAX];
-
 	*m = (struct grub_machine){
 		.release = GRUB_MACHINE_KERNEL,
 		.disk =
@@ -154,34 +73,29 @@ void grub_machine_init(struct grub_machine *m)
 					{3, "/dev/fake3", SLOT_B_UUID, "", ""}},
 			       },
 	};
-	new_dir(m);
+	machine_dir_new("grub_machine", m->dir);
 	use_tools(m);
-	make_dir(m, "boot/grub");
-	path_of(m, "tools", path);
-	tool("cp", "-r", SOURCE_ROOT "/tests/support/fake-grub", path, NULL);
+	machine_dir_make(m->dir, "boot/grub");
+	machine_dir_put(m->dir, "tools", SOURCE_ROOT "/tests/support/fake-grub");
 	grub_machine_write(m, "boot/vmlinuz-" GRUB_MACHINE_KERNEL, "kernel of the fresh machine\n");
 	grub_machine_write(
 		m, "boot/initrd.img-" GRUB_MACHINE_KERNEL, "initrd of the fresh machine\n");
 	make_root(m, 'a');
-	make_dir(m, "slot_b");
+	machine_dir_make(m->dir, "slot_b");
 	grub_machine_run_on(m, 'a');
 }
 
 void grub_machine_copy(const struct grub_machine *from, struct grub_machine *ret)
 {
-	char path[PATH_MAX];
-
 	*ret = *from;
-	new_dir(ret);
-	snprintf(path, sizeof(path), "%.*s/.", PATH_MAX - 64, from->dir);
-	tool("cp", "-a", path, ret->dir, NULL);
+	machine_dir_copy(from->dir, "grub_machine", ret->dir);
 	use_tools(ret);
 	grub_machine_run_on(ret, from->disk.active == GRUB_SLOT_A ? 'a' : 'b');
 }
 
 void grub_machine_done(struct grub_machine *m)
 {
-	tool("rm", "-rf", m->dir, NULL, NULL);
+	machine_dir_done(m->dir);
 }
 
 int grub_machine_open(struct grub_machine *m, struct boot_ctl **ret_ctl, struct ota_err *err)
@@ -198,7 +112,7 @@ const char *grub_machine_put_image(struct grub_machine *m, char slot, const char
 	grub_machine_remove(m, path);
 	make_root(m, slot);
 	snprintf(path, sizeof(path), "slot_%c/boot/ota", slot);
-	make_dir(m, path);
+	machine_dir_make(m->dir, path);
 	snprintf(text, sizeof(text), "kernel %s\n", release);
 	snprintf(path, sizeof(path), "slot_%c/boot/vmlinuz-%s", slot, release);
 	grub_machine_write(m, path, text);
@@ -206,7 +120,7 @@ const char *grub_machine_put_image(struct grub_machine *m, char slot, const char
 	snprintf(path, sizeof(path), "slot_%c/boot/initrd.img-%s", slot, release);
 	grub_machine_write(m, path, text);
 	snprintf(path, sizeof(path), "slot_%c", slot);
-	path_of(m, path, root);
+	machine_dir_path(m->dir, path, root);
 	return root;
 }
 
@@ -235,8 +149,8 @@ struct grub_machine_boot grub_machine_try(struct grub_machine *m)
 	AUTO_BUF struct buf out = {0};
 	char boot[PATH_MAX], *save = NULL;
 
-	path_of(m, "boot", boot);
-	tool(SOURCE_ROOT "/tests/support/grub_emu_run", boot, BOOT_UUID, NULL, &out);
+	machine_dir_path(m->dir, "boot", boot);
+	machine_tool(SOURCE_ROOT "/tests/support/grub_emu_run", boot, BOOT_UUID, NULL, &out);
 	for (char *line = strtok_r(out.data, "\n", &save); line;
 		line = strtok_r(NULL, "\n", &save)) {
 		if (strncmp(line, "missing ", 8) == 0)

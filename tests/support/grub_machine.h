@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 #include "boot-controllers/grub/grub.h"
-#include "common/base/buf.h"
+#include "tests/support/machine_dir.h"
 
 #define GRUB_MACHINE_KERNEL "5.10.0-1-fake" /* of the fresh machine */
 
@@ -54,7 +54,24 @@ void grub_machine_run_on(struct grub_machine *m, char slot);
 void grub_machine_break_env(struct grub_machine *m);
 
 /* Small files below <dir>; the path may not be longer than the folder allows. */
-void grub_machine_write(const struct grub_machine *m, const char *path, const char *text);
-bool grub_machine_exists(const struct grub_machine *m, const char *path);
-void grub_machine_read(const struct grub_machine *m, const char *path, struct buf *ret);
-void grub_machine_remove(const struct grub_machine *m, const char *path);
+static inline void grub_machine_write(
+	const struct grub_machine *m, const char *path, const char *text)
+{
+	machine_dir_write(m->dir, path, text);
+}
+
+static inline bool grub_machine_exists(const struct grub_machine *m, const char *path)
+{
+	return machine_dir_exists(m->dir, path);
+}
+
+static inline void grub_machine_read(
+	const struct grub_machine *m, const char *path, struct buf *ret)
+{
+	machine_dir_read(m->dir, path, ret);
+}
+
+static inline void grub_machine_remove(const struct grub_machine *m, const char *path)
+{
+	machine_dir_remove(m->dir, path);
+}

@@ -12,101 +12,53 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/io.h"
 #include "common/base/run.h"
+#include "tests/support/boot_powercut.h"
 #include "tests/support/grub_machine.h"
 
 #define KERNEL_1 GRUB_MACHINE_KERNEL
 #define KERNEL_2 "5.10.0-2-fake"
 #define KERNEL_3 "5.10.0-3-fake"
 
-/* The power goes off before step @cut_at; nothing durable happens from then on. */
-static struct {
-	unsigned n, cut_at;
-	char last[64]; /* the step that was cut */
-} power;
-
-static int count_step(void *ctx, const char *what)
+static void copy_it(const void *from, void *ret)
 {
-	if (++power.n < power.cut_at)
-		return 0;
-	if (power.n == power.cut_at)
-		snprintf(power.last, sizeof(power.last), "%s", what);
-	return -EIO;
+	grub_machine_copy(from, ret);
 }
 
-static bool power_is_off(void)
+static void done_it(void *machine)
 {
-	return power.n >= power.cut_at;
+	grub_machine_done(machine);
 }
 
-/* In place of a release: no update, but back to the other slot. */
-static const char go_back[] = "back";
-
-/* What is true of the machine: which slots are complete, and whether the other one was destroyed. */
-struct truth {
-	bool complete[2];
-};
-
-static int update(struct grub_machine *m, struct boot_ctl *ctl, char standby, const char *release,
-	bool *complete, struct ota_err *err)
+static int open_it(void *machine, struct boot_ctl **ret_ctl, struct ota_err *err)
 {
-	int r = ctl->ops->prepare(ctl, err);
-
-	if (r == 0) {
-		*complete = false;
-		r = ctl->ops->stage(ctl, grub_machine_put_image(m, standby, release), err);
-	}
-	if (r == 0) {
-		*complete = true; /* closed, before flip */
-		r = ctl->ops->flip(ctl, err);
-	}
-	return r;
+	return grub_machine_open(machine, ret_ctl, err);
 }
 
-static int roll_back(struct boot_ctl *ctl, struct ota_err *err)
+static char running(const void *machine)
 {
-	int r = ctl->ops->check(ctl, err);
-
-	if (r == 0)
-		r = ctl->ops->keep(ctl, err);
-	return r < 0 ? r : ctl->ops->flip(ctl, err);
+	return ((const struct grub_machine *)machine)->disk.active == GRUB_SLOT_A ? 'a' : 'b';
 }
 
-/* One run of the daemon up to the restart: start, perhaps commit, update or go back. Stops where the power goes off. */
-static int run_daemon(struct grub_machine *m, const char *release, bool commit, struct truth *truth)
+static const char *put_image(void *machine, char slot, const char *release)
 {
-	char standby = m->disk.active == GRUB_SLOT_A ? 'b' : 'a';
-	bool *complete = &truth->complete[standby - 'a'];
-	struct boot_ctl *ctl = NULL;
-	struct ota_err err = {0};
-	bool reset;
-	int r = grub_machine_open(m, &ctl, &err);
-
-	if (r == 0)
-		r = ctl->ops->setup(ctl, &reset, &err);
-	if (r == 0 && commit)
-		r = ctl->ops->commit(ctl, &err);
-	if (r == 0 && release)
-		r = release == go_back ? roll_back(ctl, &err)
-				       : update(m, ctl, standby, release, complete, &err);
-	if (ctl)
-		ctl->ops->close(ctl);
-	if (r < 0 && !power_is_off())
-		fail_msg("%s", err.msg);
-	return r;
+	return grub_machine_put_image(machine, slot, release);
 }
 
-/* All that GRUB could read, in one text; two cuts that leave the same need one look. */
-static void fingerprint(const struct grub_machine *m, struct buf *ret)
+static char restart(void *machine)
+{
+	return grub_machine_restart(machine);
+}
+
+/* All that GRUB could read, in one text. */
+static void fingerprint(const void *machine, struct buf *ret)
 {
 	static const char script[] = "cd \"$0\" && find boot -type f -exec sha256sum {} + | sort";
+	const struct grub_machine *m = machine;
 	const char *const argv[] = {"sh", "-c", script, m->dir, NULL};
 	struct ota_err err = {0};
 
@@ -114,29 +66,14 @@ static void fingerprint(const struct grub_machine *m, struct buf *ret)
 		fail_msg("%s", err.msg);
 }
 
-static bool looks_new(const struct grub_machine *m, const struct truth *truth, struct buf *last)
-{
-	AUTO_BUF struct buf now = {0};
-
-	fingerprint(m, &now);
-	assert_int_equal(buf_printf(&now, "%d %d", truth->complete[0], truth->complete[1]), 0);
-	if (last->len_bytes == now.len_bytes &&
-		memcmp(buf_str(last), buf_str(&now), now.len_bytes) == 0)
-		return false;
-	buf_done(last);
-	*last = now;
-	now = (struct buf){0};
-	return true;
-}
-
 static void assert_boots_complete(
-	struct grub_machine *m, const struct truth *truth, const char *when)
+	struct grub_machine *m, const struct powercut_truth *truth, const char *when)
 {
 	struct grub_machine_boot b = grub_machine_try(m);
 
 	if (!b.slot || !truth->complete[b.slot - 'a'])
-		fail_msg("After a cut before step %u (%s), %s: GRUB leads to slot %c", power.cut_at,
-			power.last, when, b.slot ? b.slot : '-');
+		fail_msg("%s, %s: GRUB leads to slot %c", powercut_where(), when,
+			b.slot ? b.slot : '-');
 }
 
 /* Take the kernel that GRUB would choose away. */
@@ -149,8 +86,11 @@ static void lose_chosen_kernel(struct grub_machine *m)
 	grub_machine_remove(m, path);
 }
 
-static void check_all_ways(struct grub_machine *m, const struct truth *truth)
+/* As it is, without an environment block, and when the chosen kernel does not load. */
+static void check(
+	void *machine, const struct powercut_truth *truth, const struct powercut_task *task)
 {
+	struct grub_machine *m = machine;
 	struct grub_machine broken, lost;
 	char entry[2][64];
 
@@ -170,100 +110,71 @@ static void check_all_ways(struct grub_machine *m, const struct truth *truth)
 	assert_boots_complete(m, truth, "as it is");
 }
 
-/* After the cut: whatever booted, the same update is carried through. */
-static void try_again(struct grub_machine *m, struct truth *truth)
-{
-	char before = grub_machine_restart(m), want = before == 'a' ? 'b' : 'a';
+static const struct powercut_machine_ops ops = {
+	.size_bytes = sizeof(struct grub_machine),
+	.copy = copy_it,
+	.done = done_it,
+	.open = open_it,
+	.running = running,
+	.put_image = put_image,
+	.restart = restart,
+	.fingerprint = fingerprint,
+	.check = check,
+	.kept_starts = 1,
+};
 
-	power.n = 0;
-	assert_int_equal(run_daemon(m, KERNEL_3, true, truth), 0);
-	if (grub_machine_restart(m) != want)
-		fail_msg("After a cut before step %u (%s) the second update did not start slot %c",
-			power.cut_at, power.last, want);
-	assert_int_equal(run_daemon(m, NULL, true, truth), 0);
-	assert_int_equal(grub_machine_restart(m), want);
+/* One run of the daemon with the power on. */
+static void run(
+	struct grub_machine *m, const struct powercut_task *task, struct powercut_truth *truth)
+{
+	assert_int_equal(powercut_run_daemon(&ops, m, task, truth), 0);
 }
 
-/* Cut @m's next run at every step it has. */
-static void cut_everywhere(
-	struct grub_machine *m, const struct truth *at_start, const char *release, bool commit)
-{
-	const unsigned cuts_min = release == go_back ? 10 : 50,
-		       states_min = release == go_back ? 3 : 10;
-	AUTO_BUF struct buf last = {0};
-	unsigned n_cuts = 0, n_states = 0;
-
-	for (unsigned cut = 1;; cut++) {
-		struct truth truth = *at_start;
-		struct grub_machine copy;
-		int r;
-
-		grub_machine_copy(m, &copy);
-		power.n = 0;
-		power.cut_at = cut;
-		io_set_hook(count_step, NULL);
-		r = run_daemon(&copy, release, commit, &truth);
-		io_set_hook(NULL, NULL);
-		n_cuts += r < 0;
-		if (r < 0 && looks_new(&copy, &truth, &last)) {
-			n_states++;
-			check_all_ways(&copy, &truth);
-			power.cut_at = UINT32_MAX;
-			try_again(&copy, &truth);
-		}
-		grub_machine_done(&copy);
-		if (r == 0)
-			break;
-	}
-	print_message("%u cuts, %u states\n", n_cuts, n_states);
-	assert_true(n_cuts >= cuts_min && n_states >= states_min);
-}
+static const struct powercut_task start_only = {.commit = true},
+				  to_kernel_2 = {.release = KERNEL_2}, go_back = {.go_back = true};
 
 static void a_cut_in_an_update_leaves_a_complete_slot(void **state)
 {
-	struct truth truth = {
+	struct powercut_truth truth = {
 		.complete = {true, false}
         };
 	struct grub_machine m;
 
-	power.cut_at = UINT32_MAX;
 	grub_machine_init(&m);
-	assert_int_equal(run_daemon(&m, NULL, true, &truth), 0);
-	cut_everywhere(&m, &truth, KERNEL_2, false);
+	run(&m, &start_only, &truth);
+	powercut_everywhere(&ops, &m, &truth, &to_kernel_2, 50, 10);
 	grub_machine_done(&m);
 }
 
 static void a_cut_in_a_commit_and_the_update_after_it_leaves_a_complete_slot(void **state)
 {
-	struct truth truth = {
+	struct powercut_truth truth = {
 		.complete = {true, false}
         };
 	struct grub_machine m;
 
-	power.cut_at = UINT32_MAX;
 	grub_machine_init(&m);
-	assert_int_equal(run_daemon(&m, KERNEL_2, true, &truth), 0);
+	run(&m, &(struct powercut_task){.commit = true, .release = KERNEL_2}, &truth);
 	assert_int_equal(grub_machine_restart(&m), 'b');
-	cut_everywhere(&m, &truth, KERNEL_3, true);
+	powercut_everywhere(&ops, &m, &truth,
+		&(struct powercut_task){.commit = true, .release = KERNEL_3}, 50, 10);
 	grub_machine_done(&m);
 }
 
 static void a_cut_in_a_rollback_leaves_a_complete_slot(void **state)
 {
-	struct truth truth = {
+	struct powercut_truth truth = {
 		.complete = {true, false}
         };
 	struct grub_machine m;
 
-	power.cut_at = UINT32_MAX;
 	grub_machine_init(&m);
-	assert_int_equal(run_daemon(&m, KERNEL_2, true, &truth), 0);
+	run(&m, &(struct powercut_task){.commit = true, .release = KERNEL_2}, &truth);
 	assert_int_equal(grub_machine_restart(&m), 'b');
-	assert_int_equal(run_daemon(&m, NULL, true, &truth), 0);
-	cut_everywhere(&m, &truth, go_back, false);
+	run(&m, &start_only, &truth);
+	powercut_everywhere(&ops, &m, &truth, &go_back, 10, 3);
 	/* Without a cut it is tried once. */
-	power.cut_at = UINT32_MAX;
-	assert_int_equal(run_daemon(&m, go_back, false, &truth), 0);
+	run(&m, &go_back, &truth);
 	assert_int_equal(grub_machine_restart(&m), 'a');
 	assert_int_equal(grub_machine_restart(&m), 'b');
 	grub_machine_done(&m);
@@ -276,7 +187,7 @@ static void a_cut_in_the_first_start_leaves_the_machine_as_it_booted(void **stat
 
 	for (unsigned cut = 1;; cut++) {
 		static const char distribution[] = "# grub.cfg of the distribution\n";
-		struct truth truth = {
+		struct powercut_truth truth = {
 			.complete = {true, false}
                 };
 		AUTO_BUF struct buf cfg = {0};
@@ -285,21 +196,18 @@ static void a_cut_in_the_first_start_leaves_the_machine_as_it_booted(void **stat
 
 		grub_machine_init(&m);
 		grub_machine_write(&m, "boot/grub/grub.cfg", distribution);
-		power.n = 0;
-		power.cut_at = cut;
-		io_set_hook(count_step, NULL);
-		r = run_daemon(&m, NULL, false, &truth);
-		io_set_hook(NULL, NULL);
+		powercut_arm(cut);
+		r = powercut_run_daemon(&ops, &m, &(struct powercut_task){0}, &truth);
+		powercut_disarm();
 		n_cuts += r < 0;
-		if (looks_new(&m, &truth, &last)) {
+		if (powercut_is_new_state(&ops, &m, &truth, &last)) {
 			n_states++;
 			grub_machine_read(&m, "boot/grub/grub.cfg", &cfg);
 			if (strcmp(buf_str(&cfg), distribution) != 0)
-				check_all_ways(&m, &truth);
+				check(&m, &truth, NULL);
 			else
 				assert_true(grub_machine_exists(&m, "boot/vmlinuz-" KERNEL_1));
-			power.cut_at = UINT32_MAX;
-			assert_int_equal(run_daemon(&m, NULL, true, &truth), 0);
+			run(&m, &start_only, &truth);
 			assert_int_equal(grub_machine_restart(&m), 'a');
 		}
 		grub_machine_done(&m);

@@ -9,165 +9,72 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/io.h"
+#include "tests/support/boot_powercut.h"
 #include "tests/support/cboot_machine.h"
 
-/* The power goes off before step @cut_at; nothing durable happens from then on. */
-static struct {
-	unsigned n, cut_at;
-	char last[64]; /* the step that was cut */
-} power;
-
-static int count_step(void *ctx, const char *what)
+static void copy_it(const void *from, void *ret)
 {
-	if (++power.n < power.cut_at)
-		return 0;
-	if (power.n == power.cut_at)
-		snprintf(power.last, sizeof(power.last), "%s", what);
-	return -EIO;
+	cboot_machine_copy(from, ret);
 }
 
-/* What one run of the daemon is to do after its start. */
-struct task {
-	bool commit;
-	const char *release; /* update to it; NULL = no update */
-	bool go_back;
-	bool flipped_before; /* the machine was told to start the other slot, but did not restart yet */
-};
-
-/* Which slots hold a complete system. */
-struct truth {
-	bool complete[2];
-	bool flipped; /* flip() has returned 0 */
-};
-
-static int update(struct cboot_machine *m, struct boot_ctl *ctl, const char *release,
-	struct truth *truth, struct ota_err *err)
+static void done_it(void *machine)
 {
-	unsigned standby = 1 - m->disk.active;
-	int r = ctl->ops->prepare(ctl, err);
-
-	if (r == 0) {
-		truth->complete[standby] = false;
-		r = ctl->ops->stage(ctl, cboot_machine_put_image(m, standby, release), err);
-	}
-	if (r == 0) {
-		truth->complete[standby] = true; /* closed, before flip */
-		r = ctl->ops->flip(ctl, err);
-	}
-	return r;
+	cboot_machine_done(machine);
 }
 
-static int go_back(struct boot_ctl *ctl, struct ota_err *err)
+static int open_it(void *machine, struct boot_ctl **ret_ctl, struct ota_err *err)
 {
-	int r = ctl->ops->check(ctl, err);
-
-	if (r == 0)
-		r = ctl->ops->keep(ctl, err);
-	return r < 0 ? r : ctl->ops->flip(ctl, err);
+	return cboot_machine_open(machine, ret_ctl, err);
 }
 
-/* One run of the daemon up to the restart. Stops where the power goes off. */
-static int run_daemon(struct cboot_machine *m, const struct task *task, struct truth *truth)
+static char running(const void *machine)
 {
-	struct boot_ctl *ctl = NULL;
-	struct ota_err err = {0};
-	bool reset;
-	int r = cboot_machine_open(m, &ctl, &err);
+	return ((const struct cboot_machine *)machine)->disk.active == 0 ? 'a' : 'b';
+}
 
-	if (r == 0)
-		r = ctl->ops->setup(ctl, &reset, &err);
-	if (r == 0 && task->commit)
-		r = ctl->ops->commit(ctl, &err);
-	if (r == 0 && task->release)
-		r = update(m, ctl, task->release, truth, &err);
-	if (r == 0 && task->go_back)
-		r = go_back(ctl, &err);
-	truth->flipped = r == 0 && (task->release || task->go_back);
-	if (ctl)
-		ctl->ops->close(ctl);
-	if (r < 0 && power.n < power.cut_at)
-		fail_msg("%s", err.msg);
-	return r;
+static const char *put_image(void *machine, char slot, const char *release)
+{
+	return cboot_machine_put_image(machine, slot == 'a' ? 0 : 1, release);
+}
+
+static char restart(void *machine)
+{
+	return cboot_machine_restart(machine);
 }
 
 /* A machine that nobody looks after, until its counters have run out: each start leads to a complete slot. */
-static void assert_boots_complete(const struct cboot_machine *m, const struct truth *truth)
+static void check(
+	void *machine, const struct powercut_truth *truth, const struct powercut_task *task)
 {
 	struct cboot_machine copy;
 
-	cboot_machine_copy(m, &copy);
+	cboot_machine_copy(machine, &copy);
 	for (int i = 0; i < CBOOT_MACHINE_LOADER_TRIES + 2; i++) {
 		char slot = cboot_machine_try(&copy);
 
 		if (!slot || !truth->complete[slot - 'a'])
-			fail_msg(
-				"After a cut before step %u (%s), start %d: CBoot leads to slot %c",
-				power.cut_at, power.last, i + 1, slot ? slot : '-');
+			fail_msg("%s, start %d: CBoot leads to slot %c", powercut_where(), i + 1,
+				slot ? slot : '-');
+		/* Until flip() has returned, the machine comes back as it was. */
+		if (i == 0 && !task->flipped_before && slot != running(machine))
+			fail_msg("%s the running slot did not come back", powercut_where());
 	}
 	cboot_machine_done(&copy);
 }
 
-/* Whatever booted, an update is carried through. */
-static void try_again(struct cboot_machine *m, struct truth *truth)
-{
-	char before = cboot_machine_restart(m), want = before == 'a' ? 'b' : 'a';
-
-	power.cut_at = UINT32_MAX;
-	assert_int_equal(
-		run_daemon(m, &(struct task){.commit = true, .release = "4.9.3-tegra"}, truth), 0);
-	if (cboot_machine_restart(m) != want)
-		fail_msg("After a cut before %s the second update did not start slot %c",
-			power.last, want);
-	assert_int_equal(run_daemon(m, &(struct task){.commit = true}, truth), 0);
-	for (int i = 0; i < CBOOT_MACHINE_TRIES + 1; i++)
-		assert_int_equal(cboot_machine_restart(m), want);
-}
-
-/* Cut @m's next run at every step it has. @want_cuts: fewer would be a test that looks away. */
-static void cut_everywhere(struct cboot_machine *m, const struct truth *at_start,
-	const struct task *task, unsigned want_cuts)
-{
-	const char active = m->disk.active == 0 ? 'a' : 'b';
-	unsigned n_cuts = 0;
-
-	for (unsigned cut = 1;; cut++) {
-		struct truth truth = *at_start;
-		struct cboot_machine copy;
-		int r;
-
-		cboot_machine_copy(m, &copy);
-		power.n = 0;
-		power.cut_at = cut;
-		io_set_hook(count_step, NULL);
-		r = run_daemon(&copy, task, &truth);
-		io_set_hook(NULL, NULL);
-		if (r < 0) {
-			struct cboot_machine look;
-
-			n_cuts++;
-			assert_boots_complete(&copy, &truth);
-			/* Until flip() has returned, the machine comes back as it was. */
-			cboot_machine_copy(&copy, &look);
-			if (!task->flipped_before && cboot_machine_try(&look) != active)
-				fail_msg("After a cut before step %u (%s) the running slot did not "
-					 "come back",
-					cut, power.last);
-			cboot_machine_done(&look);
-			try_again(&copy, &truth);
-		}
-		cboot_machine_done(&copy);
-		if (r == 0)
-			break;
-	}
-	print_message("%u cuts\n", n_cuts);
-	assert_true(n_cuts >= want_cuts);
-}
+static const struct powercut_machine_ops ops = {
+	.size_bytes = sizeof(struct cboot_machine),
+	.copy = copy_it,
+	.done = done_it,
+	.open = open_it,
+	.running = running,
+	.put_image = put_image,
+	.restart = restart,
+	.check = check,
+	.kept_starts = CBOOT_MACHINE_TRIES + 1,
+};
 
 /* unified, external, cuts in an update, in a way back */
 static const struct kind {
@@ -179,25 +86,34 @@ static const struct kind {
 	{false, true,  20, 3},
 };
 
-static struct truth with_one_slot(struct cboot_machine *m, const struct kind *kind)
+/* One run of the daemon with the power on. */
+static void run(
+	struct cboot_machine *m, const struct powercut_task *task, struct powercut_truth *truth)
 {
-	struct truth truth = {
+	assert_int_equal(powercut_run_daemon(&ops, m, task, truth), 0);
+}
+
+static const struct powercut_task start_only = {0}, commit = {.commit = true},
+				  update = {.release = "4.9.2-tegra"}, go_back = {.go_back = true};
+
+static struct powercut_truth with_one_slot(struct cboot_machine *m, const struct kind *kind)
+{
+	struct powercut_truth truth = {
 		.complete = {true, false}
         };
 
-	power.cut_at = UINT32_MAX;
 	cboot_machine_init(m, kind->unified, kind->external);
-	assert_int_equal(run_daemon(m, &(struct task){0}, &truth), 0);
+	run(m, &start_only, &truth);
 	return truth;
 }
 
-static struct truth with_two_slots(struct cboot_machine *m, const struct kind *kind)
+static struct powercut_truth with_two_slots(struct cboot_machine *m, const struct kind *kind)
 {
-	struct truth truth = with_one_slot(m, kind);
+	struct powercut_truth truth = with_one_slot(m, kind);
 
-	assert_int_equal(run_daemon(m, &(struct task){.release = "4.9.2-tegra"}, &truth), 0);
+	run(m, &update, &truth);
 	assert_int_equal(cboot_machine_restart(m), 'b');
-	assert_int_equal(run_daemon(m, &(struct task){.commit = true}, &truth), 0);
+	run(m, &commit, &truth);
 	return truth;
 }
 
@@ -205,10 +121,9 @@ static void a_cut_in_an_update_leaves_a_complete_slot(void **state)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		struct cboot_machine m;
-		struct truth truth = with_one_slot(&m, &kinds[i]);
+		struct powercut_truth truth = with_one_slot(&m, &kinds[i]);
 
-		cut_everywhere(
-			&m, &truth, &(struct task){.release = "4.9.2-tegra"}, kinds[i].cuts_update);
+		powercut_everywhere(&ops, &m, &truth, &update, kinds[i].cuts_update, 0);
 		cboot_machine_done(&m);
 	}
 }
@@ -217,13 +132,13 @@ static void a_cut_in_a_commit_and_the_update_after_it_leaves_a_complete_slot(voi
 {
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		struct cboot_machine m;
-		struct truth truth = with_one_slot(&m, &kinds[i]);
+		struct powercut_truth truth = with_one_slot(&m, &kinds[i]);
 
-		assert_int_equal(
-			run_daemon(&m, &(struct task){.release = "4.9.2-tegra"}, &truth), 0);
+		run(&m, &update, &truth);
 		assert_int_equal(cboot_machine_restart(&m), 'b');
-		cut_everywhere(&m, &truth, &(struct task){.commit = true, .release = "4.9.4-tegra"},
-			kinds[i].cuts_update + 1);
+		powercut_everywhere(&ops, &m, &truth,
+			&(struct powercut_task){.commit = true, .release = "4.9.4-tegra"},
+			kinds[i].cuts_update + 1, 0);
 		cboot_machine_done(&m);
 	}
 }
@@ -232,9 +147,9 @@ static void a_cut_in_a_way_back_leaves_a_complete_slot(void **state)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		struct cboot_machine m;
-		struct truth truth = with_two_slots(&m, &kinds[i]);
+		struct powercut_truth truth = with_two_slots(&m, &kinds[i]);
 
-		cut_everywhere(&m, &truth, &(struct task){.go_back = true}, kinds[i].cuts_back);
+		powercut_everywhere(&ops, &m, &truth, &go_back, kinds[i].cuts_back, 0);
 		cboot_machine_done(&m);
 	}
 }
@@ -244,16 +159,14 @@ static void a_switch_that_no_restart_followed_is_taken_back(void **state)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		struct cboot_machine m;
-		struct truth truth = with_one_slot(&m, &kinds[i]);
+		struct powercut_truth truth = with_one_slot(&m, &kinds[i]);
 		struct boot_ctl *ctl;
 		struct ota_err err = {0};
 
-		assert_int_equal(
-			run_daemon(&m, &(struct task){.release = "4.9.2-tegra"}, &truth), 0);
-		assert_true(truth.flipped);
-		cut_everywhere(&m, &truth,
-			&(struct task){.release = "4.9.4-tegra", .flipped_before = true},
-			kinds[i].cuts_update);
+		run(&m, &update, &truth);
+		powercut_everywhere(&ops, &m, &truth,
+			&(struct powercut_task){.release = "4.9.4-tegra", .flipped_before = true},
+			kinds[i].cuts_update, 0);
 		assert_int_equal(cboot_machine_open(&m, &ctl, &err), 0);
 		assert_int_equal(ctl->ops->prepare(ctl, &err), 0);
 		ctl->ops->close(ctl);

@@ -345,13 +345,14 @@ static int cboot_revert(struct boot_ctl *base, struct ota_err *err)
 {
 	const struct cboot_ctl *ctl = cboot_ctl_of(base);
 	unsigned standby = cboot_standby(ctl);
+	struct ota_err why = {0};
 	int r = cboot_check_other(ctl, err);
 
 	if (r == 0)
 		r = cboot_switch(ctl, standby, err);
-	/* It was good before, so it has nothing to prove. */
-	if (r == 0 && !ctl->unified)
-		r = nvbootctrl_mark_successful(&ctl->tools, standby, err);
+	/* It was good before, so it has nothing to prove. Without that it boots next all the same. */
+	if (r == 0 && !ctl->unified && nvbootctrl_mark_successful(&ctl->tools, standby, &why) < 0)
+		log_warning("CBoot may leave slot %u again: %s", standby, why.msg);
 	if (r < 0)
 		ota_err_blame(err, OTA_E_BOOTCONTROL_PREROLLBACK);
 	return r < 0 ? ota_err_wrap(err, r, "Cannot go back to slot %u", standby) : 0;

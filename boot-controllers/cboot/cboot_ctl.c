@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -78,7 +79,6 @@ int cboot_forget_other(const struct cboot_ctl *ctl, struct ota_err *err)
 
 /* ---- switching ---------------------------------------------------------------------------------- */
 
-/* The note that a switch was made since this start; -ENOENT: none was. */
 static int open_run_dir(const struct cboot_ctl *ctl)
 {
 	AUTO_CLOSE int run_fd = openat(ctl->root_fd, "run", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -104,11 +104,14 @@ static int note_switch(const struct cboot_ctl *ctl, bool made, struct ota_err *e
 		       : 0;
 }
 
+/* Was a switch made since this start? Only what is surely not there says no. */
 static bool is_switched(const struct cboot_ctl *ctl)
 {
-	AUTO_CLOSE int fd = open_run_dir(ctl);
+	char path[sizeof(run_dir) + sizeof(switch_note)];
 
-	return fd >= 0 && faccessat(fd, switch_note, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	snprintf(path, sizeof(path), "%s/%s", run_dir, switch_note);
+	return faccessat(ctl->root_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+	       (errno != ENOENT && errno != ENOTDIR);
 }
 
 /* The last call is the one that decides which root file system comes up. */

@@ -3,6 +3,9 @@
  *
  * A line is a keyword and its value; an entry goes from its LABEL to the next one. Only words that stand alone count as
  * root=, so that nfsroot= and the like are left as they are.
+ *
+ * A line that seems to go on in the next one, and a default entry that is there twice, are refused: which root= then
+ * counts is a matter of opinion, and CBoot's may be another one than ours.
  */
 #include "boot-controllers/cboot/extlinux.h"
 
@@ -65,6 +68,30 @@ static bool word_is_root(struct piece word)
 	return word.len >= strlen(root_word) && memcmp(word.at, root_word, strlen(root_word)) == 0;
 }
 
+/* No comment, with a backslash for its last character. */
+static bool seems_to_go_on(struct piece line)
+{
+	struct piece words = line, word;
+
+	if (!next_word(&words, &word) || word.at[0] == '#')
+		return false;
+	while (is_blank(line.at[line.len - 1]))
+		line.len--;
+	return line.at[line.len - 1] == '\\';
+}
+
+static int check_line(struct piece line, unsigned number, struct ota_err *err)
+{
+	if (line.len > EXTLINUX_LINE_MAX_BYTES)
+		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
+			"Line %u is longer than %d bytes", number, EXTLINUX_LINE_MAX_BYTES);
+	if (seems_to_go_on(line))
+		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
+			"Line %u ends with a backslash, but no line can go on in the next one",
+			number);
+	return 0;
+}
+
 static int check(const char *text, size_t len_bytes, struct ota_err *err)
 {
 	struct piece rest = {text, len_bytes}, line;
@@ -74,10 +101,12 @@ static int check(const char *text, size_t len_bytes, struct ota_err *err)
 			EXTLINUX_MAX_BYTES);
 	if (len_bytes > 0 && memchr(text, '\0', len_bytes))
 		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC, "There is a NUL in it");
-	for (unsigned n = 1; next_line(&rest, &line); n++)
-		if (line.len > EXTLINUX_LINE_MAX_BYTES)
-			return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
-				"Line %u is longer than %d bytes", n, EXTLINUX_LINE_MAX_BYTES);
+	for (unsigned n = 1; next_line(&rest, &line); n++) {
+		int r = check_line(line, n, err);
+
+		if (r < 0)
+			return r;
+	}
 	return 0;
 }
 
@@ -150,6 +179,7 @@ int extlinux_read(
 	struct piece rest = {text, len_bytes}, line, label;
 	struct extlinux_entry entry = {0};
 	bool inside = false, has_append = false;
+	unsigned n_found = 0;
 	int r = check(text, len_bytes, err);
 
 	if (r < 0)
@@ -160,14 +190,19 @@ int extlinux_read(
 	while (r == 0 && next_line(&rest, &line)) {
 		struct piece words = line, keyword, value;
 
-		if (next_word(&words, &keyword) && word_is(keyword, "LABEL"))
+		if (next_word(&words, &keyword) && word_is(keyword, "LABEL")) {
 			inside = next_word(&words, &value) && value.len == label.len &&
 				 memcmp(value.at, label.at, label.len) == 0;
-		else if (inside)
+			n_found += inside;
+		} else if (inside) {
 			r = take_line(line, &entry, &has_append, err);
+		}
 	}
 	if (r < 0)
 		return r;
+	if (n_found > 1)
+		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
+			"Its default entry, \"%.64s\", is there %u times", entry.label, n_found);
 	if (!has_append)
 		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
 			"Its default entry, \"%.64s\", is not there or has no APPEND", entry.label);

@@ -25,7 +25,10 @@ struct extlinux_entry {
 	char root[EXTLINUX_WORD_MAX]; /* the last root= of its APPEND, "PARTUUID=…" */
 };
 
-/* -EBADMSG: it breaks a limit, has a NUL, or no entry with an APPEND boots by itself; err says what and where. */
+/*
+ * -EBADMSG: it breaks a limit, has a NUL or a line that ends with a backslash, or it is not exactly one entry with an
+ * APPEND that boots by itself; err says what and where.
+ */
 int extlinux_read(
 	const char *text, size_t len_bytes, struct extlinux_entry *ret_entry, struct ota_err *err);
 

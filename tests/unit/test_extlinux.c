@@ -71,6 +71,17 @@ static void what_is_no_menu_is_refused(void **state)
 	refuses(big, sizeof(big), "It is longer than 65536 bytes");
 }
 
+static void a_line_that_seems_to_go_on_is_refused(void **state)
+{
+	static const char sentence[] =
+		"Line 2 ends with a backslash, but no line can go on in the next one";
+
+	refuses("LABEL a\nAPPEND quiet \\\n root=/dev/mmcblk0p1\n", 44, sentence);
+	refuses("LABEL a\r\nAPPEND quiet \\ \r\n root=/dev/mmcblk0p1\r\n", 48, sentence);
+	refuses("LABEL a\nLINUX \\", 15, sentence);
+	becomes("# a \\\nAPPEND x\\y\n \\z\n", "# a \\\nAPPEND x\\y root=PARTUUID=12-ab\n \\z\n");
+}
+
 static void the_default_entry_is_the_named_one_or_the_first(void **state)
 {
 	static const char text[] = "DEFAULT b\nLABEL a\nLINUX /a\nAPPEND root=x\n"
@@ -102,6 +113,11 @@ static void a_menu_without_its_default_entry_is_refused(void **state)
 {
 	AUTO_BUF struct buf longer = {0};
 
+	/* The file that it names would be none of CBoot's. */
+	reads_not("DEFAULT a\nINCLUDE /boot/extlinux/more.conf\nAPPEND x\n",
+		"Its default entry, \"a\", is not there or has no APPEND");
+	reads_not("LABEL a\nLINUX /a\nAPPEND x\nLABEL b\nAPPEND y\nLABEL a\nLINUX /b\nAPPEND z\n",
+		"Its default entry, \"a\", is there 2 times");
 	reads_not("APPEND x\n", "There is no LABEL in it");
 	reads_not("LABEL\nAPPEND x\n", "There is no LABEL in it");
 	reads_not("DEFAULT b\nLABEL a\nAPPEND x\n",
@@ -121,6 +137,7 @@ int main(void)
 		cmocka_unit_test(a_line_without_a_root_gets_one),
 		cmocka_unit_test(other_lines_stay_as_they_are),
 		cmocka_unit_test(what_is_no_menu_is_refused),
+		cmocka_unit_test(a_line_that_seems_to_go_on_is_refused),
 		cmocka_unit_test(the_default_entry_is_the_named_one_or_the_first),
 		cmocka_unit_test(a_menu_without_its_default_entry_is_refused),
 	};

@@ -80,7 +80,7 @@ static const struct operation {
 } operations[] = {
 	{do_prepare, "Cannot take slot 1 out of CBoot's reach: ", {1, 0}},
 	{do_flip,    "Cannot make the next boot try slot 1: ",    {2, 1}},
-	{do_commit,  "Cannot keep slot 0 for good: ",		  {1, 1}},
+	{do_commit,  "Cannot keep slot 0 for good: ",             {1, 1}},
 };
 
 /* what the tool does then, what the sentence says of it, what is returned */
@@ -88,10 +88,10 @@ static const struct fault {
 	const char *script, *part;
 	int errnum;
 } faults[] = {
-	{"echo 'no such slot' >&2; exit 1", "no such slot", -EIO},
-	{"echo garbage; exit 69",	    "69",           -EIO},
-	{"kill -9 $$",                      "signal",       -EINTR},
-	{"exec sleep 100",                  "did not end",       -ETIMEDOUT},
+	{"echo 'no such slot' >&2; exit 1", "no such slot", -EIO      },
+	{"echo garbage; exit 69",           "69",           -EIO      },
+	{"kill -9 $$",                      "signal",       -EINTR    },
+	{"exec sleep 100",                  "did not end",  -ETIMEDOUT},
 };
 
 /* From the @first-th call on nothing but the fault comes from NVIDIA's tools. */
@@ -243,7 +243,7 @@ static const struct refusal {
 	enum ota_code code;
 	const char *sentence;
 } refusals[] = {
-	/* clang-format off */
+  /* clang-format off */
 	{"make the status folder", -EROFS, OTA_E_BOOTCONTROL_STARTUP,
 		"Cannot make /boot/ota-status: Read-only file system"},
 	{"forget the other slot", -EROFS, OTA_E_BOOTCONTROL_PREUPDATE,
@@ -266,7 +266,7 @@ static const struct refusal {
 	{"note the switch", -ENOSPC, OTA_E_BOOTCONTROL_POSTUPDATE,
 		"Cannot make the next boot try slot 1: Cannot change /run/otaclient/cboot-switched: "
 		"No space left on device"},
-	/* clang-format on */
+  /* clang-format on */
 };
 
 static void a_read_only_or_full_disk_is_told(void **state)
@@ -286,9 +286,9 @@ static void a_read_only_or_full_disk_is_told(void **state)
 		r = run_update(&m, &err);
 		io_set_hook(NULL, NULL);
 		if (folder)
-			assert_int_equal(buf_printf(&sentence, "%.*s%s%s",
-						 (int)(folder - want->sentence), want->sentence,
-						 m.disk.boot[1], folder + strlen("FOLDER")),
+			assert_int_equal(
+				buf_printf(&sentence, "%.*s%s%s", (int)(folder - want->sentence),
+					want->sentence, m.disk.boot[1], folder + strlen("FOLDER")),
 				0);
 		assert_string_equal(err.msg, folder ? buf_str(&sentence) : want->sentence);
 		assert_int_equal(err.code, want->code);
@@ -393,11 +393,11 @@ static void a_menu_that_is_no_file_is_not_followed(void **state)
 	machine_dir_path(m.dir, "slot_1/" MENU, path);
 	machine_dir_path(m.dir, "slot_0/" MENU, running);
 	assert_int_equal(symlink(running, path), 0);
-	is_refused(root, CANNOT "Cannot read the image's /" MENU ": Too many levels of symbolic links");
+	is_refused(root,
+		CANNOT "Cannot read the image's /" MENU ": Too many levels of symbolic links");
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(mkdir(path, 0755), 0);
-	is_refused(root,
-		CANNOT "Cannot write the slot's /" MENU ": Is a directory");
+	is_refused(root, CANNOT "Cannot write the slot's /" MENU ": Is a directory");
 	assert_int_equal(rmdir(path), 0);
 	/* Nobody writes into it. The running system's menu stands in, and replaces it. */
 	assert_int_equal(mkfifo(path, 0644), 0);
@@ -413,9 +413,10 @@ static void a_menu_with_dos_lines_and_several_entries_boots(void **state)
 	struct boot_ctl *ctl = opened(&m);
 	struct ota_err err = {0};
 	AUTO_BUF struct buf menu = {0};
-	const char *root = with_menu("DEFAULT primary\r\nLABEL backup\r\n\tLINUX /boot/Image.old\r\n"
-				     "\tAPPEND root=/dev/sda9 single\r\nLABEL primary\r\n"
-				     "\tLINUX /boot/Image\r\n\tAPPEND quiet root=/dev/sda9 rw\r\n");
+	const char *root =
+		with_menu("DEFAULT primary\r\nLABEL backup\r\n\tLINUX /boot/Image.old\r\n"
+			  "\tAPPEND root=/dev/sda9 single\r\nLABEL primary\r\n"
+			  "\tLINUX /boot/Image\r\n\tAPPEND quiet root=/dev/sda9 rw\r\n");
 
 	must(ctl->ops->prepare(ctl, &err), &err);
 	must(ctl->ops->stage(ctl, root, &err), &err);
@@ -430,7 +431,8 @@ static void a_menu_with_dos_lines_and_several_entries_boots(void **state)
 /* The kernel line names the root, so it is the image's own business. */
 static void fstab_is_left_alone(void **state)
 {
-	static const char *const text[] = {"", "/dev/mmcblk0p1 / ext4 defaults 0 1\n", "\xff\x01 torn"};
+	static const char *const text[] = {
+		"", "/dev/mmcblk0p1 / ext4 defaults 0 1\n", "\xff\x01 torn"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(text); i++) {
 		const char *root = cboot_machine_put_image(&m, 1, KERNEL);

@@ -1,8 +1,8 @@
 /*
  * answers: what each method of the API answers. Contract: answers.h; rules: docs/api.md.
  *
- * Each request is read first and refused as a whole if a string in it is no text. Then the ECUs below are asked,
- * and this ECU's entry comes last. ECUs that are neither here nor below have no entry.
+ * First the ECUs below are asked, and this ECU's entry comes last. ECUs that are neither here nor below have no entry.
+ * A request that came here before is handed on to nobody: this ECU may be below itself.
  */
 #include "otaclient/api/answers.h"
 
@@ -19,11 +19,11 @@
 
 /* One call on its way. */
 struct asked {
-	const struct api_config *config;
-	struct status *status;
-	const struct request_handler *handler;
+	const struct answerer *by;
+	const struct api_config *config; /* the answerer's */
 	enum api_method method;
-	struct wire_request request;
+	struct wire_request *request;
+	bool is_copy; /* of one that came before */
 	struct wire_answer answer;
 };
 
@@ -48,9 +48,9 @@ static int fill_request_id(struct wire_request *request)
 /* The first entry for this ECU, or NULL. */
 static const struct wire_request_ecu *own_entry(const struct asked *a)
 {
-	for (size_t i = 0; i < a->request.n_ecus; i++)
-		if (strcmp(a->request.ecus[i].ecu_id, a->config->ecu_id) == 0)
-			return &a->request.ecus[i];
+	for (size_t i = 0; i < a->request->n_ecus; i++)
+		if (strcmp(a->request->ecus[i].ecu_id, a->config->ecu_id) == 0)
+			return &a->request->ecus[i];
 	return NULL;
 }
 
@@ -58,7 +58,8 @@ static int forward(struct asked *a)
 {
 	const struct api_tree *tree = a->config->tree;
 
-	return tree ? tree->forward(tree->ctx, a->method, &a->request, &a->answer) : 0;
+	return tree && !a->is_copy ? tree->forward(tree->ctx, a->method, a->request, &a->answer)
+				   : 0;
 }
 
 /* The same answer for every ECU that is named. */
@@ -66,8 +67,8 @@ static int answer_all(struct asked *a, int result, const char *message)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < a->request.n_ecus; i++)
-		r = wire_answer_add(&a->answer, a->request.ecus[i].ecu_id, result, message);
+	for (size_t i = 0; r == 0 && i < a->request->n_ecus; i++)
+		r = wire_answer_add(&a->answer, a->request->ecus[i].ecu_id, result, message);
 	return r;
 }
 
@@ -77,10 +78,10 @@ static int answer_own(struct asked *a, const char *wish, int r, const struct ota
 	const char *why = err->msg[0] ? err->msg : ota_code_text(err->code);
 
 	if (r >= 0) {
-		log_info("%s accepted, request %s", wish, a->request.request_id);
+		log_info("%s accepted, request %s", wish, a->request->request_id);
 		return wire_answer_add(&a->answer, a->config->ecu_id, API_NO_FAILURE, "");
 	}
-	log_warning("%s refused, request %s: %s", wish, a->request.request_id, why);
+	log_warning("%s refused, request %s: %s", wish, a->request->request_id, why);
 	return wire_answer_add(&a->answer, a->config->ecu_id,
 		ota_code_is_recoverable(err->code) ? API_RECOVERABLE : API_UNRECOVERABLE, why);
 }
@@ -97,22 +98,35 @@ static int refuse_without_ecu_info(struct asked *a)
 }
 
 /*
- * Number the request and hand it on to whom else it names. @ret_own: this ECU's entry; NULL: there is nothing more to
+ * Hand the request on to whom else it names. @ret_own: this ECU's entry; NULL: there is nothing more to
  * answer.
  */
 static int pass_on(struct asked *a, const struct wire_request_ecu **ret_own)
 {
-	int r = fill_request_id(&a->request);
+	int r;
 
 	*ret_own = NULL;
-	if (r < 0)
-		return r;
 	if (!a->config->ecu_info_loaded)
 		return refuse_without_ecu_info(a);
+	if (a->is_copy)
+		log_warning("Request %s came here before and is not handed on again: it was sent "
+			    "twice, or this ECU is among those below it",
+			a->request->request_id);
 	r = forward(a);
 	if (r >= 0)
 		*ret_own = own_entry(a);
 	return r;
+}
+
+/* Why this ECU takes nothing, whatever it is: 0, or -errno with the sentence. */
+static int check_taking(const struct asked *a, struct ota_err *err)
+{
+	if (a->is_copy)
+		return ota_err_set(err, -EALREADY, OTA_E_OTA_BUSY,
+			"This request came here before; its id is taken again after %d s at the "
+			"earliest",
+			RECENT_REQUESTS_MS / 1000);
+	return 0;
 }
 
 static int answer_update(struct asked *a)
@@ -123,8 +137,11 @@ static int answer_update(struct asked *a)
 
 	if (!own)
 		return r;
-	if (a->handler->update)
-		r = a->handler->update(a->handler->ctx, &own->update, &err);
+	r = check_taking(a, &err);
+	if (r < 0)
+		return answer_own(a, "Update", r, &err);
+	if (a->by->handler->update)
+		r = a->by->handler->update(a->by->handler->ctx, &own->update, &err);
 	else
 		r = ota_err_set(&err, -EOPNOTSUPP, OTA_E_INVALID_REQUEST,
 			"Updates are not possible on this ECU");
@@ -138,7 +155,7 @@ static bool is_busy(struct asked *a)
 
 	if (!now)
 		return true;
-	status_get(a->status, now);
+	status_get(a->by->status, now);
 	return now->ota_status == STATUS_UPDATING || now->ota_status == STATUS_ROLLBACKING ||
 	       now->ota_status == STATUS_CLIENT_UPDATING || now->ota_status == STATUS_ABORTING;
 }
@@ -157,12 +174,13 @@ static int answer_client_update(struct asked *a)
 
 	if (!own)
 		return r;
-	if (is_busy(a)) {
+	r = check_taking(a, &err);
+	if (r == 0 && is_busy(a))
 		r = ota_err_set(&err, -EBUSY, OTA_E_OTA_BUSY,
 			"An update is running already; this request has been ignored");
+	if (r < 0)
 		return answer_own(a, "Client update", r, &err);
-	}
-	log_info("Client update, request %s: %s", a->request.request_id, nothing);
+	log_info("Client update, request %s: %s", a->request->request_id, nothing);
 	return wire_answer_add(&a->answer, a->config->ecu_id, API_NO_FAILURE, nothing);
 }
 
@@ -172,13 +190,13 @@ static int answer_rollback(struct asked *a)
 	static const char unavailable[] = "Rollback is not available";
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < a->request.n_ecus; i++) {
-		const char *id = a->request.ecus[i].ecu_id;
+	for (size_t i = 0; r == 0 && i < a->request->n_ecus; i++) {
+		const char *id = a->request->ecus[i].ecu_id;
 		struct ota_err err = {0};
 
-		if (strcmp(id, a->config->ecu_id) == 0 && a->handler->rollback)
-			r = answer_own(
-				a, "Rollback", a->handler->rollback(a->handler->ctx, &err), &err);
+		if (strcmp(id, a->config->ecu_id) == 0 && a->by->handler->rollback)
+			r = answer_own(a, "Rollback",
+				a->by->handler->rollback(a->by->handler->ctx, &err), &err);
 		else
 			r = wire_answer_add(&a->answer, id, API_RECOVERABLE, unavailable);
 	}
@@ -197,8 +215,8 @@ static int answer_abort(struct asked *a)
 	const char *message = nothing_runs;
 	int r;
 
-	if (a->handler->abort) {
-		r = a->handler->abort(a->handler->ctx, &err);
+	if (a->by->handler->abort) {
+		r = a->by->handler->abort(a->by->handler->ctx, &err);
 		if (r == 0)
 			result = API_NO_FAILURE;
 		if (r == 0 || err.msg[0])
@@ -234,9 +252,9 @@ static int add_available(const struct api_config *c, struct wire_status *status)
 	return r;
 }
 
-static int answer_status(const struct api_config *c, struct status *status, struct buf *ret_bytes,
-	struct ota_err *err)
+int answer_status(const struct answerer *a, struct buf *ret_bytes, struct ota_err *err)
 {
+	const struct api_config *c = a->config;
 	AUTO_WIRE_STATUS struct wire_status answer = {0};
 	AUTO_FREE struct status_snapshot *now = malloc(sizeof(*now));
 	struct wire_status_ecu own;
@@ -244,7 +262,7 @@ static int answer_status(const struct api_config *c, struct status *status, stru
 
 	if (!now)
 		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
-	status_get(status, now);
+	status_get(a->status, now);
 	/* An ECU that only speaks for others has nothing to wait for. */
 	if (!now->known && is_available(c, c->ecu_id))
 		return ota_err_set(err, -EAGAIN, OTA_E_UNSPECIFIC,
@@ -262,28 +280,40 @@ static int answer_status(const struct api_config *c, struct status *status, stru
 	return r < 0 ? ota_err_wrap(err, r, "Cannot answer Status") : 0;
 }
 
-int answer_call(const struct api_config *config, struct status *status,
-	const struct request_handler *handler, enum api_method m, const void *data,
-	size_t len_bytes, struct buf *ret_bytes, struct ota_err *err)
+/* Of the requests that are handed on; a rollback is not. */
+static struct recent_requests *recent_of(const struct answerer *a, enum api_method m)
 {
-	static int (*const answers[API_METHOD_COUNT])(struct asked * a) = {
+	return m == API_ROLLBACK ? NULL : a->recent;
+}
+
+bool answer_is_copy(const struct answerer *a, enum api_method m, const struct wire_request *request)
+{
+	return request->request_id[0] &&
+	       recent_requests_has(recent_of(a, m), m, request->request_id, clock_monotonic_ms());
+}
+
+int answer_request(const struct answerer *by, enum api_method m, struct wire_request *request,
+	struct buf *ret_bytes, struct ota_err *err)
+{
+	static int (*const answers[API_METHOD_COUNT])(struct asked *) = {
 		[API_UPDATE] = answer_update,
 		[API_ABORT] = answer_abort,
 		[API_ROLLBACK] = answer_rollback,
 		[API_CLIENT_UPDATE] = answer_client_update,
 	};
-	struct asked asked = {.config = config, .status = status, .handler = handler, .method = m};
-	int r;
+	struct asked asked = {.by = by, .config = by->config, .method = m, .request = request};
+	struct recent_requests *recent = recent_of(by, m);
+	int r = fill_request_id(request);
 
-	if (m == API_STATUS)
-		return answer_status(config, status, ret_bytes, err);
-	r = wire_request_decode(m, data, len_bytes, &asked.request, err);
-	if (r < 0)
-		return r;
-	r = answers[m](&asked);
+	if (r == 0) {
+		asked.is_copy = !recent_requests_begin(
+			recent, m, request->request_id, clock_monotonic_ms());
+		r = answers[m](&asked);
+		if (!asked.is_copy)
+			recent_requests_end(recent, m, request->request_id);
+	}
 	if (r == 0)
 		r = wire_answer_encode(m, &asked.answer, ret_bytes);
-	wire_request_done(&asked.request);
 	wire_answer_done(&asked.answer);
 	return r < 0 ? ota_err_wrap(err, r, "Cannot answer") : 0;
 }

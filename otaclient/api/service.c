@@ -38,8 +38,7 @@ enum {
 
 struct api_service {
 	struct api_config config;
-	struct status *status;
-	const struct request_handler *handler;
+	struct answerer answerer;
 	grpc_server *server;
 	grpc_completion_queue *queue;
 	uint16_t port;
@@ -66,7 +65,8 @@ struct call {
 	grpc_call *call;
 	grpc_call_details details;
 	grpc_metadata_array metadata;
-	grpc_byte_buffer *request, *answer;
+	grpc_byte_buffer *message, *answer;
+	struct wire_request request; /* what @message says; not for Status */
 	int cancelled;
 };
 
@@ -76,7 +76,8 @@ static void call_free(struct call *c)
 		return;
 	if (c->call)
 		grpc_call_unref(c->call);
-	grpc_byte_buffer_destroy(c->request);
+	grpc_byte_buffer_destroy(c->message);
+	wire_request_done(&c->request);
 	grpc_byte_buffer_destroy(c->answer);
 	grpc_call_details_destroy(&c->details);
 	grpc_metadata_array_destroy(&c->metadata);
@@ -139,7 +140,7 @@ static void receive(struct call *c)
 			continue;
 		c->method = (enum api_method)m;
 		atomic_store(&c->state, CALL_RECEIVING);
-		op.data.recv_message.recv_message = &c->request;
+		op.data.recv_message.recv_message = &c->message;
 		if (grpc_call_start_batch(c->call, &op, 1, c, NULL) != GRPC_CALL_OK)
 			call_free(c);
 		return;
@@ -160,33 +161,34 @@ static grpc_status_code status_of(int r)
 	}
 }
 
-static void answer(void *ctx, void *item)
+/* @bytes or the error is the answer. */
+static void send_result(struct call *c, int r, const struct buf *bytes, const struct ota_err *err)
 {
-	struct api_service *s = ctx;
-	struct call *c = item;
-	AUTO_BUF struct buf request = {0};
-	AUTO_BUF struct buf bytes = {0};
-	struct ota_err err = {0};
 	char *peer;
-	int r;
 
-	r = grpc_door_bytes(c->request, &request);
-	if (r < 0)
-		ota_err_wrap(&err, r, "Cannot read the message");
-	else
-		r = answer_call(&s->config, s->status, s->handler, c->method, request.data,
-			request.len_bytes, &bytes, &err);
 	if (r == 0) {
-		send_answer(c, &bytes, GRPC_STATUS_OK, "");
+		send_answer(c, bytes, GRPC_STATUS_OK, "");
 		return;
 	}
 	/* "Not yet" is no failure of anything. */
 	if (r != -EAGAIN) {
 		peer = grpc_call_get_peer(c->call);
-		log_warning("Call %s from %s refused: %s", api_method_path(c->method), peer, err.msg);
+		log_warning(
+			"Call %s from %s refused: %s", api_method_path(c->method), peer, err->msg);
 		gpr_free(peer);
 	}
-	send_answer(c, NULL, status_of(r), err.msg);
+	send_answer(c, NULL, status_of(r), err->msg);
+}
+
+static void answer(struct api_service *s, struct call *c)
+{
+	AUTO_BUF struct buf bytes = {0};
+	struct ota_err err = {0};
+	int r = c->method == API_STATUS
+			? answer_status(&s->answerer, &bytes, &err)
+			: answer_request(&s->answerer, c->method, &c->request, &bytes, &err);
+
+	send_result(c, r, &bytes, &err);
 }
 
 /* In a lane: whoever has given up meanwhile does not mean it any more. */
@@ -205,19 +207,42 @@ static void answer_in_time(void *ctx, void *item)
 		answer(s, c);
 }
 
-/* The message is here: answer it, or see to it that it is answered. */
-static void take_up(struct api_service *s, struct call *c)
+static int read_request(struct call *c, struct ota_err *err)
+{
+	AUTO_BUF struct buf bytes = {0};
+	int r = grpc_door_bytes(c->message, &bytes);
+
+	if (r < 0)
+		return ota_err_wrap(err, r, "Cannot read the message");
+	return wire_request_decode(c->method, bytes.data, bytes.len_bytes, &c->request, err);
+}
+
+/* A copy does not wait: the first may be waiting for the answer to it. */
+static void take_up_request(struct api_service *s, struct call *c)
 {
 	struct call_lane *lane =
 		c->method == API_UPDATE || c->method == API_CLIENT_UPDATE ? s->updates : s->others;
+	struct ota_err err = {0};
+	int r = read_request(c, &err);
 
-	if (!c->request)
-		send_answer(c, NULL, GRPC_STATUS_INVALID_ARGUMENT, "The call has no message");
-	else if (c->method == API_STATUS)
+	if (r < 0)
+		send_result(c, r, NULL, &err);
+	else if (answer_is_copy(&s->answerer, c->method, &c->request))
 		answer(s, c);
 	else if (call_lane_add(lane, c) < 0)
 		send_answer(c, NULL, GRPC_STATUS_RESOURCE_EXHAUSTED,
 			"Too many calls are waiting to be answered; this one has been ignored");
+}
+
+/* The message is here: answer it, or see to it that it is answered. */
+static void take_up(struct api_service *s, struct call *c)
+{
+	if (!c->message)
+		send_answer(c, NULL, GRPC_STATUS_INVALID_ARGUMENT, "The call has no message");
+	else if (c->method == API_STATUS)
+		answer(s, c);
+	else
+		take_up_request(s, c);
 }
 
 static void handle(struct api_service *s, struct call *c, bool success)
@@ -374,8 +399,8 @@ int api_service_start(const struct api_config *config, struct status *status,
 		return ota_err_set(err, -ENOMEM, OTA_E_STARTUP_FAILED, "Out of memory");
 	grpc_door_open();
 	s->config = *config;
-	s->status = status;
-	s->handler = handler;
+	s->answerer = (struct answerer){
+		.config = &s->config, .status = status, .handler = handler, .ending = &s->ending};
 	s->ended_fd = -1;
 	s->stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (s->stop_fd >= 0)
@@ -383,6 +408,11 @@ int api_service_start(const struct api_config *config, struct status *status,
 	if (s->ended_fd < 0)
 		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED,
 			"Cannot start the API: no event descriptor: %s", strerror(errno));
+	if (config->tree) {
+		s->answerer.recent = recent_requests_new();
+		if (!s->answerer.recent)
+			return ota_err_set(err, -ENOMEM, OTA_E_STARTUP_FAILED, "Out of memory");
+	}
 	s->server = grpc_server_create(&channel_args, NULL);
 	s->queue = grpc_completion_queue_create_for_next(NULL);
 	grpc_server_register_completion_queue(s->server, s->queue, NULL);
@@ -434,6 +464,7 @@ void api_service_free(struct api_service *s)
 	}
 	closep(&s->stop_fd);
 	closep(&s->ended_fd);
+	recent_requests_free(s->answerer.recent);
 	grpc_door_close();
 	free(s);
 }

@@ -76,6 +76,21 @@ static int take_update(void *ctx, const struct update_request *request, struct o
 		       : 0;
 }
 
+/* A message that is no request has no answer. */
+static int answer_message(const struct answerer *answerer, enum api_method m, const void *data,
+	size_t len_bytes, struct buf *ret_bytes)
+{
+	AUTO_WIRE_REQUEST struct wire_request request = {0};
+	int r;
+
+	if (m == API_STATUS)
+		return answer_status(answerer, ret_bytes, NULL);
+	r = wire_request_decode(m, data, len_bytes, &request, NULL);
+	if (r == 0 && answer_is_copy(answerer, m, &request))
+		assert(!"Nothing came before");
+	return r == 0 ? answer_request(answerer, m, &request, ret_bytes, NULL) : r;
+}
+
 static void check_answer(enum api_method m, const struct buf *bytes)
 {
 	AUTO_WIRE_ANSWER struct wire_answer answer = {0};
@@ -100,6 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct api_config config = {
 		.ecu_id = "main", .available_ecu_ids = available, .n_available = 4};
 	AUTO_BUF struct buf answer = {0};
+	struct answerer answerer;
 	struct status *status;
 	enum api_method m;
 
@@ -113,9 +129,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	log_set_level(LOG_LEVEL_ERROR);
 	status_set_booted(status, STATUS_SUCCESS, "1", NULL);
-	if (answer_call(&config, status, &handler, m, data + 2, m == API_STATUS ? 0 : size - 2,
-		    &answer, NULL) == 0)
+	answerer = (struct answerer){
+		.config = &config,
+		.status = status,
+		.handler = &handler,
+		.recent = config.tree ? recent_requests_new() : NULL,
+	};
+	if (answer_message(&answerer, m, data + 2, size - 2, &answer) == 0)
 		check_answer(m, &answer);
+	recent_requests_free(answerer.recent);
 	status_free(status);
 	return 0;
 }

@@ -166,8 +166,8 @@ def free_port():
 class Dead:
     """A child that is not there."""
 
-    def __init__(self, ecu_id):
-        self.ecu_id, self.port = ecu_id, free_port()
+    def __init__(self, ecu_id, port=0):
+        self.ecu_id, self.port = ecu_id, port or free_port()
 
 
 class TreeTest(unittest.TestCase):
@@ -299,6 +299,65 @@ class TreeTest(unittest.TestCase):
         self.assertEqual(len(orders[0]), 6)
         self.assertEqual(orders[0], orders[1])
         self.assertEqual(orders[0], orders[2])
+
+    # ---- a ring: each is below the other
+
+    def ring(self, *ids):
+        """Each has the next one below it, and the last one the first."""
+        port, below = free_port(), None
+        ecus = []
+        for i in reversed(ids[1:]):
+            below = self.ecu(i, below or Dead(ids[0], port))
+            ecus.insert(0, below)
+        ecus.insert(0, self.ecu(ids[0], below, port=port))
+        for e in ecus:
+            self.all_known(e, set(ids))
+        return ecus
+
+    def test_in_a_ring_a_request_comes_round_once(self):
+        for ids in (("a", "b"), ("a", "b", "c")):
+            with self.subTest(ids=ids):
+                ecus = self.ring(*ids)
+                began = time.monotonic()
+                answer = ecus[0].stub.Update(request(*ids, request_id="17-r"), timeout=LIMIT_S)
+                self.assertEqual(entries(answer), [(i, pb.NO_FAILURE, "") for i in (*reversed(ids[1:]), "a")])
+                self.assertLess(time.monotonic() - began, 3, "somebody has waited for a copy")
+                ecus[0].wait_for("Update refused, request 17-r: This request came here before", ecus[0].log)
+                for e in ecus:
+                    self.assertEqual(len(e.said("update ")), 1, e.ecu_id)
+                    self.assertEqual(len(e.said("origins")), 1, e.ecu_id)
+
+    def test_in_a_ring_a_request_without_an_id_comes_round_once(self):
+        a, b = self.ring("a", "b")
+        answer = a.stub.Update(request("a", "b"), timeout=LIMIT_S)
+        self.assertEqual(entries(answer), [("b", pb.NO_FAILURE, ""), ("a", pb.NO_FAILURE, "")])
+        self.assertEqual((len(a.said("update ")), len(b.said("update "))), (1, 1))
+
+    def test_in_a_ring_an_abort_comes_round_once(self):
+        a, b = self.ring("a", "b")
+        a.stub.Update(request("a", "b"), timeout=LIMIT_S)
+        began = time.monotonic()
+        answer = a.stub.Abort(pb.AbortRequest(), timeout=LIMIT_S)
+        self.assertEqual(entries(answer), [("b", pb.ABORT_NO_FAILURE, "Abort accepted"),
+                                           ("a", pb.ABORT_NO_FAILURE, "Abort accepted")])
+        self.assertLess(time.monotonic() - began, 3, "somebody has waited for a copy")
+        self.assertEqual([len([line for line in e.log if "Abort: " in line]) for e in (a, b)], [2, 1])
+
+    def test_a_request_that_comes_twice_is_done_once(self):
+        p1 = self.ecu("p1")
+        main = self.ecu("main", p1, available=["main", "p1"])
+        first = main.stub.Update(request("p1", "main", request_id="17-a"), timeout=LIMIT_S)
+        self.assertEqual({r for _, r, _ in entries(first)}, {pb.NO_FAILURE})
+        again = main.stub.Update(request("p1", "main", request_id="17-a"), timeout=LIMIT_S)
+        self.assertEqual(entries(again), [
+            ("main", pb.RECOVERABLE, "This request came here before; its id is taken again after 30 s at the earliest")])
+        for other in (main.stub.Update(request("main", request_id="17-b"), timeout=LIMIT_S),
+                      main.stub.ClientUpdate(request("p1", request_id="17-a"), timeout=LIMIT_S)):
+            self.assertEqual(len(other.ecu), 1)
+        self.assertEqual((len(main.said("update ")), len(p1.said("update "))), (2, 1))
+        for _ in range(2):
+            answer = main.stub.Abort(pb.AbortRequest(request_id="17-a"), timeout=LIMIT_S)
+            self.assertEqual([e.ecu_id for e in answer.ecu], ["p1", "main"])
 
     # ---- children that are not as they should be
 

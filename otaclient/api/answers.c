@@ -126,6 +126,9 @@ static int check_taking(const struct asked *a, struct ota_err *err)
 			"This request came here before; its id is taken again after %d s at the "
 			"earliest",
 			RECENT_REQUESTS_MS / 1000);
+	if (a->by->ending && atomic_load(a->by->ending))
+		return ota_err_set(err, -ESHUTDOWN, OTA_E_OTA_BUSY,
+			"This ECU's otaclient is about to end; nothing was done here");
 	return 0;
 }
 

@@ -20,6 +20,7 @@ struct call_lane {
 	pthread_cond_t changed;
 	void *waiting[CALL_LANE_WAITING_MAX]; /* the oldest first */
 	size_t n_waiting;
+	bool working; /* on one that waits no more */
 	bool ending;
 };
 
@@ -29,11 +30,14 @@ static void *take(struct call_lane *lane)
 	void *item = NULL;
 
 	pthread_mutex_lock(&lane->lock);
+	lane->working = false;
+	pthread_cond_broadcast(&lane->changed);
 	while (lane->n_waiting == 0 && !lane->ending)
 		pthread_cond_wait(&lane->changed, &lane->lock);
 	if (lane->n_waiting > 0) {
 		item = lane->waiting[0];
 		lane->n_waiting--;
+		lane->working = true;
 		memmove(lane->waiting, lane->waiting + 1,
 			lane->n_waiting * sizeof(lane->waiting[0]));
 	}
@@ -78,9 +82,17 @@ int call_lane_add(struct call_lane *lane, void *item)
 		r = -EBUSY;
 	else
 		lane->waiting[lane->n_waiting++] = item;
-	pthread_cond_signal(&lane->changed);
+	pthread_cond_broadcast(&lane->changed);
 	pthread_mutex_unlock(&lane->lock);
 	return r;
+}
+
+void call_lane_drain(struct call_lane *lane)
+{
+	pthread_mutex_lock(&lane->lock);
+	while (lane->n_waiting > 0 || lane->working)
+		pthread_cond_wait(&lane->changed, &lane->lock);
+	pthread_mutex_unlock(&lane->lock);
 }
 
 void call_lane_free(struct call_lane *lane)
@@ -89,7 +101,7 @@ void call_lane_free(struct call_lane *lane)
 		return;
 	pthread_mutex_lock(&lane->lock);
 	lane->ending = true;
-	pthread_cond_signal(&lane->changed);
+	pthread_cond_broadcast(&lane->changed);
 	pthread_mutex_unlock(&lane->lock);
 	pthread_join(lane->thread, NULL);
 	pthread_cond_destroy(&lane->changed);

@@ -23,6 +23,9 @@ int call_lane_new(call_lane_fn *fn, void *ctx, struct call_lane **ret_lane);
 /* Append @item. 0, or -EBUSY: CALL_LANE_WAITING_MAX are waiting already. */
 int call_lane_add(struct call_lane *lane, void *item);
 
+/* Wait until nothing is queued or being done. */
+void call_lane_drain(struct call_lane *lane);
+
 /* Does what is queued, then ends the thread. Nobody may add meanwhile. */
 void call_lane_free(struct call_lane *lane);
 void call_lane_freep(struct call_lane **lane);

@@ -33,7 +33,7 @@
 
 enum {
 	STREAMS_MAX = 64,     /* calls at once in one connection; an agent makes one */
-	STOP_GRACE_MS = 1000, /* calls that have begun may end by themselves */
+	STOP_GRACE_MS = 1000, /* calls that have begun may end by themselves, answers may go out */
 };
 
 struct api_service {
@@ -45,7 +45,7 @@ struct api_service {
 	int stop_fd;  /* eventfd: stop, please */
 	int ended_fd; /* eventfd: the server has shut down */
 	bool down;    /* shutdown has come to its end */
-	atomic_bool ending; /* calls that wait in a lane are not begun any more */
+	atomic_bool ending; /* no call is begun any more, and this ECU accepts nothing */
 	struct call_lane *updates, *others;
 };
 
@@ -297,23 +297,37 @@ static void serve(struct api_service *s)
 	}
 }
 
+/* True: the server has shut down. */
+static bool wait_for_end(struct api_service *s)
+{
+	struct pollfd ended = {.fd = s->ended_fd, .events = POLLIN};
+
+	while (poll(&ended, 1, STOP_GRACE_MS) < 0 && errno == EINTR)
+		;
+	return (ended.revents & POLLIN) != 0;
+}
+
+/*
+ * What is under way gets its answer, and what the answer says is what the machine does: from @ending on this ECU
+ * accepts nothing, and calls are cancelled only when all have been decided.
+ */
 static void *wait_for_stop(void *arg)
 {
 	struct api_service *s = arg;
-	struct pollfd ended = {.fd = s->ended_fd, .events = POLLIN};
 	uint64_t count;
 
 	while (read(s->stop_fd, &count, sizeof(count)) < 0 && errno == EINTR)
 		;
 	atomic_store(&s->ending, true);
 	grpc_server_shutdown_and_notify(s->server, s->queue, s);
-	while (poll(&ended, 1, STOP_GRACE_MS) < 0 && errno == EINTR)
-		;
-	if (ended.revents & POLLIN)
+	if (wait_for_end(s))
 		return NULL;
-	grpc_server_cancel_all_calls(s->server);
 	if (s->config.tree && s->config.tree->stop)
 		s->config.tree->stop(s->config.tree->ctx);
+	call_lane_drain(s->updates);
+	call_lane_drain(s->others);
+	if (!wait_for_end(s))
+		grpc_server_cancel_all_calls(s->server);
 	return NULL;
 }
 

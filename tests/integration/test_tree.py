@@ -555,7 +555,9 @@ class TreeTest(unittest.TestCase):
         # it has refused
         main.wait_for("in_update=0 network=0 success=1", after=len(main.lines) - 1)
 
-    def test_the_end_of_the_daemon_waits_for_nobody(self):
+    ENDING = "This ECU's otaclient is about to end; nothing was done here"
+
+    def test_the_end_of_the_daemon_waits_for_nobody_and_is_told(self):
         silent = socket.socket()
         self.addCleanup(silent.close)
         silent.bind(("127.0.0.1", 0))
@@ -563,16 +565,36 @@ class TreeTest(unittest.TestCase):
         child = Dead("p1")
         child.port = silent.getsockname()[1]
         main = self.ecu("main", child)
-        call = main.stub.Update.future(request("p1", "main"), timeout=LIMIT_S)
-        queued = main.stub.Update.future(request("p1", "main"), timeout=LIMIT_S)
+        calls = [main.stub.Update.future(request("p1", "main"), timeout=LIMIT_S) for _ in range(2)]
         main.wait_for("origins")
         began = time.monotonic()
         main.process.send_signal(signal.SIGTERM)
         self.assertEqual(main.process.wait(LIMIT_S), 0)
         self.assertLess(time.monotonic() - began, 4)
-        self.assertIsNotNone(call.exception())
-        self.assertIsNotNone(queued.exception())
-        self.assertLessEqual(len(main.said("update ")), 1)
+        call, queued = sorted(calls, key=lambda c: c.exception() is not None)
+        self.assertEqual(entries(call.result()), [
+            ("p1", pb.RECOVERABLE, f"ECU p1 cannot be asked: 127.0.0.1:{child.port} was not waited for to answer Update"),
+            ("main", pb.RECOVERABLE, self.ENDING)])
+        self.assertEqual((queued.exception().code(), queued.exception().details()),
+                         (grpc.StatusCode.UNAVAILABLE, "otaclient ends; nothing was done"))
+        self.assertEqual(main.said("update "), [])
+
+    def test_at_the_end_of_the_daemon_children_that_have_accepted_are_told(self):
+        release = threading.Event()
+        self.addCleanup(release.set)
+        late = self.scripted("p1", Status=status_bytes({"ecu_id": "p1"}),
+                             Update=lambda *_: release.wait(LIMIT_S) and update_bytes({"ecu_id": "p1"}))
+        main = self.ecu("main", late)
+        call = main.stub.Update.future(request("p1", "main"), timeout=LIMIT_S)
+        main.wait_for("origins")
+        main.process.send_signal(signal.SIGTERM)
+        with self.assertRaises(grpc.RpcError):  # once it refuses calls it has seen the signal
+            while True:
+                main.status()
+        release.set()
+        self.assertEqual(entries(call.result()), [("p1", pb.NO_FAILURE, ""), ("main", pb.RECOVERABLE, self.ENDING)])
+        self.assertEqual(main.process.wait(LIMIT_S), 0)
+        self.assertEqual(main.said("update "), [])
 
 
 if __name__ == "__main__":

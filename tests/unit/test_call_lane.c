@@ -93,11 +93,39 @@ static void a_lane_that_was_never_used_ends(void **state)
 	assert_int_equal(w.n_begun, 0);
 }
 
+static void *drain(void *arg)
+{
+	call_lane_drain(arg);
+	return NULL;
+}
+
+static void a_lane_is_drained_when_all_is_done(void **state)
+{
+	struct work w;
+	struct call_lane *lane;
+	pthread_t drainer;
+	int items[2] = {0, 1};
+
+	(void)state;
+	work_init(&w);
+	assert_int_equal(call_lane_new(do_one, &w, &lane), 0);
+	call_lane_drain(lane);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(call_lane_add(lane, &items[i]), 0);
+	assert_int_equal(pthread_create(&drainer, NULL, drain, lane), 0);
+	wait_until_begun(&w);
+	open_gate(&w);
+	assert_int_equal(pthread_join(drainer, NULL), 0);
+	assert_int_equal(w.n_done, 2);
+	call_lane_free(lane);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(things_are_done_in_order_and_the_rest_is_refused),
 		cmocka_unit_test(a_lane_that_was_never_used_ends),
+		cmocka_unit_test(a_lane_is_drained_when_all_is_done),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

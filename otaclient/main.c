@@ -483,6 +483,7 @@ static int start_tree(struct daemon *d, struct ota_err *err)
 	const struct tree_config config = {
 		.ecu = &d->ecu,
 		.status = d->status,
+		.wait_limit_s = d->settings.children_wait_limit_s,
 		.before_update = on_tree_request,
 		.on_change = on_tree_change,
 		.ctx = d,

@@ -147,6 +147,14 @@ void status_set_phase(struct status *s, enum update_phase phase)
 	pthread_mutex_unlock(&s->lock);
 }
 
+void status_set_remark(struct status *s, const char *sentence)
+{
+	pthread_mutex_lock(&s->lock);
+	forget_failure(&s->now);
+	text_put(s->now.failure_reason, sizeof(s->now.failure_reason), sentence);
+	pthread_mutex_unlock(&s->lock);
+}
+
 void status_change(
 	struct status *s, void (*change)(struct update_stats *u, const void *arg), const void *arg)
 {

@@ -55,7 +55,8 @@ struct status_snapshot {
 	struct release_detail release;
 	bool has_failure;
 	bool failure_is_recoverable;
-	char failure_reason[OTA_ERR_MSG_MAX + 16]; /* "E203: …", "" = none */
+	/* "E203: …", "" = none; while there is no failure, a remark on what is under way */
+	char failure_reason[OTA_ERR_MSG_MAX + 16];
 	struct update_stats update;                /* meaningful while ota_status is STATUS_UPDATING */
 };
 
@@ -75,6 +76,8 @@ void status_begin_update(struct status *s, const char *version);
 /* Begin a rollback: live ROLLBACKING, failure reset. */
 void status_begin_rollback(struct status *s);
 void status_set_phase(struct status *s, enum update_phase phase);
+/* A sentence on what is under way, for whoever watches; until the next session begins or it fails. */
+void status_set_remark(struct status *s, const char *sentence);
 
 /* Change the counters under the lock: @change gets the live stats and must be quick. */
 void status_change(struct status *s, void (*change)(struct update_stats *u, const void *arg), const void *arg);

@@ -57,6 +57,11 @@ static const struct conf_key settings_keys[] = {
 	{"update_cooldown_s", CONF_TYPE_UINT, FIELD(update_cooldown_s), .min = 0, .max = 3600,
 		.fallback = "16", .unit = "s",
 		.text = "After an accepted update request others are refused for this long"},
+	/* Six ECUs that fetch 5 GB each over 20 Mbit/s need 3.5 hours. The other client has no such limit. */
+	{"children_wait_limit_s", CONF_TYPE_UINT, FIELD(children_wait_limit_s), .min = 0,
+		.max = 604800, .fallback = "21600", .unit = "s",
+		.text = "A restart waits this long for ECUs below that are in an update; "
+			"0: without limit"},
 	{"log_level", CONF_TYPE_CHOICE, FIELD(log_level), .words = log_level_words,
 		.fallback = "info", .env = SETTINGS_ENV_PREFIX "DEFAULT_LOG_LEVEL",
 		.text = "Least important lines that are logged"},

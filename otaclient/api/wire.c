@@ -256,7 +256,10 @@ const struct wire_status_ecu *wire_status_find(const struct wire_status *s, cons
 	return NULL;
 }
 
-/* Progress shows only while the ECU is updating, and a failure's cause only while it is failed. */
+/*
+ * Progress shows only while the ECU is updating, and a failure's cause only while it is failed; a remark has the
+ * cause's place while something is under way.
+ */
 void wire_status_ecu_from(const struct status_snapshot *snapshot, const char *ecu_id, uint64_t now_ms,
 	struct wire_status_ecu *ret_ecu)
 {
@@ -277,6 +280,8 @@ void wire_status_ecu_from(const struct status_snapshot *snapshot, const char *ec
 									 : API_UNRECOVERABLE;
 		ret_ecu->failure_reason = snapshot->failure_reason;
 	}
+	if (snapshot->ota_status == STATUS_UPDATING || snapshot->ota_status == STATUS_ROLLBACKING)
+		ret_ecu->failure_reason = snapshot->failure_reason;
 	if (snapshot->ota_status == STATUS_UPDATING) {
 		ret_ecu->update = snapshot->update;
 		update_stats_times(&snapshot->update, now_ms, &ret_ecu->times);

@@ -8,16 +8,18 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "otaclient/text.h"
 #include "otaclient/tree/fan_out.h"
 #include "otaclient/tree/tracker.h"
 
 enum {
-	NAMES_MAX = 1024,
+	NAMES_MAX = 400, /* with a sentence around them no longer than an error's */
 };
 
 struct tree {
@@ -168,10 +170,29 @@ static void tree_stop(void *ctx)
 
 /* ---- waiting ---- */
 
+static const char *names_in_update(struct tree *t, char ret_names[NAMES_MAX])
+{
+	tracker_names_in_update(t->tracker, ret_names, NAMES_MAX);
+	return ret_names[0] ? ret_names : "a request is on its way";
+}
+
+static void give_up_waiting(struct tree *t)
+{
+	char names[NAMES_MAX], sentence[OTA_ERR_MSG_MAX];
+
+	snprintf(sentence, sizeof(sentence),
+		"Not waiting any longer, after %u s, for ECUs below that are in an update: %s",
+		t->config.wait_limit_s, names_in_update(t, names));
+	text_repair(sentence);
+	log_warning("%s", sentence);
+	status_set_remark(t->config.status, sentence);
+}
+
 int tree_wait_for_children(struct tree *t, bool (*stop)(void *ctx), void *ctx)
 {
 	char names[NAMES_MAX];
-	uint64_t next_log_ms = clock_monotonic_ms();
+	uint64_t begun_ms = clock_monotonic_ms(), next_log_ms = begun_ms;
+	uint64_t limit_ms = (uint64_t)t->config.wait_limit_s * 1000;
 	struct summary now;
 
 	for (;;) {
@@ -180,10 +201,13 @@ int tree_wait_for_children(struct tree *t, bool (*stop)(void *ctx), void *ctx)
 			return 0;
 		if (stop(ctx))
 			return -ECANCELED;
+		if (limit_ms > 0 && clock_monotonic_ms() - begun_ms >= limit_ms) {
+			give_up_waiting(t);
+			return 0;
+		}
 		if (clock_monotonic_ms() >= next_log_ms) {
-			tracker_names_in_update(t->tracker, names, sizeof(names));
 			log_info("Waiting for ECUs below that are in an update: %s",
-				names[0] ? names : "a request is on its way");
+				names_in_update(t, names));
 			next_log_ms += TREE_WAIT_LOG_MS;
 		}
 		clock_sleep_ms(TREE_WAIT_POLL_MS);

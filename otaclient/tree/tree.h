@@ -25,6 +25,7 @@ enum {
 struct tree_config {
 	const struct ecu_info *ecu;
 	struct status *status;
+	uint32_t wait_limit_s; /* of tree_wait_for_children(); 0 = none */
 	/*
 	 * Before some ECU below is told to update, and after on_change() has said that it needs the network: what it
 	 * will fetch comes through here. May be NULL.
@@ -48,7 +49,7 @@ void tree_freep(struct tree **t);
 const struct api_tree *tree_api(const struct tree *t);
 
 /*
- * Until no ECU below is in an update; one that has been silent for TREE_LOST_MS is not waited for. 0, or -ECANCELED
- * when @stop has said so.
+ * Until no ECU below is in an update, or wait_limit_s are over, which is then logged and remarked in the status; one
+ * that has been silent for TREE_LOST_MS is not waited for. 0, or -ECANCELED when @stop has said so.
  */
 int tree_wait_for_children(struct tree *t, bool (*stop)(void *ctx), void *ctx);

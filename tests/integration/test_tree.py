@@ -43,8 +43,8 @@ with tempfile.TemporaryDirectory(prefix="test_tree_") as folder:
 class Ecu:
     """One tree_server. What it prints is collected by a thread, and waited for."""
 
-    def __init__(self, ecu_id, *children, available=(), booted=True, port=0):
-        args = ["--ecu-id", ecu_id, "--port", str(port)]
+    def __init__(self, ecu_id, *children, available=(), booted=True, port=0, wait_limit_s=0):
+        args = ["--ecu-id", ecu_id, "--port", str(port), "--wait-limit", str(wait_limit_s)]
         for child in children:
             args += ["--child", f"{child.ecu_id}:{child.port}"]
         for i in available:
@@ -530,6 +530,26 @@ class TreeTest(unittest.TestCase):
         main.wait_for("Waiting for ECUs below that are in an update: p1", main.log)
         main.process.send_signal(signal.SIGTERM)
         main.wait_for("ended", limit_s=5)
+
+    def test_a_child_that_never_ends_its_update_is_waited_for_until_the_limit(self):
+        p1 = self.scripted("p1", Status=status_bytes({"ecu_id": "p1", "ota_status": pb.UPDATING}))
+        main = self.ecu("main", p1, available=["main", "p1"], wait_limit_s=2)
+        main.wait_for("below in_update=1")
+        main.stub.Update(request("main"), timeout=LIMIT_S)
+        main.order("phase 6")
+        self.assertEqual(main.status().ecu_v2[0].failure_reason, "")
+        began = time.monotonic()
+        main.order("wait")
+        self.assertEqual(len(main.said("waited")), 1)
+        self.assertGreaterEqual(time.monotonic() - began, 2)
+        sentence = "Not waiting any longer, after 2 s, for ECUs below that are in an update: p1"
+        main.wait_for(sentence, main.log)
+        own = main.status().ecu_v2[0]
+        self.assertEqual((own.ota_status, own.failure_type, own.failure_reason),
+                         (pb.UPDATING, pb.NO_FAILURE, sentence))
+        # what has been remarked ends with what it was about
+        main.order("live 1")
+        self.assertEqual(main.status().ecu_v2[0].failure_reason, "")
 
     def test_a_child_that_is_named_by_nobody_holds_up_nothing(self):
         p1 = self.ecu("p1")

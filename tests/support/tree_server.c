@@ -1,7 +1,7 @@
 /*
  * tree_server: the daemon's API with a scripted machine behind it, and the real tree of ECUs below it.
  *
- *     tree_server [--port N] [--ecu-id ID] [--available ID]... [--child ID:PORT]...
+ *     tree_server [--port N] [--ecu-id ID] [--available ID]... [--child ID:PORT]... [--wait-limit S]
  *
  * Prints "port N" when it listens, then one line per request that reaches the machine. Update is accepted unless
  * the URL is http://busy/; the machine then is UPDATING until lines on stdin move it:
@@ -34,6 +34,7 @@
 static struct api_service *service;
 static struct status *status;
 static struct tree *tree; /* NULL = no children */
+static uint32_t wait_limit_s;
 static atomic_bool ending;
 
 static void on_signal(int sig)
@@ -164,6 +165,8 @@ static int parse_options(int argc, char **argv, struct api_config *config, struc
 			snprintf(ecu->ecu_id, sizeof(ecu->ecu_id), "%s", argv[++i]);
 		else if (strcmp(argv[i], "--available") == 0 && ecu->n_available < ECU_IDS_MAX)
 			add_available(ecu, argv[++i]);
+		else if (strcmp(argv[i], "--wait-limit") == 0)
+			wait_limit_s = (uint32_t)atoi(argv[++i]);
 		else if (strcmp(argv[i], "--child") != 0 || add_child(ecu, argv[++i]) < 0)
 			return -EINVAL;
 	}
@@ -176,6 +179,7 @@ static int start(struct api_config *config, struct ecu_info *ecu,
 	static const char *available[ECU_IDS_MAX];
 	const struct tree_config tree_config = {.ecu = ecu,
 		.status = status,
+		.wait_limit_s = wait_limit_s,
 		.before_update = print_origins,
 		.on_change = print_summary};
 	int r = ecu->n_secondaries > 0 ? tree_new(&tree_config, &tree, err) : 0;

@@ -125,6 +125,22 @@ static void a_failure_without_a_sentence_shows_the_code_text(void **state)
 	assert_string_equal(now.failure_reason, "E100: the network or the server failed");
 }
 
+static void a_remark_stays_until_the_next_update_begins(void **state)
+{
+	struct status_snapshot now;
+
+	status_set_booted(*state, STATUS_SUCCESS, "1", NULL);
+	status_begin_update(*state, "2");
+	status_set_remark(*state, "The sun shines");
+	status_get(*state, &now);
+	assert_int_equal(now.ota_status, STATUS_UPDATING);
+	assert_false(now.has_failure);
+	assert_string_equal(now.failure_reason, "The sun shines");
+	status_begin_update(*state, "3");
+	status_get(*state, &now);
+	assert_string_equal(now.failure_reason, "");
+}
+
 static void count_one_file(struct update_stats *u, const void *arg)
 {
 	u->processed_files_num++;
@@ -294,6 +310,7 @@ int main(void)
 		CASE(a_rollback_begins_without_the_failure_before_it),
 		CASE(a_failure_of_the_start_is_a_status_too),
 		CASE(a_failure_without_a_sentence_shows_the_code_text),
+		CASE(a_remark_stays_until_the_next_update_begins),
 		CASE(a_new_update_starts_counting_from_zero),
 		CASE(a_phase_of_several_steps_begins_once),
 		CASE(each_stage_ends_where_the_next_begins),

@@ -89,17 +89,46 @@ static void read_available(
 	}
 }
 
-/* An id twice would make one ECU's status pass for the other's. */
-static void check_unique(const struct ecu_info *info, const struct ecu_secondary *s, unsigned line,
+/*
+ * An id twice would make one ECU's status pass for the other's, and an ECU below itself is asked for ever. The other
+ * client takes such a file, so it is no reason to take no updates.
+ */
+static bool has_free_id(const struct ecu_info *info, const struct ecu_secondary *s, unsigned line,
 	const char *where, struct conf_notes *notes)
 {
-	if (strcmp(s->ecu_id, info->ecu_id) == 0)
-		conf_note(notes, CONF_WRONG, line, "%secu_id \"%s\" is this ECU's own", where,
+	if (strcmp(s->ecu_id, info->ecu_id) == 0) {
+		conf_note(notes, CONF_NOTICE, line,
+			"%s.ecu_id \"%s\" is this ECU's own; the entry is ignored", where,
 			s->ecu_id);
+		return false;
+	}
 	for (const struct ecu_secondary *o = info->secondaries; o < s; o++) {
 		if (strcmp(s->ecu_id, o->ecu_id) == 0) {
-			conf_note(notes, CONF_WRONG, line, "%secu_id \"%s\" is there twice", where,
-				s->ecu_id);
+			conf_note(notes, CONF_NOTICE, line,
+				"%s.ecu_id \"%s\" is there twice; this entry, %s, is ignored",
+				where, s->ecu_id, s->ip_addr);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Two addresses of one ECU, or this one's: the other ECU will not be found there. */
+static void notice_address(const struct ecu_info *info, const struct ecu_secondary *s,
+	unsigned line, const char *where, struct conf_notes *notes)
+{
+	bool is_here = strcmp(s->ip_addr, info->ip_addr) == 0 ||
+		       strcmp(s->ip_addr, "127.0.0.1") == 0 || strcmp(s->ip_addr, "::1") == 0;
+
+	if (is_here && s->port == ECU_API_PORT)
+		conf_note(notes, CONF_NOTICE, line,
+			"%s, ECU \"%s\", has this ECU's own address, %s, port %u", where, s->ecu_id,
+			s->ip_addr, s->port);
+	for (const struct ecu_secondary *o = info->secondaries; o < s; o++) {
+		if (s->port == o->port && strcmp(s->ip_addr, o->ip_addr) == 0) {
+			conf_note(notes, CONF_NOTICE, line,
+				"%s, ECU \"%s\", has the address of ECU \"%s\", %s, port %u", where,
+				s->ecu_id, o->ecu_id, s->ip_addr, s->port);
 			return;
 		}
 	}
@@ -117,7 +146,7 @@ static void read_secondaries(
 	for (const struct conf_node *n = list->child; n; n = n->next, i++) {
 		struct ecu_secondary *s = &info->secondaries[info->n_secondaries];
 		unsigned wrong = notes->n_wrong;
-		char where[32];
+		char where[32], prefix[40];
 
 		if (info->n_secondaries == ECU_SECONDARIES_MAX) {
 			conf_note(notes, CONF_WRONG, n->line,
@@ -128,11 +157,12 @@ static void read_secondaries(
 			conf_note(notes, CONF_WRONG, n->line, "secondaries[%u] must be a map", i);
 			continue;
 		}
-		snprintf(where, sizeof(where), "secondaries[%u].", i);
+		snprintf(where, sizeof(where), "secondaries[%u]", i);
+		snprintf(prefix, sizeof(prefix), "%s.", where);
 		conf_table_defaults(secondary_keys, ARRAY_SIZE(secondary_keys), s);
-		conf_table_read(secondary_keys, ARRAY_SIZE(secondary_keys), n, where, s, notes);
-		if (notes->n_wrong == wrong) {
-			check_unique(info, s, n->line, where, notes);
+		conf_table_read(secondary_keys, ARRAY_SIZE(secondary_keys), n, prefix, s, notes);
+		if (notes->n_wrong == wrong && has_free_id(info, s, n->line, where, notes)) {
+			notice_address(info, s, n->line, where, notes);
 			info->n_secondaries++;
 		}
 	}

@@ -222,13 +222,56 @@ static void wrong_lists_are_named(void **state)
 		"65535, not 0");
 }
 
-static void an_id_is_there_only_once(void **state)
+/* The file is taken, and this is the one thing said about it. */
+static void notices(const char *text, const char *sentence)
 {
-	refuses("ecu_id: m\nsecondaries:\n- {ecu_id: s, ip_addr: 10.0.0.2}\n- {ecu_id: s, ip_addr: "
+	parse(text);
+	assert_true(info.loaded);
+	if (notes.n_notices != 1)
+		fail_msg("%u notices about:\n%s", notes.n_notices, text);
+	assert_string_equal(notes.notices[0], sentence);
+}
+
+static void of_two_entries_with_one_id_the_first_counts(void **state)
+{
+	notices("ecu_id: m\nsecondaries:\n- {ecu_id: s, ip_addr: 10.0.0.2}\n- {ecu_id: s, ip_addr: "
+		"10.0.0.3}\n- {ecu_id: t, ip_addr: 10.0.0.4}\n",
+		"ecu_info.yaml, line 4: secondaries[1].ecu_id \"s\" is there twice; this entry, "
+		"10.0.0.3, is ignored");
+	assert_int_equal(info.n_secondaries, 2);
+	assert_string_equal(info.secondaries[0].ip_addr, "10.0.0.2");
+	assert_string_equal(info.secondaries[1].ecu_id, "t");
+}
+
+static void an_ecu_is_not_below_itself(void **state)
+{
+	notices("ecu_id: m\nsecondaries:\n- {ecu_id: m, ip_addr: 10.0.0.2}\n- {ecu_id: s, ip_addr: "
 		"10.0.0.3}\n",
-		"ecu_info.yaml, line 4: secondaries[1].ecu_id \"s\" is there twice");
-	refuses("ecu_id: m\nsecondaries:\n- {ecu_id: m, ip_addr: 10.0.0.2}\n",
-		"ecu_info.yaml, line 3: secondaries[0].ecu_id \"m\" is this ECU's own");
+		"ecu_info.yaml, line 3: secondaries[0].ecu_id \"m\" is this ECU's own; the entry "
+		"is "
+		"ignored");
+	assert_int_equal(info.n_secondaries, 1);
+	assert_string_equal(info.secondaries[0].ecu_id, "s");
+}
+
+static void an_address_that_cannot_be_right_is_noticed(void **state)
+{
+	notices("ecu_id: m\nsecondaries:\n- {ecu_id: s, ip_addr: 10.0.0.2}\n- {ecu_id: t, ip_addr: "
+		"10.0.0.2}\n",
+		"ecu_info.yaml, line 4: secondaries[1], ECU \"t\", has the address of ECU \"s\", "
+		"10.0.0.2, port 50051");
+	assert_int_equal(info.n_secondaries, 2);
+	notices("ecu_id: m\nip_addr: 10.0.0.1\nsecondaries:\n- {ecu_id: s, ip_addr: 10.0.0.1}\n",
+		"ecu_info.yaml, line 4: secondaries[0], ECU \"s\", has this ECU's own address, "
+		"10.0.0.1, port 50051");
+	notices("ecu_id: m\nip_addr: 10.0.0.1\nsecondaries:\n- {ecu_id: s, ip_addr: '::1'}\n",
+		"ecu_info.yaml, line 4: secondaries[0], ECU \"s\", has this ECU's own address, "
+		"::1, "
+		"port 50051");
+	assert_int_equal(info.n_secondaries, 1);
+	parse("ecu_id: m\nip_addr: 10.0.0.1\nsecondaries:\n- {ecu_id: s, ip_addr: 10.0.0.1, port: "
+	      "50052}\n- {ecu_id: t, ip_addr: 10.0.0.1, port: 50053}\n");
+	assert_int_equal(notes.n_notices, 0);
 }
 
 static void every_wrong_key_is_reported(void **state)
@@ -300,7 +343,9 @@ int main(void)
 		cmocka_unit_test(unknown_and_repeated_keys_are_noticed_only),
 		cmocka_unit_test(a_wrong_value_is_named_with_its_line),
 		cmocka_unit_test(wrong_lists_are_named),
-		cmocka_unit_test(an_id_is_there_only_once),
+		cmocka_unit_test(of_two_entries_with_one_id_the_first_counts),
+		cmocka_unit_test(an_ecu_is_not_below_itself),
+		cmocka_unit_test(an_address_that_cannot_be_right_is_noticed),
 		cmocka_unit_test(every_wrong_key_is_reported),
 		cmocka_unit_test(what_is_no_map_is_refused),
 		cmocka_unit_test(more_than_the_limits_is_refused),

@@ -55,6 +55,7 @@ struct ecu_table *ecu_table_new(const struct ecu_table_config *config)
 {
 	AUTO_ECU_TABLE struct ecu_table *t = calloc(1, sizeof(*t));
 
+	assert(config->n_children <= ECU_SECONDARIES_MAX);
 	if (!t)
 		return NULL;
 	t->config = *config;
@@ -132,8 +133,35 @@ static struct summary_ecu view_of(const struct entry *e, uint64_t now_ms)
 	};
 }
 
-/* A place that a stranger may have: a new one, or that of a stranger that is lost. */
-static struct entry *place_for_stranger(struct ecu_table *t, uint64_t now_ms)
+/*
+ * One that a child that reports too many gives up to @child: the last to come of the child that has most of them. It
+ * keeps as many as @child has then, so places do not change hands for ever.
+ */
+static struct entry *place_of_greediest(struct ecu_table *t, size_t child)
+{
+	size_t n_of[ECU_SECONDARIES_MAX] = {0}, greediest = child;
+	struct entry *last = NULL;
+
+	for (size_t i = 0; i < t->n_entries; i++)
+		if (!t->entries[i]->listed)
+			n_of[t->entries[i]->speaker]++;
+	for (size_t i = 0; i < t->config.n_children; i++)
+		if (n_of[i] > n_of[greediest])
+			greediest = i;
+	if (n_of[greediest] <= n_of[child] + 1)
+		return NULL;
+	for (size_t i = 0; i < t->n_entries; i++) {
+		struct entry *e = t->entries[i];
+
+		if (!e->listed && e->speaker == greediest &&
+			(!last || e->contact_no > last->contact_no))
+			last = e;
+	}
+	return last;
+}
+
+/* A place that a stranger may have: a new one, or that of a stranger that is lost, or one too many. */
+static struct entry *place_for_stranger(struct ecu_table *t, size_t child, uint64_t now_ms)
 {
 	size_t n = 0;
 
@@ -149,12 +177,13 @@ static struct entry *place_for_stranger(struct ecu_table *t, uint64_t now_ms)
 			return e;
 	}
 	if (n >= ECU_TABLE_STRANGERS_MAX)
-		return NULL;
+		return place_of_greediest(t, child);
 	t->entries[t->n_entries] = calloc(1, sizeof(struct entry));
 	return t->entries[t->n_entries] ? t->entries[t->n_entries++] : NULL;
 }
 
-static struct entry *place_for(struct ecu_table *t, const char *ecu_id, uint64_t now_ms)
+static struct entry *place_for(
+	struct ecu_table *t, size_t child, const char *ecu_id, uint64_t now_ms)
 {
 	bool listed = is_listed(t, ecu_id);
 	struct entry *e;
@@ -164,7 +193,7 @@ static struct entry *place_for(struct ecu_table *t, const char *ecu_id, uint64_t
 		if (e)
 			t->entries[t->n_entries++] = e;
 	} else {
-		e = place_for_stranger(t, now_ms);
+		e = place_for_stranger(t, child, now_ms);
 	}
 	if (!e)
 		return NULL;
@@ -174,15 +203,17 @@ static struct entry *place_for(struct ecu_table *t, const char *ecu_id, uint64_t
 }
 
 /*
- * The entry that @child may write for @ecu_id, or NULL. Two children that claim the same ECU would else make its state
- * change with every poll; the one that came first speaks until it falls silent.
+ * The entry that @child may write for @ecu_id, or NULL, with @ret_no_room if only a place is missing. Two children
+ * that claim the same ECU would else make its state change with every poll; the one that came first speaks until
+ * it falls silent.
  */
 static struct entry *entry_to_write(
-	struct ecu_table *t, size_t child, const char *ecu_id, uint64_t now_ms)
+	struct ecu_table *t, size_t child, const char *ecu_id, uint64_t now_ms, bool *ret_no_room)
 {
 	size_t is_child = child_of_id(t, ecu_id);
 	struct entry *e;
 
+	*ret_no_room = false;
 	if (ecu_id[0] == '\0' || strlen(ecu_id) >= ECU_ID_MAX ||
 		strcmp(ecu_id, t->config.scope.own_id) == 0)
 		return NULL;
@@ -192,7 +223,8 @@ static struct entry *entry_to_write(
 	if (e && e->known && e->speaker != child && !is_hidden(t, e, now_ms))
 		return NULL;
 	if (!e)
-		e = place_for(t, ecu_id, now_ms);
+		e = place_for(t, child, ecu_id, now_ms);
+	*ret_no_room = !e;
 	if (e)
 		e->speaker = child;
 	return e;
@@ -265,20 +297,26 @@ static void take_report(
 	e->interval_ms = t->interval_ms;
 }
 
-void ecu_table_store(
+size_t ecu_table_store(
 	struct ecu_table *t, size_t child, const struct wire_status *said, uint64_t now_ms)
 {
+	size_t n_left_out = 0;
+
 	for (size_t i = 0; i < said->n_ecus; i++) {
-		struct entry *e = entry_to_write(t, child, said->ecus[i].ecu_id, now_ms);
+		bool no_room;
+		struct entry *e = entry_to_write(t, child, said->ecus[i].ecu_id, now_ms, &no_room);
 
 		if (e)
 			take_report(t, e, &said->ecus[i], now_ms);
+		n_left_out += no_room;
 	}
+	return n_left_out;
 }
 
 void ecu_table_accept(struct ecu_table *t, size_t child, const char *ecu_id, uint64_t now_ms)
 {
-	struct entry *e = entry_to_write(t, child, ecu_id, now_ms);
+	bool no_room;
+	struct entry *e = entry_to_write(t, child, ecu_id, now_ms, &no_room);
 
 	if (e)
 		e->accepted_ms = MAX_OF(now_ms, (uint64_t)1);

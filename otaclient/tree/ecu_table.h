@@ -39,9 +39,10 @@ void ecu_table_freep(struct ecu_table **t);
 
 /*
  * What child number @child has answered to Status. Entries that it may not make are left out; entries for which there
- * is no memory are, too: the next poll brings them again.
+ * is no memory are, too: the next poll brings them again. Returns how many there was no place for: children share
+ * the places of ECUs that are not listed, and the one that has most of them gives one up to one that has fewer.
  */
-void ecu_table_store(
+size_t ecu_table_store(
 	struct ecu_table *t, size_t child, const struct wire_status *said, uint64_t now_ms);
 
 /*

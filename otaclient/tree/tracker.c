@@ -14,6 +14,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/config/ecu_info.h"
 #include "otaclient/tree/ecu_table.h"
 
 enum {
@@ -28,6 +29,8 @@ struct poll {
 	size_t child;
 	bool was_reached; /* at the last poll; for the log, which tells changes only */
 	bool was_asked;
+	bool was_named; /* the log has said that it does not report itself */
+	bool was_full;  /* … that there was no room for what it reports */
 	pthread_t thread;
 };
 
@@ -119,6 +122,28 @@ static void log_change(struct poll *p, bool reached, const struct ota_err *err)
 	p->was_asked = true;
 }
 
+/* What is wrong with what a child says, once each: the next poll brings it again. */
+static void log_oddities(struct poll *p, const struct wire_status *said, size_t n_left_out)
+{
+	const struct tree_child *child = &p->tracker->config.children[p->child];
+
+	if (!p->was_named && said->n_ecus > 0 && !wire_status_find(said, child->ecu_id)) {
+		log_warning(
+			"ECU %s at %s, port %u, does not report itself, but ECU %.*s: is its id "
+			"in ecu_info.yaml right?",
+			child->ecu_id, child->address.host, child->address.port, ECU_ID_MAX,
+			said->ecus[0].ecu_id);
+		p->was_named = true;
+	}
+	if (!p->was_full && n_left_out > 0) {
+		log_warning(
+			"ECU %s reports %zu ECUs; %zu that ecu_info.yaml does not name are left "
+			"out, for at most %d are kept",
+			child->ecu_id, said->n_ecus, n_left_out, ECU_TABLE_STRANGERS_MAX);
+		p->was_full = true;
+	}
+}
+
 static void poll_once(struct poll *p)
 {
 	struct tracker *t = p->tracker;
@@ -132,10 +157,12 @@ static void poll_once(struct poll *p)
 	log_change(p, r == 0, &err);
 	if (r == 0) {
 		uint64_t now_ms = clock_monotonic_ms();
+		size_t n_left_out;
 
 		pthread_mutex_lock(&t->lock);
-		ecu_table_store(t->table, p->child, &said, now_ms);
+		n_left_out = ecu_table_store(t->table, p->child, &said, now_ms);
 		pthread_mutex_unlock(&t->lock);
+		log_oddities(p, &said, n_left_out);
 	}
 	/* Also when nothing was stored: silence has a meaning, too. */
 	tell(t);

@@ -472,6 +472,28 @@ class TreeTest(unittest.TestCase):
         self.assertEqual(len(by_id), len(answer.ecu_v2))
         main.order("wait")
         main.wait_for("waited")
+        main.wait_for("ECU p1 reports 1006 ECUs; 937 that ecu_info.yaml does not name are left out, for at most 64 are kept",
+                      main.log)
+        # what comes with the next polls is nothing new
+        main.stub.Update(request("main"), timeout=LIMIT_S)
+        n_asked = len(liar.asked)
+        end = time.monotonic() + LIMIT_S
+        while len(liar.asked) < n_asked + 2:
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.05)
+        self.assertEqual(len([line for line in main.log if "left out" in line]), 1)
+
+    def test_a_child_with_another_id_is_named_once(self):
+        other = self.scripted("p1", Status=status_bytes({"ecu_id": "q7"}))
+        main = self.ecu("main", other)
+        end = time.monotonic() + LIMIT_S
+        while len(other.asked) < 3:
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.05)
+        odd = [line for line in main.log if "report itself" in line]
+        self.assertEqual(len(odd), 1)
+        self.assertIn(f"ECU p1 at 127.0.0.1, port {other.port}, does not report itself, but ECU q7: "
+                      "is its id in ecu_info.yaml right?", odd[0])
 
     def test_bytes_that_are_no_status_are_told_and_survived(self):
         bad = [b"\xff" * 100, pb.StatusResponse(ecu_v2=[pb.StatusResponseEcuV2(ecu_id="p1")] * 1025)

@@ -326,15 +326,49 @@ static void a_child_that_invents_ecus_fills_no_more_than_its_room(void **state)
 	assert_false(summary_at(t, T0).child_in_update);
 	assert_true(summary_at(t, T0).all_success);
 	/* the places of those that are lost can be had again */
-	say(t, 1, "late", STATUS_SUCCESS, T0 + TREE_LOST_MS);
-	assert_false(ecu_table_is_below(t, 1, "late"));
-	say(t, 1, "late", STATUS_SUCCESS, T0 + TREE_LOST_MS + 1);
-	assert_true(ecu_table_is_below(t, 1, "late"));
+	say(t, 0, "late", STATUS_SUCCESS, T0 + TREE_LOST_MS);
+	assert_false(ecu_table_is_below(t, 0, "late"));
+	say(t, 0, "late", STATUS_SUCCESS, T0 + TREE_LOST_MS + 1);
+	assert_true(ecu_table_is_below(t, 0, "late"));
+}
+
+/* A report of @n ECUs, "<name>-0" and so on. Returns how many there was no place for. */
+static size_t say_many(struct ecu_table *t, size_t child, const char *name, unsigned n)
+{
+	AUTO_WIRE_STATUS struct wire_status said = {0};
+	char id[32];
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(id, sizeof(id), "%s-%u", name, i);
+		add(&said, id, STATUS_SUCCESS, "1");
+	}
+	return ecu_table_store(t, child, &said, T0);
+}
+
+static void a_child_that_takes_all_places_leaves_its_share_to_the_others(void **state)
+{
+	AUTO_ECU_TABLE struct ecu_table *t = ecu_table_new(&config);
+
+	(void)state;
+	assert_int_equal(
+		say_many(t, 0, "ghost", WIRE_ECUS_MAX), WIRE_ECUS_MAX - ECU_TABLE_STRANGERS_MAX);
+	assert_int_equal(say_many(t, 1, "real", 3), 0);
+	assert_true(ecu_table_is_below(t, 1, "real-2"));
+	/* those that came last have made room, and do not get it back */
+	assert_false(ecu_table_is_below(t, 0, "ghost-63"));
+	assert_int_equal(say_many(t, 0, "ghost", ECU_TABLE_STRANGERS_MAX), 3);
+	assert_true(ecu_table_is_below(t, 0, "ghost-60"));
+	assert_true(ecu_table_is_below(t, 1, "real-2"));
+	/* half of all places, and no more than that */
+	assert_int_equal(say_many(t, 1, "real", 40), 40 - ECU_TABLE_STRANGERS_MAX / 2);
+	assert_int_equal(say_many(t, 0, "ghost", 40), 40 - ECU_TABLE_STRANGERS_MAX / 2);
+	assert_int_equal(say_many(t, 1, "real", ECU_TABLE_STRANGERS_MAX / 2), 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_child_that_takes_all_places_leaves_its_share_to_the_others),
 		cmocka_unit_test(reports_are_shown_in_the_order_of_first_contact),
 		cmocka_unit_test(every_field_is_handed_up),
 		cmocka_unit_test(a_child_speaks_neither_for_us_nor_for_its_neighbour),

@@ -23,6 +23,10 @@ OTACTL, SERVER = sys.argv[1:3]
 COMPLETION = os.path.join(os.path.dirname(__file__), "../../otaclient/ctl/otactl.bash")
 ADVICE = "is the ECU on, does otaclient run there, is --ecu right?"
 
+# Whoever runs this in the background, or under nohup, ignores these, and programs started here would do the same.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 
 class Server:
     """The machine that is asked; orders go to its stdin, and each is awaited."""

@@ -66,13 +66,19 @@ _Noreturn static void child_exec(const struct run_args *args, int out, int errfd
 	null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (args->root && (chroot(args->root) < 0 || chdir("/") < 0))
 		goto fail;
+	if (args->dir && chdir(args->dir) < 0)
+		goto fail;
 	if (null_fd >= 0)
 		dup2(null_fd, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(errfd, STDERR_FILENO);
 	/* The tool is looked up in the PATH that it gets, not in ours. */
 	environ = (char **)(uintptr_t)env;
-	execvp(args->argv[0], (char *const *)(uintptr_t)args->argv);
+	/* execvp would give a file of no format to a shell, for which an empty one is a success. */
+	if (strchr(args->argv[0], '/'))
+		execv(args->argv[0], (char *const *)(uintptr_t)args->argv);
+	else
+		execvp(args->argv[0], (char *const *)(uintptr_t)args->argv);
 fail:
 	e = errno;
 	if (write(fail, &e, sizeof(e)) < 0)
@@ -96,7 +102,7 @@ static int child_start(const struct run_args *args, struct child *ret_child)
 		goto done;
 	}
 	if (pid == 0)
-		child_exec(args, out[1], errp[1], fail[1]);
+		child_exec(args, out[1], args->output ? out[1] : errp[1], fail[1]);
 	/* The child does the same; whoever is first, the group is there when it must be killed. */
 	setpgid(pid, pid);
 	pid_fd = pidfd_open(pid, 0);
@@ -134,8 +140,14 @@ static void tail_append(struct buf *b, const char *data, size_t len)
 }
 
 /* Take one piece of output; beyond the limit it is only read, so that the tool can go on. */
-static void out_append(struct buf *b, const char *data, size_t len, bool *overflow)
+static void out_append(const struct run_args *args, const char *data, size_t len, bool *overflow)
 {
+	struct buf *b = args->out;
+
+	if (args->output) {
+		args->output(args->output_ctx, data, len);
+		return;
+	}
 	if (!b || *overflow)
 		return;
 	if (b->len_bytes + len > RUN_OUTPUT_MAX_BYTES || buf_append(b, data, len) < 0)
@@ -154,6 +166,14 @@ static size_t drain(int *fd, char *chunk, size_t size)
 	return 0;
 }
 
+/* Its number, and so that of its group, is its own until it is reaped. */
+static void child_has_ended(struct child *c, const struct run_args *args)
+{
+	close_now(&c->pid_fd);
+	if (args->end_group)
+		kill(-c->pid, SIGKILL);
+}
+
 /* What came first. */
 enum collected {
 	COLLECTED_ALL,
@@ -163,12 +183,14 @@ enum collected {
 
 /*
  * Until the tool has ended and said all, @deadline_ms has come, or @args->stop() wants no more. Its end
- * alone counts: it may close its output and go on, or leave behind a process that keeps the output open.
+ * alone counts: it may close its output and go on, or leave behind a process that keeps the output open, and
+ * writes to it for ever.
  */
 static enum collected child_collect(struct child *c, const struct run_args *args,
 	bool *ret_overflow, struct buf *errtext, uint64_t deadline_ms)
 {
 	uint64_t slice_ms = args->stop ? STOP_POLL_MS : WAIT_MS;
+	size_t n_read, n_after_end = 0;
 	char chunk[8192];
 
 	for (;;) {
@@ -186,29 +208,42 @@ static enum collected child_collect(struct child *c, const struct run_args *args
 			return COLLECTED_STOP;
 		wait_ms = (int)MIN_OF(deadline_ms - now, slice_ms);
 		n = poll(p, ARRAY_SIZE(p), c->pid_fd < 0 ? 0 : wait_ms);
-		if (n <= 0 && c->pid_fd < 0)
+		if (c->pid_fd < 0 && (n <= 0 || n_after_end > RUN_AFTER_END_MAX_BYTES))
 			return COLLECTED_ALL;
 		if (n <= 0)
 			continue;
 		if (p[0].revents)
-			close_now(&c->pid_fd);
-		if (p[1].revents)
-			out_append(args->out, chunk, drain(&c->out_fd, chunk, sizeof(chunk)),
-				ret_overflow);
-		if (p[2].revents)
-			tail_append(errtext, chunk, drain(&c->err_fd, chunk, sizeof(chunk)));
+			child_has_ended(c, args);
+		if (p[1].revents) {
+			n_read = drain(&c->out_fd, chunk, sizeof(chunk));
+			n_after_end += c->pid_fd < 0 ? n_read : 0;
+			out_append(args, chunk, n_read, ret_overflow);
+		}
+		if (p[2].revents) {
+			n_read = drain(&c->err_fd, chunk, sizeof(chunk));
+			n_after_end += c->pid_fd < 0 ? n_read : 0;
+			tail_append(errtext, chunk, n_read);
+		}
 	}
 }
 
 /* A file system check that is asked leaves the disk in order; one that is killed may not. */
-static void child_ask_to_end(struct child *c, const struct run_args *args)
+static void child_ask_to_end(struct child *c, const struct run_args *args, uint32_t grace_ms)
 {
-	const struct run_args quiet = {.argv = args->argv};
+	const struct run_args last_words = {
+		.argv = args->argv, .output = args->output, .output_ctx = args->output_ctx};
 	AUTO_BUF struct buf errtext = {0};
 	bool overflow = false;
 
 	kill(-c->pid, SIGTERM);
-	child_collect(c, &quiet, &overflow, &errtext, clock_monotonic_ms() + RUN_STOP_GRACE_MS);
+	child_collect(c, &last_words, &overflow, &errtext, clock_monotonic_ms() + grace_ms);
+}
+
+/* The group, and the tool itself, which may have left it. */
+static void child_kill(struct child *c)
+{
+	kill(-c->pid, SIGKILL);
+	kill(c->pid, SIGKILL);
 }
 
 /* The last non-empty line of what the tool said, cut out in place. */
@@ -243,9 +278,11 @@ int run_tool(const struct run_args *args, struct ota_err *err)
 			err, r, OTA_E_UNSPECIFIC, "Cannot start %s: %s", name, strerror(-r));
 	how = child_collect(&c, args, &overflow, &errtext, clock_monotonic_ms() + limit);
 	if (how == COLLECTED_STOP)
-		child_ask_to_end(&c, args);
+		child_ask_to_end(&c, args, RUN_STOP_GRACE_MS);
+	else if (how == COLLECTED_LATE && args->grace_ms > 0)
+		child_ask_to_end(&c, args, args->grace_ms);
 	if (how != COLLECTED_ALL)
-		kill(-c.pid, SIGKILL);
+		child_kill(&c);
 	while (waitpid(c.pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (how == COLLECTED_STOP)
@@ -257,6 +294,8 @@ int run_tool(const struct run_args *args, struct ota_err *err)
 	if (read(c.fail_fd, &exec_errno, sizeof(exec_errno)) == sizeof(exec_errno))
 		return ota_err_set(err, -exec_errno, OTA_E_UNSPECIFIC, "Cannot run %s: %s", name,
 			strerror(exec_errno));
+	if (WIFSIGNALED(status) && args->ret_signal)
+		*args->ret_signal = WTERMSIG(status);
 	if (WIFSIGNALED(status))
 		return ota_err_set(err, -EINTR, OTA_E_UNSPECIFIC, "%s was ended by signal %d", name,
 			WTERMSIG(status));

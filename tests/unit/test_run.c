@@ -128,25 +128,32 @@ static void closing_its_output_does_not_save_a_tool_from_the_limit(void **state)
 	assert_int_equal(sh("exec >&- 2>&-; sleep 100", &args, NULL), -ETIMEDOUT);
 }
 
-static void what_it_started_is_stopped_with_it(void **state)
+/* Whoever is its parent now must first reap it. */
+static void wait_until_it_has_ended(pid_t pid)
 {
-	AUTO_BUF struct buf out = {0};
-	struct run_args args = {.timeout_ms = 300, .out = &out};
 	uint64_t until = clock_monotonic_ms() + 10000;
 
-	assert_int_equal(sh("sleep 100 & echo $!; wait", &args, NULL), -ETIMEDOUT);
-	/* Whoever is its parent now must first reap it. */
-	while (kill((pid_t)atoi(buf_str(&out)), 0) == 0) {
+	assert_true(pid > 1);
+	while (kill(pid, 0) == 0) {
 		char path[64], word[64] = "";
 		AUTO_FCLOSE FILE *f = NULL;
 
-		snprintf(path, sizeof(path), "/proc/%d/stat", atoi(buf_str(&out)));
+		snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 		f = fopen(path, "re");
 		if (!f || fscanf(f, "%*d %*s %8s", word) != 1 || word[0] == 'Z')
 			break;
 		assert_true(clock_monotonic_ms() < until);
 		clock_sleep_ms(5);
 	}
+}
+
+static void what_it_started_is_stopped_with_it(void **state)
+{
+	AUTO_BUF struct buf out = {0};
+	struct run_args args = {.timeout_ms = 300, .out = &out};
+
+	assert_int_equal(sh("sleep 100 & echo $!; wait", &args, NULL), -ETIMEDOUT);
+	wait_until_it_has_ended((pid_t)atoi(buf_str(&out)));
 }
 
 /* Once the tool has made this file, it is not wanted any more. */
@@ -193,6 +200,111 @@ static void a_process_left_behind_is_not_waited_for(void **state)
 	assert_int_equal(sh("echo said; sleep 15 & exit 0", &args, NULL), 0);
 	assert_string_equal(buf_str(&out), "said\n");
 	assert_true(clock_monotonic_ms() - start < 10000);
+}
+
+static void a_process_left_behind_that_writes_for_ever_does_not_hold_it_up(void **state)
+{
+	AUTO_BUF struct buf out = {0};
+	struct run_args args = {.timeout_ms = 20000, .out = &out};
+	uint64_t start = clock_monotonic_ms();
+
+	assert_int_equal(sh("yes & exit 0", &args, NULL), 0);
+	assert_true(clock_monotonic_ms() - start < 10000);
+}
+
+static void a_process_left_behind_can_be_ended_with_the_tool(void **state)
+{
+	AUTO_BUF struct buf out = {0};
+	struct run_args args = {.timeout_ms = 20000, .out = &out, .end_group = true};
+
+	assert_int_equal(sh("sleep 100 & echo $!", &args, NULL), 0);
+	wait_until_it_has_ended((pid_t)atoi(buf_str(&out)));
+}
+
+static void collect_words(void *words, const char *data, size_t len_bytes)
+{
+	assert_int_equal(buf_append(words, data, len_bytes), 0);
+}
+
+static void both_outputs_come_as_one_stream(void **state)
+{
+	AUTO_BUF struct buf words = {0};
+	struct run_args args = {.output = collect_words, .output_ctx = &words};
+
+	assert_int_equal(sh("echo one; echo two >&2; echo three", &args, NULL), 0);
+	assert_string_equal(buf_str(&words), "one\ntwo\nthree\n");
+}
+
+static void a_late_tool_can_be_asked_to_end_first(void **state)
+{
+	AUTO_BUF struct buf words = {0};
+	struct run_args args = {.timeout_ms = 500,
+		.grace_ms = 10000,
+		.output = collect_words,
+		.output_ctx = &words};
+	uint64_t start = clock_monotonic_ms();
+
+	assert_int_equal(
+		sh("trap 'echo tidied; exit 0' TERM; while :; do sleep 0.05; done", &args, NULL),
+		-ETIMEDOUT);
+	assert_non_null(strstr(buf_str(&words), "tidied\n"));
+	assert_true(clock_monotonic_ms() - start < 8000);
+}
+
+static void a_tool_that_leaves_its_group_is_killed_all_the_same(void **state)
+{
+	static const char script[] = "import os, time\n"
+				     "child = os.fork()\n"
+				     "if child == 0:\n"
+				     "    os.setpgid(0, 0)\n"
+				     "    time.sleep(2)\n"
+				     "else:\n"
+				     "    os.setpgid(child, child)\n"
+				     "    os.setpgid(0, child)\n"
+				     "    print('moved', flush=True)\n"
+				     "    time.sleep(100)\n";
+	const char *const argv[] = {"/usr/bin/python3", "-c", script, NULL};
+	AUTO_BUF struct buf out = {0};
+	struct run_args args = {.argv = argv, .timeout_ms = 1500, .out = &out};
+
+	assert_int_equal(run_tool(&args, NULL), -ETIMEDOUT);
+	assert_string_equal(buf_str(&out), "moved\n");
+}
+
+static void the_signal_can_be_asked_for(void **state)
+{
+	int sig = 0;
+	struct run_args args = {.ret_signal = &sig};
+
+	assert_int_equal(sh("kill -9 $$", &args, NULL), -EINTR);
+	assert_int_equal(sig, SIGKILL);
+}
+
+static void a_tool_runs_in_the_folder_that_is_named(void **state)
+{
+	struct tmp_dir *d = *state;
+	AUTO_BUF struct buf out = {0};
+	struct run_args args = {.dir = d->path, .out = &out};
+
+	assert_int_equal(sh("pwd -P", &args, NULL), 0);
+	assert_int_equal(strncmp(buf_str(&out), d->path, strlen(d->path)), 0);
+	args.dir = "/nonexistent";
+	assert_int_equal(sh("pwd", &args, NULL), -ENOENT);
+}
+
+/* What a power cut may leave of a script. */
+static void an_empty_file_is_no_tool_that_succeeds(void **state)
+{
+	struct tmp_dir *d = *state;
+	char path[128];
+	const char *const argv[] = {path, NULL};
+	struct run_args args = {.argv = argv};
+	int fd = openat(d->fd, "empty", O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+
+	assert_true(fd >= 0);
+	close(fd);
+	snprintf(path, sizeof(path), "%s/empty", d->path);
+	assert_int_equal(run_tool(&args, NULL), -ENOEXEC);
 }
 
 static void more_output_than_fits_is_a_failure_and_not_a_gap(void **state)
@@ -244,6 +356,14 @@ int main(void)
 		tmp_dir_test(a_tool_is_asked_to_end_when_it_is_not_wanted_any_more),
 		tmp_dir_test(a_tool_that_does_not_end_when_asked_is_killed),
 		cmocka_unit_test(a_process_left_behind_is_not_waited_for),
+		cmocka_unit_test(a_process_left_behind_that_writes_for_ever_does_not_hold_it_up),
+		cmocka_unit_test(a_process_left_behind_can_be_ended_with_the_tool),
+		cmocka_unit_test(both_outputs_come_as_one_stream),
+		cmocka_unit_test(a_late_tool_can_be_asked_to_end_first),
+		cmocka_unit_test(a_tool_that_leaves_its_group_is_killed_all_the_same),
+		cmocka_unit_test(the_signal_can_be_asked_for),
+		tmp_dir_test(a_tool_runs_in_the_folder_that_is_named),
+		tmp_dir_test(an_empty_file_is_no_tool_that_succeeds),
 		cmocka_unit_test(more_output_than_fits_is_a_failure_and_not_a_gap),
 		cmocka_unit_test(output_that_nobody_wants_does_not_block),
 		tmp_dir_test(a_root_that_cannot_be_entered_is_an_error),

@@ -1,8 +1,9 @@
 /*
- * fetch_pool: threads that fetch contents, each with a client of its own. Contract: fetch_pool.h.
+ * fetch_pool: threads that have contents fetched, each by a fetcher of its own. Contract: fetch_pool.h.
  *
- * A thread runs some jobs at once; a job is one content on its way: HTTP body → zstd frame → digest → file. All
- * threads take the next content from two cursors, for large and for small ones.
+ * A thread has some jobs under way at once; a job is one content: its file is opened here, filled by the fetcher, and
+ * hashed here before it gets its name. All threads take the next content from two cursors, for large and for small
+ * ones.
  *
  * Shared, under pool.lock: the cursors, the first failure, how many threads run. Atomic: when the last byte came,
  * and the stop flag. Everything else belongs to one thread. The callers' progress() is called under its own lock.
@@ -17,27 +18,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
-#include "common/base/file.h"
 #include "common/base/io.h"
-#include "common/codec/zstd_stream.h"
 #include "common/crypto/digest.h"
 #include "common/image/image_meta.h"
+#include "otaclient/fetcher/fetcher.h"
 
 enum {
-	CONNECTIONS_DEFAULT = 8,
 	/* Beyond the connections, so that a job that waits for its next try does not hold one back. */
 	JOBS_EXTRA = 8,
 	BATCH_CONTENTS =
 		256, /* shuffled inside, so that ECUs behind one proxy ask for different ones */
-	PREALLOC_MIN_BYTES = 1 << 20,
-	DECODER_KEEP_BYTES = 512 * 1024,
+	LARGE_MIN_BYTES = 512 * 1024,
 	/* At once: a window each, 4 MiB for an ordinary image. */
 	LARGE_PER_THREAD = 3,
 	REPORT_MS = 200,
@@ -73,7 +70,8 @@ struct worker {
 	struct pool *pool;
 	char tmp_name[IO_TMP_NAME_MAX]; /* of its folder for unfinished files; "" = none */
 	int tmp_fd;
-	struct http_client *client;
+	struct fetcher *fetcher;
+	struct digest_ctx *digest;
 	pthread_t thread;
 	struct job *jobs;
 	unsigned n_jobs, n_large; /* n_large: jobs with a large content */
@@ -86,12 +84,7 @@ struct job {
 	const struct content *content;
 	int fd;                    /* of the temporary file; -1 = none */
 	char name[DIGEST_HEX_MAX]; /* of that file in the worker's folder; "" = none */
-	struct digest_ctx *digest;
-	struct zstd_decoder *zstd;
-	bool asked_zst;      /* a blob was asked for */
-	bool is_zst;         /* the body is one; an answer may say otherwise */
-	uint64_t n_bytes;    /* plain ones that came */
-	struct ota_err *err; /* of the callback that runs */
+	uint64_t n_bytes;          /* plain ones, once they were counted */
 };
 
 /* ---- names and sentences ---- */
@@ -104,16 +97,6 @@ static struct text path_of(const struct job *j)
 #define PATH_FMT       "%.*s"
 #define PATH_ARG(text) (int)MIN_OF((text).len, (uint32_t)PATH_SHOWN_MAX), (text).at
 
-/* Bytes that are not the content's: ask again. */
-static int wrong_bytes(struct job *j, const char *how)
-{
-	char hex[DIGEST_HEX_MAX];
-
-	digest_to_hex(&j->content->digest, hex);
-	return ota_err_set(j->err, -EAGAIN, OTA_E_OTA_IMAGE_INVALID,
-		"What the server sends is not the content %s: %s", hex, how);
-}
-
 static enum ota_code store_code(int r)
 {
 	return r == -ENOSPC || r == -EDQUOT ? OTA_E_STANDBY_SLOT_SPACE
@@ -121,9 +104,9 @@ static enum ota_code store_code(int r)
 }
 
 /* A failure of ours: @what could not be done in the store. */
-static int store_failed(struct job *j, int r, const char *what)
+static int store_failed(int r, const char *what, struct ota_err *err)
 {
-	return ota_err_set(j->err, r, store_code(r), "Cannot %s: %s", what, strerror(-r));
+	return ota_err_set(err, r, store_code(r), "Cannot %s: %s", what, strerror(-r));
 }
 
 static bool size_is_known(const struct content *content)
@@ -180,25 +163,12 @@ static void pool_fail(struct pool *p, const struct ota_err *err)
 	pthread_mutex_unlock(&p->lock);
 	atomic_store(&p->stop, true);
 	for (unsigned i = 0; i < p->n_workers; i++)
-		http_client_wakeup(p->workers[i].client);
+		fetcher_wakeup(p->workers[i].fetcher);
 }
 
 /* ---- one content: the file ---- */
 
-static int preallocate(struct job *j)
-{
-	uint64_t size = j->content->size_bytes;
-
-	if (!size_is_known(j->content) || size < PREALLOC_MIN_BYTES)
-		return 0;
-	/* One piece of disk, and a full disk is known before the bytes are paid for. */
-	if (fallocate(j->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size) < 0 &&
-		(errno == ENOSPC || errno == EDQUOT))
-		return store_failed(j, -errno, "reserve space for it");
-	return 0;
-}
-
-static int job_open_file(struct job *j)
+static int job_open_file(struct job *j, struct ota_err *err)
 {
 	char hex[DIGEST_HEX_MAX];
 
@@ -206,13 +176,13 @@ static int job_open_file(struct job *j)
 	j->fd = openat(
 		j->worker->tmp_fd, hex, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (j->fd < 0)
-		return store_failed(j, -errno, "make its file");
+		return store_failed(-errno, "make its file", err);
 	memcpy(j->name, hex, sizeof(j->name));
-	return preallocate(j);
+	return 0;
 }
 
 /* Give the file its name; then it counts. */
-static int job_keep_file(struct job *j)
+static int job_keep_file(struct job *j, struct ota_err *err)
 {
 	const struct worker *w = j->worker;
 	int r = io_point("fetch: content");
@@ -222,8 +192,22 @@ static int job_keep_file(struct job *j)
 	if (r == 0 && renameat(w->tmp_fd, j->name, w->pool->config->store_dir_fd, j->name) < 0)
 		r = -errno;
 	if (r < 0)
-		return store_failed(j, r, "keep its file");
+		return store_failed(r, "keep its file", err);
 	j->name[0] = '\0';
+	return 0;
+}
+
+/* The fetcher says that it is right. Only what is hashed here counts. */
+static int job_check_file(struct job *j, struct ota_err *err)
+{
+	struct digest digest;
+	int r = fetcher_take(&j->fd, j->worker->digest, &digest, &j->n_bytes);
+
+	if (r < 0)
+		return store_failed(r, "look at its file", err);
+	if (!digest_equal(&digest, &j->content->digest))
+		return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
+			"What the fetcher has written is not what it has told of");
 	return 0;
 }
 
@@ -236,125 +220,6 @@ static void job_drop_file(struct job *j)
 		unlinkat(j->worker->tmp_fd, j->name, 0);
 	j->name[0] = '\0';
 }
-
-/* ---- one content: the body ---- */
-
-static void job_begin_body(struct job *j)
-{
-	j->n_bytes = 0;
-	j->is_zst = j->asked_zst;
-	digest_start(j->digest);
-	zstd_decoder_start(j->zstd, plain_max(j));
-}
-
-static int job_restart(void *ctx, struct ota_err *err)
-{
-	struct job *j = ctx;
-
-	j->err = err;
-	if (ftruncate(j->fd, 0) < 0 || lseek(j->fd, 0, SEEK_SET) < 0)
-		return store_failed(j, -errno, "empty its file");
-	job_begin_body(j);
-	return preallocate(j);
-}
-
-/* "name" or "name=value" up to the next comma, spaces around it gone. */
-static bool next_directive(char **rest, char **ret_name, char **ret_value)
-{
-	char *name = strsep(rest, ","), *end;
-
-	if (!name)
-		return false;
-	name += strspn(name, " \t");
-	end = name + strlen(name);
-	while (end > name && (end[-1] == ' ' || end[-1] == '\t'))
-		*--end = '\0';
-	*ret_name = strsep(&name, "=");
-	*ret_value = name ? name : end;
-	return true;
-}
-
-/* A cache says what it really sends, if it knows. */
-static int job_header(void *ctx, const char *name, const char *value, struct ota_err *err)
-{
-	struct job *j = ctx;
-	char copy[CONTROL_MAX], *rest = copy, *directive, *argument;
-	bool has_digest = false, has_alg = false;
-	struct digest digest;
-
-	if (strcasecmp(name, "ota-file-cache-control") != 0 || strlen(value) >= sizeof(copy))
-		return 0;
-	j->err = err;
-	memcpy(copy, value, strlen(value) + 1);
-	while (next_directive(&rest, &directive, &argument)) {
-		if (strcmp(directive, "file_sha256") == 0) {
-			has_digest = true;
-			if (digest_from_hex(argument, strlen(argument), &digest) < 0 ||
-				!digest_equal(&digest, &j->content->digest))
-				return wrong_bytes(
-					j, "the cache on the way says that it is another");
-		} else if (strcmp(directive, "file_compression_alg") == 0) {
-			has_alg = true;
-			j->is_zst = strcmp(argument, "zst") == 0 || strcmp(argument, "zstd") == 0;
-		}
-	}
-	/* It has the content by its digest, and no compression to tell of. */
-	if (has_digest && !has_alg)
-		j->is_zst = false;
-	return 0;
-}
-
-static int take_plain(void *ctx, const void *data, size_t len)
-{
-	struct job *j = ctx;
-	int r;
-
-	if (len > plain_max(j) - j->n_bytes)
-		return wrong_bytes(j, "it is longer");
-	j->n_bytes += len;
-	digest_add(j->digest, data, len);
-	r = file_write_all(j->fd, data, len);
-	return r < 0 ? store_failed(j, r, "write its file") : 0;
-}
-
-static int job_data(void *ctx, const void *data, size_t len, struct ota_err *err)
-{
-	struct job *j = ctx;
-	struct worker *w = j->worker;
-	int r;
-
-	j->err = err;
-	w->delta.wire_bytes += len;
-	atomic_store(&w->pool->last_byte_ms, clock_monotonic_ms());
-	report_sometimes(w);
-	if (!j->is_zst)
-		return take_plain(j, data, len);
-	r = zstd_decoder_feed(j->zstd, data, len, take_plain, j);
-	return r == -EBADMSG ? wrong_bytes(j, "it is no whole zstd frame of that size") : r;
-}
-
-static int job_end(void *ctx, struct ota_err *err)
-{
-	struct job *j = ctx;
-	struct digest digest;
-
-	j->err = err;
-	if (j->is_zst && zstd_decoder_finish(j->zstd) < 0)
-		return wrong_bytes(j, "its zstd frame ends early");
-	if (size_is_known(j->content) && j->n_bytes != j->content->size_bytes)
-		return wrong_bytes(j, "it is shorter");
-	digest_final(j->digest, &digest);
-	if (!digest_equal(&digest, &j->content->digest))
-		return wrong_bytes(j, "its digest is another");
-	return job_keep_file(j);
-}
-
-static const struct http_sink job_sink = {
-	.restart = job_restart,
-	.header = job_header,
-	.data = job_data,
-	.end = job_end,
-};
 
 /* ---- one content: from a cursor to the store ---- */
 
@@ -381,85 +246,81 @@ static void job_failed(struct job *j, int r, const struct ota_err *err)
 static bool is_large(const struct pool *p, const struct content *content)
 {
 	return content->has_zst && p->config->compressed_dir[0] &&
-	       (!size_is_known(content) || content->size_bytes >= DECODER_KEEP_BYTES);
+	       (!size_is_known(content) || content->size_bytes >= LARGE_MIN_BYTES);
 }
 
-/*
- * A decoder keeps the window of the largest frame it has seen: up to 4 MiB for an ordinary image, and there are as many
- * decoders as connections. After a large content it starts anew.
- */
-static int job_renew_decoder(struct job *j)
-{
-	if (!is_large(j->worker->pool, j->content))
-		return 0;
-	j->worker->n_large--;
-	zstd_decoder_free(j->zstd);
-	j->zstd = zstd_decoder_new();
-	return j->zstd ? 0 : -ENOMEM;
-}
-
-static void job_done(void *ctx, const struct http_result *result)
+static void job_done(void *ctx, const struct fetcher_result *result)
 {
 	struct job *j = ctx;
 	struct worker *w = j->worker;
-	struct ota_err err = {0};
+	struct ota_err err = result->err;
+	int r = result->r;
 
 	w->delta.errors += result->retries;
-	if (result->r == 0)
+	if (r == 0)
+		r = job_check_file(j, &err);
+	if (r == 0)
+		r = job_keep_file(j, &err);
+	if (r == 0)
 		content_stored(j);
 	else
-		job_failed(j, result->r, &result->err);
+		job_failed(j, r, &err);
 	job_drop_file(j);
-	if (job_renew_decoder(j) < 0)
-		job_failed(j, -ENOMEM, &err);
-	else
-		worker_next(w, j);
+	if (is_large(w->pool, j->content))
+		w->n_large--;
+	worker_next(w, j);
 }
 
-static int job_url(const struct job *j, struct buf *ret_url)
+static int job_url(const struct job *j, bool zst, struct buf *ret_url)
 {
 	const struct fetch_config *config = j->worker->pool->config;
 	struct text path = path_of(j);
 
-	if (j->asked_zst)
+	if (zst)
 		return image_url_blob(
 			config->base_url, config->compressed_dir, &j->content->digest, ret_url);
 	return image_url_plain(config->base_url, config->rootfs_dir, path.at, path.len, ret_url);
 }
 
-static int job_start(struct job *j, struct ota_err *err)
+static int job_ask(struct job *j, struct ota_err *err)
 {
+	bool zst = j->content->has_zst && j->worker->pool->config->compressed_dir[0];
 	AUTO_BUF struct buf url = {0};
 	char hex[DIGEST_HEX_MAX], control[CONTROL_MAX];
-	int r;
+	int r = job_url(j, zst, &url);
 
-	j->err = err;
-	j->asked_zst = j->content->has_zst && j->worker->pool->config->compressed_dir[0];
-	job_begin_body(j);
-	r = job_open_file(j);
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "No memory for its URL");
+	digest_to_hex(&j->content->digest, hex);
+	snprintf(control, sizeof(control), "file_sha256=%s%s", hex,
+		zst ? ",file_compression_alg=zst" : "");
+	return fetcher_add(j->worker->fetcher,
+		&(struct fetcher_job){
+			.url = buf_str(&url),
+			.cache_control = control,
+			.fd = j->fd,
+			.digest = &j->content->digest,
+			.is_zst = zst,
+			.size_known = size_is_known(j->content),
+			.plain_bytes = plain_max(j),
+			.max_wire_bytes = wire_max(j),
+			.outlast_outages = true, /* the pool watches for inactivity */
+			.undo_encoding = !zst,
+			.done = job_done,
+			.ctx = j,
+		},
+		err);
+}
+
+static int job_start(struct job *j, struct ota_err *err)
+{
+	int r = job_open_file(j, err);
+
 	if (r < 0)
 		return r;
 	if (digest_equal(&j->content->digest, &digest_of_nothing)) /* nobody needs to send it */
-		return job_keep_file(j);
-	digest_to_hex(&j->content->digest, hex);
-	snprintf(control, sizeof(control), "file_sha256=%s%s", hex,
-		j->asked_zst ? ",file_compression_alg=zst" : "");
-	r = job_url(j, &url);
-	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "No memory for its URL");
-	return http_client_add(j->worker->client,
-		&(struct http_request){
-			.url = buf_str(&url),
-			.max_bytes = wire_max(j),
-			.cache_control = control,
-			.outlast_outages = true, /* the pool watches for inactivity */
-			.undo_encoding = !j->asked_zst,
-			.sink = job_sink,
-			.sink_ctx = j,
-			.done = job_done,
-			.done_ctx = j,
-		},
-		err);
+		return job_keep_file(j, err);
+	return job_ask(j, err);
 }
 
 /* Large contents first, as many as the thread may have at once, for they take longest; then small ones. */
@@ -512,11 +373,20 @@ static bool is_idle_too_long(struct worker *w, struct ota_err *ret_err)
 
 	if (now < last + limit_ms)
 		return false;
-	*ret_err = http_client_trouble(w->client);
+	*ret_err = fetcher_trouble(w->fetcher);
 	if (ret_err->errnum == 0)
 		ota_err_set(ret_err, -ETIMEDOUT, OTA_E_NETWORK, "The server sends nothing");
 	ota_err_wrap(ret_err, -ETIMEDOUT, "No byte came for %u s", limit_ms / 1000);
 	return true;
+}
+
+static void count_wire_bytes(struct worker *w)
+{
+	uint64_t n = fetcher_take_wire_bytes(w->fetcher);
+
+	w->delta.wire_bytes += n;
+	if (n > 0)
+		atomic_store(&w->pool->last_byte_ms, clock_monotonic_ms());
 }
 
 static void *worker_main(void *arg)
@@ -527,8 +397,11 @@ static void *worker_main(void *arg)
 
 	for (unsigned i = 0; i < w->n_jobs; i++)
 		worker_next(w, &w->jobs[i]);
-	while (!atomic_load(&p->stop) && http_client_pending(w->client) > 0) {
-		if (http_client_run(w->client, REPORT_MS, &err) < 0 || is_idle_too_long(w, &err))
+	while (!atomic_load(&p->stop) && fetcher_pending(w->fetcher) > 0) {
+		int r = fetcher_run(w->fetcher, REPORT_MS, &err);
+
+		count_wire_bytes(w);
+		if (r < 0 || is_idle_too_long(w, &err))
 			pool_fail(p, &err);
 		report_sometimes(w);
 	}
@@ -567,42 +440,35 @@ static int worker_make_folder(struct worker *w, struct ota_err *err)
 
 static int worker_init(struct worker *w, struct pool *p, struct ota_err *err)
 {
-	struct http_config http = p->config->http;
+	unsigned n_jobs = p->config->http.max_connections;
 	int r;
 
+	n_jobs = (n_jobs ? n_jobs : (unsigned)FETCHER_CONNECTIONS_DEFAULT) + JOBS_EXTRA;
+	n_jobs = MIN_OF(n_jobs, (unsigned)FETCHER_JOBS_MAX);
 	w->pool = p;
 	w->tmp_fd = -1;
 	w->reported_ms = clock_monotonic_ms();
-	if (http.max_connections == 0)
-		http.max_connections = CONNECTIONS_DEFAULT;
-	r = http_client_new(&http, &w->client, err);
+	r = fetcher_new(&p->config->http, &w->fetcher, err);
 	if (r == 0)
 		r = worker_make_folder(w, err);
 	if (r < 0)
 		return r;
-	w->jobs = calloc(http.max_connections + JOBS_EXTRA, sizeof(*w->jobs));
-	if (!w->jobs)
+	w->digest = digest_ctx_new();
+	w->jobs = calloc(n_jobs, sizeof(*w->jobs));
+	if (!w->digest || !w->jobs)
 		return no_memory(err);
-	w->n_jobs = http.max_connections + JOBS_EXTRA;
-	for (unsigned i = 0; i < w->n_jobs; i++)
+	w->n_jobs = n_jobs;
+	for (unsigned i = 0; i < n_jobs; i++)
 		w->jobs[i] = (struct job){.worker = w, .fd = -1};
-	for (unsigned i = 0; i < w->n_jobs; i++) {
-		w->jobs[i].digest = digest_ctx_new();
-		w->jobs[i].zstd = zstd_decoder_new();
-		if (!w->jobs[i].digest || !w->jobs[i].zstd)
-			return no_memory(err);
-	}
 	return 0;
 }
 
 static void worker_done(struct worker *w)
 {
-	http_client_free(w->client);
-	for (unsigned i = 0; i < w->n_jobs; i++) {
+	fetcher_free(w->fetcher);
+	for (unsigned i = 0; i < w->n_jobs; i++)
 		job_drop_file(&w->jobs[i]);
-		digest_ctx_free(w->jobs[i].digest);
-		zstd_decoder_free(w->jobs[i].zstd);
-	}
+	digest_ctx_free(w->digest);
 	free(w->jobs);
 	closep(&w->tmp_fd);
 	if (w->tmp_name[0])

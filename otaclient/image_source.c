@@ -2,7 +2,7 @@
  * image_source: fetching and believing an image's metadata. Contract: image_source.h.
  *
  * Order: which format → metadata.jwt → certificate → signature → lists, each against its digest → table. Files
- * come one after the other over one client; small ones into memory, lists into unnamed files that are mapped.
+ * come one after the other by one fetcher into unnamed files; small ones are read from there, lists are mapped.
  */
 #include "otaclient/image_source.h"
 
@@ -22,6 +22,7 @@
 #include "common/crypto/digest.h"
 #include "common/image/list_text.h"
 #include "common/net/http_url.h"
+#include "otaclient/fetcher/fetcher.h"
 
 enum {
 	PROBE_MAX_BYTES = 64 * 1024,
@@ -30,13 +31,13 @@ enum {
 
 struct source {
 	const struct image_source_config *config;
-	struct http_client *client;
+	struct fetcher *fetcher;
 	struct digest_ctx *digest;
 };
 
 static void source_done(struct source *s)
 {
-	http_client_free(s->client);
+	fetcher_free(s->fetcher);
 	digest_ctx_free(s->digest);
 }
 
@@ -93,14 +94,11 @@ struct part {
 	uint32_t total_timeout_ms;
 	unsigned tries_max;
 
-	/* where its bytes go: one of the two */
-	struct buf *buf;
-	int fd;
+	struct buf *buf; /* where its bytes go; NULL = they stay in the file */
 
-	/* while it is fetched */
-	struct source *source;
-	uint64_t n_bytes, unreported_bytes;
-	struct http_result result;
+	int fd; /* owned by whoever asks for it, -1 before */
+	uint64_t n_bytes;
+	struct fetcher_result result;
 	bool done;
 };
 
@@ -111,54 +109,32 @@ static int part_failed(int r, const struct part *part, struct ota_err *err)
 		"Cannot keep the image's %s: %s", part->name, strerror(-r));
 }
 
-static int part_restart(void *ctx, struct ota_err *err)
-{
-	struct part *part = ctx;
-
-	digest_start(part->source->digest);
-	part->n_bytes = 0;
-	if (part->buf)
-		part->buf->len_bytes = 0;
-	else if (ftruncate(part->fd, 0) < 0 || lseek(part->fd, 0, SEEK_SET) < 0)
-		return part_failed(-errno, part, err);
-	return 0;
-}
-
-static int part_data(void *ctx, const void *data, size_t len, struct ota_err *err)
-{
-	struct part *part = ctx;
-	int r;
-
-	part->n_bytes += len;
-	part->unreported_bytes += len;
-	digest_add(part->source->digest, data, len);
-	r = part->buf ? buf_append(part->buf, data, len) : file_write_all(part->fd, data, len);
-	return r < 0 ? part_failed(r, part, err) : 0;
-}
-
-static int part_end(void *ctx, struct ota_err *err)
-{
-	struct part *part = ctx;
-	struct digest digest;
-	char is[DIGEST_HEX_MAX], wanted[DIGEST_HEX_MAX];
-
-	digest_final(part->source->digest, &digest);
-	if (!part->digest || digest_equal(&digest, part->digest))
-		return 0;
-	digest_to_hex(&digest, is);
-	digest_to_hex(part->digest, wanted);
-	return ota_err_set(err, -EAGAIN, OTA_E_OTA_IMAGE_INVALID,
-		"The server's %s is not the one that the image's metadata.jwt names: its digest is"
-		" %s, not %s",
-		part->name, is, wanted);
-}
-
-static void part_done(void *ctx, const struct http_result *result)
+static void part_done(void *ctx, const struct fetcher_result *result)
 {
 	struct part *part = ctx;
 
 	part->result = *result;
 	part->done = true;
+}
+
+/* Opened anew, since the kernel does not count the writers of what memfd_create() has returned. */
+static int open_memory(void)
+{
+	AUTO_CLOSE int fd = memfd_create("image list", MFD_CLOEXEC);
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return fd < 0 ? fd : open(path, O_RDWR | O_CLOEXEC);
+}
+
+/* On disk, if the file system there can tell whether the fetcher still writes to it. */
+static int open_scratch(int dir_fd)
+{
+	AUTO_CLOSE int fd = -1;
+
+	if (dir_fd >= 0)
+		fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	return fd >= 0 && fetcher_can_take(fd) ? TAKE_FD(fd) : open_memory();
 }
 
 static int part_request(struct source *s, struct part *part, const char *base, struct ota_err *err)
@@ -173,34 +149,31 @@ static int part_request(struct source *s, struct part *part, const char *base, s
 		digest_to_hex(part->digest, hex);
 		snprintf(control, sizeof(control), "file_sha256=%s", hex);
 	}
-	part->source = s;
-	digest_start(s->digest);
-	return http_client_add(s->client,
-		&(struct http_request){
+	part->fd = open_scratch(s->config->scratch_dir_fd);
+	if (part->fd < 0)
+		return part_failed(-errno, part, err);
+	return fetcher_add(s->fetcher,
+		&(struct fetcher_job){
 			.url = buf_str(&url),
-			.max_bytes = part->max_bytes,
+			.name = part->name,
 			.cache_control = control,
+			.fd = part->fd,
+			.digest = part->digest,
+			.plain_bytes = part->max_bytes,
+			.max_wire_bytes = part->max_bytes,
 			.tries_max = part->tries_max,
 			.total_timeout_ms = part->total_timeout_ms,
 			.outlast_outages = part->outlast_outages,
- /* A cache on the way may have had it compressed. */
-			.undo_encoding = true,
-			.sink =
-				{
-                                       .restart = part_restart,
-                                       .data = part_data,
-                                       .end = part_end,
-				       },
-			.sink_ctx = part,
+			.undo_encoding = true, /* a cache on the way may have had it compressed */
 			.done = part_done,
-			.done_ctx = part,
-        },
+			.ctx = part,
+		},
 		err);
 }
 
 static int inactive(struct source *s, uint32_t limit_ms, struct ota_err *err)
 {
-	struct ota_err trouble = http_client_trouble(s->client);
+	struct ota_err trouble = fetcher_trouble(s->fetcher);
 
 	if (trouble.errnum == 0)
 		ota_err_set(&trouble, -ETIMEDOUT, OTA_E_NETWORK, "The server sends nothing");
@@ -217,18 +190,18 @@ static int part_wait(struct source *s, struct part *part, struct ota_err *err)
 	uint64_t started_ms = clock_monotonic_ms();
 
 	while (!part->done) {
-		int r = http_client_run(s->client, RUN_MS, err);
+		int r = fetcher_run(s->fetcher, RUN_MS, err);
+		uint64_t wire_bytes = fetcher_take_wire_bytes(s->fetcher);
 
+		if (config->progress && wire_bytes > 0)
+			config->progress(config->ctx, wire_bytes);
 		if (r < 0)
 			return r;
-		if (config->progress && part->unreported_bytes > 0)
-			config->progress(config->ctx, part->unreported_bytes);
-		part->unreported_bytes = 0;
 		if (!part->done && config->stop && config->stop(config->ctx))
 			return ota_err_set(err, -ECANCELED, OTA_E_ABORTED,
 				"The fetching of the image's metadata was stopped");
 		if (!part->done && clock_monotonic_ms() - started_ms >= limit_ms &&
-			http_client_idle_ms(s->client) >= limit_ms)
+			fetcher_idle_ms(s->fetcher) >= limit_ms)
 			return inactive(s, limit_ms, err);
 	}
 	if (part->result.r < 0)
@@ -236,11 +209,44 @@ static int part_wait(struct source *s, struct part *part, struct ota_err *err)
 	return part->result.r;
 }
 
-static int part_fetch(struct source *s, struct part *part, const char *base, struct ota_err *err)
+/* The fetcher says that it is right. What counts is what is seen here. */
+static int part_check(struct source *s, struct part *part, struct ota_err *err)
+{
+	struct digest digest;
+	int r = fetcher_take(&part->fd, s->digest, &digest, &part->n_bytes);
+
+	if (r < 0)
+		return part_failed(r, part, err);
+	if (part->digest && !digest_equal(&digest, part->digest))
+		return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
+			"The fetcher's %s is not the one that the image's metadata.jwt names",
+			part->name);
+	if (!part->buf)
+		return 0;
+	if (lseek(part->fd, 0, SEEK_SET) < 0)
+		return part_failed(-errno, part, err);
+	r = file_read_fd(part->fd, part->max_bytes, part->buf);
+	return r < 0 ? part_failed(r, part, err) : 0;
+}
+
+/* With its bytes in part->buf, or in part->fd, which the caller closes. */
+static int part_fetch_file(
+	struct source *s, struct part *part, const char *base, struct ota_err *err)
 {
 	int r = part_request(s, part, base, err);
 
-	return r < 0 ? r : part_wait(s, part, err);
+	if (r == 0)
+		r = part_wait(s, part, err);
+	return r == 0 ? part_check(s, part, err) : r;
+}
+
+static int part_fetch(struct source *s, struct part *part, const char *base, struct ota_err *err)
+{
+	int r = part_fetch_file(s, part, base, err);
+
+	closep(&part->fd);
+	part->fd = -1;
+	return r;
 }
 
 /* ---- which format ---- */
@@ -349,15 +355,6 @@ static const struct list_row {
 };
 /* clang-format on */
 
-static int open_scratch(int dir_fd)
-{
-	int fd = -1;
-
-	if (dir_fd >= 0)
-		fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	return fd >= 0 ? fd : memfd_create("image list", MFD_CLOEXEC);
-}
-
 static int map_text(int fd, uint64_t size, struct image_text *text)
 {
 	void *at;
@@ -379,26 +376,25 @@ static int fetch_list(
 		(const struct image_part *)(const void *)((const char *)&image->meta +
 							  list_table[list].part_offset);
 	struct image_text *text = &image->texts[list];
-	AUTO_CLOSE int fd = -1;
 	struct part part = {
 		.name = signed_part->name,
 		.max_bytes = LIST_TEXT_MAX_BYTES,
 		.digest = &signed_part->digest,
 		.outlast_outages = true, /* part_wait() watches for inactivity */
+		.fd = -1,
 	};
 	int r;
 
 	if (!signed_part->name[0])
 		return 0;
-	part.fd = fd = open_scratch(s->config->scratch_dir_fd);
-	if (fd < 0)
-		return part_failed(-errno, &part, err);
-	r = part_fetch(s, &part, image->base_url, err);
+	r = part_fetch_file(s, &part, image->base_url, err);
+	if (r == 0) {
+		r = map_text(part.fd, part.n_bytes, text);
+		r = r < 0 ? part_failed(r, &part, err) : 0;
+	}
+	closep(&part.fd);
 	if (r < 0)
 		return r;
-	r = map_text(fd, part.n_bytes, text);
-	if (r < 0)
-		return part_failed(r, &part, err);
 	memcpy(text->name, signed_part->name, sizeof(text->name));
 	return 0;
 }
@@ -448,7 +444,7 @@ static int open_image(struct source *s, struct image *image, struct ota_err *err
 	int r = image_source_base_url(s->config->url, &image->base_url, err);
 
 	if (r == 0)
-		r = http_client_new(&s->config->http, &s->client, err);
+		r = fetcher_new(&s->config->http, &s->fetcher, err);
 	if (r == 0 && !(s->digest = digest_ctx_new()))
 		r = ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "No memory for a digest");
 	if (r == 0)

@@ -337,6 +337,43 @@ static const int denied_calls[] = {
 	SCMP_SYS(lookup_dcookie),
 };
 
+/* By name, or out of nothing. */
+static const int opening_calls[] = {
+	SCMP_SYS(open),
+	SCMP_SYS(openat),
+	SCMP_SYS(openat2),
+	SCMP_SYS(creat),
+	SCMP_SYS(mknod),
+	SCMP_SYS(mknodat),
+	SCMP_SYS(mkdir),
+	SCMP_SYS(mkdirat),
+	SCMP_SYS(link),
+	SCMP_SYS(linkat),
+	SCMP_SYS(symlink),
+	SCMP_SYS(symlinkat),
+	SCMP_SYS(rename),
+	SCMP_SYS(renameat),
+	SCMP_SYS(renameat2),
+	SCMP_SYS(unlink),
+	SCMP_SYS(unlinkat),
+	SCMP_SYS(rmdir),
+	SCMP_SYS(truncate),
+	SCMP_SYS(chmod),
+	SCMP_SYS(fchmodat),
+	SCMP_SYS(chown),
+	SCMP_SYS(lchown),
+	SCMP_SYS(fchownat),
+	SCMP_SYS(chdir),
+	SCMP_SYS(memfd_create),
+	SCMP_SYS(memfd_secret),
+	SCMP_SYS(socket),
+	SCMP_SYS(socketpair),
+	SCMP_SYS(bind),
+	SCMP_SYS(listen),
+	SCMP_SYS(accept),
+	SCMP_SYS(accept4),
+};
+
 /* clone() makes threads, and with one of these bits what unshare() makes. */
 static const uint64_t denied_clone_bits[] = {CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET,
 	CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWCGROUP};
@@ -347,12 +384,24 @@ static void filter_freep(scmp_filter_ctx *filter)
 		seccomp_release(*filter);
 }
 
-static int filter_fill(scmp_filter_ctx filter)
+static int deny(scmp_filter_ctx filter, const int *calls, size_t n_calls)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(denied_calls) && r == 0; i++)
-		r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), denied_calls[i], 0);
+	for (size_t i = 0; i < n_calls && r == 0; i++)
+		r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), calls[i], 0);
+	return r;
+}
+
+static int fill_opening(scmp_filter_ctx filter)
+{
+	return deny(filter, opening_calls, ARRAY_SIZE(opening_calls));
+}
+
+static int fill_calls(scmp_filter_ctx filter)
+{
+	int r = deny(filter, denied_calls, ARRAY_SIZE(denied_calls));
+
 	for (size_t i = 0; i < ARRAY_SIZE(denied_clone_bits) && r == 0; i++)
 		r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
 			SCMP_A0(SCMP_CMP_MASKED_EQ, denied_clone_bits[i], denied_clone_bits[i]));
@@ -362,7 +411,7 @@ static int filter_fill(scmp_filter_ctx filter)
 	return r;
 }
 
-int sandbox_restrict_calls(void)
+static int filter_load(int (*fill)(scmp_filter_ctx filter))
 {
 	CLEANUP(filter_freep) scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
 	int r;
@@ -377,6 +426,16 @@ int sandbox_restrict_calls(void)
 	if (r == 0)
 		r = seccomp_attr_set(filter, SCMP_FLTATR_API_SYSRAWRC, 1);
 	if (r == 0)
-		r = filter_fill(filter);
+		r = fill(filter);
 	return r < 0 ? r : seccomp_load(filter);
+}
+
+int sandbox_restrict_calls(void)
+{
+	return filter_load(fill_calls);
+}
+
+int sandbox_restrict_opening(void)
+{
+	return filter_load(fill_opening);
 }

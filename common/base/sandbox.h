@@ -53,3 +53,10 @@ int sandbox_restrict_paths(const struct sandbox_path *paths, size_t n_paths);
  * threads. sandbox.c has the list with the reasons. 0 or -errno.
  */
 int sandbox_restrict_calls(void);
+
+/*
+ * From now on nothing can be opened either: no file or folder by any name, no socket. What is open is
+ * all there will be, with what another process hands over. Beside sandbox_restrict_calls(), and before
+ * it. 0 or -errno.
+ */
+int sandbox_restrict_opening(void);

@@ -425,6 +425,8 @@ int http_client_new(
 						       : (uint32_t)HTTP_STALL_TIMEOUT_MS;
 	c->retry_base_ms = config->retry_base_ms ? config->retry_base_ms : (uint32_t)RETRY_BASE_MS;
 	c->shared.last_byte_ms = clock_monotonic_ms();
+	c->shared.tls_cas = config->tls_cas;
+	c->shared.net = config->net;
 	c->watched_fd = -1;
 	c->sigpipe_ignored = config->sigpipe_ignored;
 	c->multi = curl_multi_init();

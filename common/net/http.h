@@ -11,9 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/base/buf.h"
 #include "common/base/err.h"
 
 enum {
+	HTTP_ADDRESSES_MAX = 512, /* what look_up() may answer, with the NUL; some eight of IPv6 */
 	HTTP_CONNECT_TIMEOUT_MS = 16 * 1000,
 	HTTP_STALL_TIMEOUT_MS = 32 * 1000, /* a transfer without a byte for this long is retried */
 	HTTP_TRIES_MAX = 8,                /* per file, over all causes */
@@ -21,10 +23,25 @@ enum {
 	HTTP_PIECE_MAX_BYTES = 16 * 1024, /* what a sink that may be full must be able to take */
 };
 
+/*
+ * How names are looked up and sockets made, for a program that may do neither. Both are called from
+ * http_client_run(), and may take their time.
+ */
+struct http_net {
+	/* The addresses of @host as libcurl lists them, "192.0.2.1,[2001:db8::1]". 0 or -errno: there is none now. */
+	int (*look_up)(void *ctx, const char *host, char *ret_addresses, size_t size);
+	/* A new stream socket of @family, not connected and close-on-exec, or -errno. */
+	int (*open_socket)(void *ctx, int family);
+	void *ctx;
+};
+
 struct http_config {
 	/* "http://10.0.0.1:8082"; NULL = straight. With one, https URLs are asked for as http. */
 	const char *proxy;
 	const char *tls_ca;        /* file of trusted CAs; NULL = the system's store */
+	const struct buf *
+		tls_cas; /* or these, in PEM, where no file can be read later; borrowed; NULL = as above */
+	const struct http_net *net; /* borrowed; NULL = the C library and the kernel */
 	const char *cookies;       /* whole Cookie header value, "k=v; k2=v2"; NULL = none */
 	const char *user_agent;    /* NULL = ours */
 	unsigned max_connections;  /* transfers at once, per client; 0 = 8 */

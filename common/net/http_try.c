@@ -15,6 +15,7 @@
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/net/http_lookup.h"
 #include "common/net/http_url.h"
 
 enum {
@@ -33,6 +34,7 @@ void transfer_free(struct transfer *t)
 	if (!t)
 		return;
 	curl_slist_free_all(t->headers);
+	curl_slist_free_all(t->addresses);
 	curl_slist_free_all(t->fields);
 	free(t->url);
 	free(t->request_url);
@@ -420,6 +422,8 @@ static const char *curl_words(const struct transfer *t, CURLcode code)
 	/* It calls a buffer with a limit that is full by the same name as memory that is short. */
 	if (code == CURLE_OUT_OF_MEMORY)
 		return "a line of its header or trailer is too long, or memory is short";
+	if (t->no_address)
+		return "the name of its host leads nowhere";
 	return t->curl_text[0] ? t->curl_text : curl_easy_strerror(code);
 }
 
@@ -569,7 +573,13 @@ static bool set_connection(CURL *e, const struct transfer *t)
 	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	SET(CURLOPT_SSL_VERIFYPEER, 1L);
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);
-	if (s->tls_ca) {
+	if (s->tls_cas) {
+		struct curl_blob blob = {s->tls_cas->data, s->tls_cas->len_bytes, CURL_BLOB_NOCOPY};
+
+		SET(CURLOPT_CAINFO_BLOB, &blob);
+		SET(CURLOPT_CAINFO, NULL);
+		SET(CURLOPT_CAPATH, NULL);
+	} else if (s->tls_ca) {
 		SET(CURLOPT_CAINFO, s->tls_ca);
 		SET(CURLOPT_CAPATH, NULL); /* these and no others */
 	}
@@ -623,7 +633,8 @@ int try_begin(struct transfer *t)
 	t->curl_text[0] = t->said[0] = '\0';
 	t->last_byte_ms = clock_monotonic_ms();
 	t->easy = curl_easy_init();
-	if (t->easy && set_headers(t) == 0 && set_connection(t->easy, t) && set_request(t->easy, t))
+	if (t->easy && set_headers(t) == 0 && set_connection(t->easy, t) &&
+		set_request(t->easy, t) && http_lookup_set(t, asked_url(t)) == 0)
 		return 0;
 	curl_easy_cleanup(t->easy);
 	t->easy = NULL;

@@ -34,6 +34,8 @@ struct verdict {
 /* What all tries of a client share. */
 struct http_shared {
 	char *proxy, *tls_ca, *cookies, *user_agent; /* as in http_config, owned */
+	const struct buf *tls_cas;                   /* as in http_config, borrowed */
+	const struct http_net *net;                  /* 〃 */
 	CURLSH *tls_sessions;                        /* which would otherwise go with each try */
 	uint64_t last_byte_ms;
 };
@@ -75,6 +77,8 @@ struct transfer {
 	/* this try */
 	CURL *easy;
 	struct curl_slist *headers;
+	struct curl_slist *addresses; /* of the host, if they were looked up for libcurl */
+	bool no_address;              /* there is none: it gets no socket */
 	struct http_answer answer;
 	bool asked_range, asked_condition, takes_body;
 	bool begun;  /* the header of the answer for the sink is complete */

@@ -88,6 +88,7 @@ class Programs:
         self.build = os.path.abspath(build)
         self.otaclient = f"{self.build}/otaclient/otaclient"
         self.otactl = f"{self.build}/otaclient/otactl"
+        self.fetcher = f"{self.build}/otaclient/otaclient-fetcher"
         self.otaproxy = f"{self.build}/otaproxy/otaproxy"
         self.metadata_gen = f"{self.build}/metadata-gen/metadata_gen"
 
@@ -442,7 +443,8 @@ class Lab:
             (self.programs.otaclient, "/usr/bin/otaclient", 0o755),
             (self.programs.otactl, "/usr/bin/otactl", 0o755),
             (self.programs.otaproxy, "/usr/bin/otaproxy", 0o755),
-            (f"{SOURCE_ROOT}/systemd/otaproxy.sysusers", "/usr/lib/sysusers.d/otaproxy.conf", 0o644),
+            (self.programs.fetcher, "/usr/libexec/otaclient-fetcher", 0o755),
+            (f"{SOURCE_ROOT}/systemd/otaclient.sysusers", "/usr/lib/sysusers.d/otaclient.conf", 0o644),
             (f"{SOURCE_ROOT}/systemd/otaclient.service", "/usr/lib/systemd/system/otaclient.service", 0o644),
             (f"{self.certs()}/dev.root.pem", "/opt/ota/client/certs/dev.root.pem", 0o644),
             (f"{self.certs()}/dev.interm.pem", "/opt/ota/client/certs/dev.interm.pem", 0o644),
@@ -454,7 +456,7 @@ class Lab:
             os.chmod(root + target, mode)
         with open(f"{root}/etc/otaclient/otaclient.yaml", "w", encoding="ascii") as f:
             f.write("tls_ca: /etc/otaclient/origin-ca.pem\nupdate_cooldown_s: 0\n")
-        run("chroot", root, "/usr/bin/systemd-sysusers", "otaproxy.conf")
+        run("chroot", root, "/usr/bin/systemd-sysusers", "otaclient.conf")
         # Opened for writing it became a copy in the overlay, whose identity may change once more; nobody needs it.
         os.unlink(f"{root}/etc/.pwd.lock")
 

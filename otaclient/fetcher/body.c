@@ -1,0 +1,325 @@
+/*
+ * body: a sink for the HTTP client. Contract: body.h.
+ *
+ * Wrong bytes are asked for again, without a range and past the caches on the way: that is what -EAGAIN means to the
+ * client.
+ */
+#include "otaclient/fetcher/body.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/file.h"
+#include "common/codec/zstd_stream.h"
+
+enum {
+	CONTROL_MAX = 160,
+	PREALLOC_MIN_BYTES = 1 << 20,
+	/* A decoder keeps the window of the largest frame it has seen, 4 MiB for an ordinary image; after such a
+	 * content it starts anew. */
+	DECODER_KEEP_BYTES = 512 * 1024,
+};
+
+struct body {
+	struct packet_head job;
+	char *url, *name, *cache_control; /* owned; name and cache_control: NULL = none */
+	int fd;
+	struct digest_ctx *digest;
+	struct zstd_decoder *zstd; /* NULL: none was needed yet */
+	bool is_zst;               /* the body is a frame; an answer may say otherwise */
+	uint64_t n_bytes;          /* plain ones that came */
+	uint64_t wire_bytes;       /* not yet taken */
+	struct ota_err *err;       /* of the callback that runs */
+};
+
+static bool is_set(const struct body *b, enum job_flag flag)
+{
+	return b->job.flags & flag;
+}
+
+/* ---- sentences ---- */
+
+/* Bytes that are not the content's: ask again. */
+static int wrong_bytes(struct body *b, const char *how)
+{
+	char hex[DIGEST_HEX_MAX];
+
+	digest_to_hex(&b->job.digest, hex);
+	if (b->name)
+		return ota_err_set(b->err, -EAGAIN, OTA_E_OTA_IMAGE_INVALID,
+			"The server's %s is not the one that the image's metadata.jwt "
+			"names: %s",
+			b->name, how);
+	return ota_err_set(b->err, -EAGAIN, OTA_E_OTA_IMAGE_INVALID,
+		"What the server sends is not the content %s: %s", hex, how);
+}
+
+/* A failure of ours: @what could not be done. */
+static int file_failed(struct body *b, int r, const char *what)
+{
+	bool full = r == -ENOSPC || r == -EDQUOT;
+
+	if (b->name)
+		return ota_err_set(b->err, r, full ? OTA_E_STANDBY_SLOT_SPACE : OTA_E_UNSPECIFIC,
+			"Cannot keep the image's %s: %s", b->name, strerror(-r));
+	return ota_err_set(b->err, r,
+		full ? OTA_E_STANDBY_SLOT_SPACE : OTA_E_APPLY_OTAUPDATE_FAILED, "Cannot %s: %s",
+		what, strerror(-r));
+}
+
+/* ---- the file ---- */
+
+static int preallocate(struct body *b)
+{
+	uint64_t size = b->job.plain_bytes;
+
+	if (!is_set(b, JOB_SIZE_KNOWN) || size < PREALLOC_MIN_BYTES)
+		return 0;
+	/* One piece of disk, and a full disk is known before the bytes are paid for. */
+	if (fallocate(b->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size) < 0 &&
+		(errno == ENOSPC || errno == EDQUOT))
+		return file_failed(b, -errno, "reserve space for it");
+	return 0;
+}
+
+static int decoder_ready(struct body *b)
+{
+	if (!b->zstd)
+		b->zstd = zstd_decoder_new();
+	if (!b->zstd)
+		return ota_err_set(b->err, -ENOMEM, OTA_E_UNSPECIFIC, "No memory to decompress");
+	zstd_decoder_start(b->zstd, b->job.plain_bytes);
+	return 0;
+}
+
+static int begin(struct body *b)
+{
+	b->n_bytes = 0;
+	b->is_zst = is_set(b, JOB_IS_ZST);
+	digest_start(b->digest);
+	return b->is_zst ? decoder_ready(b) : 0;
+}
+
+static int on_restart(void *ctx, struct ota_err *err)
+{
+	struct body *b = ctx;
+	int r;
+
+	b->err = err;
+	if (ftruncate(b->fd, 0) < 0 || lseek(b->fd, 0, SEEK_SET) < 0)
+		return file_failed(b, -errno, "empty its file");
+	r = begin(b);
+	return r < 0 ? r : preallocate(b);
+}
+
+/* ---- what a cache on the way says ---- */
+
+/* "name" or "name=value" up to the next comma, spaces around it gone. */
+static bool next_directive(char **rest, char **ret_name, char **ret_value)
+{
+	char *name = strsep(rest, ","), *end;
+
+	if (!name)
+		return false;
+	name += strspn(name, " \t");
+	end = name + strlen(name);
+	while (end > name && (end[-1] == ' ' || end[-1] == '\t'))
+		*--end = '\0';
+	*ret_name = strsep(&name, "=");
+	*ret_value = name ? name : end;
+	return true;
+}
+
+/* A cache says what it really sends, if it knows. */
+static int on_header(void *ctx, const char *name, const char *value, struct ota_err *err)
+{
+	struct body *b = ctx;
+	char copy[CONTROL_MAX], *rest = copy, *directive, *argument;
+	bool has_digest = false, has_alg = false;
+	struct digest digest;
+
+	if (b->name || strcasecmp(name, "ota-file-cache-control") != 0 ||
+		strlen(value) >= sizeof(copy))
+		return 0;
+	b->err = err;
+	memcpy(copy, value, strlen(value) + 1);
+	while (next_directive(&rest, &directive, &argument)) {
+		if (strcmp(directive, "file_sha256") == 0) {
+			has_digest = true;
+			if (digest_from_hex(argument, strlen(argument), &digest) < 0 ||
+				!digest_equal(&digest, &b->job.digest))
+				return wrong_bytes(
+					b, "the cache on the way says that it is another");
+		} else if (strcmp(directive, "file_compression_alg") == 0) {
+			has_alg = true;
+			b->is_zst = strcmp(argument, "zst") == 0 || strcmp(argument, "zstd") == 0;
+		}
+	}
+	/* It has the content by its digest, and no compression to tell of. */
+	if (has_digest && !has_alg)
+		b->is_zst = false;
+	return b->is_zst ? decoder_ready(b) : 0;
+}
+
+/* ---- the bytes ---- */
+
+static int take_plain(void *ctx, const void *data, size_t len)
+{
+	struct body *b = ctx;
+	int r;
+
+	if (len > b->job.plain_bytes - b->n_bytes)
+		return wrong_bytes(b, "it is longer");
+	b->n_bytes += len;
+	digest_add(b->digest, data, len);
+	r = file_write_all(b->fd, data, len);
+	return r < 0 ? file_failed(b, r, "write its file") : 0;
+}
+
+static int on_data(void *ctx, const void *data, size_t len, struct ota_err *err)
+{
+	struct body *b = ctx;
+	int r;
+
+	b->err = err;
+	b->wire_bytes += len;
+	if (!b->is_zst)
+		return take_plain(b, data, len);
+	r = zstd_decoder_feed(b->zstd, data, len, take_plain, b);
+	return r == -EBADMSG ? wrong_bytes(b, "it is no whole zstd frame of that size") : r;
+}
+
+static int check_digest(struct body *b)
+{
+	struct digest digest;
+	char is[DIGEST_HEX_MAX], wanted[DIGEST_HEX_MAX], how[sizeof(is) + sizeof(wanted) + 32];
+
+	digest_final(b->digest, &digest);
+	if (!is_set(b, JOB_DIGEST_KNOWN) || digest_equal(&digest, &b->job.digest))
+		return 0;
+	digest_to_hex(&digest, is);
+	digest_to_hex(&b->job.digest, wanted);
+	snprintf(how, sizeof(how), "its digest is %s, not %s", is, wanted);
+	return wrong_bytes(b, b->name ? how : "its digest is another");
+}
+
+static int on_end(void *ctx, struct ota_err *err)
+{
+	struct body *b = ctx;
+
+	b->err = err;
+	if (b->is_zst && zstd_decoder_finish(b->zstd) < 0)
+		return wrong_bytes(b, "its zstd frame ends early");
+	if (is_set(b, JOB_SIZE_KNOWN) && b->n_bytes != b->job.plain_bytes)
+		return wrong_bytes(b, "it is shorter");
+	return check_digest(b);
+}
+
+/* ---- the contract ---- */
+
+static bool copy_text(const char *text, char **ret_copy)
+{
+	*ret_copy = text ? strdup(text) : NULL;
+	return !text || *ret_copy;
+}
+
+struct body *body_new(void)
+{
+	struct body *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->fd = -1;
+	b->digest = digest_ctx_new();
+	if (b->digest)
+		return b;
+	body_free(b);
+	return NULL;
+}
+
+int body_set(struct body *b, const struct packet *packet, int fd)
+{
+	body_rest(b);
+	b->fd = fd;
+	b->job = packet->head;
+	if (copy_text(packet->text[JOB_URL], &b->url) &&
+		copy_text(packet->text[JOB_NAME], &b->name) &&
+		copy_text(packet->text[JOB_CACHE_CONTROL], &b->cache_control))
+		return 0;
+	return -ENOMEM;
+}
+
+void body_rest(struct body *b)
+{
+	closep(&b->fd);
+	b->fd = -1;
+	free(TAKE_PTR(b->url));
+	free(TAKE_PTR(b->name));
+	free(TAKE_PTR(b->cache_control));
+	if (b->job.plain_bytes < DECODER_KEEP_BYTES)
+		return;
+	zstd_decoder_free(b->zstd);
+	b->zstd = NULL;
+}
+
+void body_free(struct body *b)
+{
+	if (!b)
+		return;
+	body_rest(b);
+	digest_ctx_free(b->digest);
+	zstd_decoder_free(b->zstd);
+	free(b);
+}
+
+int body_start(struct body *b, struct http_client *client,
+	void (*done)(void *ctx, const struct http_result *result), void *ctx, struct ota_err *err)
+{
+	const struct http_request request = {
+		.url = b->url,
+		.max_bytes = b->job.max_wire_bytes,
+		.cache_control = b->cache_control,
+		.tries_max = b->job.tries_max,
+		.total_timeout_ms = b->job.total_timeout_ms,
+		.outlast_outages = is_set(b, JOB_OUTLAST_OUTAGES),
+		.undo_encoding = is_set(b, JOB_UNDO_ENCODING),
+		.sink = {.restart = on_restart,
+			 .header = on_header,
+			 .data = on_data,
+			 .end = on_end},
+		.sink_ctx = b,
+		.done = done,
+		.done_ctx = ctx,
+	};
+	int r;
+
+	b->err = err;
+	r = begin(b);
+	if (r == 0)
+		r = preallocate(b);
+	return r < 0 ? r : http_client_add(client, &request, err);
+}
+
+uint32_t body_id(const struct body *b)
+{
+	return b->job.id;
+}
+
+uint64_t body_plain_bytes(const struct body *b)
+{
+	return b->n_bytes;
+}
+
+uint64_t body_take_wire_bytes(struct body *b)
+{
+	uint64_t n = b->wire_bytes;
+
+	b->wire_bytes = 0;
+	return n;
+}

@@ -192,11 +192,11 @@ static void a_program_that_is_killed_is_missed(void **state)
 	struct ota_err err = {0};
 
 	assert_int_equal(fetcher_new(&(struct http_config){0}, &f, &err), 0);
-	assert_int_equal(kill(fetcher_pid(f), SIGSEGV), 0);
+	assert_int_equal(kill(fetcher_pid(f), SIGTERM), 0);
 	while (fetcher_run(f, 1000, &err) == 0)
 		;
 	assert_string_equal(
-		err.msg, "The program that fetches, otaclient-fetcher, was ended by signal 11");
+		err.msg, "The program that fetches, otaclient-fetcher, was ended by signal 15");
 	assert_int_equal(fetcher_run(f, 0, &err), -EIO);
 	assert_string_equal(err.msg, "The program that fetches, otaclient-fetcher, is gone");
 }

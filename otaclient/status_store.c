@@ -20,6 +20,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/crc32.h"
 #include "common/base/file.h"
 #include "common/base/io.h"
 #include "common/codec/json.h"
@@ -247,19 +248,6 @@ int status_store_write_release(const char *dir, const struct release_detail *d, 
 			dir, r == -EBADMSG ? "a name is no UTF-8" : strerror(-r));
 	return write_text(
 		"version_detail file", dir, "version_detail", json.data, json.len_bytes, err);
-}
-
-/* CRC-32 as in zip and PNG; the mark is some 150 bytes, so no table. */
-static uint32_t crc32_of(const char *data, size_t len_bytes)
-{
-	uint32_t crc = UINT32_MAX;
-
-	for (size_t i = 0; i < len_bytes; i++) {
-		crc ^= (uint8_t)data[i];
-		for (int bit = 0; bit < 8; bit++)
-			crc = (crc >> 1) ^ (crc & 1 ? UINT32_C(0xedb88320) : 0);
-	}
-	return ~crc;
 }
 
 /* The mark is lines key=value in this order; the last one sums up the others. */

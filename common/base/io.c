@@ -201,6 +201,29 @@ int io_mkdir(const char *what, int dir_fd, const char *name, mode_t mode)
 	return sync_dir(what, dir_fd);
 }
 
+int io_overwrite(const char *what, int fd, const void *data, size_t len_bytes, off_t offset)
+{
+	const char *at = data;
+	int r = io_point(what);
+
+	while (r == 0 && len_bytes > 0) {
+		ssize_t n = pwrite(fd, at, len_bytes, offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		at += n;
+		len_bytes -= (size_t)n;
+		offset += n;
+	}
+	if (r == 0)
+		r = io_point(what);
+	if (r < 0)
+		return r;
+	return fdatasync(fd) < 0 ? -errno : 0;
+}
+
 int io_sync_file(const char *what, int fd)
 {
 	int r = io_point(what);

@@ -62,6 +62,12 @@ int io_unlink(const char *what, int dir_fd, const char *name, int flags);
 /* mkdirat(2), then fsync of the parent; an existing directory is fine. */
 int io_mkdir(const char *what, int dir_fd, const char *name, mode_t mode);
 
+/*
+ * Overwrite part of @fd in place and sync the data. A cut leaves the old bytes there, the new ones, or any mixture: for
+ * files that vouch for each part, and whose room is there already, so that a full disk does not matter.
+ */
+int io_overwrite(const char *what, int fd, const void *data, size_t len_bytes, off_t offset);
+
 int io_sync_file(const char *what, int fd); /* fsync */
 int io_sync_fs(const char *what, int fd);   /* syncfs */
 

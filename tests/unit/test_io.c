@@ -231,6 +231,39 @@ static void syncs_pass_errors_on(void **state)
 	assert_int_equal(io_publish_boot("t", -1), -EBADF);
 }
 
+static void a_part_of_a_file_is_overwritten_in_place(void **state)
+{
+	struct tmp_dir *d = *state;
+	struct stopper s = {0};
+	AUTO_CLOSE int fd = -1;
+
+	assert_int_equal(io_replace_file("t", d->fd, "f", "0123456789", 10, 0644), 0);
+	fd = openat(d->fd, "f", O_RDWR | O_CLOEXEC);
+	io_set_hook(stop, &s);
+	assert_int_equal(io_overwrite("part", fd, "abc", 3, 4), 0);
+	assert_string_equal(s.last, "part");
+	assert_int_equal(s.n_steps, 2); /* write, sync */
+	content_is(d, "f", "0123abc789");
+	s = (struct stopper){.fail_at = 1};
+	assert_int_equal(io_overwrite("part", fd, "xyz", 3, 4), -ECANCELED);
+	content_is(d, "f", "0123abc789");
+	s = (struct stopper){.fail_at = 2};
+	assert_int_equal(io_overwrite("part", fd, "xyz", 3, 4), -ECANCELED);
+	io_set_hook(NULL, NULL);
+	assert_int_equal(n_entries(d), 1);
+}
+
+static void what_cannot_be_overwritten_is_told(void **state)
+{
+	struct tmp_dir *d = *state;
+	AUTO_CLOSE int fd = -1;
+
+	assert_int_equal(io_replace_file("t", d->fd, "f", "0123", 4, 0644), 0);
+	fd = openat(d->fd, "f", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(io_overwrite("part", fd, "abc", 3, 0), -EBADF);
+	content_is(d, "f", "0123");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -244,6 +277,8 @@ int main(void)
 		tmp_dir_test(a_folder_that_is_there_is_made_durable_too),
 		tmp_dir_test(a_stop_before_a_step_means_that_it_did_not_happen),
 		tmp_dir_test(syncs_pass_errors_on),
+		tmp_dir_test(a_part_of_a_file_is_overwritten_in_place),
+		tmp_dir_test(what_cannot_be_overwritten_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,9 @@
 /*
  * flight_record: records of the flight recorder as bytes and as fields. Contract: flight_record.h.
  *
- * A cell, numbers little-endian: magic, CRC of all behind it, kind, code, number, wall clock, time since the start, boot
- * id, slot, failed, lengths of subject and text, these two, zeros. There is one way to write each record, and anything
- * else is refused.
+ * A cell, numbers little-endian: magic, CRC of all behind it, kind, code, number, wall clock, time
+ * since the start, boot id, slot, failed, lengths of subject and text, these two, zeros. There is one
+ * way to write each record, and anything else is refused.
  */
 #include "otaclient/flight_record.h"
 

@@ -1,8 +1,9 @@
 /*
  * flight_record: one record of the flight recorder, and the ring of them, as bytes and as fields. Pure.
  *
- * A ring is FLIGHT_CELLS cells of FLIGHT_CELL_BYTES; the record with the number n is in the cell n % FLIGHT_CELLS. There
- * is no header, so no single damage makes the rest unreadable: each cell vouches for itself, or counts as empty.
+ * A ring is FLIGHT_CELLS cells of FLIGHT_CELL_BYTES; the record with the number n is in the cell
+ * n % FLIGHT_CELLS. There is no header, so no single damage makes the rest unreadable: each cell
+ * vouches for itself, or counts as empty.
  * Format: docs/formats.md, "The flight recorder".
  */
 #pragma once
@@ -50,8 +51,8 @@ struct flight_record {
 };
 
 /*
- * Make subject and text of @from fit: what is no UTF-8 becomes '?', control characters spaces; too long is cut. @text may
- * be of any length.
+ * Subject and text from any string: what is no UTF-8 becomes '?', control characters become spaces,
+ * and what is too long is cut.
  */
 void flight_record_put_subject(struct flight_record *r, const char *subject);
 void flight_record_put_text(struct flight_record *r, const char *text);
@@ -63,7 +64,8 @@ void flight_record_encode(const struct flight_record *r, char ret_cell[FLIGHT_CE
 int flight_record_decode(const char cell[FLIGHT_CELL_BYTES], struct flight_record *ret_record);
 
 /*
- * The records of a ring of @len_bytes in their order, oldest first, at most FLIGHT_CELLS. Returns how many; 0 also if
- * the length is not FLIGHT_RING_BYTES. A cell that holds what belongs into another one counts as empty.
+ * The records of a ring of @len_bytes in their order, oldest first, at most FLIGHT_CELLS. Returns how
+ * many; 0 also if the length is not FLIGHT_RING_BYTES. A cell that holds what belongs into another one
+ * counts as empty.
  */
 size_t flight_ring_read(const char *ring, size_t len_bytes, struct flight_record *ret_records);

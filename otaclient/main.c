@@ -35,11 +35,13 @@
 #include "common/net/http_url.h"
 #include "otaclient/api/service.h"
 #include "otaclient/first_boot.h"
+#include "otaclient/flight_recorder.h"
 #include "otaclient/journal.h"
 #include "otaclient/progress.h"
 #include "otaclient/proxy_child.h"
 #include "otaclient/proxy_wishes.h"
 #include "otaclient/remote_log.h"
+#include "otaclient/return_reason.h"
 #include "otaclient/service_manager.h"
 #include "otaclient/status.h"
 #include "otaclient/tree/tree.h"
@@ -73,6 +75,7 @@ struct daemon {
 	struct remote_log *remote_log;   /* NULL = none */
 	struct cert_store *certs;
 	struct boot_ctl *boot;
+	struct flight_recorder *recorder; /* NULL until the boot controller has started */
 	struct status *status;
 	struct tree *tree; /* NULL = no ECUs below */
 	struct children children;
@@ -408,6 +411,32 @@ static void finish_proxy_if_alone(struct daemon *d)
 		finish_proxy(d);
 }
 
+/* What the last restart meant, with the story around it. */
+static int find_out_what_booted(struct daemon *d, bool reset, struct ota_err *err)
+{
+	struct return_reason why;
+	struct status_snapshot now;
+	struct slot_pair slots;
+	int r = d->boot->ops->slots(d->boot, &slots, err);
+
+	if (r < 0)
+		return r;
+	d->recorder = flight_recorder_open(FLIGHT_RECORDER_PATH, slots.active.id);
+	return_reason_begin(d->recorder, &slots, reset, &why);
+	r = first_boot_run(d->boot, reset, "", d->status, err);
+	if (r < 0) {
+		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
+		flight_recorder_failure(d->recorder, err->code, err->msg);
+		return r;
+	}
+	return_reason_tell(&why, d->recorder, &slots, "", d->status);
+	status_get(d->status, &now);
+	if (why.going_on && now.ota_status == STATUS_SUCCESS)
+		flight_recorder_note(
+			d->recorder, FLIGHT_COMMIT, now.firmware_version, "%s", slots.active.id);
+	return 0;
+}
+
 /* The boot loader, and what the last restart meant. A failure here leaves the API up, to say so. */
 static int start_boot(struct daemon *d, struct ota_err *err)
 {
@@ -419,7 +448,7 @@ static int start_boot(struct daemon *d, struct ota_err *err)
 	if (r == 0)
 		r = d->boot->ops->setup(d->boot, &reset, err);
 	if (r == 0)
-		r = first_boot_run(d->boot, reset, "", d->status, err);
+		r = find_out_what_booted(d, reset, err);
 	if (r < 0)
 		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
 	return r;
@@ -501,6 +530,7 @@ static void fill_env(struct daemon *d)
 		.status = d->status,
 		.boot = d->boot,
 		.certs = d->certs,
+		.recorder = d->recorder,
 		.proxy = or_null(d->proxy_url),
 		.proxy_child = d->proxy_child,
 		.proxy_wishes = d->proxy_wishes,
@@ -652,6 +682,7 @@ static void daemon_done(struct daemon *d)
 	proxy_wishes_free(d->proxy_wishes);
 	proxy_child_free(d->proxy_child);
 	status_free(d->status);
+	flight_recorder_free(d->recorder);
 	if (d->boot)
 		d->boot->ops->close(d->boot);
 	cert_store_free(d->certs);

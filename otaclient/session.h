@@ -17,6 +17,7 @@
 #include "boot-controllers/boot_controller.h"
 #include "common/base/err.h"
 #include "common/crypto/cert_store.h"
+#include "otaclient/flight_recorder.h"
 #include "otaclient/image_source.h"
 #include "otaclient/inventory.h"
 #include "otaclient/plan.h"
@@ -40,6 +41,7 @@ struct update_env {
 	struct status *status;
 	struct boot_ctl *boot;
 	const struct cert_store *certs;
+	struct flight_recorder *recorder; /* NULL = nothing is recorded */
 	const char *proxy;      /* for downloads; NULL = straight to the server */
 	const char *past_proxy; /* in place of @proxy, if proxy_child does not come up; 〃 */
 	struct proxy_child *proxy_child; /* what is behind @proxy; NULL = none of ours */

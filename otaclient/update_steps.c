@@ -506,6 +506,7 @@ int step_flip_and_reboot(struct update_session *s, struct ota_err *err)
 	if (r < 0)
 		return r;
 	s->flipped = true;
+	flight_recorder_note(s->env->recorder, FLIGHT_FLIP, s->slots.standby.id, "%s", s->id);
 	log_event(LOG_LEVEL_INFO, &event, "The next boot tries the slot %s", s->slots.standby.id);
 	session_report(s, NULL);
 	return s->env->boot->ops->reboot(s->env->boot, err);

@@ -128,6 +128,8 @@ static int run_step(
 		return say_stopped(s, err);
 	status_set_phase(s->env->status, step->phase);
 	log_event(LOG_LEVEL_INFO, &event, "%s %s: %s", plot, s->id, step->name);
+	flight_recorder_note(
+		s->env->recorder, FLIGHT_STEP, update_phase_name(step->phase), "%s", step->name);
 	r = step->run(s, err);
 	if (r == -ECANCELED)
 		return say_stopped(s, err);
@@ -148,6 +150,9 @@ static int run_steps(struct update_session *s, struct ota_err *err)
 	const struct log_event begins = {.id = JOURNAL_UPDATE_BEGINS, .session = s->id};
 	const struct plot *plot = plot_of(s);
 
+	flight_recorder_note(s->env->recorder,
+		s->request ? FLIGHT_UPDATE_BEGINS : FLIGHT_ROLLBACK_BEGINS,
+		s->request ? s->request->version : NULL, "%s", s->id);
 	if (s->request)
 		log_event(LOG_LEVEL_INFO, &begins, "Update %s to version \"%s\" from %s begins",
 			s->id, s->request->version, s->request->url);
@@ -214,6 +219,7 @@ static void end_session(struct update_session *s, const struct ota_err *err, str
 		return; /* the restart may still come: wait_for_restart() */
 	ret_end->live = session_is_aborted(s) ? STATUS_ABORTED : plot_of(s)->failed;
 	write_end(s, ret_end->live);
+	flight_recorder_failure(s->env->recorder, err->code, err->msg);
 	session_report(s, err);
 }
 

@@ -54,6 +54,9 @@ class WholeWay(unittest.TestCase):
         self.assertEqual(("SUCCESS", version), (status["ota_status"], status["firmware_version"]), ecu.tail())
         self.assertEqual(role, ecu.boots()[-1])
 
+    def assert_reason(self, ecu, pattern):
+        self.assertRegex(ecu.status()["failure_reason"], f"^{pattern}$", ecu.tail())
+
     def test_two_updates_bring_each_slot_to_its_image_and_back(self):
         ecu = self.fresh("bios")
         with ecu.on():
@@ -95,8 +98,14 @@ class WholeWay(unittest.TestCase):
         with ecu.on():
             self.assertEqual("slot_a", ecu.boots()[-1])
             self.assertEqual("FAILURE", ecu.status()["ota_status"])
+            self.assert_reason(
+                ecu,
+                r'E200: The update to version "v2" was interrupted in [A-Z_]+ \([a-z ]+\): '
+                "the machine or otaclient was stopped before the other slot was tried",
+            )
             ecu.update("v2", self.origin.url("v2"))
             self.assert_runs(ecu, "v2", "slot_b")
+            self.assertEqual("", ecu.status()["failure_reason"])
         self.assert_slot_is(ecu, "slot_b", self.new)
 
     def test_a_new_system_that_does_not_commit_is_left_again(self):
@@ -110,6 +119,14 @@ class WholeWay(unittest.TestCase):
         with ecu.on():
             status = ecu.status()
             self.assertEqual(("FAILURE", "slot_a"), (status["ota_status"], ecu.boots()[-1]))
+            silent = (
+                r'E209: The new system on ota-slot_b \(version "v2"\) did not commit: it gave no sign of life: '
+                "its kernel, its root file system or the way to otaclient failed"
+            )
+            self.assert_reason(ecu, silent)
+            ecu.kill_daemon()
+            wait_for("the daemon is back", ecu.answers, 30)
+            self.assert_reason(ecu, silent)
 
     def roll_back(self, ecu, role):
         ecu.otactl("rollback")
@@ -160,6 +177,7 @@ class WholeWay(unittest.TestCase):
             status = ecu.status()
             self.assertEqual(("ROLLBACK_FAILURE", "v2"), (status["ota_status"], status["firmware_version"]))
             self.assertEqual("slot_b", ecu.boots()[-1])
+            self.assert_reason(ecu, "E306: The former system on ota-slot_a did not commit: it gave no sign of life: .*")
             # what has run there may have changed it
             self.assert_no_way_back(ecu, "It was mounted writable since it was left")
 

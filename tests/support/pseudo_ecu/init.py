@@ -13,6 +13,7 @@ import signal
 import struct
 import sys
 import time
+import uuid
 
 from . import disk, syscalls
 
@@ -116,7 +117,12 @@ def _mask(root, choice):
     if os.path.exists(f"{root}/proc/sysrq-trigger"):
         syscalls.mount("/dev/null", f"{root}/proc/sysrq-trigger", None, syscalls.MS_BIND)
     os.mkdir(f"{root}/run/pseudo-ecu", 0o755)
-    for path, text in (("proc/sys/kernel/osrelease", choice.release()), ("proc/cmdline", choice.cmdline())):
+    shown = (
+        ("proc/sys/kernel/osrelease", choice.release()),
+        ("proc/cmdline", choice.cmdline()),
+        ("proc/sys/kernel/random/boot_id", str(uuid.uuid4())),
+    )
+    for path, text in shown:
         source = f"{root}/run/pseudo-ecu/{os.path.basename(path)}"
         with open(source, "w", encoding="utf-8") as f:
             f.write(f"{text}\n")

@@ -1,0 +1,122 @@
+/*
+ * return_reason: why the machine is on this slot. Contract: return_reason.h.
+ */
+#include "otaclient/return_reason.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+#include "otaclient/flight_story.h"
+#include "otaclient/kernel_tail.h"
+#include "otaclient/status_store.h"
+
+enum {
+	/* The status is written a moment before the reason is recorded, by the same clock. */
+	SAME_TIME_S = 30,
+};
+
+static bool is_going_on(enum ota_status s)
+{
+	return s == STATUS_UPDATING || s == STATUS_ROLLBACKING;
+}
+
+void return_reason_begin(struct flight_recorder *recorder, const struct slot_pair *slots,
+	bool reset, struct return_reason *ret_reason)
+{
+	enum ota_status here = status_store_read_status(slots->active.status_dir);
+	enum ota_status there = status_store_read_status(slots->standby.status_dir);
+	char slot_in_use[STATUS_SLOT_MAX];
+	const char *subject = FLIGHT_START_IDLE;
+	bool matches, going_on;
+
+	status_store_read_slot_in_use(slots->active.status_dir, slot_in_use);
+	matches = slot_in_use[0] == '\0' || strcmp(slot_in_use, slots->active.id) == 0;
+	/* A slot that is left by a rollback says FAILURE; the other one tells what it was. */
+	going_on = !reset && (is_going_on(here) || (here == STATUS_FAILURE && !matches &&
+							   there == STATUS_ROLLBACKING));
+	*ret_reason = (struct return_reason){
+		.going_on = going_on,
+		.matches = matches,
+		.is_rollback = here == STATUS_ROLLBACKING || there == STATUS_ROLLBACKING,
+	};
+	if (reset)
+		subject = "initialize";
+	else if (going_on)
+		subject = matches ? "commit" : "fail";
+	flight_recorder_note(recorder, FLIGHT_START, subject,
+		"otaclient " OTA_VERSION "; status %s, to be used %s; %s: %s",
+		here == STATUS_NONE ? "none" : ota_status_name(here),
+		slot_in_use[0] ? slot_in_use : "not known", slots->standby.id,
+		there == STATUS_NONE ? "none" : ota_status_name(there));
+}
+
+/*
+ * Is what was told last about the status that is there now? The other client writes one, too, and records nothing.
+ */
+static bool is_about(const struct flight_record *told, const char *status_dir)
+{
+	char path[PATH_MAX + 16];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/status", status_dir);
+	return stat(path, &st) == 0 && st.st_mtim.tv_sec <= told->unix_s + SAME_TIME_S;
+}
+
+static void compose(const struct return_reason *reason, struct flight_recorder *recorder,
+	const struct flight_story *story, const struct slot_pair *slots, const char *root,
+	struct ota_err *ret_reason)
+{
+	AUTO_KERNEL_DEATH struct kernel_death death = {0};
+	int64_t since = flight_story_tried_unix_s(story);
+	struct flight_scene scene = {
+		.other_slot = slots->standby.id,
+		.shared = !slots->standby.status_inside,
+		.is_rollback = reason->is_rollback,
+		.kernel_line = death.line,
+	};
+
+	if (since != INT64_MAX)
+		kernel_tail_find_death(root, since, &death);
+	flight_story_tell(story, &scene, ret_reason);
+	if (death.line[0])
+		flight_recorder_kernel_log(recorder, death.where, buf_str(&death.tail));
+	flight_recorder_failure(recorder, ret_reason->code, ret_reason->msg);
+}
+
+void return_reason_tell(const struct return_reason *reason, struct flight_recorder *recorder,
+	const struct slot_pair *slots, const char *root, struct status *status)
+{
+	AUTO_FREE struct flight_record *records = calloc(FLIGHT_CELLS, sizeof(*records));
+	static const struct flight_story nothing;
+	struct status_snapshot now;
+	struct flight_story story;
+	struct ota_err why = {0};
+	bool came_back = reason->going_on && !reason->matches;
+
+	status_get(status, &now);
+	if (!records || now.has_failure ||
+		(now.ota_status != STATUS_FAILURE && now.ota_status != STATUS_ROLLBACK_FAILURE))
+		return;
+	flight_story_read(
+		records, flight_recorder_copy(recorder, records), slots->active.id, &story);
+	if (story.told && !came_back) {
+		if (!is_about(story.told, slots->active.status_dir))
+			return;
+		why.code = story.told->code;
+		snprintf(why.msg, sizeof(why.msg), "%.*s", (int)sizeof(why.msg) - 1,
+			story.told->text);
+	} else if (came_back || (story.begin && strcmp(story.begin->slot, slots->active.id) == 0)) {
+		/* What was told already is of another update, of which this one has no record. */
+		compose(reason, recorder, story.told ? &nothing : &story, slots, root, &why);
+	} else {
+		return;
+	}
+	log_warning("E%03d: %s", (int)why.code, why.msg);
+	status_set_failure(status, now.ota_status, &why);
+}

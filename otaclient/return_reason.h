@@ -1,0 +1,31 @@
+/*
+ * return_reason: why the machine is on this slot, for the first status after an update that did not come
+ * to its end, and for every one until the next update.
+ *
+ * Put around first_boot_run(), which decides what is done; nothing is decided here.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "boot-controllers/boot_controller.h"
+#include "otaclient/flight_recorder.h"
+#include "otaclient/status.h"
+
+/* What the start has found before anything was done. */
+struct return_reason {
+	bool going_on; /* an update, or a rollback */
+	bool matches;  /* on the slot that was to run */
+	bool is_rollback;
+};
+
+/* Record that the system on @slots' active slot starts, and what it finds. @reset: it finds a fresh machine. */
+void return_reason_begin(struct flight_recorder *recorder, const struct slot_pair *slots,
+	bool reset, struct return_reason *ret_reason);
+
+/*
+ * If @status says that the last update or rollback failed, and not why, say why from what is recorded, and record that
+ * it was said. @root: "" = this machine.
+ */
+void return_reason_tell(const struct return_reason *reason, struct flight_recorder *recorder,
+	const struct slot_pair *slots, const char *root, struct status *status);

@@ -11,9 +11,11 @@
 #include "common/base/clock.h"
 #include "otaclient/ctl/ctl.h"
 #include "otaclient/ctl/follow.h"
+#include "otaclient/ctl/history_view.h"
 #include "otaclient/ctl/view.h"
 #include "otaclient/ctl/view_json.h"
 #include "otaclient/ctl/watch.h"
+#include "otaclient/flight_recorder.h"
 
 int ctl_advise(int r, struct ota_err *err)
 {
@@ -247,6 +249,25 @@ static int do_rollback(struct ctl *c)
 	return r < 0 ? r : request(c, API_ROLLBACK, &before);
 }
 
+static int do_history(struct ctl *c)
+{
+	AUTO_FREE struct flight_record *records = calloc(FLIGHT_CELLS, sizeof(*records));
+	const char *path = c->opt.file ? c->opt.file : FLIGHT_RECORDER_PATH;
+	size_t n = 0;
+	int r;
+
+	if (!records)
+		return ota_err_set(&c->err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+	r = flight_recorder_read_file(path, records, &n, &c->err);
+	if (r < 0)
+		return r;
+	if (c->opt.json)
+		history_view_json(stdout, records, n);
+	else
+		history_view(stdout, records, n);
+	return 0;
+}
+
 int ctl_run(struct ctl *c)
 {
 	static int (*const run[CTL_COMMANDS])(struct ctl * c) = {
@@ -254,6 +275,7 @@ int ctl_run(struct ctl *c)
 		[CTL_UPDATE] = do_update,
 		[CTL_ABORT] = do_abort,
 		[CTL_ROLLBACK] = do_rollback,
+		[CTL_HISTORY] = do_history,
 	};
 
 	return run[c->opt.command](c);

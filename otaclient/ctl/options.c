@@ -33,6 +33,7 @@ enum option_id {
 	OPT_COOKIES,
 	OPT_WAIT,
 	OPT_TIMEOUT,
+	OPT_FILE,
 	OPT_END,
 };
 
@@ -60,6 +61,7 @@ static const struct command commands[CTL_COMMANDS] = {
 	{"update",   "install an image into the standby slot and start it"},
 	{"abort",    "stop a running update on this ECU and those below it"},
 	{"rollback", "go back to the other slot, on the ECU that is asked"},
+	{"history",  "show what this machine has recorded of its updates"},
 };
 
 /* In front of the command --version is about otactl, behind it about the image. */
@@ -86,6 +88,8 @@ static const struct row rows[] = {
 		"until the other version runs, reboot included"},
 	{CTL_ROLLBACK, OPT_TIMEOUT, "timeout", "S", false,
 		"as for update"},
+	{CTL_HISTORY, OPT_FILE, "file", "F", false,
+		"a copy of the flight recorder, from wherever"},
 	{ANYWHERE, OPT_ECU, "ecu", "HOST[:PORT]", false,
 		"the ECU to ask (default: 127.0.0.1:50051)"},
 	{ANYWHERE, OPT_JSON, "json", NULL, false,
@@ -212,6 +216,9 @@ static enum options_result take(struct options *o, int id, char *value, struct o
 		return OPTIONS_OK;
 	case OPT_TIMEOUT:
 		return take_seconds(o, value, err);
+	case OPT_FILE:
+		o->file = value;
+		return OPTIONS_OK;
 	default:
 		return OPTIONS_WRONG;
 	}
@@ -295,7 +302,8 @@ static const struct row *find_row(enum ctl_command command, int id)
 }
 
 /* Options that the command takes not, or needs and has not. */
-static enum options_result check(const struct options *o, unsigned given, struct ota_err *err)
+static enum options_result check(
+	const struct options *o, unsigned given, unsigned anywhere, struct ota_err *err)
 {
 	const char *name = commands[o->command].name;
 
@@ -307,6 +315,8 @@ static enum options_result check(const struct options *o, unsigned given, struct
 		if (row && row->needed && !(given & 1u << id))
 			return wrong(err, "%s needs --%s", name, row->name);
 	}
+	if (o->command == CTL_HISTORY && (anywhere & 1u << OPT_ECU))
+		return wrong(err, "%s looks at this machine only, so it takes no --ecu", name);
 	if (o->url && !o->url[0])
 		return wrong(err, "--url is empty");
 	if (o->version && !o->version[0])
@@ -331,17 +341,18 @@ static bool find_command(const char *name, enum ctl_command *ret_command)
 
 enum options_result options_parse(struct options *o, int argc, char **argv, struct ota_err *err)
 {
-	unsigned given = 0, ignored = 0;
+	unsigned given = 0, in_front = 0;
 	enum options_result r;
 
 	*o = (struct options){.timeout_s = WAIT_TIMEOUT_S};
 	peer_address_parse("127.0.0.1", &o->address, NULL);
 	opterr = 0;
-	r = take_all(o, argc, argv, true, &ignored, err);
+	r = take_all(o, argc, argv, true, &in_front, err);
 	if (r != OPTIONS_OK)
 		return r;
 	if (optind == argc)
-		return wrong(err, "A command is needed: status, update, abort or rollback");
+		return wrong(
+			err, "A command is needed: status, update, abort, rollback or history");
 	if (!find_command(argv[optind], &o->command))
 		return wrong(err, "There is no command '%s'", argv[optind]);
 	argc -= optind;
@@ -352,5 +363,5 @@ enum options_result options_parse(struct options *o, int argc, char **argv, stru
 		return r;
 	if (optind < argc)
 		return wrong(err, "%s takes no argument '%s'", argv[0], argv[optind]);
-	return check(o, given, err);
+	return check(o, given, given | in_front, err);
 }

@@ -15,6 +15,7 @@ enum ctl_command {
 	CTL_UPDATE,
 	CTL_ABORT,
 	CTL_ROLLBACK,
+	CTL_HISTORY,
 	CTL_COMMANDS,
 };
 
@@ -23,6 +24,7 @@ struct options {
 	enum ctl_command command;
 	struct peer_address address;
 	char *url, *version, *cookies;
+	const char *file; /* NULL = the machine's own */
 	const char *ecu_ids[WIRE_ECUS_MAX];
 	size_t n_ecu_ids;
 	bool all; /* every ECU of the vehicle instead of ecu_ids */

@@ -13,7 +13,7 @@ _otactl()
             asked=(--ecu "${COMP_WORDS[i + 1]}")
             [[ ${COMP_WORDS[i + 2]} != : ]] || asked[1]+=":${COMP_WORDS[i + 3]}"
             ;;
-        status | update | abort | rollback)
+        status | update | abort | rollback | history)
             [[ -n $command || ${COMP_WORDS[i - 1]} == --* && ${COMP_WORDS[i - 1]} != --json ]] ||
                 command=${COMP_WORDS[i]}
             ;;
@@ -31,6 +31,10 @@ _otactl()
         mapfile -t COMPREPLY < <(compgen -A hostname -- "$current")
         return
         ;;
+    --file)
+        mapfile -t COMPREPLY < <(compgen -A file -- "$current")
+        return
+        ;;
     --url | --cookies | --timeout)
         return
         ;;
@@ -39,10 +43,11 @@ _otactl()
         ;;
     esac
     case $command in
-    '') options="status update abort rollback --version" ;;
+    '') options="status update abort rollback history --version" ;;
     status) options='--watch' ;;
     update) options='--url --version --ecu-id --all --cookies --wait --timeout' ;;
     rollback) options='--ecu-id --wait --timeout' ;;
+    history) options='--file' ;;
     *) options='' ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$options $anywhere" -- "$current")

@@ -14,10 +14,12 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 import unicodedata
 import unittest
+import zlib
 
 OTACTL, SERVER = sys.argv[1:3]
 COMPLETION = os.path.join(os.path.dirname(__file__), "../../otaclient/ctl/otactl.bash")
@@ -599,6 +601,55 @@ class OtactlTest(unittest.TestCase):
                                           "no reason\n"))
         self.assertEqual(json.loads(out)["results"][0]["result"], "FAILED")
 
+    # --- history ---
+
+    def recorder(self, content):
+        file = tempfile.NamedTemporaryFile()
+        self.addCleanup(file.close)
+        file.write(content)
+        file.flush()
+        return file.name
+
+    @staticmethod
+    def cell(number, kind, slot, subject, text, boot=b"\1" * 16):
+        """docs/formats.md, "The flight recorder"."""
+        body = struct.pack("<HHQqQ16s32sBBHH", kind, 0, number, 1700000000, 2500, boot, slot, 0, 0, len(subject), len(text))
+        body = (body + subject + text).ljust(1012, b"\0")
+        return b"OTAFLT1\n" + struct.pack("<I", zlib.crc32(body)) + body
+
+    def test_a_history_is_read_from_a_file(self):
+        cells = [b"\0" * 1024] * 128
+        cells[1] = self.cell(129, 1, b"ota-slot_a", b"2.0", b"a session")
+        cells[0] = self.cell(128, 10, b"ota-slot_b", b"/dev/kmsg", b"[1.0] one\n[2.0] two", boot=b"\2" * 16)
+        cells[2] = self.cell(2, 5, b"ota-slot_a", b"keep", b"torn")[:-1] + b"x"
+        path = self.recorder(b"".join(cells))
+        code, out, err = self.alone("history", "--file", path)
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(out, """\
+start of the machine 02020202020202020202020202020202
+  2023-11-14 22:13:20Z       2.5 s  ota-slot_b   kernel          /dev/kmsg
+          [1.0] one
+          [2.0] two
+start of the machine 01010101010101010101010101010101
+  2023-11-14 22:13:20Z       2.5 s  ota-slot_a   update begins   2.0  session a session
+""")
+        code, out, err = self.alone("--json", "history", "--file", path)
+        self.assertEqual((code, err), (0, ""))
+        records = json.loads(out)["records"]
+        self.assertEqual([(r["number"], r["kind"], r["slot"], r["text"]) for r in records],
+                         [(128, "kernel", "ota-slot_b", "[1.0] one\n[2.0] two"),
+                          (129, "update begins", "ota-slot_a", "a session")])
+
+    def test_what_is_no_history_is_one_sentence(self):
+        path = self.recorder(b"x" * 1024 * 128)
+        self.assertEqual(self.alone("history", "--file", path),
+                         (1, "", f"otactl: {path} is no flight recorder of otaclient\n"))
+        self.assertEqual(self.alone("history", "--file", "/nonexistent"),
+                         (1, "", "otactl: Cannot read /nonexistent: No such file or directory\n"))
+        self.assertEqual(self.alone("history", "--file", "/dev/zero")[0], 1)
+        self.assertEqual(self.alone("history", "--file", self.recorder(b"\0" * 1024 * 128)),
+                         (0, "Nothing is recorded yet.\n", ""))
+
     def complete(self, *words):
         script = 'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _otactl; printf "%s\\n" "${COMPREPLY[@]}"'
         return set(subprocess.run(["bash", "-c", script, COMPLETION, *words], check=True, capture_output=True,
@@ -615,7 +666,7 @@ class OtactlTest(unittest.TestCase):
                 options[command].add(line.split()[0])
             elif re.match(r"^  -", line):
                 anywhere.update(re.findall(r"(?<=  |, )-[\w-]+", line[:25]))
-        self.assertEqual(sorted(options), ["abort", "rollback", "status", "update"])
+        self.assertEqual(sorted(options), ["abort", "history", "rollback", "status", "update"])
         self.assertEqual(self.complete("otactl", ""), set(options) | anywhere)
         anywhere.remove("--version")
         for command, own in options.items():
@@ -631,7 +682,7 @@ class OtactlTest(unittest.TestCase):
     def test_wrong_usage_exits_with_2(self):
         hint = ". Try 'otactl --help'.\n"
         for args, sentence in (
-                ([], "A command is needed: status, update, abort or rollback"),
+                ([], "A command is needed: status, update, abort, rollback or history"),
                 (["flash"], "There is no command 'flash'"),
                 (["status", "main"], "status takes no argument 'main'"),
                 (["status", "--url", "u"], "status takes no --url"),
@@ -653,6 +704,10 @@ class OtactlTest(unittest.TestCase):
                 (["update", "--url", "u", "--version", "2", "--ecu-id", ""], "--ecu-id is empty"),
                 (["--ecu", "a:0", "status"], "'a:0' is no address of an ECU: the port must be a "
                                              "number from 1 to 65535"),
+                (["--ecu", "a", "history"], "history looks at this machine only, so it takes no --ecu"),
+                (["history", "--ecu", "a"], "history looks at this machine only, so it takes no --ecu"),
+                (["history", "--wait"], "history takes no --wait"),
+                (["status", "--file", "f"], "status takes no --file"),
                 (["--frob"], "There is no option '--frob'"),
                 (["-xy", "status"], "There is no option '-x'"),
                 (["status", "-yx"], "There is no option '-y'"),
@@ -678,7 +733,8 @@ class OtactlTest(unittest.TestCase):
         ask = ["--ecu", f"127.0.0.1:{server.port}"]
         update = ["update", "--url", "http://x/", "--version", "2.0"]
         for args in (["--help"], ["-h"], ["--version"], [*ask, "status"], [*ask, "--json", "status"],
-                     [*ask, "status", "--watch"], [*ask, *update]):
+                     [*ask, "status", "--watch"], [*ask, *update],
+                     ["history", "--file", self.recorder(b"\0" * 1024 * 128)]):
             with open("/dev/full", "w") as full:
                 r = subprocess.run([OTACTL, *args], stdout=full, stderr=subprocess.PIPE, text=True,
                                    timeout=60)

@@ -543,6 +543,7 @@ static void fill_env(struct daemon *d)
 		.connections = d->settings.download_connections,
 		.inactivity_ms = d->settings.inactivity_timeout_s * 1000,
 		.ecu_id = d->ecu.ecu_id,
+		.hooks = {.dir = HOOKS_DIR, .timeout_ms = d->settings.hook_timeout_s * 1000},
 		.proxy_keeps = d->proxy_child && proxy_info_use_cache(&d->proxy),
 		.report = report,
 		.report_ctx = d,

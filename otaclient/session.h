@@ -18,6 +18,7 @@
 #include "common/base/err.h"
 #include "common/crypto/cert_store.h"
 #include "otaclient/flight_recorder.h"
+#include "otaclient/hooks.h"
 #include "otaclient/image_source.h"
 #include "otaclient/inventory.h"
 #include "otaclient/plan.h"
@@ -55,6 +56,7 @@ struct update_env {
 	uint32_t inactivity_ms;          /* no byte for this long fails a download */
 	const char *ecu_id;              /* in the record of an update; NULL = "" */
 	bool proxy_keeps;                /* what is behind @proxy keeps what passes */
+	struct hooks hooks;              /* programs of the integrator */
 	/* Gets the record of each update (metrics.h) at its end: before the restart, or once it has failed. NULL is
 	 * fine. */
 	void (*report)(void *ctx, const char *record);
@@ -95,6 +97,7 @@ struct update_session {
 	struct standby_writer *writer;
 	bool may_destroy; /* step_prepare_standby has passed: the standby slot's old content is
 			     forfeit */
+	bool refused;     /* by a pre-update hook: no status is to be written */
 	bool pruned;
 	bool reported;                            /* its record was sent */
 	char standby_version[STATUS_VERSION_MAX]; /* of the standby slot as it was found */

@@ -25,6 +25,7 @@
 #include "common/net/http.h"
 #include "otaclient/journal.h"
 #include "otaclient/rollback.h"
+#include "otaclient/update_hooks.h"
 #include "otaclient/update_steps.h"
 
 struct step {
@@ -41,23 +42,30 @@ static const struct step update_steps[] = {
 	{"fetch metadata",  PHASE_PROCESSING_METADATA,   step_fetch_metadata,  END_NOW,  OTA_E_OTAMETA_DOWNLOAD_FAILED},
 	{"claim standby",   PHASE_PROCESSING_METADATA,   step_claim_standby,   END_NOW,  OTA_E_BOOTCONTROL_PREUPDATE  },
 	{"plan",            PHASE_CALCULATING_DELTA,     step_plan,            END_NOW,  OTA_E_UPDATEDELTA_FAILED     },
+	{"pre-update",      PHASE_CALCULATING_DELTA,     step_pre_update,      END_NOW,  OTA_E_HOOK                   },
 	{"prepare standby", PHASE_CALCULATING_DELTA,     step_prepare_standby, END_SOON, OTA_E_BOOTCONTROL_PREUPDATE  },
 	{"open standby",    PHASE_CALCULATING_DELTA,     step_open_standby,    END_NOW,  OTA_E_BOOTCONTROL_PREUPDATE  },
 	{"copy contents",   PHASE_CALCULATING_DELTA,     step_copy_contents,   END_NOW,  OTA_E_UPDATEDELTA_FAILED     },
 	{"fetch contents",  PHASE_DOWNLOADING_OTA_FILES, step_fetch_contents,  END_NOW,  OTA_E_NETWORK                },
 	{"prune and place", PHASE_APPLYING_UPDATE,       step_prune_and_place, END_NOW,  OTA_E_APPLY_OTAUPDATE_FAILED },
 	{"persist files",   PHASE_PROCESSING_POSTUPDATE, step_persist_files,   END_NOT,  OTA_E_APPLY_OTAUPDATE_FAILED },
+	{"post-update",     PHASE_PROCESSING_POSTUPDATE, step_post_update,     END_NOT,  OTA_E_HOOK                   },
 	{"stage boot",      PHASE_PROCESSING_POSTUPDATE, step_stage_boot,      END_NOT,  OTA_E_BOOTCONTROL_POSTUPDATE },
 	{"close standby",   PHASE_PROCESSING_POSTUPDATE, step_close_standby,   END_NOT,  OTA_E_APPLY_OTAUPDATE_FAILED },
 	{"await children",  PHASE_FINALIZING_UPDATE,     step_wait_for_children, END_NOT, OTA_E_UNSPECIFIC           },
+	{"pre-reboot",      PHASE_FINALIZING_UPDATE,     step_pre_reboot,      END_NOT,  OTA_E_HOOK                   },
 	{"flip and reboot", PHASE_FINALIZING_UPDATE,     step_flip_and_reboot, END_NOT,  OTA_E_BOOTCONTROL_POSTUPDATE },
 };
 
-/* Nothing is begun before the ECUs below are done: what is written then says that the restart is near. */
+/*
+ * Nothing is begun before the ECUs below are done: what is written then says that the restart is near. Of the hooks
+ * only those of the restart have a say: nothing is installed.
+ */
 static const struct step rollback_steps[] = {
 	{"await children",  PHASE_INITIALIZING,      step_wait_for_children, END_NOW, OTA_E_UNSPECIFIC             },
 	{"claim standby",   PHASE_INITIALIZING,      rollback_claim,        END_NOW, OTA_E_BOOTCONTROL_PREROLLBACK },
 	{"check standby",   PHASE_INITIALIZING,      rollback_check_again,  END_NOW, OTA_E_BOOTCONTROL_PREROLLBACK },
+	{"pre-reboot",      PHASE_INITIALIZING,      step_pre_reboot,       END_NOW, OTA_E_HOOK                   },
 	{"keep standby",    PHASE_INITIALIZING,      rollback_keep,         END_NOT, OTA_E_BOOTCONTROL_PREROLLBACK },
 	{"write status",    PHASE_INITIALIZING,      rollback_write_status, END_NOT, OTA_E_BOOTCONTROL_PREROLLBACK },
 	{"flip and reboot", PHASE_FINALIZING_UPDATE, rollback_flip,         END_NOT, OTA_E_BOOTCONTROL_POSTROLLBACK},
@@ -185,13 +193,16 @@ static bool is_to_be_failed(
 }
 
 /*
- * An accepted update that does not come to its end: say so where peers and the next start look for it.
+ * An accepted update that does not come to its end: say so where peers and the next start look for it. One that was
+ * refused leaves no trace.
  */
 static void write_end(const struct update_session *s, enum ota_status status)
 {
 	struct ota_err err = {0};
 	struct slot_pair slots;
 
+	if (s->refused)
+		return;
 	if (s->env->boot->ops->slots(s->env->boot, &slots, &err) < 0 ||
 		status_store_write_status(slots.active.status_dir, status, &err) < 0)
 		log_error("%s", err.msg);

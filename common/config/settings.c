@@ -62,6 +62,9 @@ static const struct conf_key settings_keys[] = {
 		.max = 604800, .fallback = "21600", .unit = "s",
 		.text = "A restart waits this long for ECUs below that are in an update; "
 			"0: without limit"},
+	{"hook_timeout_s", CONF_TYPE_UINT, FIELD(hook_timeout_s), .min = 1, .max = 3600,
+		.fallback = "60", .unit = "s",
+		.text = "A program in /etc/otaclient/hooks.d that takes longer is ended, and has failed"},
 	{"log_level", CONF_TYPE_CHOICE, FIELD(log_level), .words = log_level_words,
 		.fallback = "info", .env = SETTINGS_ENV_PREFIX "DEFAULT_LOG_LEVEL",
 		.text = "Least important lines that are logged"},

@@ -35,6 +35,7 @@ struct settings {
 	uint32_t listen_port;
 	uint32_t update_cooldown_s;
 	uint32_t children_wait_limit_s; /* 0 = none */
+	uint32_t hook_timeout_s;
 	const char *log_level; /* a word that log_level_from_text() knows */
 };
 

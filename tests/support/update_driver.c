@@ -5,6 +5,7 @@
  *                   [--tls-ca FILE] [--inactivity-ms N] [--uuid U] [--label L] [--count] [--stop-at N] [--fail-at N]
  *                   [--abort-at N] [--abort-at-line TEXT] [--reboot-fails] [--own-namespace] [--threaded] [--stats]
  *                   [--log-server URL] [--log-server-grpc URL] [--children-until FILE]
+ *                   [--hooks DIR] [--hook-timeout-ms N]
  *
  * Simulated: the boot controller (a folder below --work) and the restart (the process ends). Everything else is
  * what the daemon runs. --count prints how many durable operations and points were passed; --stop-at N ends the
@@ -41,8 +42,9 @@ enum {
 
 static struct driver {
 	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca, *uuid,
-		*label, *release, *abort_at_line, *log_server, *log_server_grpc, *children_until;
-	unsigned long stop_at, fail_at, abort_at, inactivity_ms;
+		*label, *release, *abort_at_line, *log_server, *log_server_grpc, *children_until,
+		*hooks;
+	unsigned long stop_at, fail_at, abort_at, inactivity_ms, hook_timeout_ms;
 	bool count, stats, reboot_fails, own_namespace, threaded;
 } arg;
 
@@ -208,6 +210,7 @@ static int run(struct ota_err *err)
 		.active_root = arg.active,
 		.inactivity_ms = (uint32_t)arg.inactivity_ms,
 		.ecu_id = "main",
+		.hooks = {.dir = arg.hooks, .timeout_ms = (uint32_t)arg.hook_timeout_ms},
 	};
 	const struct remote_log_config log_config = {
 		.server = arg.log_server, .server_grpc = arg.log_server_grpc, .ecu_id = "main"};
@@ -282,6 +285,8 @@ static void parse(int argc, char **argv)
 		{"stats",         no_argument,       NULL, 'S'},
 		{"log-server",     required_argument, NULL, 'h'},
 		{"log-server-grpc", required_argument, NULL, 'g'},
+		{"hooks",          required_argument, NULL, 'H'},
+		{"hook-timeout-ms", required_argument, NULL, 'M'},
 		{0},
 	};
 	int c;
@@ -317,6 +322,8 @@ static void parse(int argc, char **argv)
 		case 'h': arg.log_server = optarg; break;
 		case 'g': arg.log_server_grpc = optarg; break;
 		case 'S': arg.stats = true; break;
+		case 'H': arg.hooks = optarg; break;
+		case 'M': arg.hook_timeout_ms = strtoul(optarg, NULL, 10); break;
 		default: exit(2);
 		}
 	}

@@ -1,0 +1,76 @@
+/*
+ * update_hooks: what the session knows, as facts for programs. Contract: update_hooks.h.
+ */
+#include "otaclient/update_hooks.h"
+
+#include <errno.h>
+
+#include "otaclient/hooks.h"
+#include "otaclient/status_store.h"
+
+/* What is said to each, and room for it. */
+struct told {
+	struct hook_facts facts;
+	char version[STATUS_VERSION_MAX], from_version[STATUS_VERSION_MAX];
+	uint64_t download_bytes;
+};
+
+static void tell(const struct update_session *s, struct told *t)
+{
+	const struct slot_pair *slots = &s->slots;
+
+	status_store_read_version(slots->active.status_dir, t->from_version);
+	if (!s->request)
+		status_store_read_version(slots->standby.status_dir, t->version);
+	t->facts = (struct hook_facts){
+		.action = s->request ? "update" : "rollback",
+		.session = s->id,
+		.ecu_id = s->env->ecu_id ? s->env->ecu_id : "",
+		.version = s->request ? s->request->version : t->version,
+		.from_version = t->from_version,
+		.url = s->request ? s->request->url : NULL,
+		.slot = slots->standby.id,
+		.from_slot = slots->active.id,
+	};
+}
+
+static int run(struct update_session *s, enum hook which, const struct told *t, struct ota_err *err)
+{
+	return hooks_run(&s->env->hooks, which, &t->facts, session_poll, s, err);
+}
+
+int step_pre_update(struct update_session *s, struct ota_err *err)
+{
+	struct status_snapshot now;
+	struct told t = {0};
+	int r = hooks_check(&s->env->hooks, err);
+
+	tell(s, &t);
+	status_get(s->env->status, &now);
+	t.download_bytes = now.update.total_download_files_size;
+	t.facts.download_bytes = &t.download_bytes;
+	if (r == 0)
+		r = run(s, HOOK_PRE_UPDATE, &t, err);
+	s->refused = r < 0 && r != -ECANCELED;
+	return r;
+}
+
+int step_post_update(struct update_session *s, struct ota_err *err)
+{
+	struct told t = {0};
+
+	tell(s, &t);
+	t.facts.standby_root = s->mount.standby_dir;
+	return run(s, HOOK_POST_UPDATE, &t, err);
+}
+
+/* An ECU below may have begun anew while they ran, and fetches through this one. */
+int step_pre_reboot(struct update_session *s, struct ota_err *err)
+{
+	struct told t = {0};
+	int r;
+
+	tell(s, &t);
+	r = run(s, HOOK_PRE_REBOOT, &t, err);
+	return r < 0 ? r : step_wait_for_children(s, err);
+}

@@ -1,0 +1,18 @@
+/*
+ * update_hooks: the steps of an update and a rollback in which programs of the integrator are run (hooks.h).
+ *
+ * A program that fails says no: the update fails there, before anything is switched.
+ */
+#pragma once
+
+#include "otaclient/update_steps.h"
+
+/*
+ * Before anything is touched. All folders are looked at, so that a program that would be refused later is not found
+ * after hours of download. A no is a refusal: what is stored of this machine's status stays as it is.
+ */
+step_fn step_pre_update;
+/* The standby slot is complete and mounted; what they write there stays. */
+step_fn step_post_update;
+/* Everything is ready for the flip, or the way back. */
+step_fn step_pre_reboot;

@@ -31,7 +31,7 @@
 
 /* The ECUs below, which fetch through this one: it does not restart while one of them is in an update. */
 struct children {
-	/* Until none is: 0, or -ECANCELED when @stop has said so. */
+	/* Until none is: 0; 1 when it was not waited for any longer; or -ECANCELED when @stop has said so. */
 	int (*wait)(void *ctx, bool (*stop)(void *stop_ctx), void *stop_ctx);
 	void *ctx;
 };
@@ -97,7 +97,8 @@ struct update_session {
 	struct standby_writer *writer;
 	bool may_destroy; /* step_prepare_standby has passed: the standby slot's old content is
 			     forfeit */
-	bool refused;     /* by a pre-update hook: no status is to be written */
+	bool refused;     /* by a hook before anything was touched: no status is to be written */
+	bool left_behind; /* an ECU below was in an update for too long to be waited for */
 	bool pruned;
 	bool reported;                            /* its record was sent */
 	char standby_version[STATUS_VERSION_MAX]; /* of the standby slot as it was found */

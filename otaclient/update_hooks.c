@@ -72,5 +72,7 @@ int step_pre_reboot(struct update_session *s, struct ota_err *err)
 
 	tell(s, &t);
 	r = run(s, HOOK_PRE_REBOOT, &t, err);
+	/* Of a rollback nothing has been begun. */
+	s->refused = !s->request && r < 0 && r != -ECANCELED;
 	return r < 0 ? r : step_wait_for_children(s, err);
 }

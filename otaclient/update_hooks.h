@@ -14,5 +14,5 @@
 step_fn step_pre_update;
 /* The standby slot is complete and mounted; what they write there stays. */
 step_fn step_post_update;
-/* Everything is ready for the flip, or the way back. */
+/* Everything is ready for the flip; or nothing is begun yet of the way back, and a no is a refusal. */
 step_fn step_pre_reboot;

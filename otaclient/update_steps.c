@@ -495,7 +495,11 @@ int step_wait_for_children(struct update_session *s, struct ota_err *err)
 {
 	const struct children *c = s->env->children;
 
-	return c ? c->wait(c->ctx, session_poll, s) : 0;
+	int r = c && !s->left_behind ? c->wait(c->ctx, session_poll, s) : 0;
+
+	if (r > 0)
+		s->left_behind = true;
+	return r < 0 ? r : 0;
 }
 
 int step_flip_and_reboot(struct update_session *s, struct ota_err *err)

@@ -32,7 +32,7 @@ step_fn step_persist_files;
 step_fn step_stage_boot;
 /* Everything on the disk, and the slot closed. */
 step_fn step_close_standby;
-/* No ECU below is in an update any more, or it has been silent for too long. The slot stays closed. */
+/* No ECU below is in an update any more, or it has been silent or busy for too long. The slot stays closed. */
 step_fn step_wait_for_children;
 /* The one switch, and the restart. */
 step_fn step_flip_and_reboot;

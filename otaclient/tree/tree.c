@@ -203,7 +203,7 @@ int tree_wait_for_children(struct tree *t, bool (*stop)(void *ctx), void *ctx)
 			return -ECANCELED;
 		if (limit_ms > 0 && clock_monotonic_ms() - begun_ms >= limit_ms) {
 			give_up_waiting(t);
-			return 0;
+			return 1;
 		}
 		if (clock_monotonic_ms() >= next_log_ms) {
 			log_info("Waiting for ECUs below that are in an update: %s",

@@ -50,6 +50,7 @@ const struct api_tree *tree_api(const struct tree *t);
 
 /*
  * Until no ECU below is in an update, or wait_limit_s are over, which is then logged and remarked in the status; one
- * that has been silent for TREE_LOST_MS is not waited for. 0, or -ECANCELED when @stop has said so.
+ * that has been silent for TREE_LOST_MS is not waited for. 0; 1 if the time is over; or -ECANCELED when @stop has said
+ * so.
  */
 int tree_wait_for_children(struct tree *t, bool (*stop)(void *ctx), void *ctx);

@@ -811,6 +811,67 @@ static void a_rollback_waits_for_the_ecus_below(void **state)
 	assert_int_equal(fake_boot_running(&m->fake), 'b');
 }
 
+/* Not all of them: how often was it asked? */
+static int give_up_waiting(void *ctx, bool (*stop)(void *stop_ctx), void *stop_ctx)
+{
+	atomic_fetch_add((atomic_uint *)ctx, 1);
+	return 1;
+}
+
+static void put_hook(struct machine *m, const char *hook, const char *script)
+{
+	char dir[128], path[192], text[256];
+	AUTO_CLOSE int fd = -1;
+
+	snprintf(dir, sizeof(dir), "%s/%s", m->dir, hook);
+	if (mkdir(dir, 0755) < 0)
+		assert_int_equal(errno, EEXIST);
+	snprintf(path, sizeof(path), "%s/a", dir);
+	snprintf(text, sizeof(text), "#!/bin/sh\n%s\n", script);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	m->env.hooks.dir = m->dir;
+}
+
+static void a_rollback_is_refused_by_a_pre_reboot_hook_alone(void **state)
+{
+	struct machine *m = *state;
+
+	put_hook(m, "pre-update", "exit 1");
+	put_hook(m, "post-update", "exit 1");
+	put_hook(m, "pre-reboot",
+		"echo \"$OTA_HOOK $OTA_ACTION to $OTA_SLOT from $OTA_FROM_SLOT\"; exit 1");
+	assert_int_equal(request_rollback(m), 0);
+	wait_for_live(m, STATUS_ROLLBACK_FAILURE);
+	assert_string_equal(now(m)->failure_reason,
+		"E200: Rollback failed in pre-reboot: The pre-reboot hook a failed with status 1: "
+		"pre-reboot rollback to ota-slot_b from ota-slot_a");
+	assert_int_equal(stored(m, 'a'), STATUS_SUCCESS);
+	assert_in_use(m, 'a', "ota-slot_a");
+	assert_int_equal(stored(m, 'b'), STATUS_FAILURE);
+	restart(m);
+	assert_int_equal(fake_boot_running(&m->fake), 'a');
+	assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+	assert_int_equal(now(m)->ota_status, STATUS_SUCCESS);
+	/* Once it agrees, it goes its way. */
+	put_hook(m, "pre-reboot", "exit 0");
+	assert_int_equal(request_rollback(m), 0);
+	wait_for_the_flip(m);
+}
+
+static void an_ecu_below_that_was_waited_for_in_vain_is_not_waited_for_again(void **state)
+{
+	atomic_uint n_asked = 0;
+	const struct children children = {.wait = give_up_waiting, .ctx = &n_asked};
+	struct machine *m = *state;
+
+	m->env.children = &children;
+	put_hook(m, "pre-reboot", "exit 0");
+	assert_int_equal(request_rollback(m), 0);
+	wait_for_the_flip(m);
+	assert_int_equal(atomic_load(&n_asked), 1);
+}
+
 static void a_rollback_whose_slot_does_not_come_up_has_failed(void **state)
 {
 	struct machine *m = *state;
@@ -1084,6 +1145,8 @@ int main(void)
 		T(where_the_local_proxy_does_not_come_up_the_upper_one_is_waited_for),
 		T(a_rollback_leads_to_the_other_slot),
 		T(a_rollback_waits_for_the_ecus_below),
+		T(a_rollback_is_refused_by_a_pre_reboot_hook_alone),
+		T(an_ecu_below_that_was_waited_for_in_vain_is_not_waited_for_again),
 		T(a_rollback_whose_slot_does_not_come_up_has_failed),
 		T(no_update_and_no_rollback_while_the_other_runs),
 		T(a_slot_without_a_mark_is_not_gone_back_to),

@@ -112,7 +112,7 @@ static void obey(char *line)
 		status_set_live(status, (enum ota_status)n[0]);
 	else if (strcmp(line, "wait") == 0)
 		printf("%s\n",
-			tree_wait_for_children(tree, is_ending, NULL) == 0 ? "waited" : "ended");
+			tree_wait_for_children(tree, is_ending, NULL) >= 0 ? "waited" : "ended");
 	printf("done %s\n", line);
 }
 

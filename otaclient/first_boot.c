@@ -1,8 +1,8 @@
 /*
  * first_boot: the table of what happens across a restart. Contract: first_boot.h.
  *
- * Commit order: the boot loader first and published, then the marks that the slots are complete, then
- * the status. Cut anywhere, the next start finds UPDATING again and repeats what is missing.
+ * Commit order: the boot loader first and published, then the marks that the slots are complete, the mark
+ * of the trial, then the status. Cut anywhere, the next start finds UPDATING again and repeats what is missing.
  */
 #include "otaclient/first_boot.h"
 
@@ -16,10 +16,12 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/io.h"
 #include "common/base/log.h"
 #include "common/image/image_meta.h"
 #include "otaclient/fs_state.h"
 #include "otaclient/journal.h"
+#include "otaclient/standby_writer.h"
 
 enum match {
 	MATCH_NO,
@@ -97,28 +99,48 @@ static void seal_old_slot(const struct boot_slot *slot)
 			err.msg[0] ? err.msg : strerror(-r));
 }
 
-static int commit(
-	struct boot_ctl *boot, const struct slot_pair *slots, const char *root, struct ota_err *err)
+/* systemd looks for it, too: docs/install.md, "Health before commit". */
+static void end_trial(const char *root)
 {
-	const struct boot_slot *slot = &slots->active;
-	int r = boot->ops->commit(boot, err);
+	AUTO_CLOSE int dir_fd = -1;
+	char path[PATH_MAX];
+	int r;
 
+	snprintf(path, sizeof(path), "%s/" STANDBY_META_NAME, root);
+	dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	r = dir_fd < 0 ? -errno : io_unlink("end the trial", dir_fd, STANDBY_TRIAL_NAME, 0);
+	if (r < 0 && r != -ENOENT)
+		log_warning("Cannot remove %s/" STANDBY_TRIAL_NAME ": %s", path, strerror(-r));
+}
+
+int first_boot_commit(struct boot_ctl *boot, const char *root, struct ota_err *err)
+{
+	static const struct log_event committed = {.id = JOURNAL_COMMITTED};
+	struct slot_pair slots;
+	int r = boot->ops->slots(boot, &slots, err);
+
+	if (r < 0)
+		return r;
+	r = boot->ops->commit(boot, err);
 	if (r < 0) {
 		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
-		return ota_err_wrap(err, r, "Cannot commit the slot %s", slot->id);
+		return ota_err_wrap(err, r, "Cannot commit the slot %s", slots.active.id);
 	}
-	mark_complete(slot, root);
+	mark_complete(&slots.active, root);
 	/* A mark inside a slot that is not mounted cannot be written: then there is no way back on request. */
-	if (!slots->standby.status_inside)
-		seal_old_slot(&slots->standby);
-	return status_store_write_status(slot->status_dir, STATUS_SUCCESS, err);
+	if (!slots.standby.status_inside)
+		seal_old_slot(&slots.standby);
+	end_trial(root);
+	r = status_store_write_status(slots.active.status_dir, STATUS_SUCCESS, err);
+	if (r == 0)
+		log_event(LOG_LEVEL_INFO, &committed, "The slot %s is committed", slots.active.id);
+	return r;
 }
 
 /* The status to report, after whatever the table says was done. */
-static int act(enum first_boot_action action, struct boot_ctl *boot, const struct slot_pair *slots,
-	const char *root, enum ota_status *status, struct ota_err *err)
+static int act(enum first_boot_action action, const struct slot_pair *slots,
+	enum ota_status *status, struct ota_err *err)
 {
-	static const struct log_event committed = {.id = JOURNAL_COMMITTED};
 	static const struct log_event rolled_back = {.id = JOURNAL_ROLLED_BACK};
 	const char *dir = slots->active.status_dir, *other = slots->standby.status_dir;
 	int r = 0;
@@ -128,18 +150,11 @@ static int act(enum first_boot_action action, struct boot_ctl *boot, const struc
 			slots->active.id);
 	switch (action) {
 	case FIRST_BOOT_KEEP:
+	case FIRST_BOOT_COMMIT:
 		break;
 	case FIRST_BOOT_INITIALIZE:
 		*status = STATUS_INITIALIZED;
 		r = status_store_write_status(dir, *status, err);
-		break;
-	case FIRST_BOOT_COMMIT:
-		r = commit(boot, slots, root, err);
-		if (r == 0) {
-			*status = STATUS_SUCCESS;
-			log_event(LOG_LEVEL_INFO, &committed, "The slot %s is committed",
-				slots->active.id);
-		}
 		break;
 	case FIRST_BOOT_FAIL:
 		*status = STATUS_FAILURE;
@@ -169,9 +184,10 @@ static enum ota_status what_was_going_on(
 	return stored;
 }
 
-int first_boot_run(struct boot_ctl *boot, bool reset, const char *root, struct status *status,
+int first_boot_run(struct boot_ctl *boot, bool reset, struct status *status, bool *ret_on_trial,
 	struct ota_err *err)
 {
+	enum first_boot_action action;
 	char slot_in_use[STATUS_SLOT_MAX] = "", version[STATUS_VERSION_MAX];
 	struct release_detail release;
 	struct slot_pair slots;
@@ -198,11 +214,15 @@ int first_boot_run(struct boot_ctl *boot, bool reset, const char *root, struct s
 		log_warning("The slot %s runs although %s was to be used: the last update did not "
 			    "come to its end",
 			slots.active.id, slot_in_use);
-	r = act(first_boot_decide(stored, matches), boot, &slots, root, &stored, err);
+	action = first_boot_decide(stored, matches);
+	r = act(action, &slots, &stored, err);
 	if (r < 0)
 		return r;
 	status_store_read_version(dir, version);
 	status_store_read_release(dir, &release);
 	status_set_booted(status, stored, version, &release);
+	*ret_on_trial = action == FIRST_BOOT_COMMIT;
+	if (*ret_on_trial)
+		status_begin_trial(status);
 	return 0;
 }

@@ -15,7 +15,7 @@
 enum first_boot_action {
 	FIRST_BOOT_KEEP,          /* nothing was going on: report what is stored */
 	FIRST_BOOT_INITIALIZE,    /* a fresh machine */
-	FIRST_BOOT_COMMIT,        /* the new system is up: make it the one to boot for good */
+	FIRST_BOOT_COMMIT,        /* the new system is up: it is on trial, and may be committed */
 	FIRST_BOOT_FAIL,          /* an update was going on, and another slot came up */
 	FIRST_BOOT_FAIL_ROLLBACK, /* the same for a rollback */
 };
@@ -24,11 +24,17 @@ enum first_boot_action {
 enum first_boot_action first_boot_decide(enum ota_status stored, bool slot_matches);
 
 /*
- * Carry it out: status files, commit by the boot controller, the mark that the slot is complete;
- * then tell @status.
- * @reset: the boot controller has found a fresh machine. @root: where /.ota-meta of the running
- * system is. Returns 0, or the commit's failure with E302: nothing is written then, and the next
- * start tries again.
+ * Carry it out, all but the commit; then tell @status. A system that may be committed is on trial: @status goes on
+ * with UPDATING or ROLLBACKING, and what becomes of it is trial.h's business.
+ *
+ * @reset: the boot controller has found a fresh machine. Returns 0 or a failure: the next start tries again.
  */
-int first_boot_run(struct boot_ctl *boot, bool reset, const char *root, struct status *status,
+int first_boot_run(struct boot_ctl *boot, bool reset, struct status *status, bool *ret_on_trial,
 	struct ota_err *err);
+
+/*
+ * Keep the running system for good: commit by the boot controller, the mark that the slot is complete, the status
+ * files. May be repeated. @root: where /.ota-meta of the running system is. Returns 0, or the failure with E302;
+ * @status is not told.
+ */
+int first_boot_commit(struct boot_ctl *boot, const char *root, struct ota_err *err);

@@ -2,10 +2,11 @@
  * otaclient: the update daemon of one ECU.
  *
  * Start: claim the machine (lock), read the configuration, let the boot controller recognise it,
- * decide what the last restart meant (first_boot), then serve the API and run updates (updater)
- * until told to stop.
+ * decide what the last restart meant (first_boot), then serve the API, commit a new system once it is healthy (trial),
+ * and run updates (updater) until told to stop.
  *
- * Threads: this one waits in the API's queue; the updater has one of its own while an update runs, proxy_child one if
+ * Threads: this one waits in the API's queue; trial has one until a new system is committed, the updater has one of its
+ * own while an update runs, proxy_child one if
  * this ECU runs a proxy, remote_log one if there is a log server, the API two for calls that may wait, and the tree one
  * for each ECU directly below.
  */
@@ -36,6 +37,7 @@
 #include "otaclient/api/service.h"
 #include "otaclient/first_boot.h"
 #include "otaclient/flight_recorder.h"
+#include "otaclient/health.h"
 #include "otaclient/journal.h"
 #include "otaclient/progress.h"
 #include "otaclient/proxy_child.h"
@@ -45,14 +47,18 @@
 #include "otaclient/service_manager.h"
 #include "otaclient/status.h"
 #include "otaclient/tree/tree.h"
+#include "otaclient/trial.h"
 #include "otaclient/updater.h"
 
 #define LOCK_PATH "/run/otaclient.lock"
 #define PID_PATH  "/run/otaclient.pid" /* the other client looks here for a running one */
+/* There once the running system is known to be committed; systemd/otaclient-commit-guard.service looks for it. */
+#define SETTLED_PATH "/run/otaclient.settled"
 
 enum {
 	EXIT_USAGE = 2,
 	OPEN_FILES = 65536,
+	HEALTH_ENV_TEXT_MAX = STATUS_VERSION_MAX + 32,
 };
 
 struct options {
@@ -81,6 +87,12 @@ struct daemon {
 	struct children children;
 	struct update_env env;
 	struct updater *updater;
+	struct trial *trial; /* NULL = the running system is no new one */
+	struct peer_address own_address;
+	char health_env_text[3][HEALTH_ENV_TEXT_MAX];
+	const char *health_env[4];
+	struct health_config health;
+	unsigned n_health_rounds; /* of the trial's thread alone */
 	struct progress progress;
 	struct service_manager service;
 	bool ready; /* the boot controller has started: updates may be accepted */
@@ -404,18 +416,121 @@ static void finish_proxy(struct daemon *d)
 
 static void finish_proxy_if_alone(struct daemon *d)
 {
-	struct status_snapshot now;
-
-	status_get(d->status, &now);
-	if (d->ecu.n_secondaries == 0 && now.ota_status == STATUS_SUCCESS)
+	if (d->ecu.n_secondaries == 0)
 		finish_proxy(d);
 }
 
+/* ---- a new system ---- */
+
+/* Without this sign a system that is on trial is restarted by systemd, and so left, if we cannot do it. */
+static void tell_settled(void)
+{
+	AUTO_CLOSE int fd = open(SETTLED_PATH, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+
+	if (fd < 0)
+		log_warning("Cannot make %s: %s", SETTLED_PATH, strerror(errno));
+}
+
+static void on_health_result(void *ctx, const char *name, bool ok, const char *how)
+{
+	flight_recorder_check(((struct daemon *)ctx)->recorder, name, ok, how);
+	log_debug("Health: %s: %s", name, ok ? "well" : how);
+}
+
+/* What is the same in each round is worth telling in the first. */
+static void on_health_note(void *ctx, bool trouble, const char *sentence)
+{
+	if (trouble)
+		log_each_warning("%s", sentence);
+	else if (((struct daemon *)ctx)->n_health_rounds == 1)
+		log_info("%s", sentence);
+	else
+		log_debug("%s", sentence);
+}
+
+/* What the programs of health.d are told. */
+static void fill_health_env(struct daemon *d, const struct slot_pair *slots)
+{
+	struct status_snapshot now;
+
+	status_get(d->status, &now);
+	snprintf(
+		d->health_env_text[0], HEALTH_ENV_TEXT_MAX, "OTA_VERSION=%s", now.firmware_version);
+	snprintf(d->health_env_text[1], HEALTH_ENV_TEXT_MAX, "OTA_SLOT=%s", slots->active.id);
+	snprintf(d->health_env_text[2], HEALTH_ENV_TEXT_MAX, "OTA_ECU_ID=%s", d->ecu.ecu_id);
+	for (size_t i = 0; i < ARRAY_SIZE(d->health_env_text); i++)
+		d->health_env[i] = d->health_env_text[i];
+}
+
+static int on_health_check(
+	void *ctx, bool (*stop)(void *stop_ctx), void *stop_ctx, struct ota_err *err)
+{
+	struct daemon *d = ctx;
+
+	d->n_health_rounds++;
+	return health_check(&d->health, stop, stop_ctx, err);
+}
+
+static void on_committed(void *ctx)
+{
+	struct daemon *d = ctx;
+	struct status_snapshot now;
+
+	status_get(d->status, &now);
+	flight_recorder_note(d->recorder, FLIGHT_COMMIT, now.firmware_version, "%s", "");
+	tell_settled();
+	finish_proxy_if_alone(d);
+}
+
+static void on_given_up(void *ctx, const struct ota_err *why)
+{
+	struct daemon *d = ctx;
+
+	flight_recorder_kernel(d->recorder);
+	flight_recorder_note(d->recorder, FLIGHT_REVERT, NULL, "%s", why->msg);
+}
+
+static int make_trial(struct daemon *d, struct ota_err *err)
+{
+	const struct settings *s = &d->settings;
+	const struct trial_config config = {
+		.boot = d->boot,
+		.root = "",
+		.status = d->status,
+		.run_dir = s->run_dir,
+		.timeout_s = s->health_timeout_s,
+		.check = s->health_check ? on_health_check : NULL,
+		.committed = on_committed,
+		.given_up = on_given_up,
+		.ctx = d,
+	};
+	struct slot_pair slots;
+	int r = d->boot->ops->slots(d->boot, &slots, err);
+
+	if (r < 0)
+		return r;
+	fill_health_env(d, &slots);
+	health_own_address(d->ecu.ip_addr, (uint16_t)s->listen_port, &d->own_address);
+	d->health = (struct health_config){
+		.api = &d->own_address,
+		.target = s->health_target,
+		.units = s->health_units,
+		.programs_dir = HEALTH_PROGRAMS_DIR,
+		.programs_env = d->health_env,
+		.program_ms = s->health_timeout_s * 1000,
+		.result = on_health_result,
+		.note = on_health_note,
+		.ctx = d,
+	};
+	d->trial = trial_new(&config);
+	return d->trial ? 0 : -ENOMEM;
+}
+
 /* What the last restart meant, with the story around it. */
-static int find_out_what_booted(struct daemon *d, bool reset, struct ota_err *err)
+static int find_out_what_booted(
+	struct daemon *d, bool reset, bool *ret_on_trial, struct ota_err *err)
 {
 	struct return_reason why;
-	struct status_snapshot now;
 	struct slot_pair slots;
 	int r = d->boot->ops->slots(d->boot, &slots, err);
 
@@ -423,17 +538,13 @@ static int find_out_what_booted(struct daemon *d, bool reset, struct ota_err *er
 		return r;
 	d->recorder = flight_recorder_open(FLIGHT_RECORDER_PATH, slots.active.id);
 	return_reason_begin(d->recorder, &slots, reset, &why);
-	r = first_boot_run(d->boot, reset, "", d->status, err);
+	r = first_boot_run(d->boot, reset, d->status, ret_on_trial, err);
 	if (r < 0) {
 		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
 		flight_recorder_failure(d->recorder, err->code, err->msg);
 		return r;
 	}
 	return_reason_tell(&why, d->recorder, &slots, "", d->status);
-	status_get(d->status, &now);
-	if (why.going_on && now.ota_status == STATUS_SUCCESS)
-		flight_recorder_note(
-			d->recorder, FLIGHT_COMMIT, now.firmware_version, "%s", slots.active.id);
 	return 0;
 }
 
@@ -441,14 +552,18 @@ static int find_out_what_booted(struct daemon *d, bool reset, struct ota_err *er
 static int start_boot(struct daemon *d, struct ota_err *err)
 {
 	const struct boot_env env = {.root = "", .version = OTA_VERSION};
-	bool reset = false;
+	bool reset = false, on_trial = false;
 	int r = boot_controller_open(d->ecu.bootloader, &env, &d->boot, err);
 
 	assert(r < 0 || d->boot);
 	if (r == 0)
 		r = d->boot->ops->setup(d->boot, &reset, err);
 	if (r == 0)
-		r = find_out_what_booted(d, reset, err);
+		r = find_out_what_booted(d, reset, &on_trial, err);
+	if (r == 0 && on_trial)
+		r = make_trial(d, err);
+	else if (r == 0)
+		tell_settled();
 	if (r < 0)
 		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
 	return r;
@@ -558,12 +673,18 @@ static int on_update(void *ctx, const struct update_request *request, struct ota
 		*err = d->not_ready;
 		return ota_err_wrap(err, d->not_ready.errnum, "This ECU cannot be updated");
 	}
+	if (trial_refuse(d->trial, err) < 0)
+		return err->errnum;
 	return updater_request(d->updater, request, err);
 }
 
 static int on_abort(void *ctx, struct ota_err *ret_answer)
 {
-	return updater_abort(((struct daemon *)ctx)->updater, ret_answer);
+	struct daemon *d = ctx;
+
+	if (trial_refuse_abort(d->trial, ret_answer) < 0)
+		return ret_answer->errnum;
+	return updater_abort(d->updater, ret_answer);
 }
 
 static int on_rollback(void *ctx, struct ota_err *err)
@@ -574,6 +695,8 @@ static int on_rollback(void *ctx, struct ota_err *err)
 		*err = d->not_ready;
 		return ota_err_wrap(err, d->not_ready.errnum, "This ECU cannot go back");
 	}
+	if (trial_refuse(d->trial, err) < 0)
+		return err->errnum;
 	return updater_rollback(d->updater, err);
 }
 
@@ -635,6 +758,7 @@ static void settle_in(void)
 
 static int daemon_start(struct daemon *d, struct ota_err *err)
 {
+	struct status_snapshot now;
 	int r = claim_machine(d, err);
 
 	if (r < 0)
@@ -663,7 +787,9 @@ static int daemon_start(struct daemon *d, struct ota_err *err)
 		status_set_failure(d->status, STATUS_FAILURE, &d->not_ready);
 	}
 	choose_proxy(d);
-	finish_proxy_if_alone(d);
+	status_get(d->status, &now);
+	if (now.ota_status == STATUS_SUCCESS)
+		finish_proxy_if_alone(d);
 	r = start_tree(d, err);
 	if (r < 0)
 		return r;
@@ -677,6 +803,7 @@ static int daemon_start(struct daemon *d, struct ota_err *err)
 static void daemon_done(struct daemon *d)
 {
 	api_to_stop = NULL;
+	trial_free(d->trial);
 	api_service_free(d->api);
 	updater_free(d->updater);
 	tree_free(d->tree);
@@ -692,6 +819,18 @@ static void daemon_done(struct daemon *d)
 	if (d->lock_fd >= 0)
 		unlink(PID_PATH);
 	closep(&d->lock_fd);
+}
+
+/*
+ * Only once READY=1 is told, since the target that it waits for waits for this unit. Without a thread the decision is
+ * systemd's (otaclient-commit-guard).
+ */
+static void start_trial(struct daemon *d)
+{
+	int r = d->trial ? trial_start(d->trial) : 0;
+
+	if (r < 0)
+		log_error("The new system cannot be checked: %s", strerror(-r));
 }
 
 static void catch_signals(struct api_service *api)
@@ -728,6 +867,7 @@ int main(int argc, char **argv)
 		service_manager_ready(&d.service);
 		log_info("otaclient " OTA_VERSION " serves ECU %s on %s:%u", d.ecu.ecu_id,
 			d.ecu.ip_addr, d.settings.listen_port);
+		start_trial(&d);
 		r = api_service_run(d.api);
 		service_manager_stopping();
 	} else {

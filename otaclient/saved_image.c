@@ -5,6 +5,7 @@
  *         metadata.jwt       its digest is the image's identity
  *         sign.pem           the certificate, under the name that metadata.jwt gives it
  *         dirs.txt …         every list, under its name
+ *         on-trial           what is here is not committed yet
  *
  * Declared in standby_writer.h. Durable with the rest of the slot, by its one sync.
  */
@@ -35,6 +36,9 @@ static int save_all(int dir_fd, const struct image *image)
 	if (r == 0)
 		r = save(dir_fd, image->meta.certificate.name, image->cert.data,
 			image->cert.len_bytes);
+	/* Only its being there counts. */
+	if (r == 0)
+		r = save(dir_fd, STANDBY_TRIAL_NAME, "\n", 1);
 	for (int i = 0; r == 0 && i < IMAGE_LIST_COUNT; i++)
 		if (image->texts[i].name[0])
 			r = save(dir_fd, image->texts[i].name, image->texts[i].text,

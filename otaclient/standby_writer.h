@@ -22,6 +22,7 @@
 #define STANDBY_STORE_NAME \
 	".ota-resources"              /* mode 0700; the other client knows it by this name too */
 #define STANDBY_META_NAME ".ota-meta" /* the lists of the image that the slot was built from */
+#define STANDBY_TRIAL_NAME "on-trial"  /* in there, until the system is committed */
 
 /* Totals, only ever growing; read by the reporter while the writer works (atomically). */
 struct writer_counts {
@@ -99,7 +100,8 @@ int standby_remove_tree(int dir_fd, const char *name, struct ota_err *err);
 
 /*
  * Keep the image's lists on the slot, /.ota-meta (0700): the identity of what is installed, and for
- * a later update a hint where contents are. Replaces what was there.
+ * a later update a hint where contents are. Replaces what was there. Beside them stands the mark that the system is on
+ * trial.
  */
 struct image;
 int standby_save_image(int standby_fd, const struct image *image, struct ota_err *err);

@@ -135,6 +135,22 @@ void status_begin_rollback(struct status *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
+void status_begin_trial(struct status *s)
+{
+	uint64_t began_ms = began_now();
+	int64_t unix_s = clock_unix_s();
+	struct update_stats *u = &s->now.update;
+
+	pthread_mutex_lock(&s->lock);
+	memset(u, 0, sizeof(*u));
+	text_put(u->version, sizeof(u->version), s->now.firmware_version);
+	u->start_unix_s = unix_s > 0 ? (uint64_t)unix_s : 0;
+	u->phase = PHASE_FINALIZING_UPDATE;
+	u->phase_began_ms[PHASE_INITIALIZING] = began_ms;
+	u->phase_began_ms[PHASE_FINALIZING_UPDATE] = began_ms;
+	pthread_mutex_unlock(&s->lock);
+}
+
 /* Several steps share a phase; it began with the first of them. */
 void status_set_phase(struct status *s, enum update_phase phase)
 {

@@ -75,6 +75,8 @@ void status_set_failure(struct status *s, enum ota_status live, const struct ota
 void status_begin_update(struct status *s, const char *version);
 /* Begin a rollback: live ROLLBACKING, failure reset. */
 void status_begin_rollback(struct status *s);
+/* After status_set_booted(): what it said, UPDATING or ROLLBACKING, goes on until the new system is committed. */
+void status_begin_trial(struct status *s);
 void status_set_phase(struct status *s, enum update_phase phase);
 /* A sentence on what is under way, for whoever watches; until the next session begins or it fails. */
 void status_set_remark(struct status *s, const char *sentence);

@@ -18,7 +18,9 @@
 #define SETTINGS_ENV_PREFIX "OTACLIENT_"
 
 enum {
-	CONF_USER_MAX = 64, /* beyond useradd's 32 bytes, and two ids in decimal */
+	CONF_USER_MAX = 64,    /* beyond useradd's 32 bytes, and two ids in decimal */
+	CONF_UNIT_MAX = 256,   /* of systemd's names, with the NUL */
+	CONF_UNITS_MAX = 1024, /* some dozens of them */
 };
 
 struct settings {
@@ -36,6 +38,10 @@ struct settings {
 	uint32_t update_cooldown_s;
 	uint32_t children_wait_limit_s; /* 0 = none */
 	uint32_t hook_timeout_s;
+	bool health_check; /* before a new system is committed */
+	uint32_t health_timeout_s;
+	char health_target[CONF_UNIT_MAX]; /* "" = none */
+	char health_units[CONF_UNITS_MAX]; /* names with white space between them; "" = none */
 	const char *log_level; /* a word that log_level_from_text() knows */
 };
 

@@ -179,6 +179,18 @@ static void put_state(const struct machine *m, const char *name, char slot)
 	assert_int_equal(io_replace_file("test", fd, name, &slot, 1, 0644), 0);
 }
 
+/* What the daemon does at its start; a new system is healthy at once. */
+static void first_boot(struct machine *m)
+{
+	bool on_trial;
+
+	assert_int_equal(first_boot_run(m->boot, false, m->status, &on_trial, &m->err), 0);
+	if (!on_trial)
+		return;
+	assert_int_equal(first_boot_commit(m->boot, m->dir, &m->err), 0);
+	status_set_live(m->status, STATUS_SUCCESS);
+}
+
 /* Slot a runs and is committed; slot b was left whole by it. */
 static int setup(void **state)
 {
@@ -215,7 +227,7 @@ static int setup(void **state)
 	assert_int_equal(status_store_write_status(folder_of(m, 'b'), STATUS_FAILURE, NULL), 0);
 	assert_int_equal(status_store_write_slot_in_use(folder_of(m, 'b'), "ota-slot_a", NULL), 0);
 	assert_int_equal(status_store_write_complete(folder_of(m, 'b'), &mark, NULL), 0);
-	assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+	first_boot(m);
 	m->updater = updater_new(&m->env, COOLDOWN_S);
 	*state = m;
 	return 0;
@@ -418,7 +430,7 @@ static void of_many_aborts_one_is_accepted(void **state)
 	}
 	/* The next start says so, too. */
 	restart(m);
-	assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+	first_boot(m);
 	assert_int_equal(now(m)->ota_status, STATUS_ABORTED);
 }
 
@@ -718,7 +730,7 @@ static void a_rollback_leads_to_the_other_slot(void **state)
 
 	restart(m);
 	assert_int_equal(fake_boot_running(&m->fake), 'b');
-	assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+	first_boot(m);
 	assert_int_equal(now(m)->ota_status, STATUS_SUCCESS);
 	assert_int_equal(fake_boot_saved(&m->fake), 'b');
 	assert_int_equal(stored(m, 'b'), STATUS_SUCCESS);
@@ -775,7 +787,7 @@ static void programs_can_follow_a_rollback_to_its_commit(void **state)
 	assert_int_equal(request_rollback(m), 0);
 	wait_for_the_flip(m);
 	restart(m);
-	assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+	first_boot(m);
 	log_set_sink(NULL, NULL);
 	assert_string_equal(
 		buf_str(&events), "phase INITIALIZING;phase FINALIZING_UPDATE;flipped;committed;");
@@ -882,7 +894,7 @@ static void a_rollback_whose_slot_does_not_come_up_has_failed(void **state)
 	assert_int_equal(fake_boot_running(&m->fake), 'b');
 	restart(m);
 	assert_int_equal(fake_boot_running(&m->fake), 'a');
-	assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+	first_boot(m);
 	assert_int_equal(now(m)->ota_status, STATUS_ROLLBACK_FAILURE);
 	assert_int_equal(stored(m, 'a'), STATUS_ROLLBACK_FAILURE);
 	assert_int_equal(stored(m, 'b'), STATUS_FAILURE);
@@ -1053,7 +1065,7 @@ static void a_rollback_that_fails_before_its_flip_stays_where_it_is(void **state
 		assert_int_equal(stored(m, 'b'), STATUS_FAILURE);
 		restart(m);
 		assert_int_equal(fake_boot_running(&m->fake), 'a');
-		assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+		first_boot(m);
 		assert_int_equal(now(m)->ota_status, STATUS_ROLLBACK_FAILURE);
 	}
 }
@@ -1108,7 +1120,7 @@ static void a_cut_anywhere_in_a_rollback_leaves_a_truthful_machine(void **state)
 			want = STATUS_ROLLBACK_FAILURE;
 		if (want == STATUS_ROLLBACK_FAILURE)
 			failed_as_rollback = true;
-		assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+		first_boot(m);
 		assert_int_equal(now(m)->ota_status, came_up ? STATUS_SUCCESS : want);
 		/* The other slot is as whole as it was, so it can be tried again. */
 		if (!came_up) {
@@ -1116,8 +1128,7 @@ static void a_cut_anywhere_in_a_rollback_leaves_a_truthful_machine(void **state)
 			wait_for_the_flip(m);
 			restart(m);
 			assert_int_equal(fake_boot_running(&m->fake), 'b');
-			assert_int_equal(
-				first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+			first_boot(m);
 			assert_int_equal(now(m)->ota_status, STATUS_SUCCESS);
 		}
 		assert_int_equal(teardown(state), 0);

@@ -61,6 +61,7 @@ struct fixture {
 	struct commit_only boot;
 	struct status *status;
 	struct status_snapshot snap;
+	bool on_trial; /* of the last run() */
 	struct ota_err err;
 };
 
@@ -111,10 +112,18 @@ static enum ota_status stored(struct fixture *f)
 
 static int run(struct fixture *f, bool reset)
 {
-	int r = first_boot_run(&f->boot.base, reset, f->boot.dir, f->status, &f->err);
+	int r = first_boot_run(&f->boot.base, reset, f->status, &f->on_trial, &f->err);
 
 	status_get(f->status, &f->snap);
 	return r;
+}
+
+/* A start that finds the new system running, and its commit. */
+static void run_and_commit(struct fixture *f)
+{
+	assert_int_equal(run(f, false), 0);
+	assert_true(f->on_trial);
+	assert_int_equal(first_boot_commit(&f->boot.base, f->boot.dir, &f->err), 0);
 }
 
 static void the_table_covers_every_status_and_slot(void **state)
@@ -153,6 +162,31 @@ static void a_fresh_machine_is_initialized(void **state)
 	status_store_read_slot_in_use(status_dir(f, dir), slot);
 	assert_string_equal(slot, "ota-slot_b");
 	assert_int_equal(f->boot.n_commits, 0);
+	assert_false(f->on_trial);
+}
+
+static void a_new_system_is_on_trial_until_it_is_committed(void **state)
+{
+	struct fixture *f = *state;
+	char dir[80];
+
+	store(f, STATUS_UPDATING, "ota-slot_b");
+	assert_int_equal(status_store_write_version(status_dir(f, dir), "v2", NULL), 0);
+	/* However often the daemon starts. */
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(run(f, false), 0);
+		assert_true(f->on_trial);
+		assert_int_equal(f->snap.ota_status, STATUS_UPDATING);
+		assert_int_equal(f->snap.update.phase, PHASE_FINALIZING_UPDATE);
+		assert_string_equal(f->snap.update.version, "v2");
+		assert_string_equal(f->snap.firmware_version, "v2");
+		assert_int_equal(stored(f), STATUS_UPDATING);
+		assert_int_equal(f->boot.n_commits, 0);
+	}
+	assert_int_equal(first_boot_commit(&f->boot.base, f->boot.dir, &f->err), 0);
+	assert_int_equal(run(f, false), 0);
+	assert_false(f->on_trial);
+	assert_int_equal(f->snap.ota_status, STATUS_SUCCESS);
 }
 
 static void a_new_system_that_came_up_is_committed_and_marked_complete(void **state)
@@ -168,11 +202,12 @@ static void a_new_system_that_came_up_is_committed_and_marked_complete(void **st
 	assert_int_equal(mkdir(meta, 0700), 0);
 	root = open(meta, O_RDONLY | O_DIRECTORY);
 	assert_int_equal(io_replace_file("test", root, "metadata.jwt", "jwt", 3, 0600), 0);
-	close(root);
-	assert_int_equal(run(f, false), 0);
+	assert_int_equal(io_replace_file("test", root, "on-trial", "\n", 1, 0600), 0);
+	run_and_commit(f);
 	assert_int_equal(f->boot.n_commits, 1);
-	assert_int_equal(f->snap.ota_status, STATUS_SUCCESS);
-	assert_string_equal(f->snap.firmware_version, "v2");
+	assert_int_equal(faccessat(root, "on-trial", F_OK, 0), -1);
+	assert_int_equal(faccessat(root, "metadata.jwt", F_OK, 0), 0);
+	close(root);
 	assert_int_equal(stored(f), STATUS_SUCCESS);
 	assert_int_equal(status_store_read_complete(dir, &mark, NULL), 0);
 	assert_string_equal(mark.fs_uuid, "0b0b");
@@ -185,7 +220,7 @@ static void a_system_that_is_no_image_is_marked_too(void **state)
 	char dir[80];
 
 	store(f, STATUS_UPDATING, "ota-slot_b");
-	assert_int_equal(run(f, false), 0);
+	run_and_commit(f);
 	assert_int_equal(status_store_read_complete(status_dir(f, dir), &mark, NULL), 0);
 	assert_true(digest_equal(&mark.image, &(struct digest){0}));
 	assert_string_equal(mark.fs_uuid, "0b0b");
@@ -220,12 +255,12 @@ static void the_mark_of_the_old_slot_gets_the_time_when_it_was_left(void **state
 	store(f, STATUS_UPDATING, "ota-slot_b");
 	/* What cannot be read is not sealed, and is no reason not to commit. */
 	make_device(f, 0x54);
-	assert_int_equal(run(f, false), 0);
+	run_and_commit(f);
 	assert_int_equal(status_store_read_complete(dir, &mark, NULL), 0);
 	assert_int_equal(mark.other_mount_s, 0);
 	store(f, STATUS_UPDATING, "ota-slot_b");
 	make_device(f, 0x53);
-	assert_int_equal(run(f, false), 0);
+	run_and_commit(f);
 	assert_int_equal(status_store_read_complete(dir, &mark, NULL), 0);
 	assert_int_equal(mark.other_mount_s, 0x84030201);
 	assert_string_equal(mark.fs_uuid, "0a0a");
@@ -241,7 +276,7 @@ static void an_old_slot_that_never_was_updated_is_marked_when_it_was_left(void *
 	snprintf(dir, sizeof(dir), "%s/a", f->boot.dir);
 	store(f, STATUS_UPDATING, "ota-slot_b");
 	make_device(f, 0x53);
-	assert_int_equal(run(f, false), 0);
+	run_and_commit(f);
 	assert_int_equal(status_store_read_complete(dir, &mark, NULL), 0);
 	assert_true(digest_equal(&mark.image, &(struct digest){0}));
 	assert_string_equal(mark.fs_uuid, "abababab-abab-abab-abab-abababababab");
@@ -259,8 +294,8 @@ static void an_old_slot_with_its_status_inside_is_left_alone(void **state)
 	f->boot.status_inside = true;
 	store(f, STATUS_UPDATING, "ota-slot_b");
 	make_device(f, 0x53);
-	assert_int_equal(run(f, false), 0);
-	assert_int_equal(f->snap.ota_status, STATUS_SUCCESS);
+	run_and_commit(f);
+	assert_int_equal(stored(f), STATUS_SUCCESS);
 	assert_int_equal(status_store_read_complete(dir, &mark, NULL), -ENOENT);
 }
 
@@ -278,8 +313,8 @@ static void a_torn_mark_of_the_old_slot_is_not_mended(void **state)
 	close(fd);
 	store(f, STATUS_UPDATING, "ota-slot_b");
 	make_device(f, 0x53);
-	assert_int_equal(run(f, false), 0);
-	assert_int_equal(f->snap.ota_status, STATUS_SUCCESS);
+	run_and_commit(f);
+	assert_int_equal(stored(f), STATUS_SUCCESS);
 	assert_int_equal(status_store_read_complete(dir, &mark, NULL), -EBADMSG);
 }
 
@@ -307,7 +342,9 @@ static void a_slot_that_was_gone_back_to_is_committed(void **state)
 
 	store(f, STATUS_ROLLBACKING, "ota-slot_b");
 	assert_int_equal(run(f, false), 0);
-	assert_int_equal(f->snap.ota_status, STATUS_SUCCESS);
+	assert_int_equal(f->snap.ota_status, STATUS_ROLLBACKING);
+	assert_true(f->on_trial);
+	assert_int_equal(first_boot_commit(&f->boot.base, f->boot.dir, &f->err), 0);
 	assert_int_equal(stored(f), STATUS_SUCCESS);
 	assert_int_equal(f->boot.n_commits, 1);
 }
@@ -353,18 +390,19 @@ static void a_machine_that_came_back_says_so_once(void **state)
 	log_set_sink(NULL, NULL);
 }
 
-static void a_commit_that_fails_is_tried_again_at_the_next_start(void **state)
+static void a_commit_that_fails_may_be_tried_again(void **state)
 {
 	struct fixture *f = *state;
 
 	store(f, STATUS_UPDATING, "ota-slot_b");
 	f->boot.commit_result = -EIO;
-	assert_int_equal(run(f, false), -EIO);
+	assert_int_equal(run(f, false), 0);
+	assert_int_equal(first_boot_commit(&f->boot.base, f->boot.dir, &f->err), -EIO);
 	assert_int_equal(f->err.code, OTA_E_BOOTCONTROL_STARTUP);
 	assert_string_equal(f->err.msg, "Cannot commit the slot ota-slot_b: grubenv cannot be written");
 	assert_int_equal(stored(f), STATUS_UPDATING);
 	f->boot.commit_result = 0;
-	assert_int_equal(run(f, false), 0);
+	run_and_commit(f);
 	assert_int_equal(stored(f), STATUS_SUCCESS);
 }
 
@@ -384,6 +422,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_table_covers_every_status_and_slot),
 		T(a_fresh_machine_is_initialized),
+		T(a_new_system_is_on_trial_until_it_is_committed),
 		T(a_new_system_that_came_up_is_committed_and_marked_complete),
 		T(the_mark_of_the_old_slot_gets_the_time_when_it_was_left),
 		T(a_system_that_is_no_image_is_marked_too),
@@ -395,7 +434,7 @@ int main(void)
 		T(the_old_slot_after_an_update_says_failure),
 		T(an_update_that_landed_on_the_wrong_slot_has_failed),
 		T(a_machine_that_came_back_says_so_once),
-		T(a_commit_that_fails_is_tried_again_at_the_next_start),
+		T(a_commit_that_fails_may_be_tried_again),
 		T(a_reset_forgets_what_is_stored),
 	};
 

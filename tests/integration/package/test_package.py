@@ -30,6 +30,9 @@ INSTALLED = {
     "/etc/otaclient/otaclient.yaml": "root root 644 regular file",
     "/lib/systemd/system/otaclient.service": "root root 644 regular file",
     "/etc/systemd/system/multi-user.target.wants/otaclient.service": "root root 777 symbolic link",
+    "/lib/systemd/system/otaclient-commit-guard.service": "root root 644 regular file",
+    "/lib/systemd/system/otaclient-commit-guard.timer": "root root 644 regular file",
+    "/etc/systemd/system/sysinit.target.wants/otaclient-commit-guard.timer": "root root 777 symbolic link",
     "/usr/lib/sysusers.d/otaclient.conf": "root root 644 regular file",
     "/usr/lib/tmpfiles.d/otaclient.conf": "root root 644 regular file",
     "/usr/share/bash-completion/completions/otactl": "root root 644 regular file",
@@ -107,7 +110,8 @@ class Package(unittest.TestCase):
         self.assertTrue(os.path.exists(tools + "/usr/share/man/man1/metadata_gen.1.gz"))
 
     def test_5_systemd_understands_the_unit(self):
-        self.assertEqual(self.inside("systemd-analyze", "verify", "--man=no", "otaclient.service"), "")
+        for unit in ("otaclient.service", "otaclient-commit-guard.timer"):
+            self.assertEqual(self.inside("systemd-analyze", "verify", "--man=no", unit), "")
 
     def test_6_removed_it_leaves_configuration_and_cache(self):
         self.inside("dpkg", "--remove", "otaclient")

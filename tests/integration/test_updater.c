@@ -848,6 +848,7 @@ static void put_hook(struct machine *m, const char *hook, const char *script)
 static void a_rollback_is_refused_by_a_pre_reboot_hook_alone(void **state)
 {
 	struct machine *m = *state;
+	bool on_trial = true;
 
 	put_hook(m, "pre-update", "exit 1");
 	put_hook(m, "post-update", "exit 1");
@@ -856,14 +857,15 @@ static void a_rollback_is_refused_by_a_pre_reboot_hook_alone(void **state)
 	assert_int_equal(request_rollback(m), 0);
 	wait_for_live(m, STATUS_ROLLBACK_FAILURE);
 	assert_string_equal(now(m)->failure_reason,
-		"E200: Rollback failed in pre-reboot: The pre-reboot hook a failed with status 1: "
+		"E210: Rollback failed in pre-reboot: The pre-reboot hook a failed with status 1: "
 		"pre-reboot rollback to ota-slot_b from ota-slot_a");
 	assert_int_equal(stored(m, 'a'), STATUS_SUCCESS);
 	assert_in_use(m, 'a', "ota-slot_a");
 	assert_int_equal(stored(m, 'b'), STATUS_FAILURE);
 	restart(m);
 	assert_int_equal(fake_boot_running(&m->fake), 'a');
-	assert_int_equal(first_boot_run(m->boot, false, m->dir, m->status, &m->err), 0);
+	assert_int_equal(first_boot_run(m->boot, false, m->status, &on_trial, &m->err), 0);
+	assert_false(on_trial);
 	assert_int_equal(now(m)->ota_status, STATUS_SUCCESS);
 	/* Once it agrees, it goes its way. */
 	put_hook(m, "pre-reboot", "exit 0");

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -37,6 +38,9 @@ struct flight_body {
 	uint8_t *memory; /* the whole body, that is @gathered; NULL = in the file */
 	size_t memory_bytes;
 	int fd; /* -1 = not made */
+	/* What the disk had no room for: from this byte of the body on; UINT64_MAX = nothing. */
+	_Atomic uint64_t rest;
+	int rest_fd; /* in memory; constant once @rest says that there is one */
 };
 
 struct flight_body *flight_body_new(const struct cache_store *store, uint64_t offset, bool gather)
@@ -45,7 +49,8 @@ struct flight_body *flight_body_new(const struct cache_store *store, uint64_t of
 
 	if (!b)
 		return NULL;
-	b->fd = -1;
+	b->fd = b->rest_fd = -1;
+	atomic_init(&b->rest, UINT64_MAX);
 	b->store = store;
 	b->offset = offset;
 	b->gather = gather;
@@ -58,6 +63,7 @@ void flight_body_free(struct flight_body *b)
 		return;
 	if (!b->temp)
 		closep(&b->fd);
+	closep(&b->rest_fd);
 	cache_temp_free(b->temp);
 	free(b->gathered);
 	free(b);
@@ -80,22 +86,36 @@ static int as_no_room(int r, struct ota_err *err)
 
 	for (size_t i = 0; i < ARRAY_SIZE(useless); i++)
 		if (r == -useless[i])
-			r = err->errnum = -ENOSPC;
+			r = -ENOSPC;
+	if (err && r < 0)
+		err->errnum = r;
 	return r;
+}
+
+static int make_memory(int *ret_fd, struct ota_err *err)
+{
+	int fd = memfd_create("body", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
+			"Cannot hold a body in memory: %s", strerror(errno));
+	*ret_fd = fd;
+	return 0;
+}
+
+static bool has_file(const struct flight_body *b)
+{
+	return b->fd >= 0 || b->rest_fd >= 0;
 }
 
 static int make_file(struct flight_body *b, struct ota_err *err)
 {
 	int r;
 
-	if (b->fd >= 0)
+	if (has_file(b))
 		return 0;
-	if (!b->store) {
-		b->fd = memfd_create("body", MFD_CLOEXEC);
-		return b->fd < 0 ? ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
-					   "Cannot hold a body in memory: %s", strerror(errno))
-				 : 0;
-	}
+	if (!b->store)
+		return make_memory(&b->fd, err);
 	r = cache_temp_new(b->store, &b->temp, err);
 	if (r == 0)
 		b->fd = cache_temp_fd(b->temp);
@@ -130,12 +150,14 @@ static int write_piece(
 	struct flight_body *b, const uint8_t *data, size_t len_bytes, struct ota_err *err)
 {
 	int r = make_file(b, err);
+	bool is_rest = b->rest_fd >= 0;
+	int fd = is_rest ? b->rest_fd : b->fd;
+	uint64_t at = is_rest ? b->n_written - atomic_load(&b->rest) : b->offset + b->n_written;
 
 	if (r < 0)
 		return r;
 	for (size_t done = 0; done < len_bytes;) {
-		ssize_t n = pwrite(b->fd, data + done, len_bytes - done,
-			(off_t)(b->offset + b->n_written + done));
+		ssize_t n = pwrite(fd, data + done, len_bytes - done, (off_t)(at + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -176,7 +198,7 @@ static int gather(struct flight_body *b, const uint8_t *data, size_t len_bytes, 
 		b->n_gathered += n;
 		data += n;
 		len_bytes -= n;
-		if (b->n_gathered == FLIGHT_BODY_GATHER_BYTES && (b->fd >= 0 || len_bytes > 0))
+		if (b->n_gathered == FLIGHT_BODY_GATHER_BYTES && (has_file(b) || len_bytes > 0))
 			r = write_gathered(b, err);
 		if (r < 0)
 			return r;
@@ -195,14 +217,23 @@ int flight_body_add(struct flight_body *b, const void *data, size_t len_bytes,
 	return r;
 }
 
+int flight_body_leave_disk(struct flight_body *b, struct ota_err *err)
+{
+	int r = make_memory(&b->rest_fd, err);
+
+	if (r == 0)
+		atomic_store(&b->rest, b->n_written);
+	return r;
+}
+
 int flight_body_end(struct flight_body *b, uint64_t *ret_readable, struct ota_err *err)
 {
-	int r = b->fd >= 0 ? write_gathered(b, err) : 0;
+	int r = has_file(b) ? write_gathered(b, err) : 0;
 
 	if (r < 0)
 		return r;
 	b->ended = true;
-	if (b->fd < 0) {
+	if (!has_file(b)) {
 		b->memory = b->gathered;
 		b->memory_bytes = b->n_gathered;
 	}
@@ -249,9 +280,19 @@ uint8_t *flight_body_memory(const struct flight_body *b)
 	return b->memory;
 }
 
-ssize_t flight_body_read(const struct flight_body *b, uint64_t at, void *buf, size_t max)
+static ssize_t read_at(int fd, uint64_t at, void *buf, size_t max)
 {
 	ssize_t n;
+
+	do
+		n = pread(fd, buf, max, (off_t)at);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+ssize_t flight_body_read(const struct flight_body *b, uint64_t at, void *buf, size_t max)
+{
+	uint64_t rest = atomic_load(&b->rest);
 
 	if (b->memory) {
 		if (at >= b->memory_bytes)
@@ -260,15 +301,24 @@ ssize_t flight_body_read(const struct flight_body *b, uint64_t at, void *buf, si
 		memcpy(buf, b->memory + at, max);
 		return (ssize_t)max;
 	}
-	do
-		n = pread(b->fd, buf, max, (off_t)(b->offset + at));
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
+	if (at >= rest)
+		return read_at(b->rest_fd, at - rest, buf, max);
+	return read_at(b->fd, b->offset + at, buf, (size_t)MIN_OF((uint64_t)max, rest - at));
+}
+
+static void punch(int fd, uint64_t at, uint64_t len_bytes)
+{
+	fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)len_bytes);
 }
 
 void flight_body_forget(const struct flight_body *b, uint64_t from, uint64_t to)
 {
-	if (!b->memory && b->fd >= 0)
-		fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			(off_t)(b->offset + from), (off_t)(to - from));
+	uint64_t rest = atomic_load(&b->rest);
+
+	if (b->memory)
+		return;
+	if (from < rest && b->fd >= 0)
+		punch(b->fd, b->offset + from, MIN_OF(to, rest) - from);
+	if (to > rest)
+		punch(b->rest_fd, MAX_OF(from, rest) - rest, to - MAX_OF(from, rest));
 }

@@ -2,7 +2,8 @@
  * flight_body: the bytes of one fetch, in memory while they are few and nobody may read them yet, then in a file.
  *
  * One thread adds, and says to others under a lock of its own how many bytes they may read; those never change, so
- * that any thread may read them without a lock. A body that ended before it needed a file stays in memory.
+ * that any thread may read them without a lock. A body that ended before it needed a file stays in memory; the rest of
+ * one that the disk has no room for goes there.
  */
 #pragma once
 
@@ -46,6 +47,12 @@ int flight_body_reserve(struct flight_body *b, uint64_t total_bytes, struct ota_
  */
 int flight_body_add(struct flight_body *b, const void *data, size_t len_bytes,
 	uint64_t *ret_readable, struct ota_err *err);
+
+/*
+ * After -ENOSPC or -EDQUOT: what is not in the file yet goes into memory, and stays there until it is forgotten. How
+ * much was taken of what was to be added flight_body_size() says. It cannot become an entry any more. 0 or -errno.
+ */
+int flight_body_leave_disk(struct flight_body *b, struct ota_err *err);
 
 /* There is no more: all of it may be read. */
 int flight_body_end(struct flight_body *b, uint64_t *ret_readable, struct ota_err *err);

@@ -2,7 +2,7 @@
  * inflight: flights and their readers. Contract: inflight.h.
  *
  * One lock, inflight.lock, for the table, the epoch, the room, and of every flight what its readers see: state,
- * answer, n_bytes, n_safe, consumed, the list of readers and the count of references. Nothing is read, written,
+ * answer, n_bytes, n_safe, paced, consumed, the list of readers and the count of references. Nothing is read, written,
  * hashed or logged under it.
  *
  * What only the fetcher's thread touches needs no lock: the check, the position of a repeated body, the body's end.
@@ -40,6 +40,8 @@ struct flight_reader {
 	struct flight_reader *next;
 	struct flight_sleeper sleeper;
 	bool sleeps;
+	bool wants_whole; /* reads nothing before all of it has come */
+	uint64_t at;      /* of the body, where it has read last */
 };
 
 struct flight {
@@ -55,12 +57,14 @@ struct flight {
 	bool begun;        /* the answer has been set, by the fetcher's thread */
 	bool complete;     /* the body has ended, and is right */
 	uint64_t n_bytes;  /* of the body, that can be read */
-	uint64_t consumed; /* FLIGHT_PASS: what its reader has taken */
+	bool paced;        /* its one reader sets the pace: FLIGHT_PASS, or the disk became full */
+	uint64_t consumed; /* @paced: what its reader has taken */
 
 	/* of the fetcher's thread, but for what of the body can be read */
 	struct flight_body *body;
 	struct body_check *check;
 	uint64_t at; /* of the next byte that comes; below n_bytes while a body is repeated */
+	uint64_t forgotten; /* @paced: all below this */
 };
 
 struct inflight {
@@ -224,6 +228,7 @@ static int flight_new(struct inflight *t, struct flight_order *order, struct fli
 	f->refs = 1; /* the fetcher's */
 	f->answer.total_bytes = UINT64_MAX;
 	f->answer.form = order->key.form;
+	f->paced = order->keep == FLIGHT_PASS;
 	if (order->key.kind == CACHE_BY_DIGEST && !order->head) {
 		f->check = body_check_new();
 		if (!f->check)
@@ -339,6 +344,7 @@ enum flight_state flight_reader_look(
 
 	pthread_mutex_lock(&f->table->lock);
 	state = f->state;
+	r->wants_whole = whole;
 	if (state == FLIGHT_ANSWERED && whole && !f->complete)
 		state = FLIGHT_WAITING;
 	if (state == FLIGHT_WAITING)
@@ -357,6 +363,14 @@ static uint64_t safe_bytes(const struct flight *f)
 	return f->n_bytes > INFLIGHT_HOLD_BYTES ? f->n_bytes - INFLIGHT_HOLD_BYTES : 0;
 }
 
+/* It will read nothing below @pos any more, whether or not that has come. Under the lock. */
+static void note_position(struct flight_reader *r, uint64_t pos)
+{
+	r->at = pos;
+	if (r->flight->paced)
+		r->flight->consumed = MAX_OF(r->flight->consumed, pos / HOLE_BYTES * HOLE_BYTES);
+}
+
 /* Bytes that may be read at @pos, or 0 and the reader sleeps, or what read() returns. */
 static ssize_t look_for_bytes(struct flight_reader *r, uint64_t pos)
 {
@@ -365,6 +379,7 @@ static ssize_t look_for_bytes(struct flight_reader *r, uint64_t pos)
 	ssize_t n;
 
 	pthread_mutex_lock(&f->table->lock);
+	note_position(r, pos);
 	safe = safe_bytes(f);
 	if (f->state == FLIGHT_FAILED)
 		n = -EPIPE;
@@ -380,20 +395,6 @@ static ssize_t look_for_bytes(struct flight_reader *r, uint64_t pos)
 	return n;
 }
 
-/* The only reader has taken all below @pos: forget it, whole pieces at a time. */
-static void consume(struct flight *f, uint64_t pos)
-{
-	uint64_t done = pos / HOLE_BYTES * HOLE_BYTES;
-	uint64_t before;
-
-	pthread_mutex_lock(&f->table->lock);
-	before = f->consumed;
-	f->consumed = MAX_OF(before, done);
-	pthread_mutex_unlock(&f->table->lock);
-	if (done > before)
-		flight_body_forget(f->body, before, done);
-}
-
 ssize_t flight_reader_read(struct flight_reader *r, uint64_t pos, void *buf, size_t max)
 {
 	struct flight *f = r->flight;
@@ -402,11 +403,7 @@ ssize_t flight_reader_read(struct flight_reader *r, uint64_t pos, void *buf, siz
 	if (n <= 0)
 		return n;
 	n = flight_body_read(f->body, pos, buf, MIN_OF((size_t)n, max));
-	if (n <= 0)
-		return -EPIPE;
-	if (f->order.keep == FLIGHT_PASS)
-		consume(f, pos + (uint64_t)n);
-	return n;
+	return n > 0 ? n : -EPIPE;
 }
 
 uint8_t *flight_reader_memory(const struct flight_reader *r)
@@ -503,8 +500,7 @@ int flight_begin(struct flight *f, const struct flight_answer *answer, struct ot
 /* Bytes that readers may have already: they must come again as they were. */
 static int compare(struct flight *f, const void *data, size_t len, struct ota_err *err)
 {
-	if (len == 0 ||
-		(f->order.keep != FLIGHT_PASS && flight_body_has(f->body, f->at, data, len)))
+	if (len == 0 || (!f->paced && flight_body_has(f->body, f->at, data, len)))
 		return 0;
 	return ota_err_set(err, -EBADMSG, OTA_E_NETWORK,
 		"The body began anew, with other bytes than were passed on");
@@ -527,14 +523,51 @@ static void hand_out(struct flight *f, uint64_t n_bytes)
 	pthread_mutex_unlock(&f->table->lock);
 }
 
-/* Put @len bytes at the end of what is there. */
-static int store_piece(struct flight *f, const void *data, size_t len, struct ota_err *err)
+/* From now on its only reader sets the pace, and nobody joins. False: none can. */
+static bool be_paced(struct flight *f)
 {
-	uint64_t readable;
+	bool is_one;
+
+	pthread_mutex_lock(&f->table->lock);
+	is_one = !f->paced && f->readers && !f->readers->next && !f->readers->wants_whole;
+	if (is_one) {
+		unlist(f);
+		f->paced = true;
+		f->consumed = f->readers->at / HOLE_BYTES * HOLE_BYTES;
+	}
+	pthread_mutex_unlock(&f->table->lock);
+	return is_one;
+}
+
+/*
+ * The disk may become full under a body whose length nobody knew. What its reader has not taken yet is still there, so
+ * it is passed through from here on. Of several readers the slowest would hold up the others, so these see it break.
+ */
+static int after_full_disk(struct flight *f, int r, struct ota_err *err)
+{
+	if (r != -ENOSPC && r != -EDQUOT)
+		return r;
+	inflight_set_room(f->table, ROOM_NONE);
+	if (!be_paced(f) || flight_body_leave_disk(f->body, err) < 0)
+		return r;
+	if (err)
+		*err = (struct ota_err){0};
+	return 0;
+}
+
+/* Put @len bytes at the end of what is there. */
+static int store_piece(struct flight *f, const uint8_t *data, size_t len, struct ota_err *err)
+{
+	uint64_t before = flight_body_size(f->body), readable;
 	int r = flight_body_add(f->body, data, len, &readable, err);
 
-	if (r == -ENOSPC || r == -EDQUOT)
-		inflight_set_room(f->table, ROOM_NONE);
+	if (r < 0) {
+		size_t taken = (size_t)(flight_body_size(f->body) - before);
+
+		r = after_full_disk(f, r, err);
+		if (r == 0)
+			r = flight_body_add(f->body, data + taken, len - taken, &readable, err);
+	}
 	if (r < 0)
 		return r;
 	f->at += len;
@@ -548,7 +581,7 @@ static int store_piece(struct flight *f, const void *data, size_t len, struct ot
  */
 static bool is_worth_its_end(const struct flight *f)
 {
-	return f->order.keep != FLIGHT_PASS && f->order.key.kind == CACHE_BY_DIGEST &&
+	return !f->paced && f->order.key.kind == CACHE_BY_DIGEST &&
 	       f->answer.total_bytes != UINT64_MAX;
 }
 
@@ -561,7 +594,7 @@ static int has_room(struct flight *f, size_t len)
 	if (!f->readers && !is_worth_its_end(f)) {
 		unlist(f);
 		r = -ECANCELED;
-	} else if (f->order.keep == FLIGHT_PASS && f->n_bytes > f->consumed &&
+	} else if (f->paced && f->n_bytes > f->consumed &&
 		   flight_body_size(f->body) - f->consumed + len > INFLIGHT_WINDOW_BYTES) {
 		r = -EBUSY;
 	}
@@ -569,9 +602,27 @@ static int has_room(struct flight *f, size_t len)
 	return r;
 }
 
+/* The only reader has taken what is below @consumed, or will not: whole pieces of it at a time. */
+static void forget_consumed(struct flight *f)
+{
+	uint64_t consumed;
+
+	if (!f->paced)
+		return;
+	pthread_mutex_lock(&f->table->lock);
+	consumed = MIN_OF(f->consumed, f->n_bytes / HOLE_BYTES * HOLE_BYTES);
+	pthread_mutex_unlock(&f->table->lock);
+	if (consumed <= f->forgotten)
+		return;
+	flight_body_forget(f->body, f->forgotten, consumed);
+	f->forgotten = consumed;
+}
+
 int flight_ready(struct flight *f)
 {
 	int r = has_room(f, INFLIGHT_WINDOW_BYTES / 2);
+
+	forget_consumed(f);
 
 	return r == 0 ? 1 : r == -EBUSY ? 0 : r;
 }
@@ -602,6 +653,7 @@ int flight_add(struct flight *f, const void *data, size_t len_bytes, struct ota_
 		r = store_piece(f, (const uint8_t *)data + again, len_bytes - again, err);
 	if (r < 0)
 		return r;
+	forget_consumed(f);
 	counters_add(f->table->counters, COUNTER_ORIGIN_BYTES, len_bytes);
 	return 0;
 }
@@ -625,7 +677,7 @@ static int publish(struct flight *f, struct cache_meta *meta, struct ota_err *er
 	struct cache_temp *temp;
 	int r;
 
-	if (f->order.keep != FLIGHT_PUBLISH || (!f->check && !meta))
+	if (f->order.keep != FLIGHT_PUBLISH || f->paced || (!f->check && !meta))
 		return 0;
 	key.form = f->answer.form;
 	r = flight_body_file(f->body, &temp, err);
@@ -642,6 +694,11 @@ static int hand_out_all(struct flight *f, struct ota_err *err)
 	uint64_t n_bytes;
 	int r = flight_body_end(f->body, &n_bytes, err);
 
+	if (r < 0) {
+		r = after_full_disk(f, r, err);
+		if (r == 0)
+			r = flight_body_end(f->body, &n_bytes, err);
+	}
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&f->table->lock);

@@ -43,6 +43,7 @@ void inflight_free(struct inflight *t);
 /* ---- what is fetched ---- */
 
 enum flight_keep {
+	/* With a full disk, and one reader, the rest of a file goes the way of FLIGHT_PASS. */
 	FLIGHT_PUBLISH, /* a file, which becomes the cache's entry */
 	FLIGHT_SHARE,   /* a file for those who read along; not kept */
 	FLIGHT_PASS,    /* no file: one reader, who sets the pace; nobody joins */

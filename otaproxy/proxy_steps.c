@@ -405,6 +405,10 @@ static enum step step_join(struct exchange *x)
 
 	if (atomic_load(&x->proxy->stopping))
 		return reply_refusal(x, 503, "This proxy is about to end");
+	/* Nothing of it could go out before all of it is here, and then nowhere would there be room for it. */
+	if (x->keep == FLIGHT_PASS && x->key.kind == CACHE_BY_DIGEST &&
+		x->request.range.form == PROXY_RANGE_BETWEEN)
+		x->request.range.form = PROXY_RANGE_NONE;
 	if (order_make(x, &order) < 0)
 		return STEP_FAIL;
 	r = inflight_join(x->proxy->inflight, x->epoch, &order, &x->sleeper, &x->reader, &new);

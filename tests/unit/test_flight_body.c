@@ -219,6 +219,43 @@ static void body_without_a_store_makes_no_file_of_the_cache(void **state)
 	flight_body_free(NULL);
 }
 
+static void rest_of_a_body_that_the_disk_has_no_room_for_is_in_memory(void **state)
+{
+	struct room *room = *state;
+	struct flight_body *b = flight_body_new(room->store, 4096, true);
+	size_t whole = FLIGHT_BODY_GATHER_BYTES;
+
+	/* in the middle of a piece: what was gathered of it goes on with the rest */
+	assert_int_equal(add(b, 0, 2 * whole + 1000), 2 * whole);
+	assert_int_equal(flight_body_leave_disk(b, NULL), 0);
+	assert_int_equal(add(b, 2 * whole + 1000, 2 * whole), 4 * whole);
+	assert_reads(b, 4 * whole);
+	assert_int_equal(end(b), 4 * whole + 1000);
+	assert_reads(b, 4 * whole + 1000);
+	assert_null(flight_body_memory(b));
+	/* both parts can be forgotten, also at once */
+	flight_body_forget(b, whole, 3 * whole);
+	assert_true(flight_body_has(b, 0, body, whole));
+	assert_false(flight_body_has(b, whole, body + whole, 100));
+	assert_false(flight_body_has(b, 2 * whole, body + 2 * whole, 100));
+	assert_true(flight_body_has(b, 3 * whole, body + 3 * whole, whole));
+	flight_body_free(b);
+	assert_int_equal(n_unfinished(room), 0);
+}
+
+static void body_of_which_the_disk_takes_nothing_is_in_memory(void **state)
+{
+	struct room *room = *state;
+	struct flight_body *b = flight_body_new(room->store, 4096, false);
+
+	assert_int_equal(flight_body_leave_disk(b, NULL), 0);
+	assert_int_equal(add(b, 0, 1000), 1000);
+	assert_int_equal(end(b), 1000);
+	assert_reads(b, 1000);
+	assert_int_equal(n_unfinished(room), 0);
+	flight_body_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -234,6 +271,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(empty_body_has_a_file_too, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			body_without_a_store_makes_no_file_of_the_cache, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			rest_of_a_body_that_the_disk_has_no_room_for_is_in_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			body_of_which_the_disk_takes_nothing_is_in_memory, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

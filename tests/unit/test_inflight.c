@@ -11,12 +11,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
+#include "common/base/folder.h"
 #include "otaproxy/inflight.h"
 #include "tests/unit/cache_room.h"
 
@@ -580,6 +583,143 @@ static void flight_without_a_file_waits_for_its_reader(void **state)
 	flight_reader_leave(r2);
 }
 
+/* What all bodies in memory take. */
+static uint64_t memory_bytes(void)
+{
+	uint64_t n_bytes = 0;
+
+	for (int fd = 3; fd < 64; fd++) {
+		char path[32], target[64] = "";
+		struct stat st;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		if (readlink(path, target, sizeof(target) - 1) > 0 &&
+			strncmp(target, "/memfd:body", 11) == 0 && fstat(fd, &st) == 0)
+			n_bytes += (uint64_t)st.st_blocks * 512;
+	}
+	return n_bytes;
+}
+
+/* Feed the flight until it is @n_bytes long; its reader @r begins at @taken. Returns where that has come to. */
+static uint64_t feed(struct room *room, struct flight *f, struct flight_reader *r, size_t n_bytes,
+	uint64_t taken)
+{
+	static uint8_t piece[16 * 1024];
+
+	for (size_t sent = 0; sent < n_bytes;) {
+		int e = flight_add(f, room->body + sent % BODY_BYTES, sizeof(piece), NULL);
+		ssize_t n;
+
+		assert_true(memory_bytes() <= INFLIGHT_WINDOW_BYTES + sizeof(piece));
+		if (e == 0) {
+			sent += sizeof(piece);
+			continue;
+		}
+		assert_int_equal(e, -EBUSY);
+		n = flight_reader_read(r, taken, piece, sizeof(piece));
+		/* nothing yet, and it says from where on it reads: then what is before need not wait for it */
+		if (n == 0)
+			assert_true(flight_ready(f));
+		assert_memory_equal(piece, room->body + taken % BODY_BYTES, (size_t)n);
+		taken += (uint64_t)n;
+	}
+	return taken;
+}
+
+static void reader_of_a_late_part_is_not_waited_for_at_the_first(void **state)
+{
+	struct room *room = *state;
+	struct sleeper s = SLEEPER_INIT;
+	struct flight *f = NULL;
+	struct flight_reader *r = join_at(room, URL, FLIGHT_PASS, &s, &f);
+	const uint64_t from = 10 * BODY_BYTES;
+
+	begin(f, 20 * BODY_BYTES);
+	assert_true(feed(room, f, r, 20 * BODY_BYTES, from) > from);
+	flight_reader_leave(r);
+	flight_end(f, -ECANCELED, 0, NULL);
+}
+
+/* ---- when the disk becomes full ---- */
+
+/* What is told to have no room any more: a folder that is gone. */
+static void take_disk_away(struct room *room)
+{
+	assert_int_equal(folder_remove(room->dir->fd, "v1"), 0);
+}
+
+static void only_reader_of_a_body_without_room_gets_it_all(void **state)
+{
+	struct room *room = *state;
+	struct sleeper a = SLEEPER_INIT, b = SLEEPER_INIT;
+	struct flight *f = NULL, *other = NULL;
+	struct flight_reader *r = join(room, &a, &f), *late;
+
+	take_disk_away(room);
+	begin(f, UINT64_MAX);
+	add(room, f, 0, BODY_BYTES / 2);
+	assert_int_equal(inflight_room(room->table), ROOM_NONE);
+	late = join(room, &b, &other);
+	assert_non_null(other); /* there is nothing to join any more */
+	add(room, f, BODY_BYTES / 2, BODY_BYTES);
+	land(f);
+	assert_reads(room, r, BODY_BYTES);
+	assert_false(cache_room_has(room->store, &room->key));
+	flight_reader_leave(r);
+	flight_reader_leave(late);
+	flight_end(other, -ECANCELED, 0, NULL);
+}
+
+static void body_without_room_does_not_run_ahead_of_its_reader(void **state)
+{
+	struct room *room = *state;
+	struct sleeper s = SLEEPER_INIT;
+	struct flight *f = NULL;
+	struct flight_reader *r;
+
+	room->key = cache_key_of_url(URL);
+	r = join(room, &s, &f);
+	take_disk_away(room);
+	begin(f, UINT64_MAX);
+	assert_true(feed(room, f, r, 8 * BODY_BYTES, 0) >= 8 * BODY_BYTES - INFLIGHT_WINDOW_BYTES);
+	flight_reader_leave(r);
+	flight_end(f, -ECANCELED, 0, NULL);
+}
+
+static void those_who_share_a_body_without_room_see_it_break(void **state)
+{
+	struct room *room = *state;
+	struct sleeper a = SLEEPER_INIT, b = SLEEPER_INIT;
+	struct flight *f = NULL, *none = NULL;
+	struct flight_reader *ra = join(room, &a, &f), *rb = join(room, &b, &none);
+	struct ota_err err = {0};
+
+	take_disk_away(room);
+	begin(f, UINT64_MAX);
+	assert_int_equal(flight_add(f, room->body, BODY_BYTES, &err), -ENOSPC);
+	assert_non_null(strstr(err.msg, "No such file or directory"));
+	flight_end(f, -ENOSPC, 200, &err);
+	flight_reader_leave(ra);
+	flight_reader_leave(rb);
+}
+
+static void who_waits_for_all_of_a_body_without_room_is_told(void **state)
+{
+	struct room *room = *state;
+	struct sleeper s = SLEEPER_INIT;
+	struct flight *f = NULL;
+	struct flight_reader *r = join(room, &s, &f);
+	struct flight_answer answer;
+
+	take_disk_away(room);
+	begin(f, UINT64_MAX);
+	assert_int_equal(flight_reader_look(r, true, &answer), FLIGHT_WAITING);
+	assert_int_equal(flight_add(f, room->body, BODY_BYTES, NULL), -ENOSPC);
+	flight_end(f, -ENOSPC, 200, NULL);
+	wait_until_woken(&s);
+	flight_reader_leave(r);
+}
+
 /* ---- many threads ---- */
 
 struct reading {
@@ -656,6 +796,11 @@ int main(void)
 		room_test(a_body_without_room_on_the_disk_is_refused_before_it_begins),
 		room_test(fresh_entry_needs_no_body),
 		room_test(flight_without_a_file_waits_for_its_reader),
+		room_test(reader_of_a_late_part_is_not_waited_for_at_the_first),
+		room_test(only_reader_of_a_body_without_room_gets_it_all),
+		room_test(body_without_room_does_not_run_ahead_of_its_reader),
+		room_test(those_who_share_a_body_without_room_see_it_break),
+		room_test(who_waits_for_all_of_a_body_without_room_is_told),
 		room_test(many_readers_read_one_growing_body),
 	};
 

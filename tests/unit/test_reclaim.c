@@ -9,12 +9,14 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
+#include "otaproxy/cache_parts.h"
 #include "otaproxy/reclaim.h"
 #include "tests/unit/cache_room.h"
 
@@ -271,6 +273,32 @@ static void the_real_disk_is_asked(void **state)
 	assert_int_equal(room, ROOM_FREE);
 }
 
+/* The sizes are those of the real disk, which others write to as well: so nothing is asked that is close to a border. */
+static void what_would_fit_is_measured_by_the_hard_mark(void **state)
+{
+	struct tmp_dir *d = *state;
+	AUTO_CACHE_STORE struct cache_store *store = cache_room_open(d, BOOT_1);
+	struct reclaim_marks full = {.soft_pct = 100, .hard_pct = 100};
+	struct reclaim_marks none = {.soft_pct = RECLAIM_GAP_PCT, .hard_pct = RECLAIM_GAP_PCT};
+	struct statvfs fs;
+	uint64_t free_bytes, tenth_bytes;
+
+	assert_int_equal(fstatvfs(d->fd, &fs), 0);
+	free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	tenth_bytes = (uint64_t)fs.f_blocks * fs.f_frsize / 10;
+	assert_true(reclaim_would_fit(store, &full, 0));
+	assert_true(reclaim_would_fit(store, &full, free_bytes / 2));
+	/* more than there is, whatever the mark */
+	assert_false(reclaim_would_fit(store, &full, free_bytes));
+	assert_false(reclaim_would_fit(store, &full, UINT64_MAX));
+	/* a tenth of the disk is above a mark of two percent */
+	assert_false(reclaim_would_fit(store, &none, tenth_bytes));
+	/* a disk that cannot be asked has no room */
+	store->dir_fd = -1 - store->dir_fd;
+	assert_false(reclaim_would_fit(store, &full, 0));
+	store->dir_fd = -1 - store->dir_fd;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -283,6 +311,7 @@ int main(void)
 		tmp_dir_test(more_entries_than_one_pass_takes_go_in_their_order),
 		tmp_dir_test(a_disk_that_cannot_be_asked_is_an_error),
 		tmp_dir_test(the_real_disk_is_asked),
+		tmp_dir_test(what_would_fit_is_measured_by_the_hard_mark),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

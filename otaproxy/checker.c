@@ -24,6 +24,7 @@ enum {
 	TURN_MS = 100,
 	PATIENCE_MS =
 		5000, /* from its first turn on; some gigabytes of a disk that has nothing else to do */
+	STOP_LOOK_MS = 10,
 	BEGUN_MAX = 16, /* with a file or two, and what decompressing takes, each */
 };
 
@@ -52,6 +53,7 @@ struct checker {
 	struct task *first, **last;
 	struct task *current; /* out of the queue, has its turn */
 	atomic_bool stop;     /* set under the lock */
+	atomic_bool ended;    /* the thread does nothing any more */
 };
 
 /* ---- the queue ---- */
@@ -152,6 +154,7 @@ static void *checker_thread(void *arg)
 		if (!again)
 			end_task(c, t);
 	}
+	atomic_store(&c->ended, true);
 	return NULL;
 }
 
@@ -233,13 +236,21 @@ int checker_ask(
 	return r;
 }
 
-void checker_stop(struct checker *checker)
+int checker_stop(struct checker *checker)
 {
+	uint64_t until_ms = clock_monotonic_ms() + CHECKER_STOP_MS;
+
 	if (!checker)
-		return;
+		return 0;
 	pthread_mutex_lock(&checker->lock);
 	atomic_store(&checker->stop, true);
 	pthread_cond_signal(&checker->asked);
 	pthread_mutex_unlock(&checker->lock);
+	while (!atomic_load(&checker->ended)) {
+		if (clock_monotonic_ms() >= until_ms)
+			return -ETIMEDOUT;
+		clock_sleep_ms(STOP_LOOK_MS);
+	}
 	pthread_join(checker->thread, NULL);
+	return 0;
 }

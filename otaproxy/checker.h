@@ -15,6 +15,7 @@
 
 enum {
 	CHECKER_EXTERNALS_MAX = 2, /* a disk with a label, and a mounted folder */
+	CHECKER_STOP_MS = 3000,    /* well before whoever stops us loses patience */
 };
 
 struct checker;
@@ -41,8 +42,12 @@ bool checker_has_externals(const struct checker *checker);
 int checker_ask(
 	struct checker *checker, const struct cache_key *key, void (*done)(void *ctx), void *ctx);
 
-/* At once, whatever is being hashed; calls what is still waiting. NULL is fine. */
-void checker_stop(struct checker *checker);
+/*
+ * At once, whatever is being hashed; calls what is still waiting. NULL is fine. 0, or -ETIMEDOUT: a disk, as a server
+ * that is mounted and gone, has not answered for CHECKER_STOP_MS; the thread is still there, and so may they be who
+ * wait. It may be called again then.
+ */
+int checker_stop(struct checker *checker);
 
 /* Once nobody can call the above any more; stopped before. NULL is fine. */
 void checker_free(struct checker *checker);

@@ -266,12 +266,19 @@ static int start(struct program *p, struct ota_err *err)
 	return r;
 }
 
-/* In this order: nobody sleeps any more when the server goes. */
-static void stop(struct program *p)
+/*
+ * In this order: nobody sleeps any more when the server goes. What does not answer to the checker holds up nobody: what
+ * is not done by then is nothing that would be missed.
+ */
+static void stop(struct program *p, int exit_code)
 {
 	atomic_store(&p->proxy.stopping, true);
 	proxy_server_stop(p->server);
-	checker_stop(p->proxy.checker);
+	if (checker_stop(p->proxy.checker) < 0) {
+		log_warning("A file in an external cache cannot be read to its end: it is not "
+			    "waited for");
+		_exit(exit_code);
+	}
 	proxy_server_free(p->server);
 	checker_free(p->proxy.checker);
 	inflight_free(p->proxy.inflight);
@@ -362,6 +369,7 @@ int main(int argc, char **argv)
 	}
 	if (r < 0)
 		log_error("%s", err.errnum ? err.msg : strerror(-r));
-	stop(&p);
-	return r < 0 ? 1 : 0;
+	r = r < 0 ? 1 : 0;
+	stop(&p, r);
+	return r;
 }

@@ -326,6 +326,28 @@ class FullDisks(ProxyLab):
         self.assertGreater(fs.f_ffree, 0)
 
 
+class DeadDisks(ProxyLab):
+    def test_a_stop_does_not_wait_for_an_external_cache_that_does_not_answer(self):
+        data = b"far away" * 5000
+        external = os.path.join(self.work, "external")
+        os.makedirs(os.path.join(external, "data"))
+        with open(os.path.join(external, "data", sha256(data)), "wb") as f:
+            f.write(data)
+        env = {"LD_PRELOAD": os.environ["STUCK_DISK"], "STUCK_BYTES": str(len(data))}
+        if "ASAN_OPTIONS" in os.environ:
+            env["ASAN_OPTIONS"] = os.environ["ASAN_OPTIONS"] + ":verify_asan_link_order=0"
+        origin, proxy = self.origin(), self.proxy("--external", external, env=env)
+        line = Line(proxy.port)
+        line.send(origin.host, "/data/x", wanted(sha256(data)))
+        wait_for(lambda: "never ends" in "".join(proxy.lines), "the file being read")
+        began = time.monotonic()
+        self.assertEqual(proxy.end(), 0)
+        self.assertLess(time.monotonic() - began, 9)
+        self.assertIn("A file in an external cache cannot be read to its end: it is not waited for", "".join(proxy.lines))
+        with self.assertRaises(Broken):
+            line.head()
+
+
 class ForeignContent(ProxyLab):
     def setUp(self):
         super().setUp()

@@ -6,10 +6,12 @@
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -23,6 +25,24 @@ enum {
 	SPARSE_BYTES_LOG = 40, /* a terabyte: hours of hashing */
 	SOON_MS = 3000,        /* a busy machine, and no hours */
 };
+
+/* A disk that does not answer: reads wait until the gate is opened. */
+static struct {
+	atomic_bool closed;
+	sem_t waiting;
+	sem_t opened;
+} gate;
+
+/* In the C library's place, for the checker as well. */
+ssize_t pread(int fd, void *buf, size_t len, off_t at)
+{
+	if (atomic_load(&gate.closed)) {
+		sem_post(&gate.waiting);
+		while (sem_wait(&gate.opened) < 0)
+			;
+	}
+	return (ssize_t)syscall(SYS_pread64, fd, buf, len, at);
+}
 
 struct bench {
 	struct cache_store *store;
@@ -81,7 +101,7 @@ static void a_stop_does_not_wait_for_a_big_file(void **state)
 	assert_int_equal(checker_ask(b.checker, &b.big, on_done, &b.answers), 0);
 	assert_int_equal(checker_ask(b.checker, &b.big, on_done, &b.answers), 0);
 	began_ms = clock_monotonic_ms();
-	checker_stop(b.checker);
+	assert_int_equal(checker_stop(b.checker), 0);
 	assert_true(clock_monotonic_ms() - began_ms < SOON_MS);
 	assert_int_equal(sem_trywait(&b.answers), 0);
 	assert_int_equal(sem_trywait(&b.answers), 0);
@@ -109,15 +129,38 @@ static void a_small_file_does_not_wait_for_a_big_one(void **state)
 	/* Whoever wants the big one has an answer too, before it loses its patience. */
 	assert_int_equal(sem_wait(&b.answers), 0);
 	assert_true(clock_monotonic_ms() - began_ms < 10000);
-	checker_stop(b.checker);
+	assert_int_equal(checker_stop(b.checker), 0);
 	sem_destroy(&small_answer);
 	done_bench(&b);
+}
+
+static void a_stop_does_not_wait_for_a_disk_that_does_not_answer(void **state)
+{
+	struct bench b;
+
+	assert_int_equal(sem_init(&gate.waiting, 0, 0), 0);
+	assert_int_equal(sem_init(&gate.opened, 0, 0), 0);
+	setup_bench(&b, *state);
+	atomic_store(&gate.closed, true);
+	assert_int_equal(checker_ask(b.checker, &b.big, on_done, &b.answers), 0);
+	assert_int_equal(sem_wait(&gate.waiting), 0);
+	assert_int_equal(checker_stop(b.checker), -ETIMEDOUT);
+	assert_int_equal(sem_trywait(&b.answers), -1);
+	/* it does, after all */
+	atomic_store(&gate.closed, false);
+	sem_post(&gate.opened);
+	assert_int_equal(checker_stop(b.checker), 0);
+	assert_int_equal(sem_trywait(&b.answers), 0);
+	done_bench(&b);
+	sem_destroy(&gate.waiting);
+	sem_destroy(&gate.opened);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		tmp_dir_test(a_stop_does_not_wait_for_a_big_file),
+		tmp_dir_test(a_stop_does_not_wait_for_a_disk_that_does_not_answer),
 		tmp_dir_test(a_small_file_does_not_wait_for_a_big_one),
 	};
 

@@ -5,7 +5,11 @@
  * file, or many of them, hold up the others by a turn each time and no more. A client hears nothing meanwhile and would
  * give up, and the server cannot tell us who has: so what takes longer than a client has patience for is given up here.
  *
- * Shared, under checker.lock: the queue, the task at hand, and of each who has asked. All else belongs to the thread.
+ * A disk may not answer at all, as a server that is mounted and gone. The thread sits in a read then, and nobody can
+ * get it out: so somebody else looks now and then, and tells those who wait.
+ *
+ * Shared, under checker.lock: the queue, the task at hand and since when, and of each who has asked. All else belongs
+ * to the thread.
  */
 #include "otaproxy/checker.h"
 
@@ -52,6 +56,8 @@ struct checker {
 	pthread_cond_t asked;
 	struct task *first, **last;
 	struct task *current; /* out of the queue, has its turn */
+	uint64_t turn_ms;     /* since when */
+	bool is_stuck;        /* in this turn */
 	atomic_bool stop;     /* set under the lock */
 	atomic_bool ended;    /* the thread does nothing any more */
 };
@@ -85,6 +91,7 @@ static struct task *find(struct checker *c, const struct cache_key *key)
 /* Whose turn is next; what had it goes to the end (@again), or is over. NULL: it is stopped, and nothing is left. */
 static struct task *next_task(struct checker *c, struct task *again)
 {
+	uint64_t now_ms;
 	struct task *t;
 
 	pthread_mutex_lock(&c->lock);
@@ -98,7 +105,10 @@ static struct task *next_task(struct checker *c, struct task *again)
 		if (!c->first)
 			c->last = &c->first;
 	}
+	now_ms = clock_monotonic_ms();
 	c->current = t;
+	c->turn_ms = now_ms;
+	c->is_stuck = false;
 	pthread_mutex_unlock(&c->lock);
 	return t;
 }
@@ -126,21 +136,27 @@ static bool have_turn(struct checker *c, struct task *t)
 	return false;
 }
 
+/* In vain or not: it is looked up again. */
+static void answer(struct question *q)
+{
+	while (q) {
+		struct question *next = q->next;
+
+		q->done(q->ctx);
+		free(q);
+		q = next;
+	}
+}
+
 static void end_task(struct checker *c, struct task *t)
 {
-	struct question *q;
-
 	pthread_mutex_lock(&c->lock);
 	c->current = NULL; /* nobody can add a question any more */
 	pthread_mutex_unlock(&c->lock);
 	if (t->job)
 		c->n_begun--;
 	check_job_free(t->job);
-	while ((q = t->questions)) {
-		t->questions = q->next;
-		q->done(q->ctx);
-		free(q);
-	}
+	answer(t->questions);
 	free(t);
 }
 
@@ -196,16 +212,16 @@ bool checker_has_externals(const struct checker *checker)
 }
 
 /* Takes @q and @t, as far as they are used: then they are NULL. */
-static bool enqueue(
+static int enqueue(
 	struct checker *c, const struct cache_key *key, struct question **q, struct task **t)
 {
 	struct task *at;
-	bool stop;
+	int r;
 
 	pthread_mutex_lock(&c->lock);
-	stop = atomic_load(&c->stop);
-	at = stop ? NULL : find(c, key);
-	if (!stop && !at) {
+	r = atomic_load(&c->stop) ? -ESHUTDOWN : c->is_stuck ? -EBUSY : 0;
+	at = r == 0 ? find(c, key) : NULL;
+	if (r == 0 && !at) {
 		at = TAKE_PTR(*t);
 		append(c, at);
 		pthread_cond_signal(&c->asked);
@@ -216,7 +232,7 @@ static bool enqueue(
 		*q = NULL;
 	}
 	pthread_mutex_unlock(&c->lock);
-	return !stop;
+	return r;
 }
 
 int checker_ask(
@@ -229,11 +245,47 @@ int checker_ask(
 	if (q && t) {
 		*q = (struct question){.done = done, .ctx = ctx};
 		t->key = *key;
-		r = enqueue(checker, key, &q, &t) ? 0 : -ESHUTDOWN;
+		r = enqueue(checker, key, &q, &t);
 	}
 	free(q);
 	free(t);
 	return r;
+}
+
+/* All who wait, for whatever. Under the lock. */
+static struct question *take_questions(struct checker *c)
+{
+	struct question *all = TAKE_PTR(c->current->questions);
+	struct question **last = &all;
+
+	for (struct task *t = c->first; t; t = t->next) {
+		while (*last)
+			last = &(*last)->next;
+		*last = TAKE_PTR(t->questions);
+	}
+	return all;
+}
+
+void checker_watch(struct checker *checker)
+{
+	uint64_t now_ms = clock_monotonic_ms();
+	struct question *waiting = NULL;
+	bool is_news = false;
+
+	if (!checker)
+		return;
+	pthread_mutex_lock(&checker->lock);
+	if (checker->current && now_ms > checker->turn_ms + CHECKER_STUCK_MS) {
+		waiting = take_questions(checker);
+		is_news = !checker->is_stuck;
+		checker->is_stuck = true;
+	}
+	pthread_mutex_unlock(&checker->lock);
+	if (is_news)
+		log_warning(
+			"A disk does not answer: files that would have to be read from it first "
+			"come from the server");
+	answer(waiting);
 }
 
 int checker_stop(struct checker *checker)

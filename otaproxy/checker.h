@@ -16,6 +16,8 @@
 enum {
 	CHECKER_EXTERNALS_MAX = 2, /* a disk with a label, and a mounted folder */
 	CHECKER_STOP_MS = 3000,    /* well before whoever stops us loses patience */
+	CHECKER_STUCK_MS =
+		5000, /* in one turn; a disk that has much to do takes less for a piece */
 };
 
 struct checker;
@@ -36,11 +38,18 @@ int checker_start(
 bool checker_has_externals(const struct checker *checker);
 
 /*
- * Do what can be done within a few seconds for @key to be found trusted in the store, then call @done once, from the
- * checker's thread, also if it was in vain. -ENOMEM, -ESHUTDOWN (it is stopped): it is not called.
+ * Do what can be done within a few seconds for @key to be found trusted in the store, then call @done once, from
+ * another thread, also if it was in vain. -ENOMEM, -ESHUTDOWN (it is stopped), -EBUSY (a disk does not answer): it is
+ * not called.
  */
 int checker_ask(
 	struct checker *checker, const struct cache_key *key, void (*done)(void *ctx), void *ctx);
+
+/*
+ * To be called every few seconds: if a disk has not answered for CHECKER_STUCK_MS, tell those who wait that it was in
+ * vain, and take no more until it answers. Without a checker: NULL.
+ */
+void checker_watch(struct checker *checker);
 
 /*
  * At once, whatever is being hashed; calls what is still waiting. NULL is fine. 0, or -ETIMEDOUT: a disk, as a server

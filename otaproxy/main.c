@@ -313,6 +313,7 @@ static void run_until_signal(struct program *p, const sigset_t *signals)
 	log_set_limit(true);
 	do {
 		make_room(p);
+		checker_watch(p->proxy.checker);
 		log_tell_left_out();
 	} while (sigtimedwait(signals, NULL, &wait) < 0 && (errno == EAGAIN || errno == EINTR));
 	log_set_limit(false);

@@ -156,11 +156,55 @@ static void a_stop_does_not_wait_for_a_disk_that_does_not_answer(void **state)
 	sem_destroy(&gate.opened);
 }
 
+static void who_waits_for_a_disk_that_does_not_answer_is_told(void **state)
+{
+	const struct cache_key small = cache_room_key("small", CACHE_PLAIN);
+	AUTO_CACHE_HIT struct cache_hit hit = {.fd = -1};
+	struct bench b;
+	uint64_t began_ms = clock_monotonic_ms();
+
+	assert_int_equal(sem_init(&gate.waiting, 0, 0), 0);
+	assert_int_equal(sem_init(&gate.opened, 0, 0), 0);
+	setup_bench(&b, *state);
+	checker_watch(b.checker);
+	atomic_store(&gate.closed, true);
+	/* two for the same body, and one behind them */
+	assert_int_equal(checker_ask(b.checker, &b.big, on_done, &b.answers), 0);
+	assert_int_equal(sem_wait(&gate.waiting), 0);
+	assert_int_equal(checker_ask(b.checker, &b.big, on_done, &b.answers), 0);
+	assert_int_equal(checker_ask(b.checker, &small, on_done, &b.answers), 0);
+	checker_watch(b.checker);
+	assert_int_equal(sem_trywait(&b.answers), -1);
+	while (sem_trywait(&b.answers) < 0) {
+		clock_sleep_ms(100);
+		checker_watch(b.checker);
+	}
+	assert_in_range(
+		clock_monotonic_ms() - began_ms, CHECKER_STUCK_MS, CHECKER_STUCK_MS + SOON_MS);
+	assert_int_equal(sem_trywait(&b.answers), 0);
+	assert_int_equal(sem_trywait(&b.answers), 0);
+	assert_int_equal(checker_ask(b.checker, &small, on_done, &b.answers), -EBUSY);
+	/* it answers again, and is asked again */
+	atomic_store(&gate.closed, false);
+	sem_post(&gate.opened);
+	while (checker_ask(b.checker, &small, on_done, &b.answers) == -EBUSY)
+		clock_sleep_ms(10);
+	assert_int_equal(sem_wait(&b.answers), 0);
+	assert_int_equal(cache_store_find(b.store, &small, &hit, NULL), 0);
+	assert_true(hit.trusted);
+	assert_int_equal(checker_stop(b.checker), 0);
+	assert_int_equal(sem_trywait(&b.answers), -1);
+	done_bench(&b);
+	sem_destroy(&gate.waiting);
+	sem_destroy(&gate.opened);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		tmp_dir_test(a_stop_does_not_wait_for_a_big_file),
 		tmp_dir_test(a_stop_does_not_wait_for_a_disk_that_does_not_answer),
+		tmp_dir_test(who_waits_for_a_disk_that_does_not_answer_is_told),
 		tmp_dir_test(a_small_file_does_not_wait_for_a_big_one),
 	};
 

@@ -22,6 +22,7 @@
 #include "otaclient/fs_state.h"
 #include "otaclient/journal.h"
 #include "otaclient/standby_writer.h"
+#include "otaclient/slot_note.h"
 
 enum match {
 	MATCH_NO,
@@ -76,12 +77,12 @@ static void mark_complete(const struct boot_slot *slot, const char *root)
  * One that never was updated has none yet; it gets one, for the system on it has just carried an update
  * through. A mark that is torn is none, and then there is no way back.
  */
-static void seal_old_slot(const struct boot_slot *slot)
+static void seal_old_slot(const struct boot_slot *slot, const char *mark_dir)
 {
 	struct complete_mark mark = {.unix_s = clock_unix_s()};
 	struct fs_state fs = {0};
 	struct ota_err err = {0};
-	int r = status_store_read_complete(slot->status_dir, &mark, &err);
+	int r = status_store_read_complete(mark_dir, &mark, &err);
 	bool unmarked = r == -ENOENT;
 
 	if (r == 0 || unmarked) {
@@ -92,7 +93,7 @@ static void seal_old_slot(const struct boot_slot *slot)
 		mark.other_mount_s = fs.mounted_unix_s;
 		if (unmarked)
 			snprintf(mark.fs_uuid, sizeof(mark.fs_uuid), "%s", fs.uuid);
-		r = status_store_write_complete(slot->status_dir, &mark, &err);
+		r = status_store_write_complete(mark_dir, &mark, &err);
 	}
 	if (r < 0)
 		log_warning("The slot %s is no longer one to go back to: %s", slot->id,
@@ -116,6 +117,7 @@ static void end_trial(const char *root)
 int first_boot_commit(struct boot_ctl *boot, const char *root, struct ota_err *err)
 {
 	static const struct log_event committed = {.id = JOURNAL_COMMITTED};
+	char mark_dir[PATH_MAX];
 	struct slot_pair slots;
 	int r = boot->ops->slots(boot, &slots, err);
 
@@ -127,9 +129,8 @@ int first_boot_commit(struct boot_ctl *boot, const char *root, struct ota_err *e
 		return ota_err_wrap(err, r, "Cannot commit the slot %s", slots.active.id);
 	}
 	mark_complete(&slots.active, root);
-	/* A mark inside a slot that is not mounted cannot be written: then there is no way back on request. */
-	if (!slots.standby.status_inside)
-		seal_old_slot(&slots.standby);
+	slot_note_mark_dir(&slots, mark_dir);
+	seal_old_slot(&slots.standby, mark_dir);
 	end_trial(root);
 	r = status_store_write_status(slots.active.status_dir, STATUS_SUCCESS, err);
 	if (r == 0)

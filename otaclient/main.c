@@ -45,6 +45,7 @@
 #include "otaclient/remote_log.h"
 #include "otaclient/return_reason.h"
 #include "otaclient/service_manager.h"
+#include "otaclient/slot_note.h"
 #include "otaclient/status.h"
 #include "otaclient/tree/tree.h"
 #include "otaclient/trial.h"
@@ -558,6 +559,8 @@ static int start_boot(struct daemon *d, struct ota_err *err)
 	assert(r < 0 || d->boot);
 	if (r == 0)
 		r = d->boot->ops->setup(d->boot, &reset, err);
+	if (r == 0)
+		r = slot_note_find(d->boot, d->settings.run_dir, err);
 	if (r == 0)
 		r = find_out_what_booted(d, reset, &on_trial, err);
 	if (r == 0 && on_trial)

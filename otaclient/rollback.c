@@ -1,8 +1,9 @@
 /*
  * rollback: the rule when the standby slot may be gone back to, and the steps. Contract: rollback.h.
  *
- * Nothing on either slot is written. The status files say what a cut leaves behind: the running slot
- * FAILURE from before the flip on, the other ROLLBACKING until it has come up (first_boot.c).
+ * Nothing of the system on either slot is written. The status files say what a cut leaves behind: the running slot
+ * FAILURE from before the flip on, the other ROLLBACKING until it has come up (first_boot.c). Where the other's lie
+ * inside it, the running slot says ROLLBACKING and leaves a note (slot_note.c).
  */
 #include "otaclient/rollback.h"
 
@@ -14,6 +15,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "otaclient/fs_state.h"
+#include "otaclient/slot_note.h"
 #include "otaclient/status_store.h"
 
 /* Is the file system on the slot the one that was marked, and untouched since it was left? */
@@ -43,11 +45,13 @@ int rollback_check(const struct boot_ctl *boot, struct ota_err *err)
 {
 	struct complete_mark mark;
 	struct slot_pair slots;
+	char mark_dir[PATH_MAX];
 	int r = boot->ops->slots(boot, &slots, err);
 
 	if (r < 0)
 		return r;
-	r = status_store_read_complete(slots.standby.status_dir, &mark, err);
+	slot_note_mark_dir(&slots, mark_dir);
+	r = status_store_read_complete(mark_dir, &mark, err);
 	if (r == -ENOENT) {
 		*err = (struct ota_err){0};
 		ota_err_set(err, r, OTA_E_UNSPECIFIC, "No complete system is known to be on it");
@@ -84,8 +88,11 @@ int rollback_write_status(struct update_session *s, struct ota_err *err)
 {
 	const char *active = s->slots.active.status_dir, *standby = s->slots.standby.status_dir;
 	const char *id = s->slots.standby.id;
-	int r = status_store_write_status(active, STATUS_FAILURE, err);
+	int r;
 
+	if (s->slots.standby.status_inside)
+		return slot_note_leave(&s->slots, err);
+	r = status_store_write_status(active, STATUS_FAILURE, err);
 	if (r == 0)
 		r = status_store_write_slot_in_use(active, id, err);
 	if (r == 0)

@@ -289,6 +289,16 @@ int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, cons
 	return 0;
 }
 
+int slot_mount_peek(struct slot_mount *m, const struct boot_slot *standby, const char *run_dir,
+	struct ota_err *err)
+{
+	int r;
+
+	m->standby = *standby;
+	r = prepare_points(m, run_dir, err);
+	return r < 0 ? r : mount_standby(m, MS_RDONLY | MS_NOEXEC, "noload", err);
+}
+
 int slot_mount_hold(struct slot_mount *m, const struct boot_slot *standby, const char *active_root,
 	struct ota_err *err)
 {

@@ -38,6 +38,10 @@ void slot_mount_init(struct slot_mount *m);
 int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, const char *active_root,
 	const char *run_dir, struct ota_err *err);
 
+/* Mount the standby read-only for a look, without its journal, until slot_mount_done(). Changes nothing on it. */
+int slot_mount_peek(struct slot_mount *m, const struct boot_slot *standby, const char *run_dir,
+	struct ota_err *err);
+
 /* Take the standby device for us without mounting it, until slot_mount_done(). -EBUSY: as above. */
 int slot_mount_hold(struct slot_mount *m, const struct boot_slot *standby, const char *active_root,
 	struct ota_err *err);

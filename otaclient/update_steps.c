@@ -22,6 +22,7 @@
 #include "otaclient/fetch_pool.h"
 #include "otaclient/journal.h"
 #include "otaclient/persist_files.h"
+#include "otaclient/slot_note.h"
 #include "otaclient/status_store.h"
 #include "otaclient/text.h"
 #include "otaclient/update_proxy.h"
@@ -238,13 +239,14 @@ static int prune(struct update_session *s, struct ota_err *err)
 int step_prepare_standby(struct update_session *s, struct ota_err *err)
 {
 	const char *dir = s->slots.active.status_dir;
+	char mark_dir[PATH_MAX];
 	int r = status_store_write_status(dir, STATUS_FAILURE, err);
 
 	if (r == 0)
 		r = status_store_write_slot_in_use(dir, s->slots.standby.id, err);
-	/* Inside a slot that is still mounted read-only it cannot go yet; there it vouches for nothing, either. */
-	if (r == 0 && !s->slots.standby.status_inside)
-		r = status_store_remove_complete(s->slots.standby.status_dir, err);
+	slot_note_mark_dir(&s->slots, mark_dir);
+	if (r == 0)
+		r = status_store_remove_complete(mark_dir, err);
 	if (r == 0)
 		r = s->env->boot->ops->prepare(s->env->boot, err);
 	if (r == 0)
@@ -256,6 +258,7 @@ static int open_in_place(struct update_session *s, struct ota_err *err)
 {
 	int r = slot_mount_make_writable(&s->mount, s->plan->rebuild, err);
 
+	/* What the slot says of itself there vouches for nothing, but it would no longer be true. */
 	if (r == 0 && s->slots.standby.status_inside)
 		r = status_store_remove_complete(s->slots.standby.status_dir, err);
 	if (r == 0)

@@ -67,7 +67,7 @@ static void make_root(const struct cboot_machine *m, unsigned slot, const char *
 	cboot_machine_write(m, path, text);
 }
 
-static void run_on(struct cboot_machine *m, unsigned slot)
+void cboot_machine_run_on(struct cboot_machine *m, unsigned slot)
 {
 	snprintf(m->root, sizeof(m->root), "%.*s/slot_%u", PATH_MAX - 64, m->dir, slot);
 	m->disk.active = slot;
@@ -105,14 +105,14 @@ void cboot_machine_init(struct cboot_machine *m, bool unified, bool external)
 	machine_dir_path(m->dir, "slot_0/boot", boot);
 	if (external)
 		machine_dir_put(m->dir, "emmc_0", boot);
-	run_on(m, 0);
+	cboot_machine_run_on(m, 0);
 }
 
 void cboot_machine_copy(const struct cboot_machine *from, struct cboot_machine *ret)
 {
 	*ret = *from;
 	machine_dir_copy(from->dir, "cboot_machine", ret->dir);
-	run_on(ret, from->disk.active);
+	cboot_machine_run_on(ret, from->disk.active);
 }
 
 void cboot_machine_done(struct cboot_machine *m)
@@ -181,7 +181,7 @@ char cboot_machine_restart(struct cboot_machine *m)
 
 	if (!slot)
 		return 0;
-	run_on(m, slot == 'a' ? 0 : 1);
+	cboot_machine_run_on(m, slot == 'a' ? 0 : 1);
 	snprintf(path, sizeof(path), "slot_%u/run", m->disk.active);
 	cboot_machine_remove(m, path);
 	machine_dir_make(m->dir, path);

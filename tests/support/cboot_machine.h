@@ -49,6 +49,9 @@ const char *cboot_machine_put_image(struct cboot_machine *m, unsigned slot, cons
 char cboot_machine_try(struct cboot_machine *m);
 char cboot_machine_restart(struct cboot_machine *m);
 
+/* The running slot is @slot, whatever CBoot would say. */
+void cboot_machine_run_on(struct cboot_machine *m, unsigned slot);
+
 /* Small files below <dir>. */
 static inline void cboot_machine_write(
 	const struct cboot_machine *m, const char *path, const char *text)

@@ -283,12 +283,12 @@ static void an_old_slot_that_never_was_updated_is_marked_when_it_was_left(void *
 	assert_int_equal(mark.other_mount_s, 0x84030201);
 }
 
-/* Its folder is then that of an empty mount point. */
-static void an_old_slot_with_its_status_inside_is_left_alone(void **state)
+/* Its folder is then that of an empty mount point. What is known of it stands with the running slot. */
+static void an_old_slot_with_its_status_inside_is_marked_from_outside(void **state)
 {
 	struct fixture *f = *state;
 	struct complete_mark mark;
-	char dir[80];
+	char dir[80], other[96];
 
 	snprintf(dir, sizeof(dir), "%s/a", f->boot.dir);
 	f->boot.status_inside = true;
@@ -297,6 +297,10 @@ static void an_old_slot_with_its_status_inside_is_left_alone(void **state)
 	run_and_commit(f);
 	assert_int_equal(stored(f), STATUS_SUCCESS);
 	assert_int_equal(status_store_read_complete(dir, &mark, NULL), -ENOENT);
+	snprintf(other, sizeof(other), "%s/other", status_dir(f, dir));
+	assert_int_equal(status_store_read_complete(other, &mark, NULL), 0);
+	assert_string_equal(mark.fs_uuid, "abababab-abab-abab-abab-abababababab");
+	assert_int_equal(mark.other_mount_s, 0x84030201);
 }
 
 static void a_torn_mark_of_the_old_slot_is_not_mended(void **state)
@@ -427,7 +431,7 @@ int main(void)
 		T(the_mark_of_the_old_slot_gets_the_time_when_it_was_left),
 		T(a_system_that_is_no_image_is_marked_too),
 		T(an_old_slot_that_never_was_updated_is_marked_when_it_was_left),
-		T(an_old_slot_with_its_status_inside_is_left_alone),
+		T(an_old_slot_with_its_status_inside_is_marked_from_outside),
 		T(a_torn_mark_of_the_old_slot_is_not_mended),
 		T(a_rollback_from_which_the_machine_came_back_has_failed),
 		T(a_slot_that_was_gone_back_to_is_committed),

@@ -187,8 +187,9 @@ static void go_back(struct trial *t, struct note *note, const struct ota_err *wh
 	struct boot_ctl *boot = t->config.boot;
 	struct ota_err err = {0};
 
-	log_event(LOG_LEVEL_ERROR, &event, "E%03d: The new system is given up, the machine goes back to its other slot: %s",
-		why->code, why->msg);
+	log_event(LOG_LEVEL_ERROR, &event,
+		"E%03d: The new system is given up, and the machine goes back: %s", why->code,
+		why->msg);
 	snprintf(note->given_up, sizeof(note->given_up), "%s", why->msg);
 	write_note(t, note);
 	if (t->config.given_up)

@@ -97,6 +97,7 @@ void return_reason_tell(const struct return_reason *reason, struct flight_record
 	struct status_snapshot now;
 	struct flight_story story;
 	struct ota_err why = {0};
+	struct log_event event = {0};
 	bool came_back = reason->going_on && !reason->matches;
 
 	status_get(status, &now);
@@ -117,6 +118,7 @@ void return_reason_tell(const struct return_reason *reason, struct flight_record
 	} else {
 		return;
 	}
-	log_warning("E%03d: %s", (int)why.code, why.msg);
+	event.code = (int)why.code;
+	log_event(LOG_LEVEL_WARNING, &event, "E%03d: %s", (int)why.code, why.msg);
 	status_set_failure(status, now.ota_status, &why);
 }

@@ -9,6 +9,7 @@ scripts and environment. Simulated: what tests/support/pseudo_ecu says. Needs ro
 overlayfs; the root file systems are made when they are missing (some 2 minutes, Debian's package registry).
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -57,12 +58,24 @@ class WholeWay(unittest.TestCase):
     def assert_reason(self, ecu, pattern):
         self.assertRegex(ecu.status()["failure_reason"], f"^{pattern}$", ecu.tail())
 
+    def assert_story_of_an_update(self, ecu, version, old, new):
+        records = json.loads(ecu.execute("/usr/bin/otactl", "--json", "history"))["records"]
+        story = [(r["kind"], r["slot"], r["subject"]) for r in records if r["kind"] not in ("step", "check")]
+        told = [("update begins", old, version), ("flip", old, new), ("start", new, "commit"), ("commit", new, version)]
+        self.assertEqual(told, story[-len(told) :])
+        steps = [(r["subject"], r["text"]) for r in records if r["kind"] == "step"]
+        self.assertIn(("DOWNLOADING_OTA_FILES", "fetch contents"), steps)
+        self.assertEqual(("FINALIZING_UPDATE", "flip and reboot"), steps[-1])
+        self.assertEqual({old, new}, {r["slot"] for r in records})
+        self.assertEqual(2, len({r["boot_id"] for r in records}))
+
     def test_two_updates_bring_each_slot_to_its_image_and_back(self):
         ecu = self.fresh("bios")
         with ecu.on():
             self.assertEqual("INITIALIZED", ecu.status()["ota_status"])
             ecu.update("v2", self.origin.url("v2"))
             self.assert_runs(ecu, "v2", "slot_b")
+            self.assert_story_of_an_update(ecu, "v2", "ota-slot_a", "ota-slot_b")
         self.assert_slot_is(ecu, "slot_b", self.new)
 
         sent_before = self.origin.sent()

@@ -24,6 +24,7 @@
 
 enum {
 	MESSAGE_MAX_BYTES = 8192,  /* the kernel's own limit for one of /dev/kmsg */
+	HEAD_MAX = 128,            /* of what stands in front of a message's text */
 	MESSAGES_MAX = 200 * 1000, /* more than the largest kernel buffer holds */
 	LEVEL_WARNING = 4,         /* as in syslog, whose facility is above these bits */
 	LEVEL_BITS = 7,
@@ -37,11 +38,15 @@ enum {
 bool kernel_tail_take(const char *message, size_t len_bytes, char ret_line[KERNEL_LINE_MAX])
 {
 	const char *end = memchr(message, ';', len_bytes), *text, *line_end;
+	char head[HEAD_MAX] = "";
 	unsigned level;
 	uint64_t number, time_us;
 
-	if (!end || end - message > 128 || memchr(message, '\n', (size_t)(end - message)) ||
-		sscanf(message, "%u,%" SCNu64 ",%" SCNu64 ",", &level, &number, &time_us) != 3 ||
+	if (!end || end - message >= HEAD_MAX)
+		return false;
+	memcpy(head, message, (size_t)(end - message));
+	if (strchr(head, '\n') ||
+		sscanf(head, "%u,%" SCNu64 ",%" SCNu64 ",", &level, &number, &time_us) != 3 ||
 		(level & LEVEL_BITS) > LEVEL_WARNING)
 		return false;
 	text = end + 1;

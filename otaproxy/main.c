@@ -122,9 +122,9 @@ static int prepare_folder(const struct options *o, struct ota_err *err)
 	r = sandbox_find_user(o->user, &uid, &gid);
 	if (r < 0)
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
-			r == -EINVAL
-				? "The user to become must be a name or uid:gid, and not root: %s"
-				: "There is no user %s to become",
+			r == -EINVAL ? "The user to become must be a name, its number or uid:gid, "
+				       "and not root: %s"
+				     : "There is no user %s to become",
 			o->user);
 	r = cache_store_claim(o->cache_dir, uid, &n_gone, &why);
 	if (r == -EWOULDBLOCK)

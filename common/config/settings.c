@@ -36,7 +36,7 @@ static const struct conf_key settings_keys[] = {
 		.required = true,
 		.text = "Program of the local proxy, if proxy_info.yaml wants one"},
 	{"proxy_user", CONF_TYPE_TEXT, FIELD(proxy_user), .fallback = "otaproxy",
-		.text = "User that the local proxy runs as, a name or uid:gid; "
+		.text = "User that the local proxy runs as, a name, its number or uid:gid; "
 			"empty: that of the daemon"},
 	{"proxy_cache_dir", CONF_TYPE_PATH, FIELD(proxy_cache_dir), .fallback = "/ota-cache",
 		.required = true,

@@ -103,7 +103,7 @@ class StartTest(unittest.TestCase):
         self.assert_fails(["--cache-dir", self.cache, "--user", "no-such-user"], "There is no user no-such-user to become")
         for user in ("root", "0:0", "1:"):
             self.assert_fails(["--cache-dir", self.cache, "--user", user],
-                              f"The user to become must be a name or uid:gid, and not root: {user}")
+                              f"The user to become must be a name, its number or uid:gid, and not root: {user}")
 
     def test_a_folder_that_is_somebody_elses_is_left_alone(self):
         os.mkdir(self.cache, 0o777)

@@ -1991,97 +1991,152 @@ static void what_a_server_says_to_a_post_is_told(void **state)
 	assert_int_equal(origin_hits(&b->origin, "posted"), 2);
 }
 
+/* ---- all of them ---- */
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+static const struct CMUnitTest sending_tests[] = {
+	TEST(a_body_is_posted_with_its_own_type),
+	TEST(an_empty_body_is_posted_too),
+	TEST(an_answer_to_a_post_that_is_cut_is_asked_for_anew),
+	TEST(what_a_server_says_to_a_post_is_told),
+};
+
+static const struct CMUnitTest resuming_tests[] = {
+	TEST(a_file_arrives_whole),
+	TEST(an_empty_file_is_a_file),
+	TEST(fetch_resumes_after_connection_is_cut),
+	TEST(fetch_resumes_by_date_where_there_is_no_etag),
+	TEST(fetch_resumes_after_a_stall),
+	TEST(a_server_without_ranges_is_asked_from_the_start),
+	TEST(a_server_that_says_it_has_no_ranges_is_believed),
+	TEST(a_file_that_changed_meanwhile_is_not_continued),
+	TEST(a_weak_etag_does_not_name_bytes),
+	TEST(a_part_from_elsewhere_is_not_taken),
+	TEST(a_part_of_a_longer_file_is_not_taken),
+	TEST(a_part_of_another_version_is_not_taken),
+	TEST(a_range_behind_the_end_leads_back_to_the_start),
+	TEST(a_body_shorter_than_announced_is_a_cut),
+};
+
+static const struct CMUnitTest trying_tests[] = {
+	TEST(a_try_that_brought_the_body_further_is_free),
+	TEST(tries_that_lead_nowhere_come_to_an_end),
+	TEST(a_failing_server_gets_time_to_recover),
+	TEST(a_server_that_always_fails_ends_the_request),
+	TEST(an_outage_can_be_outlasted),
+	TEST(retry_after_is_honoured),
+	TEST(refusals_are_final_and_name_their_cause),
+	TEST(the_last_status_is_kept_whatever_came_behind_it),
+	TEST(an_endless_error_page_is_not_read),
+	TEST(fields_without_an_end_are_not_kept),
+	TEST(nobody_listening_is_an_error_with_a_name),
+	TEST(the_time_for_all_tries_is_kept),
+};
+
+static const struct CMUnitTest limiting_tests[] = {
+	TEST(more_than_the_limit_is_refused_by_its_length),
+	TEST(exactly_the_limit_is_fine),
+	TEST(an_endless_body_is_cut_at_the_limit),
+	TEST(wrong_bytes_are_asked_for_again),
+	TEST(bytes_that_stay_wrong_end_with_the_sinks_sentence),
+	TEST(a_sink_that_fails_ends_the_request),
+	TEST(a_coding_nobody_asked_for_is_undone_on_wish),
+	TEST(a_coding_is_left_alone_otherwise),
+	TEST(a_coded_body_is_never_continued),
+	TEST(a_coded_body_is_limited_by_what_it_becomes),
+};
+
+static const struct CMUnitTest leading_tests[] = {
+	TEST(through_a_proxy_everything_is_asked_for_as_http),
+	TEST(what_a_proxy_says_about_a_failure_is_told),
+	TEST(without_a_proxy_no_cache_control_is_sent),
+	TEST(the_environments_proxies_are_not_used),
+	TEST(the_environment_cannot_take_the_proxy_away),
+	TEST(redirects_are_followed_a_few_times),
+	TEST(each_hop_of_a_redirect_is_asked_about),
+	TEST(redirects_lead_to_http_and_https_only),
+	TEST(cookies_do_not_follow_a_redirect_to_another_host),
+	TEST(cookies_follow_a_redirect_within_the_host),
+	TEST(a_retry_begins_where_the_redirect_began),
+	TEST(a_redirect_to_another_protocol_is_refused),
+	TEST(bad_configurations_are_refused),
+};
+
+static const struct CMUnitTest fields_tests[] = {
+	TEST(further_fields_are_sent),
+	TEST(further_fields_do_not_follow_a_redirect_to_another_host),
+	TEST(further_fields_follow_a_redirect_within_the_host),
+	TEST(fields_that_are_none_are_refused),
+};
+
+static const struct CMUnitTest head_tests[] = {
+	TEST(a_head_request_brings_all_but_the_body),
+	TEST(a_head_request_can_fail_like_any_other),
+};
+
+static const struct CMUnitTest conditions_tests[] = {
+	TEST(what_has_not_changed_ends_well_without_the_sink),
+	TEST(what_has_changed_comes_whole),
+	TEST(a_body_that_was_cut_is_resumed_without_the_condition),
+	TEST(a_body_that_begins_anew_is_wanted_without_the_condition),
+	TEST(another_host_cannot_say_that_nothing_has_changed),
+};
+
+static const struct CMUnitTest beginning_tests[] = {
+	TEST(the_sink_is_told_when_a_body_begins),
+	TEST(a_resumed_body_does_not_begin_again),
+	TEST(a_body_that_may_not_begin_ends_the_request),
+};
+
+static const struct CMUnitTest pausing_tests[] = {
+	TEST(a_sink_that_is_full_gets_the_same_bytes_later),
+	TEST(a_pause_is_no_stall),
+	TEST(a_stall_behind_a_pause_is_noticed),
+	TEST(a_pause_is_not_longer_than_the_time_for_all),
+	TEST(a_sink_that_wants_no_more_ends_the_request),
+	TEST(a_sink_can_fail_behind_a_pause),
+	TEST(busy_without_a_question_is_a_failure),
+	TEST(a_reader_in_another_thread_wakes_a_paused_transfer),
+};
+
+static const struct CMUnitTest many_tests[] = {
+	TEST(many_transfers_share_few_connections),
+	TEST(a_client_can_go_while_transfers_run),
+	TEST(a_client_can_go_while_transfers_are_paused),
+	TEST(another_thread_can_wake_the_client),
+	TEST(a_watched_descriptor_ends_the_wait),
+	TEST(a_sink_can_end_the_run),
+};
+
+static const struct CMUnitTest tls_tests[] = {
+	TEST(tls_is_verified),
+	TEST(https_is_not_redirected_to_http),
+};
+
+static const struct CMUnitTest http2_tests[] = {
+	TEST(many_transfers_share_one_connection_over_http2),
+	TEST(a_paused_transfer_holds_up_no_other_one_over_http2),
+};
+
+#define RUN(name, tests) cmocka_run_group_tests_name(name, tests, NULL, NULL)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(a_body_is_posted_with_its_own_type),
-		TEST(an_empty_body_is_posted_too),
-		TEST(an_answer_to_a_post_that_is_cut_is_asked_for_anew),
-		TEST(what_a_server_says_to_a_post_is_told),
-		TEST(a_file_arrives_whole),
-		TEST(an_empty_file_is_a_file),
-		TEST(fetch_resumes_after_connection_is_cut),
-		TEST(fetch_resumes_by_date_where_there_is_no_etag),
-		TEST(fetch_resumes_after_a_stall),
-		TEST(a_server_without_ranges_is_asked_from_the_start),
-		TEST(a_server_that_says_it_has_no_ranges_is_believed),
-		TEST(a_file_that_changed_meanwhile_is_not_continued),
-		TEST(a_weak_etag_does_not_name_bytes),
-		TEST(a_part_from_elsewhere_is_not_taken),
-		TEST(a_part_of_a_longer_file_is_not_taken),
-		TEST(a_part_of_another_version_is_not_taken),
-		TEST(a_range_behind_the_end_leads_back_to_the_start),
-		TEST(a_body_shorter_than_announced_is_a_cut),
-		TEST(a_try_that_brought_the_body_further_is_free),
-		TEST(tries_that_lead_nowhere_come_to_an_end),
-		TEST(a_failing_server_gets_time_to_recover),
-		TEST(a_server_that_always_fails_ends_the_request),
-		TEST(an_outage_can_be_outlasted),
-		TEST(retry_after_is_honoured),
-		TEST(refusals_are_final_and_name_their_cause),
-		TEST(the_last_status_is_kept_whatever_came_behind_it),
-		TEST(an_endless_error_page_is_not_read),
-		TEST(fields_without_an_end_are_not_kept),
-		TEST(nobody_listening_is_an_error_with_a_name),
-		TEST(the_time_for_all_tries_is_kept),
-		TEST(more_than_the_limit_is_refused_by_its_length),
-		TEST(exactly_the_limit_is_fine),
-		TEST(an_endless_body_is_cut_at_the_limit),
-		TEST(wrong_bytes_are_asked_for_again),
-		TEST(bytes_that_stay_wrong_end_with_the_sinks_sentence),
-		TEST(a_sink_that_fails_ends_the_request),
-		TEST(a_coding_nobody_asked_for_is_undone_on_wish),
-		TEST(a_coding_is_left_alone_otherwise),
-		TEST(a_coded_body_is_never_continued),
-		TEST(a_coded_body_is_limited_by_what_it_becomes),
-		TEST(through_a_proxy_everything_is_asked_for_as_http),
-		TEST(what_a_proxy_says_about_a_failure_is_told),
-		TEST(without_a_proxy_no_cache_control_is_sent),
-		TEST(the_environments_proxies_are_not_used),
-		TEST(the_environment_cannot_take_the_proxy_away),
-		TEST(redirects_are_followed_a_few_times),
-		TEST(each_hop_of_a_redirect_is_asked_about),
-		TEST(redirects_lead_to_http_and_https_only),
-		TEST(cookies_do_not_follow_a_redirect_to_another_host),
-		TEST(cookies_follow_a_redirect_within_the_host),
-		TEST(a_retry_begins_where_the_redirect_began),
-		TEST(a_redirect_to_another_protocol_is_refused),
-		TEST(bad_configurations_are_refused),
-		TEST(further_fields_are_sent),
-		TEST(further_fields_do_not_follow_a_redirect_to_another_host),
-		TEST(further_fields_follow_a_redirect_within_the_host),
-		TEST(fields_that_are_none_are_refused),
-		TEST(a_head_request_brings_all_but_the_body),
-		TEST(a_head_request_can_fail_like_any_other),
-		TEST(what_has_not_changed_ends_well_without_the_sink),
-		TEST(what_has_changed_comes_whole),
-		TEST(a_body_that_was_cut_is_resumed_without_the_condition),
-		TEST(a_body_that_begins_anew_is_wanted_without_the_condition),
-		TEST(another_host_cannot_say_that_nothing_has_changed),
-		TEST(the_sink_is_told_when_a_body_begins),
-		TEST(a_resumed_body_does_not_begin_again),
-		TEST(a_body_that_may_not_begin_ends_the_request),
-		TEST(a_sink_that_is_full_gets_the_same_bytes_later),
-		TEST(a_pause_is_no_stall),
-		TEST(a_stall_behind_a_pause_is_noticed),
-		TEST(a_pause_is_not_longer_than_the_time_for_all),
-		TEST(a_sink_that_wants_no_more_ends_the_request),
-		TEST(a_sink_can_fail_behind_a_pause),
-		TEST(busy_without_a_question_is_a_failure),
-		TEST(a_reader_in_another_thread_wakes_a_paused_transfer),
-		TEST(many_transfers_share_few_connections),
-		TEST(a_client_can_go_while_transfers_run),
-		TEST(a_client_can_go_while_transfers_are_paused),
-		TEST(another_thread_can_wake_the_client),
-		TEST(a_watched_descriptor_ends_the_wait),
-		TEST(a_sink_can_end_the_run),
-		TEST(tls_is_verified),
-		TEST(https_is_not_redirected_to_http),
-		TEST(many_transfers_share_one_connection_over_http2),
-		TEST(a_paused_transfer_holds_up_no_other_one_over_http2),
-	};
+	int n_failed = 0;
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	n_failed += RUN("what is sent", sending_tests);
+	n_failed += RUN("resume", resuming_tests);
+	n_failed += RUN("how often", trying_tests);
+	n_failed += RUN("limits and wrong bytes", limiting_tests);
+	n_failed += RUN("proxy, cookies, redirects", leading_tests);
+	n_failed += RUN("further fields", fields_tests);
+	n_failed += RUN("HEAD", head_tests);
+	n_failed += RUN("conditions", conditions_tests);
+	n_failed += RUN("begin", beginning_tests);
+	n_failed += RUN("back-pressure", pausing_tests);
+	n_failed += RUN("many at once", many_tests);
+	n_failed += RUN("TLS", tls_tests);
+	n_failed += RUN("HTTP/2, with a real server", http2_tests);
+	return n_failed;
 }

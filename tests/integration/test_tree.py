@@ -13,31 +13,21 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import unittest
 
 import grpc
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "support"))
+import api_stubs  # noqa: E402
+
 SERVER, PROTO = sys.argv[1:3]
 SERVICE = "/OtaClientV2.OtaClientService/"
 LIMIT_S = 30
 ABSURD = 4711
-
-
-def make_stubs(out):
-    subprocess.run(
-        ["protoc", f"-I{PROTO}", f"--python_out={out}", f"--grpc_python_out={out}",
-         "--plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin", "otaclient_v2.proto"],
-        check=True)
-    sys.path.insert(0, out)
-
-
-with tempfile.TemporaryDirectory(prefix="test_tree_") as folder:
-    make_stubs(folder)
-    import otaclient_v2_pb2 as pb
-    import otaclient_v2_pb2_grpc as pb_grpc
+pb, pb_grpc = api_stubs.load(PROTO)
 
 
 class Ecu:

@@ -6,13 +6,11 @@ PROTO_FOLDER comes from the environment (meson sets it).
 import http.server
 import os
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from concurrent import futures
 
+import api_stubs
 import grpc
 
 
@@ -89,22 +87,9 @@ class HttpLogServer:
         self.server.server_close()
 
 
-def stubs():
-    """The modules made from the service's definition, made once."""
-    if "otaclient_iot_logging_pb2_grpc" not in sys.modules:
-        with tempfile.TemporaryDirectory(prefix="log_servers.") as out:
-            subprocess.run(
-                ["protoc", f"-I{os.environ['PROTO_FOLDER']}", f"--python_out={out}", f"--grpc_python_out={out}",
-                 "--plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin", "otaclient_iot_logging.proto"], check=True)
-            sys.path.insert(0, out)
-            import otaclient_iot_logging_pb2_grpc  # noqa: F401
-            sys.path.remove(out)
-    return sys.modules["otaclient_iot_logging_pb2"], sys.modules["otaclient_iot_logging_pb2_grpc"]
-
-
 class GrpcLogServer:
     def __init__(self, port=0):
-        pb, pb_grpc = stubs()
+        pb, pb_grpc = api_stubs.load(os.environ["PROTO_FOLDER"], "otaclient_iot_logging")
         self.records, self.checks = Records(), 0
         outer = self
 

@@ -3,33 +3,27 @@
  *
  *     tree_server [--port N] [--ecu-id ID] [--available ID]... [--child ID:PORT]... [--wait-limit S]
  *
- * Prints "port N" when it listens, then one line per request that reaches the machine. Update is accepted unless
- * the URL is http://busy/; the machine then is UPDATING until lines on stdin move it:
+ * Prints "port N" when it listens, then one line per request that reaches the machine (scripted_machine), and obeys
+ * lines on stdin: the machine's orders, and
  *
- *     boot STATUS VERSION         what booted
- *     phase NUMBER                the phase of the update
- *     progress DONE TOTAL BYTES   sizes processed, in all, and downloaded
- *     live NUMBER                 the live status
  *     wait                        until no ECU below is in an update; prints "waited"
  *
  * With children, which are asked on 127.0.0.1 as the daemon asks them, it also prints what their states mean whenever
  * that changes, as "below in_update=0 network=0 success=0", and "origins URL..." before they are told to update.
  */
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/config/ecu_info.h"
 #include "otaclient/api/service.h"
 #include "otaclient/tree/tree.h"
+#include "tests/support/scripted_machine.h"
 
 static struct api_service *service;
 static struct status *status;
@@ -40,39 +34,6 @@ static atomic_bool ending;
 static void on_signal(int sig)
 {
 	api_service_stop(service);
-}
-
-static int fake_update(void *ctx, const struct update_request *r, struct ota_err *err)
-{
-	if (strcmp(r->url, "http://busy/") == 0)
-		return ota_err_set(err, -EBUSY, OTA_E_OTA_BUSY, "Another update is running");
-	status_begin_update(status, r->version);
-	printf("update version=%s url=%s cookies=%s release=%s/%s/%s request_id=%s\n", r->version,
-		r->url, r->cookies, r->release_name, r->release_id, r->image_id, r->request_id);
-	return 0;
-}
-
-static int fake_abort(void *ctx, struct ota_err *err)
-{
-	struct status_snapshot now;
-
-	status_get(status, &now);
-	if (now.ota_status != STATUS_UPDATING)
-		return -EINVAL;
-	if (now.update.phase >= PHASE_PROCESSING_POSTUPDATE)
-		return ota_err_set(err, -EBUSY, OTA_E_OTA_BUSY, "Cannot abort: the new slot is being set up");
-	status_set_live(status, STATUS_ABORTED);
-	printf("abort\n");
-	return 0;
-}
-
-static void set_progress(struct update_stats *u, const void *arg)
-{
-	const unsigned long long *n = arg;
-
-	u->processed_files_size = n[0];
-	u->total_files_size = u->total_download_files_size = n[1];
-	u->downloaded_bytes = u->downloaded_files_size = n[2];
 }
 
 static bool is_ending(void *ctx)
@@ -96,41 +57,13 @@ static void print_origins(void *ctx, const struct wire_request *request)
 	printf("origins%s\n", buf_str(&urls));
 }
 
-static void obey(char *line)
+static void obey(const char *order)
 {
-	unsigned long long n[3] = {0};
-	char word[32], text[256];
-
-	line[strcspn(line, "\n")] = '\0';
-	if (sscanf(line, "boot %31s %255s", word, text) == 2)
-		status_set_booted(status, ota_status_from_name(word), text, NULL);
-	else if (sscanf(line, "phase %llu", n) == 1)
-		status_set_phase(status, (enum update_phase)n[0]);
-	else if (sscanf(line, "progress %llu %llu %llu", n, n + 1, n + 2) == 3)
-		status_change(status, set_progress, n);
-	else if (sscanf(line, "live %llu", n) == 1)
-		status_set_live(status, (enum ota_status)n[0]);
-	else if (strcmp(line, "wait") == 0)
+	if (strcmp(order, "wait") == 0)
 		printf("%s\n",
 			tree_wait_for_children(tree, is_ending, NULL) >= 0 ? "waited" : "ended");
-	printf("done %s\n", line);
-}
-
-/* Not cancelled at the end: the address sanitizer cannot bear that. */
-static void *read_orders(void *arg)
-{
-	struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
-	char line[512];
-
-	setvbuf(stdin, NULL, _IONBF, 0); /* what has been read is no longer there for poll() */
-	while (!atomic_load(&ending)) {
-		if (poll(&in, 1, 50) <= 0)
-			continue;
-		if (!fgets(line, sizeof(line), stdin))
-			break;
-		obey(line);
-	}
-	return NULL;
+	else
+		scripted_obey(status, order);
 }
 
 /* "ID:PORT" */
@@ -198,10 +131,9 @@ static int start(struct api_config *config, struct ecu_info *ecu,
 int main(int argc, char **argv)
 {
 	static struct ecu_info ecu = {.ecu_id = "main"};
-	const struct request_handler handler = {.update = fake_update, .abort = fake_abort};
+	struct request_handler handler = {.update = scripted_update, .abort = scripted_abort};
 	struct api_config config = {.listen_ip = "127.0.0.1", .ecu_info_loaded = true};
 	struct ota_err err = {0};
-	pthread_t orders;
 
 	if (parse_options(argc, argv, &config, &ecu) < 0)
 		return 2;
@@ -209,6 +141,7 @@ int main(int argc, char **argv)
 	status = status_new();
 	if (!status)
 		return 1;
+	handler.ctx = status;
 	if (start(&config, &ecu, &handler, &err) < 0) {
 		fprintf(stderr, "%s\n", err.msg);
 		return 1;
@@ -216,10 +149,10 @@ int main(int argc, char **argv)
 	signal(SIGTERM, on_signal);
 	signal(SIGPIPE, SIG_IGN);
 	printf("port %u\n", (unsigned)api_service_port(service));
-	if (pthread_create(&orders, NULL, read_orders, NULL) != 0 || api_service_run(service) < 0)
+	if (scripted_orders_start(obey) < 0 || api_service_run(service) < 0)
 		return 1;
 	atomic_store(&ending, true);
-	pthread_join(orders, NULL);
+	scripted_orders_stop();
 	api_service_free(service);
 	tree_free(tree);
 	status_free(status);

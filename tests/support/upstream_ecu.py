@@ -38,6 +38,9 @@ import urllib.parse
 
 import grpc
 
+sys.dont_write_bytecode = True
+import api_stubs  # noqa: E402
+
 CONFIG = json.load(open(sys.argv[1], encoding="utf-8"))
 PORT, PROXY_PORT = 50051, 8082
 ASK_CHILD_S = 6
@@ -47,20 +50,7 @@ PASSED_UP = ("authorization", "cookie", "ota-file-cache-control")
 PASSED_DOWN = ("content-encoding", "content-type", "ota-file-cache-control")
 REGULAR = re.compile(r"[0-7]+,\d+,\d+,\d+,(?P<digest>\w+),'(?P<path>.+)'(,(?P<size>\d+)?(,(?P<inode>\d*)?(,(?P<alg>\w+)?)?)?)?")
 VERSION = "3.14.2"
-
-
-def make_stubs(out):
-    subprocess.run(
-        ["protoc", f"-I{CONFIG['proto']}", f"--python_out={out}", f"--grpc_python_out={out}",
-         "--plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin", "otaclient_v2.proto"],
-        check=True,
-    )  # fmt: skip
-    sys.path.insert(0, out)
-
-
-make_stubs(CONFIG["work"])
-import otaclient_v2_pb2 as pb  # noqa: E402
-import otaclient_v2_pb2_grpc as pb_grpc  # noqa: E402
+pb, pb_grpc = api_stubs.load(CONFIG["proto"])
 
 _say_lock = threading.Lock()
 

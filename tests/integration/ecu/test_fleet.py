@@ -22,6 +22,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../../support"))
 import grpc  # noqa: E402
+import api_stubs  # noqa: E402
 from ecu_lab import HOST_ADDRESS, SOURCE_ROOT, Failed, enter_private, run, wait_for  # noqa: E402
 from pseudo_ecu import machine, syscalls  # noqa: E402
 from vehicle import Place, Plan  # noqa: E402
@@ -34,15 +35,7 @@ REQUEST_ID = r"\d{10}-[0-9a-f]{8}"
 OURS_ABOVE = Plan(Place("main", 1, proxy=True), Place("other", 20, "main", foreign=True))
 OURS_BELOW = Plan(Place("other", 20, proxy=True, foreign=True), Place("ecu_b", 3, "other"))
 
-_stubs = tempfile.TemporaryDirectory(prefix="test_fleet_")
-subprocess.run(
-    ["protoc", f"-I{PROTO}", f"--python_out={_stubs.name}", f"--grpc_python_out={_stubs.name}",
-     "--plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin", "otaclient_v2.proto"],
-    check=True,
-)  # fmt: skip
-sys.path.insert(0, _stubs.name)
-import otaclient_v2_pb2 as pb  # noqa: E402
-import otaclient_v2_pb2_grpc as pb_grpc  # noqa: E402
+pb, pb_grpc = api_stubs.load(PROTO)
 
 
 class Agent:

@@ -1,0 +1,33 @@
+/*
+ * scripted_machine: what stands behind the API in api_server and tree_server: a status that changes as it is told.
+ *
+ * Update is accepted unless the URL is http://busy/ or http://invalid/; the machine then is UPDATING. Each request that
+ * reaches it is printed. Orders:
+ *
+ *     boot STATUS VERSION         what booted
+ *     phase NUMBER                the phase of the update
+ *     progress DONE TOTAL BYTES   sizes processed, in all, and downloaded
+ *     fail CODE SENTENCE          FAILURE
+ *     live NUMBER                 the live status
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "otaclient/request.h"
+#include "otaclient/status.h"
+
+/* @ctx of each is the struct status. */
+int scripted_update(void *ctx, const struct update_request *r, struct ota_err *err);
+int scripted_abort(void *ctx, struct ota_err *err);
+int scripted_rollback(void *ctx, struct ota_err *err);
+
+/* False: it is none of the above. */
+bool scripted_obey(struct status *status, const char *order);
+
+/*
+ * Call @obey with each line of stdin, and print "done LINE" after it, in a thread, until stdin ends or
+ * scripted_orders_stop() is called. It is not cancelled at the end: the address sanitizer cannot bear that. 0 or -errno.
+ */
+int scripted_orders_start(void (*obey)(const char *order));
+void scripted_orders_stop(void);

@@ -298,6 +298,8 @@ static const struct {
 	{502, OUTCOME_OUTAGE, -EIO,    OTA_E_NETWORK,           "the server behind it failed"},
 	{503, OUTCOME_OUTAGE, -EIO,    OTA_E_NETWORK,           "the server is busy"},
 	{504, OUTCOME_OUTAGE, -EIO,    OTA_E_NETWORK,           "the server behind it does not answer"},
+	/* What proxies that ask each other in a circle say; it would be the same again. */
+	{508, OUTCOME_FINAL,  -ELOOP,  OTA_E_NETWORK,           "the request goes in a loop"},
 };
 
 static const struct {

@@ -528,6 +528,7 @@ static void refusals_are_final_and_name_their_cause(void **state)
 		{"/206", -EPROTO, OTA_E_NETWORK,           "the server answers with status 206"},
 		{"/301", -EPROTO, OTA_E_NETWORK,           "the server answers with status 301"},
 		{"/304", -EPROTO, OTA_E_NETWORK,           "the server answers with status 304"},
+		{"/508", -ELOOP,  OTA_E_NETWORK,           "the request goes in a loop (status 508)"},
 	};
 	/* clang-format on */
 	struct bench *b = *state;
@@ -536,7 +537,7 @@ static void refusals_are_final_and_name_their_cause(void **state)
 		 "\"/410\": [{\"status\": 410}], \"/400\": [{\"status\": 400}], \"/204\": "
 		 "[{\"status\": 204}],"
 		 "\"/206\": [{\"status\": 206, \"size\": 100}], \"/301\": [{\"status\": 301}],"
-		 "\"/304\": [{\"status\": 304}]}");
+		 "\"/304\": [{\"status\": 304}], \"/508\": [{\"status\": 508}]}");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		assert_int_equal(get(b, rows[i].path), rows[i].r);
 		assert_int_equal(b->result.err.code, rows[i].code);

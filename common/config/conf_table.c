@@ -211,12 +211,29 @@ static const char *read_url(const struct conf_key *key, const struct conf_node *
 	return NULL;
 }
 
-/* No proxy is spoken to by TLS, so the file must not promise it. */
+/* Of what is_http_url() has let through: has it a port, and no path behind it but "/"? */
+static bool is_host_and_port(const char *url)
+{
+	const char *host = strstr(url, "//") + 2;
+	const char *end = host + strcspn(host, "/?#");
+	const char *port = end;
+
+	while (port > host && port[-1] >= '0' && port[-1] <= '9')
+		port--;
+	return port < end && port > host && port[-1] == ':' && (!*end || strcmp(end, "/") == 0);
+}
+
+/*
+ * No proxy is spoken to by TLS, so the file must not promise it. Without a port each program would take another one for
+ * granted, and what stands in a path is not sent.
+ */
 static const char *read_proxy(const struct conf_key *key, const struct conf_node *v, void *field,
 	char *scratch, size_t scratch_size)
 {
 	if (v->kind == CONF_STRING && strncasecmp(v->text, "https:", 6) == 0)
 		return "a URL that begins with http://, the only way to speak to a proxy";
+	if (v->kind == CONF_STRING && is_http_url(v->text) && !is_host_and_port(v->text))
+		return "http://host:port, with nothing behind it";
 	return read_url(key, v, field, scratch, scratch_size);
 }
 

@@ -166,7 +166,7 @@ static void every_key_is_read(void **state)
 	      "enable_local_ota_proxy_cache: off\n"
 	      "local_ota_proxy_listen_addr: 10.0.0.1\n"
 	      "local_ota_proxy_listen_port: \"9000\"\n"
-	      "upper_ota_proxy: http://[fe80::1]:443/x\n"
+	      "upper_ota_proxy: http://[fe80::1]:443/\n"
 	      "logging_server: http://log.local\n"
 	      "logging_server_grpc: null\n"
 	      "external_nfs_cache_mnt_point: /mnt/cache\n");
@@ -174,7 +174,7 @@ static void every_key_is_read(void **state)
 	assert_true(info.loaded);
 	assert_true(info.enable_local_ota_proxy);
 	assert_false(info.enable_local_ota_proxy_cache);
-	assert_string_equal(info.upper_ota_proxy, "http://[fe80::1]:443/x");
+	assert_string_equal(info.upper_ota_proxy, "http://[fe80::1]:443/");
 	assert_string_equal(info.logging_server, "http://log.local");
 	assert_string_equal(info.logging_server_grpc, "");
 	assert_string_equal(info.external_nfs_cache_mnt_point, "/mnt/cache");
@@ -223,6 +223,17 @@ static void wrong_values_discard_the_file(void **state)
 		"http://user@a",
 		"http://a b",
 	};
+	/* URLs, but none that the local proxy would take. */
+	static const char *const bad_proxies[] = {
+		"http://10.0.0.1",
+		"http://10.0.0.1:",
+		"http://10.0.0.1/",
+		"http://[fe80::1]",
+		"http://10.0.0.1:8082/x",
+		"http://10.0.0.1:8082//",
+		"http://10.0.0.1:8082?x",
+		"http://10.0.0.1:8082#x",
+	};
 	char text[256], sentence[256];
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad_urls); i++) {
@@ -231,6 +242,14 @@ static void wrong_values_discard_the_file(void **state)
 			"proxy_info.yaml, line 1: upper_ota_proxy must be a URL such as "
 			"http://192.168.20.1:8082, or null, not \"%s\"",
 			bad_urls[i]);
+		refuses(text, sentence);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad_proxies); i++) {
+		snprintf(text, sizeof(text), "upper_ota_proxy: \"%s\"\n", bad_proxies[i]);
+		snprintf(sentence, sizeof(sentence),
+			"proxy_info.yaml, line 1: upper_ota_proxy must be http://host:port, with "
+			"nothing behind it, not \"%s\"",
+			bad_proxies[i]);
 		refuses(text, sentence);
 	}
 	refuses("upper_ota_proxy: https://10.0.0.1:8082\n",

@@ -34,6 +34,11 @@ static const char version_name[] = "v1";
 static const char tmp_name[] = "tmp";
 /* Of a file system's own root; fsck wants it back. */
 static const char lost_name[] = "lost+found";
+/* By which backups know a cache (bford.info/cachedir), and we know ours, also without v1. */
+static const char tag_name[] = "CACHEDIR.TAG";
+static const char tag_text[] =
+	"Signature: 8a477f597d28d172789f06886806bc55\n"
+	"# What is in this folder is otaproxy's, and may be removed at any time.\n";
 
 static bool is_boot_id(const char *text)
 {
@@ -86,8 +91,8 @@ static int lock_dir(int dir_fd, const char *dir, struct ota_err *err)
 static bool is_known_name(const char *name)
 {
 	return strcmp(name, version_name) == 0 || strcmp(name, lost_name) == 0 ||
-	       strncmp(name, "cache_db", 8) == 0 || strncmp(name, "tmp_", 4) == 0 ||
-	       strncmp(name, "URL_", 4) == 0 ||
+	       strcmp(name, tag_name) == 0 || strncmp(name, "cache_db", 8) == 0 ||
+	       strncmp(name, "tmp_", 4) == 0 || strncmp(name, "URL_", 4) == 0 ||
 	       (strspn(name, "0123456789abcdef") == 64 && name[64] == '\0');
 }
 
@@ -101,6 +106,25 @@ static int visit_stranger(void *ctx, int dir_fd, const char *name)
 	return 1;
 }
 
+static bool is_tagged(int dir_fd)
+{
+	AUTO_BUF struct buf text = {0};
+
+	return file_read(dir_fd, tag_name, sizeof(tag_text), &text) == 0 &&
+	       strcmp(buf_str(&text), tag_text) == 0;
+}
+
+/* It is missed only if v1 goes and foreign content stays, so a failure is not worth a word. */
+static void put_tag(int dir_fd)
+{
+	AUTO_CLOSE int fd = openat(
+		dir_fd, tag_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+
+	/* The umask is for what is kept; this is for whoever opens the folder next. */
+	if (fd >= 0 && (fchmod(fd, 0644) < 0 || file_write_all(fd, tag_text, strlen(tag_text)) < 0))
+		unlinkat(dir_fd, tag_name, 0);
+}
+
 /*
  * Foreign content of a cache folder goes when room is needed. So a folder that has content and has never been one is
  * not taken for one: somebody has mistyped its name.
@@ -111,7 +135,7 @@ static int check_dir(const struct cache_store *s, struct ota_err *err)
 	struct stat st;
 
 	if (fstatat(s->dir_fd, version_name, &st, AT_SYMLINK_NOFOLLOW) == 0 ||
-		folder_each(s->dir_fd, visit_stranger, stranger) <= 0)
+		is_tagged(s->dir_fd) || folder_each(s->dir_fd, visit_stranger, stranger) <= 0)
 		return 0;
 	return ota_err_set(err, -ENOTEMPTY, OTA_E_UNSPECIFIC,
 		"The folder %s is no cache: it holds %s; name an empty folder, whose content may "
@@ -209,9 +233,13 @@ int cache_store_claim(const char *dir, uid_t owner, unsigned *ret_n, struct ota_
 {
 	AUTO_CLOSE int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r = dir_fd < 0 ? -errno : lock_dir(dir_fd, dir, err);
+	struct stat st;
 
 	if (r == -EWOULDBLOCK)
 		return r;
+	/* With v1 goes what an older version knows a cache by. */
+	if (r == 0 && fstatat(dir_fd, version_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		put_tag(dir_fd);
 	if (r == 0)
 		r = folder_remove_strange(dir_fd, version_name, owner, ret_n);
 	if (r < 0)
@@ -240,6 +268,7 @@ int cache_store_open(
 		r = open_folders(s, boot_id, err);
 	if (r < 0)
 		return r;
+	put_tag(s->dir_fd);
 	r = folder_empty(s->tmp_fd);
 	if (r < 0)
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
@@ -436,7 +465,8 @@ static int visit_in_dir(void *ctx, int dir_fd, const char *name)
 {
 	struct foreign_walk *walk = ctx;
 
-	if (strcmp(name, version_name) == 0 || strcmp(name, lost_name) == 0)
+	if (strcmp(name, version_name) == 0 || strcmp(name, lost_name) == 0 ||
+		strcmp(name, tag_name) == 0)
 		return 0;
 	return walk->visit(walk->ctx, dir_fd, name);
 }

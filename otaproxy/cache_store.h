@@ -3,6 +3,7 @@
  *
  *     DIR/v1/<boot id>/<name>   entries written while the kernel had that boot id; names: cache_key.h
  *     DIR/v1/tmp/               unfinished ones
+ *     DIR/CACHEDIR.TAG          says that it is a cache, whoever owns that file
  *     DIR/…                     anything else is foreign: never served, removed first when room is needed
  *
  * Nothing is synced. So after a power cut a file may hold wrong bytes, and what another boot wrote is untrusted until

@@ -17,8 +17,10 @@ NOBODY = pwd.getpwnam("nobody")
 
 def owners(top):
     """Who owns what below @top, as a set of user ids."""
+    """Of all but the tag, which is good whoever has put it there."""
     found = set()
     for folder, _, names in os.walk(top):
+        names = [name for name in names if name != "CACHEDIR.TAG"]
         found |= {os.lstat(path).st_uid for path in [folder, *(os.path.join(folder, name) for name in names)]}
     return found
 
@@ -84,6 +86,21 @@ class StartedByRoot(ProxyLab):
             pass
         proxy.start()
         self.assertIn(" 1 name that was another user's has been removed", self.removed(proxy)[0])
+
+    def test_a_cache_of_root_with_foreign_content_is_still_a_cache(self):
+        digest = self.file("data/x", b"x" * 9000)
+        origin, proxy = self.origin(), self.proxy()
+        proxy.ask(origin.host, "/data/x", digest)
+        proxy.end()
+        os.unlink(f"{self.cache}/CACHEDIR.TAG")  # as older versions have left it
+        with open(f"{self.cache}/notes.txt", "w", encoding="ascii") as f:
+            f.write("somebody's")
+        proxy.options = ("--user", "nobody")
+        proxy.start()
+        self.assertEqual(len(self.removed(proxy)), 1, proxy.lines)
+        self.assertEqual(proxy.ask(origin.host, "/data/x", digest)[2], b"x" * 9000)
+        self.assertEqual(owners(f"{self.cache}/v1"), {NOBODY.pw_uid})
+        self.assertTrue(os.path.exists(f"{self.cache}/notes.txt"))
 
     def test_what_leads_out_of_the_cache_is_not_followed(self):
         linked, named, pointed = (self.outside(name) for name in ("linked", "named", "pointed"))

@@ -434,7 +434,8 @@ static void a_wiped_store_is_empty_and_goes_on(void **state)
 	cache_room_put(store, "new");
 	assert_true(cache_room_has(store, &mine));
 	assert_int_equal(cache_store_wipe(store, NULL), 0);
-	/* Nothing but the three folders. */
+	/* Nothing but the three folders and the tag. */
+	assert_int_equal(unlinkat(d->fd, "CACHEDIR.TAG", 0), 0);
 	assert_int_equal(unlinkat(d->fd, "v1/" BOOT_2, AT_REMOVEDIR), 0);
 	assert_int_equal(unlinkat(d->fd, "v1/tmp", AT_REMOVEDIR), 0);
 	assert_int_equal(unlinkat(d->fd, "v1", AT_REMOVEDIR), 0);
@@ -448,6 +449,23 @@ static int open_fails(const char *dir, const char *boot_id, struct ota_err *ret_
 
 	*ret_err = (struct ota_err){0};
 	return cache_store_open(dir, boot_id, &store, ret_err);
+}
+
+/* Its own, for anybody's says only that its content may go. */
+static void a_cache_is_known_by_its_tag_also_without_v1(void **state)
+{
+	struct tmp_dir *d = *state;
+	struct ota_err err;
+
+	cache_store_free(cache_room_open(d, BOOT_1));
+	cache_room_put_file(d->fd, "stranger", "");
+	assert_int_equal(folder_remove(d->fd, "v1"), 0);
+	cache_store_free(cache_room_open(d, BOOT_1));
+	assert_int_equal(folder_remove(d->fd, "v1"), 0);
+	cache_room_put_file(d->fd, "CACHEDIR.TAG",
+		"Signature: 8a477f597d28d172789f06886806bc55\n# This is somebody else's.\n");
+	assert_int_equal(open_fails(d->path, BOOT_1, &err), -ENOTEMPTY);
+	assert_non_null(strstr(err.msg, " is no cache: it holds stranger; "));
 }
 
 static void a_folder_that_cannot_be_opened_is_named(void **state)
@@ -672,6 +690,7 @@ int main(void)
 		tmp_dir_test(a_hit_renews_an_old_atime_and_keeps_the_mtime),
 		tmp_dir_test(only_the_latest_of_many_boots_are_kept),
 		tmp_dir_test(a_wiped_store_is_empty_and_goes_on),
+		tmp_dir_test(a_cache_is_known_by_its_tag_also_without_v1),
 		tmp_dir_test(a_folder_that_cannot_be_opened_is_named),
 		tmp_dir_test(what_cannot_be_removed_or_moved_is_said),
 		tmp_dir_test(the_boot_id_is_a_uuid_in_a_file),

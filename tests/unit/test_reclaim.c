@@ -35,7 +35,7 @@ static unsigned n_files;
 
 static int count_file(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
-	n_files += type == FTW_F;
+	n_files += type == FTW_F && strcmp(path + ftw->base, "CACHEDIR.TAG") != 0;
 	return 0;
 }
 

@@ -66,6 +66,19 @@ int tegra_release_parse(
 	return 0;
 }
 
+int tegra_release_parse_short(const char *text, struct tegra_release *ret)
+{
+	struct text t = {text, text + strlen(text)};
+	struct tegra_release found = {0};
+
+	if (!skip(&t, "R") || !number(&t, &found.major) || !skip(&t, ".") ||
+		!number(&t, &found.minor) || !skip(&t, ".") || !number(&t, &found.patch) ||
+		t.at < t.end)
+		return -EBADMSG;
+	*ret = found;
+	return 0;
+}
+
 bool tegra_release_before(
 	const struct tegra_release *r, unsigned major, unsigned minor, unsigned patch)
 {

@@ -21,6 +21,9 @@ struct tegra_release {
 int tegra_release_parse(
 	const char *text, size_t len_bytes, struct tegra_release *ret, struct ota_err *err);
 
+/* "R32.6.1", as a NUL-terminated text. -EBADMSG: that is not what it says. */
+int tegra_release_parse_short(const char *text, struct tegra_release *ret);
+
 /* Is @r older than major.minor.patch? */
 bool tegra_release_before(
 	const struct tegra_release *r, unsigned major, unsigned minor, unsigned patch);

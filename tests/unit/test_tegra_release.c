@@ -46,11 +46,24 @@ static void anything_else_is_refused(void **state)
 	assert_int_equal(tegra_release_parse(big, sizeof(big) - 1, &r, NULL), 0);
 }
 
+static void the_short_form_is_read(void **state)
+{
+	static const char *const odd[] = {"", "R", "32.6.1", "R32.6", "R32.6.", "R32.6.1 ",
+		"R32.6.1.2", "r32.6.1", "R10000.6.1"};
+	struct tegra_release r;
+
+	assert_int_equal(tegra_release_parse_short("R32.6.1", &r), 0);
+	assert_int_equal(r.major * 100 + r.minor * 10 + r.patch, 3261);
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++)
+		assert_int_equal(tegra_release_parse_short(odd[i], &r), -EBADMSG);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_first_line_is_read),
 		cmocka_unit_test(anything_else_is_refused),
+		cmocka_unit_test(the_short_form_is_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

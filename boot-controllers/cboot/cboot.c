@@ -4,7 +4,8 @@
  * The power-cut rule, step by step:
  *
  *     prepare   a switch of before is taken back; the standby counts as not whole; its root is made unbootable
- *     stage     files inside the standby's root, and on the disk that CBoot reads; both are not in use
+ *     stage     files inside the standby's root, and on the disk that CBoot reads; both are not in use; then firmware,
+ *               into the boot loader's slot that goes with the standby
  *     keep      a switch of before is taken back
  *     flip      the standby counts as whole (it is closed by now); the boot loader's slot, then the root's, which
  *               decides; unified: one switch
@@ -24,6 +25,7 @@
 
 #include "boot-controllers/cboot/cboot_ctl.h"
 #include "boot-controllers/cboot/cboot_rootfs.h"
+#include "boot-controllers/cboot/firmware_update.h"
 #include "boot-controllers/cboot/tegra_release.h"
 #include "boot-controllers/restart.h"
 #include "common/base/cleanup.h"
@@ -240,19 +242,22 @@ static int note_in_standby(const struct cboot_ctl *ctl, int root_fd, struct ota_
 static int stage_on(const struct cboot_ctl *ctl, const char *standby_root, struct ota_err *err)
 {
 	AUTO_CLOSE int root_fd = open(standby_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct firmware_plan firmware;
 	int r;
 
 	if (root_fd < 0)
 		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot open %s: %s",
 			standby_root, strerror(errno));
-	r = cboot_rootfs_check_firmware(root_fd, err);
+	r = firmware_update_plan(ctl, root_fd, &firmware, err);
 	if (r == 0)
 		r = cboot_rootfs_set_extlinux(ctl, root_fd, err);
 	if (r == 0)
 		r = cboot_rootfs_mirror_config(ctl, root_fd, err);
 	if (r == 0)
 		r = note_in_standby(ctl, root_fd, err);
-	return r < 0 ? r : cboot_rootfs_mirror_boot(ctl, root_fd, err);
+	if (r == 0)
+		r = cboot_rootfs_mirror_boot(ctl, root_fd, err);
+	return r < 0 ? r : firmware_update_install(ctl, standby_root, &firmware, err);
 }
 
 static int cboot_stage(struct boot_ctl *base, const char *standby_root, struct ota_err *err)

@@ -8,7 +8,8 @@
  * it if the running slot fails as often as its counter says.
  *
  * The status files are inside each root file system, in /boot/ota-status; docs/formats.md, "CBoot files".
- * Not here: firmware. An image that asks for it is refused.
+ * Firmware that an image brings is written by NVIDIA's nv_update_engine (firmware_update.c); which it is and what for,
+ * firmware_package.c reads.
  */
 #pragma once
 

@@ -147,6 +147,25 @@ int cboot_fall_back(const struct cboot_ctl *ctl, struct ota_err *err)
 	return is_switched(ctl) ? take_back(ctl, err) : 0;
 }
 
+/*
+ * Without one switch for both, the tool switches the boot loader by itself. That is taken back at once, since the real
+ * switch may be hours away: a cut would leave boot loader and root on different slots. The note is for a failure in
+ * between.
+ */
+int cboot_install(const struct cboot_ctl *ctl, const char *payload, struct ota_err *err)
+{
+	int r, r2;
+
+	if (ctl->unified)
+		return nvbootctrl_install(&ctl->tools, true, payload, err);
+	r = note_switch(ctl, true, err);
+	if (r < 0)
+		return r;
+	r = nvbootctrl_install(&ctl->tools, false, payload, err);
+	r2 = take_back(ctl, r < 0 ? NULL : err);
+	return r < 0 ? r : r2;
+}
+
 int cboot_switch(const struct cboot_ctl *ctl, unsigned slot, struct ota_err *err)
 {
 	int r = note_switch(ctl, true, err);

@@ -46,5 +46,11 @@ int cboot_forget_other(const struct cboot_ctl *ctl, struct ota_err *err);
 /* If a switch was made since this start, take it back: the running slot boots next. */
 int cboot_fall_back(const struct cboot_ctl *ctl, struct ota_err *err);
 
+/*
+ * Have a firmware payload written into the boot loader's slot that does not run. The running one boots next all the
+ * same.
+ */
+int cboot_install(const struct cboot_ctl *ctl, const char *payload, struct ota_err *err);
+
 /* The next boot tries @slot. One that fails half way is taken back. */
 int cboot_switch(const struct cboot_ctl *ctl, unsigned slot, struct ota_err *err);

@@ -17,15 +17,12 @@
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/base/io.h"
-#include "common/base/log.h"
 #include "common/base/mount.h"
 #include "common/base/path.h"
-#include "common/config/conf_tree.h"
 
 static const char extlinux_path[] = "/boot/extlinux/extlinux.conf";
 
-/* A regular file below a root; -ENOENT if it is none. No link is followed. */
-static int read_file(int root_fd, const char *path, size_t max_bytes, struct buf *ret)
+int cboot_rootfs_read(int root_fd, const char *path, size_t max_bytes, struct buf *ret)
 {
 	AUTO_CLOSE int fd = path_open(root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
 	struct stat st;
@@ -37,54 +34,15 @@ static int read_file(int root_fd, const char *path, size_t max_bytes, struct buf
 	return S_ISREG(st.st_mode) ? file_read_fd(fd, max_bytes, ret) : -ENOENT;
 }
 
-/* Is one of the package's two files there and a mapping? What is invalid asks for nothing, but is told. */
-static bool is_mapping(int root_fd, const char *path)
-{
-	AUTO_BUF struct buf text = {0};
-	struct conf_tree *tree = NULL;
-	struct ota_err err = {0};
-	bool found = false;
-	int r = read_file(root_fd, path, CONF_SIZE_MAX_BYTES, &text);
-
-	if (r == -ENOENT)
-		return false;
-	if (r < 0) {
-		log_warning("The image's %s is ignored: %s", path, file_read_why(r));
-		return false;
-	}
-	if (conf_tree_parse(buf_str(&text), text.len_bytes, path, &tree, &err) < 0)
-		log_warning("The image's %s is ignored: %s", path, err.msg);
-	else
-		found = conf_tree_root(tree)->kind == CONF_MAP;
-	conf_tree_free(tree);
-	return found;
-}
-
-int cboot_rootfs_check_firmware(int root_fd, struct ota_err *err)
-{
-	static const char request[] = "/opt/ota/firmware/firmware_update.yaml";
-	static const char manifest[] = "/opt/ota/firmware/firmware_manifest.yaml";
-	bool asked = is_mapping(root_fd, request), described = is_mapping(root_fd, manifest);
-
-	if (asked && described)
-		return ota_err_set(err, -EOPNOTSUPP, OTA_E_BOOTCONTROL_POSTUPDATE,
-			"The image asks for a firmware update (%s), which this version cannot do",
-			request);
-	if (asked || described)
-		log_warning("The image's firmware is left alone: there is no valid %s",
-			asked ? manifest : request);
-	return 0;
-}
-
 /* The menu to start from: the image's, or the running system's. */
 static int read_menu(const struct cboot_ctl *ctl, int root_fd, struct buf *ret, struct ota_err *err)
 {
 	const char *whose = "image";
-	int r = read_file(root_fd, extlinux_path, EXTLINUX_MAX_BYTES, ret);
+	int r = cboot_rootfs_read(root_fd, extlinux_path, EXTLINUX_MAX_BYTES, ret);
 
 	if (r == -ENOENT) {
 		whose = "running system";
-		r = read_file(ctl->root_fd, extlinux_path, EXTLINUX_MAX_BYTES, ret);
+		r = cboot_rootfs_read(ctl->root_fd, extlinux_path, EXTLINUX_MAX_BYTES, ret);
 	}
 	if (r == -ENOENT)
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
@@ -141,7 +99,7 @@ static int write_menu(int root_fd, const struct buf *menu, struct ota_err *err)
 	AUTO_BUF struct buf old = {0};
 	int r = dir_fd < 0 ? dir_fd : 0;
 
-	if (r == 0 && read_file(dir_fd, "extlinux.conf", EXTLINUX_MAX_BYTES, &old) == 0 &&
+	if (r == 0 && cboot_rootfs_read(dir_fd, "extlinux.conf", EXTLINUX_MAX_BYTES, &old) == 0 &&
 		old.len_bytes == menu->len_bytes &&
 		memcmp(buf_str(&old), buf_str(menu), old.len_bytes) == 0)
 		return 0;

@@ -4,9 +4,10 @@
 #pragma once
 
 #include "boot-controllers/cboot/cboot_ctl.h"
+#include "common/base/buf.h"
 
-/* Does the image ask for a firmware update? Then -EOPNOTSUPP with E304. */
-int cboot_rootfs_check_firmware(int root_fd, struct ota_err *err);
+/* A regular file below a root; -ENOENT if it is none. No link is followed. */
+int cboot_rootfs_read(int root_fd, const char *path, size_t max_bytes, struct buf *ret);
 
 /* extlinux.conf with the slot's root; the running one's where the image has none. -ENOENT, -EBADMSG: not bootable. */
 int cboot_rootfs_set_extlinux(const struct cboot_ctl *ctl, int root_fd, struct ota_err *err);

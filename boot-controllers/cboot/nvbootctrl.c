@@ -15,15 +15,18 @@
 #include "common/base/run.h"
 
 enum {
-	ARGS_MAX = 6, /* "nvbootctrl -t rootfs set-active-boot-slot 1" and the NULL */
+	MORE_MAX = 4,
+	ARGS_MAX = 5 + MORE_MAX + 1, /* all of struct call, and the NULL */
 };
 
-/* Tool, "-t rootfs" or not, a word, and a slot if @slot is one. */
+/* Tool, "-t rootfs" or not, a word, a slot if @slot is one, and more words up to the first NULL. */
 struct call {
 	const char *tool;
 	enum nvbootctrl_domain domain;
 	const char *word;
 	unsigned slot; /* NVBOOTCTRL_N_SLOTS: none */
+	const char *more[MORE_MAX];
+	uint32_t timeout_ms; /* 0 = NVBOOTCTRL_TIMEOUT_MS */
 };
 
 static int run_call(const struct nvbootctrl *n, const struct call *call, struct buf *out,
@@ -44,11 +47,15 @@ static int run_call(const struct nvbootctrl *n, const struct call *call, struct 
 		snprintf(slot, sizeof(slot), "%u", call->slot);
 		argv[i++] = slot;
 	}
+	for (size_t m = 0; m < MORE_MAX && call->more[m]; m++)
+		argv[i++] = call->more[m];
 	return run_tool(
 		&(struct run_args){
 			.argv = argv,
 			.root = n->tools_path || !n->root[0] ? NULL : n->root,
-			.timeout_ms = n->timeout_ms ? n->timeout_ms : NVBOOTCTRL_TIMEOUT_MS,
+			.timeout_ms = n->timeout_ms      ? n->timeout_ms
+				      : call->timeout_ms ? call->timeout_ms
+							 : NVBOOTCTRL_TIMEOUT_MS,
 			.out = out,
 			.ret_status = ret_status,
 		},
@@ -126,6 +133,18 @@ int nvbootctrl_mark_successful(const struct nvbootctrl *n, unsigned slot, struct
 {
 	return change(n, "mark the slot successful",
 		&(struct call){"nvbootctrl", NVBOOTCTRL_ROOTFS, "mark-boot-successful", slot}, err);
+}
+
+int nvbootctrl_install(
+	const struct nvbootctrl *n, bool unified, const char *payload, struct ota_err *err)
+{
+	struct call call = {
+		"nv_update_engine", NVBOOTCTRL_LOADER, "-i", NVBOOTCTRL_N_SLOTS,
+		{unified ? "bl-only" : "bl", "--payload", payload, unified ? NULL : "--no-reboot"},
+		NVBOOTCTRL_INSTALL_TIMEOUT_MS
+        };
+
+	return change(n, "write the boot loader's firmware", &call, err);
 }
 
 int nvbootctrl_verify(const struct nvbootctrl *n, struct ota_err *err)

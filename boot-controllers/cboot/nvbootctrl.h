@@ -13,7 +13,8 @@
 #include "common/base/err.h"
 
 enum {
-	NVBOOTCTRL_TIMEOUT_MS = 30 * 1000, /* it answers within a second */
+	NVBOOTCTRL_TIMEOUT_MS = 30 * 1000,              /* it answers within a second */
+	NVBOOTCTRL_INSTALL_TIMEOUT_MS = 15 * 60 * 1000, /* some 50 MB, into slow flash */
 	NVBOOTCTRL_N_SLOTS = 2,
 	NVBOOTCTRL_ANSWER_MAX_BYTES = 64, /* a digit and a line end */
 };
@@ -29,7 +30,7 @@ struct nvbootctrl {
 	const char *root; /* "" = ours */
 	const char
 		*tools_path; /* NULL = the default; else tools are fakes and run without chroot */
-	uint32_t timeout_ms; /* 0 = NVBOOTCTRL_TIMEOUT_MS */
+	uint32_t timeout_ms; /* 0 = those above */
 };
 
 /* What get-current-slot printed. -EBADMSG: neither 0 nor 1. */
@@ -48,6 +49,10 @@ int nvbootctrl_set_active(const struct nvbootctrl *n, const char *what,
 /* Of root file systems, where they are switched for themselves. */
 int nvbootctrl_set_unbootable(const struct nvbootctrl *n, unsigned slot, struct ota_err *err);
 int nvbootctrl_mark_successful(const struct nvbootctrl *n, unsigned slot, struct ota_err *err);
+
+/* nv_update_engine -i: write the firmware @payload (a path) into the boot loader's slot that does not run. */
+int nvbootctrl_install(
+	const struct nvbootctrl *n, bool unified, const char *payload, struct ota_err *err);
 
 /* nv_update_engine --verify: the boot loader that runs is good, and its slot is kept. */
 int nvbootctrl_verify(const struct nvbootctrl *n, struct ota_err *err);

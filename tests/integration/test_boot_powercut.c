@@ -16,7 +16,6 @@
 #include <string.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/run.h"
 #include "tests/support/boot_powercut.h"
 #include "tests/support/grub_machine.h"
 
@@ -59,11 +58,8 @@ static void fingerprint(const void *machine, struct buf *ret)
 {
 	static const char script[] = "cd \"$0\" && find boot -type f -exec sha256sum {} + | sort";
 	const struct grub_machine *m = machine;
-	const char *const argv[] = {"sh", "-c", script, m->dir, NULL};
-	struct ota_err err = {0};
 
-	if (run_tool(&(struct run_args){.argv = argv, .out = ret}, &err) < 0)
-		fail_msg("%s", err.msg);
+	machine_tool("sh", "-c", script, m->dir, ret);
 }
 
 static void assert_boots_complete(

@@ -418,51 +418,6 @@ static void a_menu_that_boots_nothing_is_refused(void **state)
 	ctl->ops->close(ctl);
 }
 
-static void put_firmware(const char *request, const char *manifest)
-{
-	static const char *const dir[] = {"opt", "opt/ota", "opt/ota/firmware"};
-
-	for (size_t i = 0; i < ARRAY_SIZE(dir); i++) {
-		char path[PATH_MAX + 64];
-
-		snprintf(path, sizeof(path), "%s/slot_1/%s", m.dir, dir[i]);
-		assert_int_equal(mkdir(path, 0755), 0);
-	}
-	if (request)
-		cboot_machine_write(&m, "slot_1/opt/ota/firmware/firmware_update.yaml", request);
-	if (manifest)
-		cboot_machine_write(&m, "slot_1/opt/ota/firmware/firmware_manifest.yaml", manifest);
-}
-
-static void firmware_that_is_asked_for_is_refused(void **state)
-{
-	static const char yaml[] = "format_version: 1\n";
-	static const char *const none[][2] = {
-		{NULL, NULL        },
-                {yaml, NULL        },
-                {NULL, yaml        },
-                {yaml, "- a list\n"},
-                {"{",  yaml        }
-        };
-	struct boot_ctl *ctl = opened();
-	struct ota_err err = {0};
-	const char *root;
-
-	for (size_t i = 0; i < ARRAY_SIZE(none); i++) {
-		root = cboot_machine_put_image(&m, 1, "4.9.2-tegra");
-		put_firmware(none[i][0], none[i][1]);
-		must(ctl->ops->stage(ctl, root, &err), &err);
-	}
-	root = cboot_machine_put_image(&m, 1, "4.9.2-tegra");
-	put_firmware(yaml, yaml);
-	assert_int_equal(ctl->ops->stage(ctl, root, &err), -EOPNOTSUPP);
-	assert_int_equal(err.code, OTA_E_BOOTCONTROL_POSTUPDATE);
-	assert_string_equal(err.msg,
-		"Cannot make slot 1 bootable: The image asks for a firmware update "
-		"(/opt/ota/firmware/firmware_update.yaml), which this version cannot do");
-	ctl->ops->close(ctl);
-}
-
 static void a_stage_of_before_a_restart_does_not_count(void **state)
 {
 	struct boot_ctl *ctl = opened();
@@ -502,7 +457,6 @@ int main(void)
 		ON(the_internal_disk_gets_the_same_boot_folder, begin_external),
 		ON(an_image_without_a_menu_gets_the_running_one, begin),
 		ON(a_menu_that_boots_nothing_is_refused, begin),
-		ON(firmware_that_is_asked_for_is_refused, begin),
 		ON(a_stage_of_before_a_restart_does_not_count, begin),
 	};
 

@@ -125,6 +125,31 @@ int cboot_machine_open(struct cboot_machine *m, struct boot_ctl **ret_ctl, struc
 	return cboot_open_on_disk(ret_ctl, &m->env, &m->disk, m->tool_timeout_ms, err);
 }
 
+static void put_firmware(const struct cboot_machine *m, unsigned slot)
+{
+	/* clang-format off */
+	static const char *const file[][2] = {
+		{"bl_payload", CBOOT_MACHINE_FIRMWARE},
+		{"firmware_update.yaml", "format_version: 1\nfirmware_list: [bl]\n"},
+		{"firmware_manifest.yaml",
+			"format_version: 1\nhardware_type: nvidia_jetson\nhardware_series: a\nhardware_model: b\n"
+			"firmware_spec:\n  bsp_version: R32.6.1\n  firmware_compat:\n    board_id: 2888\n"
+			"    board_sku: 0004\n    board_rev: M.0\n    fab_id: 400\n    board_conf: jetson-xavier\n"
+			"firmware_packages:\n  - payload_name: bl\n    type: BUP\n"
+			"    file_location: file:///opt/ota/firmware/bl_payload\n"
+			"    digest: sha256:34d59d7efa1c40e22c2926cf098b2fbd9c37a3f4daf2eca3e1b21f0fd289cb7c\n"},
+	};
+	/* clang-format on */
+	char path[64];
+
+	snprintf(path, sizeof(path), "slot_%u/opt/ota/firmware", slot);
+	machine_dir_make(m->dir, path);
+	for (size_t i = 0; i < ARRAY_SIZE(file); i++) {
+		snprintf(path, sizeof(path), "slot_%u/opt/ota/firmware/%s", slot, file[i][0]);
+		cboot_machine_write(m, path, file[i][1]);
+	}
+}
+
 const char *cboot_machine_put_image(struct cboot_machine *m, unsigned slot, const char *release)
 {
 	static char root[PATH_MAX];
@@ -133,6 +158,8 @@ const char *cboot_machine_put_image(struct cboot_machine *m, unsigned slot, cons
 	snprintf(path, sizeof(path), "slot_%u", slot);
 	cboot_machine_remove(m, path);
 	make_root(m, slot, release);
+	if (m->firmware)
+		put_firmware(m, slot);
 	machine_dir_path(m->dir, path, root);
 	return root;
 }

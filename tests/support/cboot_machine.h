@@ -4,6 +4,7 @@
  *
  *     <dir>/slot_0  slot_1    root trees, with /boot inside
  *     <dir>/emmc_0  emmc_1    what CBoot reads, if the roots are on another disk
+ *     <dir>/firmware_0  _1    firmware that was written into the boot loader's slots
  *     <dir>/tools             nvbootctrl, nv_update_engine, reboot
  */
 #pragma once
@@ -15,6 +16,7 @@
 #include "tests/support/machine_dir.h"
 
 #define CBOOT_MACHINE_KERNEL "4.9.1-tegra" /* of the fresh machine */
+#define CBOOT_MACHINE_FIRMWARE "new firmware\n" /* that an image brings */
 
 enum {
 	CBOOT_MACHINE_TRIES = 3, /* of a root file system that nobody calls good */
@@ -26,6 +28,7 @@ struct cboot_machine {
 	char root[PATH_MAX];  /* of the running slot */
 	char tools[PATH_MAX]; /* PATH for the tools */
 	bool unified, external;
+	bool firmware;            /* images ask for new firmware, and have it */
 	uint32_t tool_timeout_ms; /* 0 = the default */
 	struct cboot_disk disk;
 	struct boot_env env;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "boot-controllers/boot_tree.h"
 #include "boot-controllers/grub/grub_cfg.h"
@@ -22,6 +23,7 @@
 #include "common/base/file.h"
 #include "common/base/io.h"
 #include "common/base/path.h"
+#include "common/crypto/digest.h"
 
 const char *const grub_slot_id[GRUB_N_SLOTS] = {"ota-slot_a", "ota-slot_b"};
 
@@ -126,44 +128,6 @@ int grub_env_slot(const struct grub_ctl *ctl, const char *name, unsigned *ret_sl
 		}
 	}
 	return -ENOENT;
-}
-
-int grub_switch(const struct grub_ctl *ctl, const char *what, unsigned saved, unsigned next,
-	struct ota_err *err)
-{
-	char block[GRUB_ENV_BYTES];
-	struct buf content = {.data = block, .len_bytes = sizeof(block)};
-	struct grub_env env;
-	int r;
-
-	grub_load_env(ctl, &env);
-	/* An older switch that was never carried through would win over saved_entry. */
-	grub_env_unset(&env, "prev_saved_entry");
-	r = grub_env_set(&env, "saved_entry", grub_slot_id[saved]);
-	if (r == 0 && next < GRUB_N_SLOTS)
-		r = grub_env_set(&env, "next_entry", grub_slot_id[next]);
-	else
-		grub_env_unset(&env, "next_entry");
-	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
-			"Cannot change /boot/grub/grubenv: variables of others fill its %d bytes",
-			GRUB_ENV_BYTES);
-	grub_env_render(&env, block);
-	r = grub_write_file(
-		what, ctl->grub_fd, "grubenv", "/boot/grub/grubenv", &content, 0644, err);
-	return r < 0 ? r : grub_publish(ctl, what, err);
-}
-
-int grub_set_committed(const struct grub_ctl *ctl, unsigned slot, struct ota_err *err)
-{
-	AUTO_BUF struct buf b = {0};
-	int r = grub_cfg_committed(grub_slot_id[slot], &b);
-
-	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Out of memory");
-	r = grub_write_file("replace ota-committed.cfg", ctl->grub_fd, "ota-committed.cfg",
-		"/boot/grub/ota-committed.cfg", &b, 0644, err);
-	return r < 0 ? r : grub_publish(ctl, "publish ota-committed.cfg", err);
 }
 
 /* A file that an entry names, as GRUB sees it from the top of /boot. */
@@ -359,6 +323,28 @@ static int transfer_run(const struct grub_ctl *ctl, struct transfer *t, int slot
 	return r;
 }
 
+/* What GRUB compares the kernel with; of what was brought here, not of what has become of it. */
+static int write_kernel_sum(const struct transfer *kernel, int slot_fd)
+{
+	AUTO_DIGEST_CTX struct digest_ctx *ctx = digest_ctx_new();
+	AUTO_BUF struct buf line = {0};
+	char hex[DIGEST_HEX_MAX];
+	struct digest d;
+	int r = ctx ? 0 : -ENOMEM;
+
+	if (r == 0 && lseek(kernel->src_fd, 0, SEEK_SET) < 0)
+		r = -errno;
+	if (r == 0)
+		r = digest_of_fd(ctx, kernel->src_fd, &d, NULL);
+	if (r < 0)
+		return r;
+	digest_to_hex(&d, hex);
+	r = buf_printf(&line, "%s  %s\n", hex, kernel->name);
+	return r < 0 ? r
+		     : grub_write_file("write the kernel's digest", slot_fd, GRUB_ENTRY_SUM_NAME,
+			       GRUB_ENTRY_SUM_NAME, &line, 0644, NULL);
+}
+
 static int check_space(
 	const struct grub_ctl *ctl, const char *release, uint64_t need, struct ota_err *err)
 {
@@ -406,6 +392,8 @@ int grub_install_kernel(const struct grub_ctl *ctl, int from_fd, const char *rel
 	}
 	if (r == 0)
 		r = transfer_run(ctl, &initrd, slot_fd);
+	if (r == 0)
+		r = write_kernel_sum(&kernel, slot_fd);
 	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC,
 			       "Cannot put the kernel %s and its initrd into /boot/%s: %s", release,
 			       grub_slot_id[slot], strerror(-r))

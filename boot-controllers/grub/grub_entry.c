@@ -241,14 +241,16 @@ static void edit_path(struct edit *ed, const struct grub_token *t, const char *s
 static void edit_linux(
 	struct edit *ed, const struct command *c, const struct grub_entry_wish *w, bool rename)
 {
-	const struct grub_token *k = &c->word[1];
-	bool has_root = false;
+	const struct grub_token *k = &c->word[1], *last = &c->word[c->n - 1];
+	bool has_root = false, has_panic = false;
 
+	edit_replace(ed, c->word[0].text, 0, "if [ -n \"${ota_whole}\" ]; then ");
 	if (rename)
 		edit_replace(ed, k->text, k->len, "/%s/vmlinuz-%s", w->slot_id, w->kernel_version);
 	else
 		edit_path(ed, k, w->slot_id);
 	for (size_t i = 2; i < c->n; i++) {
+		has_panic = has_panic || word_begins(&c->word[i], "panic=");
 		if (!word_begins(&c->word[i], "root="))
 			continue;
 		/* The kernel takes the last one: there must be no other. */
@@ -259,16 +261,19 @@ static void edit_linux(
 				ed, c->word[i].text, c->word[i].len, "root=UUID=%s", w->root_uuid);
 		has_root = true;
 	}
-	if (!has_root) {
-		const struct grub_token *last = &c->word[c->n - 1];
-
+	if (!has_root)
 		edit_replace(ed, last->text + last->len, 0, " root=UUID=%s", w->root_uuid);
-	}
+	edit_replace(
+		ed, last->text + last->len, 0, "%s; fi", has_panic ? "" : " " GRUB_ENTRY_PANIC);
 }
 
+/* What cannot be read now, although it is there: the kernel is loaded and GRUB has no command to unload it. */
 static void edit_initrd(
 	struct edit *ed, const struct command *c, const struct grub_entry_wish *w, bool rename)
 {
+	const struct grub_token *last = &c->word[c->n - 1];
+
+	edit_replace(ed, c->word[0].text, 0, "if [ -n \"${ota_whole}\" ]; then if ! ");
 	for (size_t i = 1; i < c->n; i++) {
 		const struct grub_token *t = &c->word[i];
 
@@ -280,6 +285,7 @@ static void edit_initrd(
 		else if (t->text[0] != '-' && has_plain_path(t))
 			edit_path(ed, t, w->slot_id);
 	}
+	edit_replace(ed, last->text + last->len, 0, "; then sleep 10; reboot; fi; fi");
 }
 
 static bool command_searches(const struct command *c, const char *uuid)
@@ -289,6 +295,26 @@ static bool command_searches(const struct command *c, const char *uuid)
 			return true;
 	return false;
 }
+
+/*
+ * What keeps a torn slot from being loaded; then the fallback has its turn. With Secure Boot GRUB has no hashsum, and
+ * the kernel's signature takes its place. It is asked for its own list first: without the command nothing is refused,
+ * nor where there is no other slot.
+ */
+/* clang-format off */
+#define GUARD_LINES \
+	"set ota_whole=\n" \
+	"\tif [ -s /%1$s/vmlinuz-%2$s -a -s /%1$s/initrd.img-%2$s ]; then set ota_whole=y; fi\n" \
+	"\tif [ \"${ota_slots}\" = \"ab\" -a \"${lockdown}\" != \"y\" -a \"${shim_lock}\" != \"y\" " \
+		"-a -s /%1$s/" GRUB_ENTRY_SUM_NAME " " \
+		"-a -f $prefix/$grub_cpu-$grub_platform/hashsum.mod ]; then\n" \
+	"\t\tinsmod hashsum\n" \
+	"\t\tif hashsum --hash sha256 /%1$s/" GRUB_ENTRY_SUM_NAME "; then\n" \
+	"\t\t\tif ! hashsum --hash sha256 --prefix /%1$s --check /%1$s/" GRUB_ENTRY_SUM_NAME "; then " \
+		"set ota_whole=; fi\n" \
+	"\t\tfi\n" \
+	"\tfi\n\t"
+/* clang-format on */
 
 #define SEARCH_LINES                                            \
 	"insmod part_msdos\n\tinsmod part_gpt\n\tinsmod ext2\n" \
@@ -312,6 +338,8 @@ static int entry_put(
 			if (!searched)
 				edit_replace(&ed, c.word[0].text, 0, SEARCH_LINES, w->boot_uuid);
 			searched = true;
+			edit_replace(
+				&ed, c.word[0].text, 0, GUARD_LINES, w->slot_id, w->kernel_version);
 			edit_linux(&ed, &c, w, rename);
 		} else if (command_is(&c, "initrd")) {
 			edit_initrd(&ed, &c, w, rename);
@@ -442,29 +470,31 @@ int grub_entry_from_legacy(const char *cfg, size_t len_bytes, const char *kernel
 		err, find_and_put(cfg, len_bytes, kernel_name, wish, true, ret), kernel_name);
 }
 
-int grub_entry_plain(const struct grub_entry_wish *w, const char *cmdline, struct buf *ret)
+int grub_entry_plain(
+	const struct grub_entry_wish *w, const char *cmdline, struct buf *ret, struct ota_err *err)
 {
-	int r = buf_printf(ret,
-		"# Made without grub-mkconfig, which this slot's root does not have.\n"
-		"menuentry '%s' --class gnu-linux --class gnu --class os $menuentry_id_option '%s' "
-		"{\n"
-		"\tinsmod gzio\n",
-		w->slot_id, w->slot_id);
+	AUTO_BUF struct buf plain = {0}, entry = {0};
+	int r = buf_printf(&plain,
+		"menuentry 'x' --class gnu-linux --class gnu --class os {\n"
+		"\tinsmod gzio\n"
+		"\techo\t'Loading Linux %s ...'\n\tlinux\t/vmlinuz-%s root=x ro ",
+		w->kernel_version, w->kernel_version);
 
-	if (r == 0 && w->boot_uuid[0] != '\0')
-		r = buf_printf(ret, "\t" SEARCH_LINES, w->boot_uuid);
-	if (r == 0)
-		r = buf_printf(ret,
-			"%secho\t'Loading Linux %s ...'\n\tlinux\t/%s/vmlinuz-%s root=UUID=%s ro ",
-			w->boot_uuid[0] ? "" : "\t", w->kernel_version, w->slot_id,
-			w->kernel_version, w->root_uuid);
 	/* One line stays one line. */
 	for (const char *c = cmdline; *c && r == 0; c++)
-		r = buf_append(ret, (unsigned char)*c < ' ' ? " " : c, 1);
+		r = buf_append(&plain, (unsigned char)*c < ' ' ? " " : c, 1);
 	if (r == 0)
-		r = buf_printf(ret,
-			"\n\techo\t'Loading initial ramdisk ...'\n\tinitrd\t/%s/initrd.img-%s\n"
-			"\techo 'Booting from %s ...'\n}\n",
-			w->slot_id, w->kernel_version, w->slot_id);
-	return r;
+		r = buf_printf(&plain,
+			"\n\techo\t'Loading initial ramdisk ...'\n\tinitrd\t/initrd.img-%s\n}\n",
+			w->kernel_version);
+	if (r < 0)
+		return explain(err, r, "");
+	r = grub_entry_from_mkconfig(buf_str(&plain), plain.len_bytes, w, &entry, err);
+	if (r < 0)
+		return ota_err_wrap(
+			err, r, "The kernel's arguments of /etc/default/grub cannot be used");
+	r = buf_puts(ret, "# Made without grub-mkconfig, which this slot's root does not have.\n");
+	if (r == 0)
+		r = buf_append(ret, buf_str(&entry), entry.len_bytes);
+	return explain(err, r, "");
 }

@@ -138,7 +138,7 @@ static int plain_entry(
 		r = r == -ENOENT ? 0 : r;
 	}
 	if (r == 0)
-		r = grub_entry_plain(wish, buf_str(&args), ret);
+		r = grub_entry_plain(wish, buf_str(&args), ret, err);
 	return r;
 }
 

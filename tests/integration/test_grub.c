@@ -182,7 +182,7 @@ static void a_fresh_machine_gets_all_files_of_the_layout(void **state)
 	assert_has("boot/grub/ota-slot_a.cfg",
 		"menuentry 'ota-slot_a' --class os $menuentry_id_option 'ota-slot_a' {");
 	assert_has("boot/grub/ota-slot_a.cfg",
-		"root=UUID=aaaaaaaa-0000-4000-8000-000000000002 ro  quiet splash\n");
+		"root=UUID=aaaaaaaa-0000-4000-8000-000000000002 ro  quiet splash panic=10; fi\n");
 	assert_false(grub_machine_exists(&m, "boot/grub/ota-slot_b.cfg"));
 	assert_has("boot/grub/ota-committed.cfg", "set default=\"ota-slot_a\"\n");
 	assert_env("saved_entry", "ota-slot_a");
@@ -372,7 +372,7 @@ static void an_image_without_grub_tools_gets_a_plain_entry(void **state)
 	must(ctl->ops->flip(ctl, &err));
 	assert_has("boot/grub/ota-slot_b.cfg", "# Made without grub-mkconfig");
 	assert_has("boot/grub/ota-slot_b.cfg",
-		"root=UUID=bbbbbbbb-0000-4000-8000-000000000003 ro quiet splash\n");
+		"root=UUID=bbbbbbbb-0000-4000-8000-000000000003 ro quiet splash panic=10; fi\n");
 	assert_int_equal(grub_machine_restart(&m), 'b');
 }
 
@@ -572,8 +572,8 @@ static void a_trial_that_began_under_the_older_layout_can_still_fail(void **stat
 	assert_file("boot/ota-slot_b/slot_in_use", "ota-slot_b");
 	assert_int_equal(grub_machine_try(&m).slot, 'a');
 	assert_has("boot/grub/ota-slot_a.cfg",
-		"\tlinux /ota-slot_a/vmlinuz-" KERNEL_1
-		" root=UUID=aaaaaaaa-0000-4000-8000-000000000002 ro old\n");
+		"linux /ota-slot_a/vmlinuz-" KERNEL_1
+		" root=UUID=aaaaaaaa-0000-4000-8000-000000000002 ro old panic=10; fi\n");
 	must(ctl->ops->commit(ctl, &err));
 	assert_int_equal(grub_machine_restart(&m), 'b');
 }

@@ -19,6 +19,24 @@ static const struct grub_entry_wish wish = {
 	.boot_uuid = "b00t",
 };
 
+/* Before the kernel is loaded. */
+/* clang-format off */
+#define GUARD \
+	"set ota_whole=\n" \
+	"\tif [ -s /ota-slot_b/vmlinuz-6.1.0-18-amd64 -a -s /ota-slot_b/initrd.img-6.1.0-18-amd64 ]; then " \
+		"set ota_whole=y; fi\n" \
+	"\tif [ \"${ota_slots}\" = \"ab\" -a \"${lockdown}\" != \"y\" -a \"${shim_lock}\" != \"y\" " \
+		"-a -s /ota-slot_b/kernel.sha256 -a -f $prefix/$grub_cpu-$grub_platform/hashsum.mod ]; then\n" \
+	"\t\tinsmod hashsum\n" \
+	"\t\tif hashsum --hash sha256 /ota-slot_b/kernel.sha256; then\n" \
+	"\t\t\tif ! hashsum --hash sha256 --prefix /ota-slot_b --check /ota-slot_b/kernel.sha256; then " \
+		"set ota_whole=; fi\n" \
+	"\t\tfi\n" \
+	"\tfi\n\t"
+/* clang-format on */
+#define IF_WHOLE      "if [ -n \"${ota_whole}\" ]; then "
+#define OR_START_OVER "; then sleep 10; reboot; fi; fi"
+
 /* As Debian's grub-mkconfig prints it, shortened. */
 static const char mkconfig[] =
 	"function gfxmode {\n\tset gfxpayload=\"${1}\"\n}\n"
@@ -53,9 +71,11 @@ static void the_entry_of_the_kernel_becomes_the_slots(void **state)
 		"\t\tif [ x$grub_platform = xxen ]; then insmod xzio; fi\n"
 		"\t\tset x='{' # }\n"
 		"\t\tsearch --no-floppy --fs-uuid --set=root b00t\n"
-		"\t\tlinux\t/ota-slot_b/vmlinuz-6.1.0-18-amd64 root=UUID=1111-22 ro quiet \n"
+		"\t\t" GUARD IF_WHOLE "linux\t/ota-slot_b/vmlinuz-6.1.0-18-amd64 root=UUID=1111-22 "
+		"ro quiet  panic=10; fi\n"
 		"\t\tif true; then { echo ${a}; } fi\n"
-		"\t\tinitrd\t/ota-slot_b/intel-ucode.img /ota-slot_b/initrd.img-6.1.0-18-amd64\n"
+		"\t\t" IF_WHOLE "if ! initrd\t/ota-slot_b/intel-ucode.img "
+		"/ota-slot_b/initrd.img-6.1.0-18-amd64" OR_START_OVER "\n"
 		"\techo 'Booting from ota-slot_b ...'\n"
 		"\t}\n");
 }
@@ -76,8 +96,9 @@ static void what_is_missing_is_added(void **state)
 		"menuentry 'ota-slot_b' $menuentry_id_option 'ota-slot_b' {\n"
 		"insmod part_msdos\n\tinsmod part_gpt\n\tinsmod ext2\n"
 		"\tsearch --no-floppy --fs-uuid --set=root b00t\n"
-		"\tlinux16 /ota-slot_b/vmlinuz-6.1.0-18-amd64 root=UUID=1111-22\n"
-		"initrd16 \"/ota-slot_b/a b\";\n\techo 'Booting from ota-slot_b ...'\n }\n");
+		"\t" GUARD IF_WHOLE "linux16 /ota-slot_b/vmlinuz-6.1.0-18-amd64 root=UUID=1111-22 "
+		"panic=10; fi\n" IF_WHOLE "if ! initrd16 \"/ota-slot_b/a b\"" OR_START_OVER
+		";\n\techo 'Booting from ota-slot_b ...'\n }\n");
 }
 
 static void paths_are_prefixed_once(void **state)
@@ -89,7 +110,8 @@ static void paths_are_prefixed_once(void **state)
 	assert_int_equal(
 		grub_entry_from_mkconfig(once.data, once.len_bytes, &wish, &twice, NULL), 0);
 	assert_null(strstr(buf_str(&twice), "ota-slot_b/ota-slot_b"));
-	assert_non_null(strstr(buf_str(&twice), " /ota-slot_b/initrd.img-6.1.0-18-amd64\n"));
+	assert_non_null(
+		strstr(buf_str(&twice), " /ota-slot_b/initrd.img-6.1.0-18-amd64" OR_START_OVER));
 }
 
 static void assert_fails(const char *in, int r, const char *why)
@@ -123,11 +145,13 @@ static void a_quote_inside_a_path_is_not_cut_in_two(void **state)
 {
 	assert_fails("menuentry 'a' {\nlinux a'b/vmlinuz-6.1.0-18-amd64'\n}\n", -ENOENT,
 		"no menu entry");
-	assert_entry("menuentry 'a' {\nsearch b00t\nlinux /vmlinuz-6.1.0-18-amd64 root=1\n"
+	assert_entry("menuentry 'a' {\nsearch b00t\nlinux /vmlinuz-6.1.0-18-amd64 root=1 panic=1\n"
 		     "initrd a'b/c' ${x/y}/z /d\n}\n",
-		"menuentry 'ota-slot_b' $menuentry_id_option 'ota-slot_b' {\nsearch b00t\n"
-		"linux /ota-slot_b/vmlinuz-6.1.0-18-amd64 root=UUID=1111-22\n"
-		"initrd a'b/c' ${x/y}/z /ota-slot_b/d\n\techo 'Booting from ota-slot_b ...'\n}\n");
+		"menuentry 'ota-slot_b' $menuentry_id_option 'ota-slot_b' {\nsearch b00t\n" GUARD
+			IF_WHOLE
+		"linux /ota-slot_b/vmlinuz-6.1.0-18-amd64 root=UUID=1111-22 panic=1; fi\n" IF_WHOLE
+		"if ! initrd a'b/c' ${x/y}/z /ota-slot_b/d" OR_START_OVER
+		"\n\techo 'Booting from ota-slot_b ...'\n}\n");
 }
 
 static void an_entry_tells_what_it_boots(void **state)
@@ -148,23 +172,40 @@ static void a_root_without_grub_mkconfig_gets_a_plain_entry(void **state)
 	AUTO_BUF struct buf b = {0}, same = {0};
 	struct grub_entry_info info;
 
-	assert_int_equal(grub_entry_plain(&wish, "quiet\nsplash", &b), 0);
+	assert_int_equal(grub_entry_plain(&wish, "quiet\nsplash", &b, NULL), 0);
 	assert_string_equal(buf_str(&b),
 		"# Made without grub-mkconfig, which this slot's root does not have.\n"
 		"menuentry 'ota-slot_b' --class gnu-linux --class gnu --class os "
 		"$menuentry_id_option 'ota-slot_b' {\n"
 		"\tinsmod gzio\n"
+		"\techo\t'Loading Linux 6.1.0-18-amd64 ...'\n"
 		"\tinsmod part_msdos\n\tinsmod part_gpt\n\tinsmod ext2\n"
 		"\tsearch --no-floppy --fs-uuid --set=root b00t\n"
-		"\techo\t'Loading Linux 6.1.0-18-amd64 ...'\n"
-		"\tlinux\t/ota-slot_b/vmlinuz-6.1.0-18-amd64 root=UUID=1111-22 ro quiet splash\n"
+		"\t" GUARD IF_WHOLE "linux\t/ota-slot_b/vmlinuz-6.1.0-18-amd64 "
+		"root=UUID=1111-22 ro quiet splash panic=10; fi\n"
 		"\techo\t'Loading initial ramdisk ...'\n"
-		"\tinitrd\t/ota-slot_b/initrd.img-6.1.0-18-amd64\n"
+		"\t" IF_WHOLE "if ! initrd\t/ota-slot_b/initrd.img-6.1.0-18-amd64" OR_START_OVER
+		"\n"
 		"\techo 'Booting from ota-slot_b ...'\n"
 		"}\n");
 	assert_int_equal(grub_entry_read(b.data, b.len_bytes, &info, NULL), 0);
 	assert_string_equal(info.root_uuid, "1111-22");
 	assert_int_equal(grub_entry_from_mkconfig(b.data, b.len_bytes, &wish, &same, NULL), 0);
+}
+
+static void arguments_that_are_no_words_are_refused(void **state)
+{
+	static const char *const bad[] = {"say 'x", "{", "a \"b"};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		AUTO_BUF struct buf b = {0};
+		struct ota_err err = {0};
+
+		assert_int_equal(grub_entry_plain(&wish, bad[i], &b, &err), -EBADMSG);
+		assert_non_null(strstr(
+			err.msg, "The kernel's arguments of /etc/default/grub cannot be used: "));
+		assert_int_equal(b.len_bytes, 0);
+	}
 }
 
 static void an_entry_of_the_older_layout_is_taken_over(void **state)
@@ -178,9 +219,10 @@ static void an_entry_of_the_older_layout_is_taken_over(void **state)
 
 	assert_int_equal(
 		grub_entry_from_legacy(old, strlen(old), "vmlinuz-ota", &wish, &b, NULL), 0);
-	assert_non_null(strstr(buf_str(&b),
-		"\tlinux\t/ota-slot_b/vmlinuz-6.1.0-18-amd64 root=UUID=1111-22 ro quiet\n"));
-	assert_non_null(strstr(buf_str(&b), "\tinitrd\t/ota-slot_b/initrd.img-6.1.0-18-amd64 \n"));
+	assert_non_null(strstr(buf_str(&b), "linux\t/ota-slot_b/vmlinuz-6.1.0-18-amd64 "
+					    "root=UUID=1111-22 ro quiet panic=10; fi\n"));
+	assert_non_null(strstr(
+		buf_str(&b), "initrd\t/ota-slot_b/initrd.img-6.1.0-18-amd64 " OR_START_OVER "\n"));
 }
 
 int main(void)
@@ -193,6 +235,7 @@ int main(void)
 		cmocka_unit_test(a_quote_inside_a_path_is_not_cut_in_two),
 		cmocka_unit_test(an_entry_tells_what_it_boots),
 		cmocka_unit_test(a_root_without_grub_mkconfig_gets_a_plain_entry),
+		cmocka_unit_test(arguments_that_are_no_words_are_refused),
 		cmocka_unit_test(an_entry_of_the_older_layout_is_taken_over),
 	};
 

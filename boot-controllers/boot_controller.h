@@ -5,14 +5,17 @@
  *
  *     open → setup → slots → prepare → stage → flip → reboot → open → commit | revert
  *
+ * settle() comes at every start, behind whatever else is due then.
+ *
  * To go back to a standby slot that is still whole, keep stands in for prepare and stage:
  *
  *     open → setup → slots → check → keep → flip → reboot → open → commit
  *
- * Power-cut rule: until flip() has returned 0 the machine boots the active slot, wherever the power fails;
- * after it, the next boot tries the standby slot once; without commit() the boot after that is the old slot
- * again. At every instant every entry that the loader can reach by itself leads to a complete slot. prepare(), keep(),
- * flip() and commit() return only when the loader would see the change on the raw disk (io_publish_boot).
+ * Power-cut rule: until flip() has returned 0 the machine boots the active slot, wherever the power fails; after
+ * it, the next boots try the standby slot, boot_attempts times where the loader lets us choose; without commit() the
+ * one after them is the old slot again. At every instant every entry that the loader can reach by itself leads to a
+ * complete slot. prepare(), keep(), flip() and commit() return only when the loader would see the change on the raw
+ * disk (io_publish_boot).
  */
 #pragma once
 
@@ -52,6 +55,8 @@ struct boot_env {
 	const char *kernel_release; /* NULL = /proc/sys/kernel/osrelease */
 	const char *tools_path;     /* PATH for external tools; NULL = the default */
 	const char *version;        /* our version, written into managed files */
+	/* Starts without coming up: of a flipped slot, 0 = 1; of a committed one before the other's, 0 = any number. */
+	unsigned boot_attempts, committed_attempts;
 };
 
 struct boot_controller_ops {
@@ -84,6 +89,15 @@ struct boot_controller_ops {
 	/* The one switch, and the restart that belongs to it. The caller has closed the standby slot before. */
 	int (*flip)(struct boot_ctl *ctl, struct ota_err *err);
 	int (*reboot)(struct boot_ctl *ctl, struct ota_err *err);
+
+	/*
+	 * At every start, once it is decided what the last one meant: this slot has come up. Starts of a committed slot
+	 * are counted anew, what is left of a trial that did not come up is forgotten, and a slot that runs because the
+	 * committed one could not be started is committed. A trial that is still to begin or to be decided stays.
+	 * @standby_whole: the other slot may have its turn if this one cannot be started. May be repeated.
+	 * NULL: the loader counts by itself.
+	 */
+	int (*settle)(struct boot_ctl *ctl, bool standby_whole, struct ota_err *err);
 
 	/* At the next start: keep this slot for good, or go back. Both may be repeated. */
 	int (*commit)(struct boot_ctl *ctl, struct ota_err *err);

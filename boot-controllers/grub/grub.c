@@ -6,7 +6,8 @@
  *     prepare   committed and saved slot = the running one; then the standby's entry goes, published; then its kernel
  *     stage     the new kernel, and the entry under a name that GRUB does not read
  *     keep      committed and saved slot = the running one; the standby's entry and kernel stay as they are
- *     flip      the entry gets its name (the slot is closed and complete by now); then next_entry, one write
+ *     flip      the entry gets its name (the slot is closed and complete by now); then the trial, one write of grubenv
+ *     settle    starts of the committed slot are counted anew, and whether the standby is its spare
  *     commit    ota-committed.cfg first, then saved_entry
  *
  * Elsewhere: grub_setup (start, migration), grub_rootfs (files inside a slot), grub_ctl (single durable changes).
@@ -21,6 +22,7 @@
 #include <sys/stat.h>
 
 #include "boot-controllers/grub/grub_cfg.h"
+#include "boot-controllers/grub/grub_choice.h"
 #include "boot-controllers/grub/grub_ctl.h"
 #include "boot-controllers/grub/grub_legacy.h"
 #include "boot-controllers/grub/grub_rootfs.h"
@@ -86,6 +88,8 @@ static int ctl_new(const struct boot_env *env, struct grub_ctl **ret_ctl, struct
 		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
 	ctl->base.ops = &grub_ops;
 	ctl->boot_fd = ctl->grub_fd = -1;
+	ctl->tries = MAX_OF(1U, MIN_OF(env->boot_attempts, (unsigned)GRUB_TRIES_MAX));
+	ctl->spare_after = MIN_OF(env->committed_attempts, (unsigned)GRUB_TRIES_MAX);
 	ctl->version = strdup(env->version ? env->version : OTA_VERSION);
 	ctl->tools_path = env->tools_path ? strdup(env->tools_path) : NULL;
 	if (!ctl->version || (env->tools_path && !ctl->tools_path))
@@ -178,14 +182,15 @@ static int grub_slots(const struct boot_ctl *base, struct slot_pair *ret_slots, 
 static int fall_back_on_active(const struct grub_ctl *ctl, const char *what, struct ota_err *err)
 {
 	unsigned active = grub_active(ctl);
+	const struct grub_choice choice = grub_choice_of(active);
 	int r = grub_check_entry(ctl, active, false, err);
 
 	/* Somebody may have run update-grub since we started; then the loader is not ours to promise for. */
 	if (r == 0)
 		r = grub_setup_frame(ctl, err);
 	if (r == 0)
-		r = grub_set_committed(ctl, active, err);
-	return r < 0 ? r : grub_switch(ctl, what, active, GRUB_N_SLOTS, err);
+		r = grub_choice_commit(ctl, active, err);
+	return r < 0 ? r : grub_choice_write(ctl, what, &choice, err);
 }
 
 static int grub_prepare(struct boot_ctl *base, struct ota_err *err)
@@ -391,14 +396,18 @@ static int show_entry(const struct grub_ctl *ctl, unsigned slot, struct ota_err 
 static int grub_flip(struct boot_ctl *base, struct ota_err *err)
 {
 	const struct grub_ctl *ctl = grub_ctl_of(base);
-	unsigned active = grub_active(ctl), standby = grub_standby(ctl);
+	unsigned standby = grub_standby(ctl);
+	const struct grub_choice back = grub_choice_of(grub_active(ctl));
+	struct grub_choice trial = back;
 	int r = show_entry(ctl, standby, err);
 
+	trial.trial = standby;
+	trial.tries = ctl->tries;
 	if (r == 0) {
-		r = grub_switch(ctl, "replace grubenv at flip", active, standby, err);
+		r = grub_choice_write(ctl, "replace grubenv at flip", &trial, err);
 		/* A failed flip is none: the next boot is not to try what the caller has given up. */
 		if (r < 0)
-			grub_switch(ctl, "take the flip back", active, GRUB_N_SLOTS, NULL);
+			grub_choice_write(ctl, "take the flip back", &back, NULL);
 	}
 	if (r < 0)
 		ota_err_blame(err, OTA_E_BOOTCONTROL_POSTUPDATE);
@@ -418,11 +427,12 @@ static int grub_reboot(struct boot_ctl *base, struct ota_err *err)
 static int settle_on(
 	const struct grub_ctl *ctl, unsigned slot, const char *what, struct ota_err *err)
 {
+	const struct grub_choice choice = grub_choice_of(slot);
 	int r = grub_check_entry(ctl, slot, false, err);
 
 	if (r == 0)
-		r = grub_set_committed(ctl, slot, err);
-	return r < 0 ? r : grub_switch(ctl, what, slot, GRUB_N_SLOTS, err);
+		r = grub_choice_commit(ctl, slot, err);
+	return r < 0 ? r : grub_choice_write(ctl, what, &choice, err);
 }
 
 static int grub_commit(struct boot_ctl *base, struct ota_err *err)
@@ -434,6 +444,42 @@ static int grub_commit(struct boot_ctl *base, struct ota_err *err)
 		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
 	return r < 0 ? ota_err_wrap(
 			       err, r, "Cannot keep %s for good", grub_slot_id[grub_active(ctl)])
+		     : 0;
+}
+
+/*
+ * A trial that GRUB has begun to count is over once the other slot has come up; one that was not begun waits for the
+ * restart. The running slot that was only the spare is from now on the one that boots by itself: what comes after it
+ * should not depend on a slot that did not start.
+ */
+static int settle(const struct grub_ctl *ctl, bool standby_whole, struct ota_err *err)
+{
+	unsigned active = grub_active(ctl), standby = grub_standby(ctl);
+	struct grub_choice now, want = grub_choice_of(active);
+
+	if (grub_choice_read(ctl, &now) < 0)
+		now.saved = GRUB_N_SLOTS;
+	if (now.saved == standby && now.spare == active)
+		return settle_on(ctl, active, "replace grubenv after a fallback", err);
+	if (now.saved != active || (now.trial == standby && (now.once || now.tries >= ctl->tries)))
+		return 0;
+	if (ctl->spare_after > 0 && standby_whole &&
+		grub_check_entry(ctl, standby, false, NULL) == 0) {
+		want.spare = standby;
+		want.spare_after = ctl->spare_after;
+	}
+	return grub_choice_write(ctl, "replace grubenv at start", &want, err);
+}
+
+static int grub_settle(struct boot_ctl *base, bool standby_whole, struct ota_err *err)
+{
+	const struct grub_ctl *ctl = grub_ctl_of(base);
+	int r = settle(ctl, standby_whole, err);
+
+	if (r < 0)
+		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot tell GRUB that %s has come up",
+			       grub_slot_id[grub_active(ctl)])
 		     : 0;
 }
 
@@ -459,6 +505,7 @@ const struct boot_controller_ops grub_ops = {
 	.keep = grub_keep,
 	.flip = grub_flip,
 	.reboot = grub_reboot,
+	.settle = grub_settle,
 	.commit = grub_commit,
 	.revert = grub_revert,
 	.close = grub_close,

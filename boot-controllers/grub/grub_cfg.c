@@ -13,36 +13,94 @@ static const char footer_begin[] = "# ------ OTA managed metadata ------ #\n";
 static const char footer_end[] = "# ------ End of OTA managed metadata ------ #";
 
 /*
- * What the hook prints. At boot the default is, in this order: the trial or saved slot of the environment block,
- * if it has an entry; the saved one; the committed one. Whichever it is, the other is the way out when its kernel
- * does not load. A slot has an entry only while it is complete, so that neither way leads into a torn one.
- * GRUB takes a fallback only as a number; that is why this part stands before all that may print entries.
+ * What the hook prints. At boot the default is the slot that boots by itself: the saved one of the environment block,
+ * or, if that names none, the committed one. Before it comes a trial, once by next_entry or as often as ota_left says.
+ * It is counted before it begins, and what could not be counted is not tried: read back, for not every failed write is
+ * told. A slot that was started too often without coming up, by ota_spare_after, takes turns with its spare from then
+ * on; a system that comes up decides. Whichever it is, the other slot is the way out when the kernel cannot be loaded,
+ * and behind it a restart: a menu would wait for a key. A slot has an entry only while it is complete.
+ * GRUB takes a fallback only as a number; that is why this part stands before all that may print entries. It has no
+ * arithmetic either.
  */
-#define HOOK_OUTPUT                                                 \
-	"set ota_slots=\n"                                          \
-	"if [ -f ${config_directory}/ota-slot_a.cfg ]; then\n"      \
-	"  source ${config_directory}/ota-slot_a.cfg\n"             \
-	"  set ota_slots=\"${ota_slots}a\"\n"                       \
-	"fi\n"                                                      \
-	"if [ -f ${config_directory}/ota-slot_b.cfg ]; then\n"      \
-	"  source ${config_directory}/ota-slot_b.cfg\n"             \
-	"  set ota_slots=\"${ota_slots}b\"\n"                       \
-	"fi\n"                                                      \
-	"if [ ! -f ${config_directory}/${default}.cfg ]; then\n"    \
-	"  set default=\"${saved_entry}\"\n"                        \
-	"fi\n"                                                      \
-	"if [ ! -f ${config_directory}/${default}.cfg ]; then\n"    \
-	"  if [ -f ${config_directory}/ota-committed.cfg ]; then\n" \
-	"    source ${config_directory}/ota-committed.cfg\n"        \
-	"  fi\n"                                                    \
-	"fi\n"                                                      \
-	"if [ \"${ota_slots}\" = \"ab\" ]; then\n"                  \
-	"  if [ \"${default}\" = \"ota-slot_b\" ]; then\n"          \
-	"    set fallback=0\n"                                      \
-	"  else\n"                                                  \
-	"    set fallback=1\n"                                      \
-	"  fi\n"                                                    \
+/* clang-format off */
+#define HOOK_OUTPUT \
+	"# The slots that have an entry, and which of them the environment block names.\n" \
+	"set ota_slots=\n" \
+	"set ota_home=\n" \
+	"set ota_first=\n" \
+	"set ota_again=\n" \
+	"set ota_other=\n" \
+	"for ota_x in a b; do\n" \
+	"  if [ -f ${config_directory}/ota-slot_${ota_x}.cfg ]; then\n" \
+	"    source ${config_directory}/ota-slot_${ota_x}.cfg\n" \
+	"    set ota_slots=\"${ota_slots}${ota_x}\"\n" \
+	"    if [ \"${saved_entry}\" = \"ota-slot_${ota_x}\" ]; then set ota_home=\"${saved_entry}\"; fi\n" \
+	"    if [ \"${default}\" = \"ota-slot_${ota_x}\" ]; then set ota_first=\"${default}\"; fi\n" \
+	"    if [ \"${ota_try}\" = \"ota-slot_${ota_x}\" ]; then set ota_again=\"${ota_try}\"; fi\n" \
+	"    if [ \"${ota_spare}\" = \"ota-slot_${ota_x}\" ]; then set ota_other=\"${ota_spare}\"; fi\n" \
+	"  fi\n" \
+	"done\n" \
+	"if [ -z \"${ota_home}\" -a -f ${config_directory}/ota-committed.cfg ]; then\n" \
+	"  set default=\n" \
+	"  source ${config_directory}/ota-committed.cfg\n" \
+	"  set ota_home=\"${default}\"\n" \
+	"fi\n" \
+	"if [ -n \"${ota_slots}\" ]; then\n" \
+	"  set default=\"${ota_home}\"\n" \
+	"fi\n" \
+	"# One less than $1 is ota_less; nothing if that is none of 1 to 9.\n" \
+	"function ota_lower {\n" \
+	"  set ota_less=\n" \
+	"  set ota_below=0\n" \
+	"  for ota_n in 1 2 3 4 5 6 7 8 9; do\n" \
+	"    if [ \"$1\" = \"${ota_n}\" ]; then set ota_less=\"${ota_below}\"; fi\n" \
+	"    set ota_below=\"${ota_n}\"\n" \
+	"  done\n" \
+	"}\n" \
+	"if [ \"${boot_once}\" = \"true\" ]; then\n" \
+	"  # The header has taken next_entry off. Where that is not written, it would be tried for ever.\n" \
+	"  set next_entry=\n" \
+	"  load_env next_entry\n" \
+	"  if [ -z \"${next_entry}\" -a -n \"${ota_first}\" ]; then set default=\"${ota_first}\"; fi\n" \
+	"  set next_entry=\n" \
+	"elif [ -n \"${ota_again}\" ]; then\n" \
+	"  ota_lower \"${ota_left}\"\n" \
+	"  if [ -n \"${ota_less}\" ]; then\n" \
+	"    set ota_left=\"${ota_less}\"\n" \
+	"    save_env ota_left\n" \
+	"    set ota_left=\n" \
+	"    load_env ota_left\n" \
+	"    if [ \"${ota_left}\" = \"${ota_less}\" ]; then set default=\"${ota_again}\"; fi\n" \
+	"  fi\n" \
+	"elif [ -n \"${ota_other}\" -a \"${ota_other}\" != \"${ota_home}\" ]; then\n" \
+	"  if [ \"${ota_spare_after}\" = \"0\" ]; then\n" \
+	"    set default=\"${ota_other}\"\n" \
+	"    set ota_spare_after=1\n" \
+	"    save_env ota_spare_after\n" \
+	"  else\n" \
+	"    ota_lower \"${ota_spare_after}\"\n" \
+	"    if [ -n \"${ota_less}\" ]; then\n" \
+	"      set ota_spare_after=\"${ota_less}\"\n" \
+	"      save_env ota_spare_after\n" \
+	"    fi\n" \
+	"  fi\n" \
+	"fi\n" \
+	"if [ -n \"${ota_slots}\" ]; then\n" \
+	"  menuentry 'ota-restart' --unrestricted $menuentry_id_option 'ota-restart' {\n" \
+	"    echo 'No slot can be booted; trying again in 10 s ...'\n" \
+	"    sleep 10\n" \
+	"    reboot\n" \
+	"  }\n" \
+	"  set fallback=1\n" \
+	"fi\n" \
+	"if [ \"${ota_slots}\" = \"ab\" ]; then\n" \
+	"  if [ \"${default}\" = \"ota-slot_b\" ]; then\n" \
+	"    set fallback=\"0 2\"\n" \
+	"  else\n" \
+	"    set fallback=\"1 2\"\n" \
+	"  fi\n" \
 	"fi\n"
+/* clang-format on */
 
 const char grub_cfg_hook_output[] = HOOK_OUTPUT;
 
@@ -174,6 +232,12 @@ static const char *find_last(const char *text, size_t len, const char *needle)
 	return found;
 }
 
+/* Without the last newline, which goes where the frame ends with the hook. */
+static bool has_hook(const char *text, size_t len)
+{
+	return memmem(text, len, HOOK_OUTPUT, sizeof(HOOK_OUTPUT) - 2) != NULL;
+}
+
 static int bad_cfg(struct ota_err *err, const char *why)
 {
 	return ota_err_set(
@@ -215,6 +279,7 @@ int grub_cfg_check(
 	if (strncmp(sum, "sha256:", 7) != 0 || strcasecmp(sum + 7, hex) != 0)
 		return bad_cfg(err, "its checksum is wrong");
 	info.has_committed = memmem(body, body_len, "ota-committed.cfg", 17) != NULL;
+	info.has_hook = has_hook(body, body_len);
 	*ret_info = info;
 	return 0;
 }
@@ -232,7 +297,7 @@ int grub_cfg_hook_first(
 	const char *at = memmem(mkconfig, len_bytes, header_end, strlen(header_end));
 	int r;
 
-	if (!to || !memmem(from, (size_t)(to - from), "ota-committed.cfg", 17))
+	if (!to || !has_hook(from, (size_t)(to - from)))
 		return ota_err_set(err, -ENOENT, OTA_E_UNSPECIFIC,
 			"grub-mkconfig printed nothing of the hook /etc/grub.d/30_ota");
 	to += strlen(hook_end);

@@ -27,6 +27,7 @@ struct grub_cfg_info {
 	char otaclient_version[GRUB_CFG_VERSION_MAX];
 	char grub_version[GRUB_CFG_VERSION_MAX];
 	bool has_committed; /* it knows ota-committed.cfg, so it is of our making */
+	bool has_hook;      /* it has the part that chooses the slot just as this release has it */
 };
 
 /* Append the managed form of @body to @ret. */

@@ -28,6 +28,8 @@ struct grub_ctl {
 	char *tools_path;    /* NULL = the default; else tools are fakes and run without chroot */
 	char *version;
 	char kernel_release[GRUB_RELEASE_MAX];
+	unsigned tries;       /* starts of a flipped slot, 1 to GRUB_TRIES_MAX */
+	unsigned spare_after; /* starts of a committed one before the other's; 0 = any number */
 	struct grub_disk disk;
 	int boot_fd; /* <root>/boot */
 	int grub_fd; /* <root>/boot/grub */
@@ -54,17 +56,10 @@ int grub_write_file(const char *what, int dir_fd, const char *name, const char *
 /* Make what was written on /boot visible to GRUB. */
 int grub_publish(const struct grub_ctl *ctl, const char *what, struct ota_err *err);
 
-/* The environment block; an unreadable one is empty. */
+/* The environment block; an unreadable one is empty. What it means: grub_choice. */
 void grub_load_env(const struct grub_ctl *ctl, struct grub_env *ret_env);
 /* The slot that a variable names and that has an entry, or -ENOENT. */
 int grub_env_slot(const struct grub_ctl *ctl, const char *name, unsigned *ret_slot);
-
-/* saved_entry = @saved, next_entry = @next (GRUB_N_SLOTS: none); written and published. */
-int grub_switch(const struct grub_ctl *ctl, const char *what, unsigned saved, unsigned next,
-	struct ota_err *err);
-
-/* ota-committed.cfg, written and published. */
-int grub_set_committed(const struct grub_ctl *ctl, unsigned slot, struct ota_err *err);
 
 /*
  * Is the slot's entry there and are its kernel, its initrd and its root file system what it says? 0, or -ENOENT

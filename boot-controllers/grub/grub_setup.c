@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 
 #include "boot-controllers/grub/grub_cfg.h"
+#include "boot-controllers/grub/grub_choice.h"
 #include "boot-controllers/grub/grub_entry.h"
 #include "boot-controllers/grub/grub_legacy.h"
 #include "boot-controllers/grub/grub_mkconfig.h"
@@ -54,8 +55,7 @@ static enum found look(const struct grub_ctl *ctl)
 		grub_cfg_check(buf_str(&b), b.len_bytes, &info, NULL) < 0 ||
 		release_is_before(info.otaclient_version, frame_since, &before) < 0)
 		return FOUND_FRESH;
-	if (before || !info.has_committed ||
-		grub_check_entry(ctl, grub_active(ctl), false, NULL) < 0)
+	if (before || !info.has_hook || grub_check_entry(ctl, grub_active(ctl), false, NULL) < 0)
 		return FOUND_FRAME;
 	return FOUND_OURS;
 }
@@ -127,7 +127,7 @@ int grub_setup_frame(const struct grub_ctl *ctl, struct ota_err *err)
 	struct grub_cfg_info info;
 
 	if (grub_read_file(ctl->grub_fd, "grub.cfg", GRUB_CFG_MAX_BYTES, &b) == 0 &&
-		grub_cfg_check(buf_str(&b), b.len_bytes, &info, NULL) == 0 && info.has_committed)
+		grub_cfg_check(buf_str(&b), b.len_bytes, &info, NULL) == 0 && info.has_hook)
 		return 0;
 	return write_frame(ctl, err);
 }
@@ -172,24 +172,25 @@ static int write_active_entry(const struct grub_ctl *ctl, int root_fd, struct ot
  * Which slot is to boot by itself. A running trial is not made permanent here: that is commit's to do. So where the
  * loader's own choice is known and sound, it stays.
  */
-static unsigned choose_saved(const struct grub_ctl *ctl, enum found found)
+static struct grub_choice choose(const struct grub_ctl *ctl, enum found found)
 {
+	struct grub_choice choice;
 	unsigned saved;
 
 	if (found == FOUND_LEGACY && grub_legacy_default(ctl, &saved) &&
 		grub_check_entry(ctl, saved, false, NULL) == 0)
-		return saved;
-	if (found == FOUND_FRAME && grub_env_slot(ctl, "saved_entry", &saved) == 0 &&
-		grub_check_entry(ctl, saved, false, NULL) == 0)
-		return saved;
-	return grub_active(ctl);
+		return grub_choice_of(saved);
+	if (found == FOUND_FRAME && grub_choice_read(ctl, &choice) == 0 &&
+		grub_check_entry(ctl, choice.saved, false, NULL) == 0)
+		return choice;
+	return grub_choice_of(grub_active(ctl));
 }
 
 static int bootstrap(const struct grub_ctl *ctl, enum found found, struct ota_err *err)
 {
 	AUTO_CLOSE int root_fd =
 		open(ctl->root[0] ? ctl->root : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	unsigned saved;
+	struct grub_choice choice;
 	int r;
 
 	if (root_fd < 0)
@@ -207,10 +208,10 @@ static int bootstrap(const struct grub_ctl *ctl, enum found found, struct ota_er
 		r = grub_remove_entry(ctl, grub_standby(ctl), err);
 	if (r < 0)
 		return r;
-	saved = choose_saved(ctl, found);
-	r = grub_set_committed(ctl, saved, err);
+	choice = choose(ctl, found);
+	r = grub_choice_commit(ctl, choice.saved, err);
 	if (r == 0)
-		r = grub_switch(ctl, "replace grubenv at the take-over", saved, GRUB_N_SLOTS, err);
+		r = grub_choice_write(ctl, "replace grubenv at the take-over", &choice, err);
 	if (r == 0)
 		r = write_frame(ctl, err);
 	return r == 0 ? grub_legacy_remove_links(ctl, err) : r;
@@ -251,7 +252,7 @@ static void tidy(const struct grub_ctl *ctl)
 /* A frame of ours, but perhaps from before a cut, or with an other slot that was overwritten behind our back. */
 static int keep_sound(const struct grub_ctl *ctl, struct ota_err *err)
 {
-	unsigned saved = grub_active(ctl);
+	struct grub_choice choice;
 	char name[NAME_MAX];
 	struct stat st;
 	int r = 0;
@@ -261,8 +262,9 @@ static int keep_sound(const struct grub_ctl *ctl, struct ota_err *err)
 		grub_check_entry(ctl, grub_standby(ctl), false, NULL) < 0)
 		r = grub_remove_entry(ctl, grub_standby(ctl), err);
 	if (r == 0 && fstatat(ctl->grub_fd, "ota-committed.cfg", &st, AT_SYMLINK_NOFOLLOW) < 0) {
-		grub_env_slot(ctl, "saved_entry", &saved);
-		r = grub_set_committed(ctl, saved, err);
+		if (grub_choice_read(ctl, &choice) < 0)
+			choice = grub_choice_of(grub_active(ctl));
+		r = grub_choice_commit(ctl, choice.saved, err);
 	}
 	return r;
 }

@@ -157,6 +157,24 @@ static void a_cut_in_a_commit_and_the_update_after_it_leaves_a_complete_slot(voi
 	grub_machine_done(&m);
 }
 
+static void a_cut_with_counted_starts_leaves_a_complete_slot(void **state)
+{
+	struct powercut_truth truth = {
+		.complete = {true, false}
+        };
+	struct grub_machine m;
+
+	grub_machine_init(&m);
+	m.env.boot_attempts = 2;
+	m.env.committed_attempts = 2;
+	run(&m, &(struct powercut_task){.commit = true, .release = KERNEL_2}, &truth);
+	assert_int_equal(grub_machine_restart(&m), 'b');
+	/* The first try has been counted; the commit, the new count and the next update come in one run. */
+	powercut_everywhere(&ops, &m, &truth,
+		&(struct powercut_task){.commit = true, .release = KERNEL_3}, 50, 10);
+	grub_machine_done(&m);
+}
+
 static void a_cut_in_a_rollback_leaves_a_complete_slot(void **state)
 {
 	struct powercut_truth truth = {
@@ -219,6 +237,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_cut_in_the_first_start_leaves_the_machine_as_it_booted),
 		cmocka_unit_test(a_cut_in_an_update_leaves_a_complete_slot),
+		cmocka_unit_test(a_cut_with_counted_starts_leaves_a_complete_slot),
 		cmocka_unit_test(a_cut_in_a_rollback_leaves_a_complete_slot),
 		cmocka_unit_test(a_cut_in_a_commit_and_the_update_after_it_leaves_a_complete_slot),
 	};

@@ -91,13 +91,15 @@ int powercut_run_daemon(const struct powercut_machine_ops *ops, void *machine,
 {
 	struct boot_ctl *ctl = NULL;
 	struct ota_err err = {0};
-	bool reset;
+	bool reset, standby_whole = truth->complete[ops->running(machine) == 'a' ? 1 : 0];
 	int r = ops->open(machine, &ctl, &err);
 
 	if (r == 0)
 		r = ctl->ops->setup(ctl, &reset, &err);
 	if (r == 0 && task->commit)
 		r = ctl->ops->commit(ctl, &err);
+	if (r == 0 && ctl->ops->settle)
+		r = ctl->ops->settle(ctl, standby_whole, &err);
 	if (r == 0 && task->release)
 		r = update(ops, machine, ctl, task->release, truth, &err);
 	if (r == 0 && task->go_back)

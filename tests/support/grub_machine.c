@@ -48,10 +48,10 @@ void grub_machine_run_on(struct grub_machine *m, char slot)
 	if (symlink("../boot", path) < 0)
 		abort();
 	m->disk.active = slot == 'a' ? GRUB_SLOT_A : GRUB_SLOT_B;
-	m->env = (struct boot_env){.root = m->root,
-		.kernel_release = m->release,
-		.tools_path = m->tools,
-		.version = "4.0.0"};
+	m->env.root = m->root;
+	m->env.kernel_release = m->release;
+	m->env.tools_path = m->tools;
+	m->env.version = "4.0.0";
 }
 
 static void use_tools(struct grub_machine *m)
@@ -150,11 +150,13 @@ struct grub_machine_boot grub_machine_try(struct grub_machine *m)
 	char boot[PATH_MAX], *save = NULL;
 
 	machine_dir_path(m->dir, "boot", boot);
-	machine_tool(SOURCE_ROOT "/tests/support/grub_emu_run", boot, BOOT_UUID, NULL, &out);
+	machine_tool(SOURCE_ROOT "/tests/support/grub_emu_run", boot, BOOT_UUID, m->save_env, &out);
 	for (char *line = strtok_r(out.data, "\n", &save); line;
 		line = strtok_r(NULL, "\n", &save)) {
 		if (strncmp(line, "missing ", 8) == 0)
 			b.n_missing++;
+		else if (strcmp(line, "restart") == 0)
+			b.restarts = true;
 		else if (strncmp(line, "boot ", 5) == 0)
 			check_line(line, &b);
 	}

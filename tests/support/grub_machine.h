@@ -20,6 +20,7 @@ struct grub_machine {
 	char root[PATH_MAX];  /* of the running slot */
 	char tools[PATH_MAX]; /* PATH for the fake tools */
 	char release[128];    /* of the running kernel */
+	const char *save_env; /* NULL, or how GRUB's fails: "fail", "lose" (grub_emu_run) */
 	struct grub_disk disk;
 	struct boot_env env;
 };
@@ -39,6 +40,7 @@ struct grub_machine_boot {
 	char slot; /* 'a', 'b', 0 = nothing boots */
 	char release[128];
 	unsigned n_missing; /* entries that could not be loaded before */
+	bool restarts;      /* GRUB itself starts the machine again */
 };
 
 /* What GRUB boots now; its own change to grubenv stays. Asserts that kernel, initrd and root belong together. */

@@ -38,7 +38,7 @@ static void a_frame_is_recognised_and_says_who_made_it(void **state)
 	assert_int_equal(grub_cfg_check(b.data, b.len_bytes, &info, NULL), 0);
 	assert_string_equal(info.otaclient_version, "4.0.0");
 	assert_string_equal(info.grub_version, "2.06-2ubuntu14");
-	assert_false(info.has_committed);
+	assert_false(info.has_hook);
 }
 
 static void the_hook_marks_a_frame_as_ours(void **state)
@@ -50,7 +50,19 @@ static void the_hook_marks_a_frame_as_ours(void **state)
 		grub_cfg_wrap(grub_cfg_plain_frame, strlen(grub_cfg_plain_frame), "4.0.0", "x", &b),
 		0);
 	assert_int_equal(grub_cfg_check(b.data, b.len_bytes, &info, NULL), 0);
-	assert_true(info.has_committed);
+	assert_true(info.has_hook);
+}
+
+static void a_frame_of_another_release_is_told_apart(void **state)
+{
+	AUTO_BUF struct buf body = {0}, b = {0};
+	struct grub_cfg_info info;
+
+	assert_int_equal(buf_puts(&body, grub_cfg_plain_frame), 0);
+	*strstr(body.data, "ota_spare") = 'O';
+	assert_int_equal(grub_cfg_wrap(body.data, body.len_bytes, "4.0.0", "x", &b), 0);
+	assert_int_equal(grub_cfg_check(b.data, b.len_bytes, &info, NULL), 0);
+	assert_false(info.has_hook);
 }
 
 static void every_change_is_noticed(void **state)
@@ -80,17 +92,24 @@ static void every_change_is_noticed(void **state)
 
 static void the_hooks_part_moves_before_everything_that_prints_entries(void **state)
 {
-	static const char in[] = "# head\n" PART("00_header", "load_env\n") "\n" PART(
-		"09_odd", "menuentry 'x' { }\n") PART("30_ota", "source ota-committed.cfg\n")
-		PART("40_custom", "");
-	static const char want[] = "# head\n" PART("00_header", "load_env\n") PART(
-		"30_ota", "source ota-committed.cfg\n") "\n" PART("09_odd", "menuentry 'x' { }\n")
-		PART("40_custom", "");
+	AUTO_BUF struct buf in = {0}, want = {0};
 	AUTO_BUF struct buf b = {0};
 	struct ota_err err = {0};
 
-	assert_int_equal(grub_cfg_hook_first(in, strlen(in), &b, &err), 0);
-	assert_string_equal(buf_str(&b), want);
+	assert_int_equal(
+		buf_printf(&in,
+			"# head\n" PART("00_header", "load_env\n") "\n" PART("09_odd",
+				"menuentry 'x' { }\n") PART("30_ota", "%s") PART("40_custom", ""),
+			grub_cfg_hook_output),
+		0);
+	assert_int_equal(
+		buf_printf(&want,
+			"# head\n" PART("00_header", "load_env\n") PART("30_ota", "%s") "\n" PART(
+				"09_odd", "menuentry 'x' { }\n") PART("40_custom", ""),
+			grub_cfg_hook_output),
+		0);
+	assert_int_equal(grub_cfg_hook_first(in.data, in.len_bytes, &b, &err), 0);
+	assert_string_equal(buf_str(&b), buf_str(&want));
 	assert_int_equal(grub_cfg_hook_first("x", 1, &b, &err), -ENOENT);
 	assert_string_equal(
 		err.msg, "grub-mkconfig printed nothing of the hook /etc/grub.d/30_ota");
@@ -115,6 +134,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_frame_is_recognised_and_says_who_made_it),
 		cmocka_unit_test(the_hook_marks_a_frame_as_ours),
+		cmocka_unit_test(a_frame_of_another_release_is_told_apart),
 		cmocka_unit_test(every_change_is_noticed),
 		cmocka_unit_test(the_hooks_part_moves_before_everything_that_prints_entries),
 		cmocka_unit_test(the_committed_file_sets_the_default),

@@ -552,7 +552,12 @@ static int find_out_what_booted(
 /* The boot loader, and what the last restart meant. A failure here leaves the API up, to say so. */
 static int start_boot(struct daemon *d, struct ota_err *err)
 {
-	const struct boot_env env = {.root = "", .version = OTA_VERSION};
+	const struct boot_env env = {
+		.root = "",
+		.version = OTA_VERSION,
+		.boot_attempts = d->settings.boot_attempts,
+		.committed_attempts = d->settings.committed_attempts,
+	};
 	bool reset = false, on_trial = false;
 	int r = boot_controller_open(d->ecu.bootloader, &env, &d->boot, err);
 

@@ -75,6 +75,14 @@ static const struct conf_key settings_keys[] = {
 		.text = "Target that systemd must have reached by then; empty: none"},
 	{"health_units", CONF_TYPE_TEXT, FIELD(health_units), .fallback = "",
 		.text = "Units of systemd that must not have failed then, with spaces between them"},
+	{"boot_attempts", CONF_TYPE_UINT, FIELD(boot_attempts), .min = 1, .max = 9,
+		.fallback = "1",
+		.text = "Starts that a new system gets to come up before the machine is back on the old one "
+			"(with GRUB)"},
+	{"committed_attempts", CONF_TYPE_UINT, FIELD(committed_attempts), .min = 0, .max = 9,
+		.fallback = "5",
+		.text = "Starts in a row in which the present system does not come up before the other slot has "
+			"its turn, if that is complete; 0: it never has (with GRUB)"},
 	{"log_level", CONF_TYPE_CHOICE, FIELD(log_level), .words = log_level_words,
 		.fallback = "info", .env = SETTINGS_ENV_PREFIX "DEFAULT_LOG_LEVEL",
 		.text = "Least important lines that are logged"},

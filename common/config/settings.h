@@ -42,6 +42,8 @@ struct settings {
 	uint32_t health_timeout_s;
 	char health_target[CONF_UNIT_MAX]; /* "" = none */
 	char health_units[CONF_UNITS_MAX]; /* names with white space between them; "" = none */
+	uint32_t boot_attempts;      /* of a flipped slot */
+	uint32_t committed_attempts; /* of a committed slot; 0 = as many as it likes */
 	const char *log_level; /* a word that log_level_from_text() knows */
 };
 

@@ -41,6 +41,8 @@ static void assert_is_default(void)
 	assert_int_equal(settings.inactivity_timeout_s, 600);
 	assert_int_equal(settings.listen_port, 50051);
 	assert_int_equal(settings.update_cooldown_s, 16);
+	assert_int_equal(settings.boot_attempts, 1);
+	assert_int_equal(settings.committed_attempts, 5);
 	assert_int_equal(settings.children_wait_limit_s, 6 * 3600);
 	assert_int_equal(log_level_from_text(settings.log_level, &level), 0);
 	assert_int_equal(level, LOG_LEVEL_INFO);
@@ -71,6 +73,8 @@ static void every_key_is_read(void **state)
 			       "inactivity_timeout_s: 86400\n"
 			       "listen_port: 1024\n"
 			       "update_cooldown_s: 0\n"
+			       "boot_attempts: 3\n"
+			       "committed_attempts: 0\n"
 			       "children_wait_limit_s: 0\n"
 			       "log_level: debug\n"),
 		0);
@@ -87,6 +91,8 @@ static void every_key_is_read(void **state)
 	assert_int_equal(settings.inactivity_timeout_s, 86400);
 	assert_int_equal(settings.listen_port, 1024);
 	assert_int_equal(settings.update_cooldown_s, 0);
+	assert_int_equal(settings.boot_attempts, 3);
+	assert_int_equal(settings.committed_attempts, 0);
 	assert_int_equal(settings.children_wait_limit_s, 0);
 	assert_string_equal(settings.log_level, "debug");
 }

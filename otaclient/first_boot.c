@@ -21,6 +21,7 @@
 #include "common/image/image_meta.h"
 #include "otaclient/fs_state.h"
 #include "otaclient/journal.h"
+#include "otaclient/rollback.h"
 #include "otaclient/standby_writer.h"
 #include "otaclient/slot_note.h"
 
@@ -135,7 +136,21 @@ int first_boot_commit(struct boot_ctl *boot, const char *root, struct ota_err *e
 	r = status_store_write_status(slots.active.status_dir, STATUS_SUCCESS, err);
 	if (r == 0)
 		log_event(LOG_LEVEL_INFO, &committed, "The slot %s is committed", slots.active.id);
+	first_boot_settle(boot);
 	return r;
+}
+
+/* The loader's own fallback knows less than we do: what is none to go back to must not be its spare either. */
+void first_boot_settle(struct boot_ctl *boot)
+{
+	struct ota_err why = {0}, err = {0};
+	bool whole;
+
+	if (!boot->ops->settle)
+		return;
+	whole = rollback_check(boot, &why) == 0;
+	if (boot->ops->settle(boot, whole, &err) < 0)
+		log_warning("%s", err.msg);
 }
 
 /* The status to report, after whatever the table says was done. */

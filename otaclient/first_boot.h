@@ -38,3 +38,9 @@ int first_boot_run(struct boot_ctl *boot, bool reset, struct status *status, boo
  * @status is not told.
  */
 int first_boot_commit(struct boot_ctl *boot, const char *root, struct ota_err *err);
+
+/*
+ * Tell the boot loader that this system has come up, and whether the other slot could stand in for it. At every start,
+ * and after a commit. What cannot be told is logged: it does not keep the daemon from its work.
+ */
+void first_boot_settle(struct boot_ctl *boot);

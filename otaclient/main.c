@@ -568,6 +568,8 @@ static int start_boot(struct daemon *d, struct ota_err *err)
 		r = slot_note_find(d->boot, d->settings.run_dir, err);
 	if (r == 0)
 		r = find_out_what_booted(d, reset, &on_trial, err);
+	if (r == 0)
+		first_boot_settle(d->boot);
 	if (r == 0 && on_trial)
 		r = make_trial(d, err);
 	else if (r == 0)

@@ -3,6 +3,7 @@
  */
 #include "otaclient/return_reason.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -43,6 +44,8 @@ void return_reason_begin(struct flight_recorder *recorder, const struct slot_pai
 	*ret_reason = (struct return_reason){
 		.going_on = going_on,
 		.matches = matches,
+		.was_committed =
+			!reset && here == STATUS_FAILURE && !matches && there == STATUS_SUCCESS,
 		.is_rollback = here == STATUS_ROLLBACKING || there == STATUS_ROLLBACKING,
 	};
 	if (reset)
@@ -115,6 +118,12 @@ void return_reason_tell(const struct return_reason *reason, struct flight_record
 	} else if (came_back || (story.begin && strcmp(story.begin->slot, slots->active.id) == 0)) {
 		/* What was told already is of another update, of which this one has no record. */
 		compose(reason, recorder, story.told ? &nothing : &story, slots, root, &why);
+	} else if (reason->was_committed) {
+		/* The records of that update are gone; that much the status files say by themselves. */
+		ota_err_set(&why, -EHOSTDOWN, OTA_E_NOT_HEALTHY,
+			"The system on %s was committed, and yet the machine has started from this "
+			"slot",
+			slots->standby.id);
 	} else {
 		return;
 	}

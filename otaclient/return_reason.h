@@ -17,6 +17,7 @@ struct return_reason {
 	bool going_on; /* an update, or a rollback */
 	bool matches;  /* on the slot that was to run */
 	bool is_rollback;
+	bool was_committed; /* nothing is going on; the other slot was to run, and had been committed */
 };
 
 /* Record that the system on @slots' active slot starts, and what it finds. @reset: it finds a fresh machine. */

@@ -28,6 +28,9 @@ struct commit_only {
 	int commit_result;
 	unsigned n_commits;
 	bool status_inside;
+	char standby_uuid[40];
+	int settle_result;
+	unsigned n_settled, n_settled_whole; /* how often; with a standby that may stand in */
 };
 
 static int only_slots(const struct boot_ctl *ctl, struct slot_pair *ret_slots, struct ota_err *err)
@@ -41,6 +44,7 @@ static int only_slots(const struct boot_ctl *ctl, struct slot_pair *ret_slots, s
 	snprintf(ret_slots->standby.id, BOOT_SLOT_ID_MAX, "ota-slot_a");
 	snprintf(ret_slots->standby.status_dir, PATH_MAX, "%s/a", c->dir);
 	snprintf(ret_slots->standby.device, PATH_MAX, "%s/device-a", c->dir);
+	snprintf(ret_slots->standby.fs_uuid, BOOT_UUID_MAX, "%s", c->standby_uuid);
 	ret_slots->standby.status_inside = c->status_inside;
 	return 0;
 }
@@ -55,7 +59,25 @@ static int only_commit(struct boot_ctl *ctl, struct ota_err *err)
 	return 0;
 }
 
+static int only_settle(struct boot_ctl *ctl, bool standby_whole, struct ota_err *err)
+{
+	struct commit_only *c = (struct commit_only *)ctl;
+
+	c->n_settled++;
+	c->n_settled_whole += standby_whole;
+	return c->settle_result < 0 ? ota_err_set(err, c->settle_result, OTA_E_UNSPECIFIC,
+					      "grubenv cannot be written")
+				    : 0;
+}
+
+static int only_check(const struct boot_ctl *ctl, struct ota_err *err)
+{
+	return 0;
+}
+
 static const struct boot_controller_ops commit_only_ops = {.slots = only_slots, .commit = only_commit};
+static const struct boot_controller_ops settling_ops = {
+	.slots = only_slots, .check = only_check, .settle = only_settle, .commit = only_commit};
 
 struct fixture {
 	struct commit_only boot;
@@ -267,6 +289,30 @@ static void the_mark_of_the_old_slot_gets_the_time_when_it_was_left(void **state
 	assert_int_equal(mark.unix_s, 7);
 }
 
+static void the_loader_is_told_whether_the_other_slot_may_stand_in(void **state)
+{
+	struct fixture *f = *state;
+
+	f->boot.base.ops = &settling_ops;
+	snprintf(f->boot.standby_uuid, sizeof(f->boot.standby_uuid),
+		"abababab-abab-abab-abab-abababababab");
+	first_boot_settle(&f->boot.base);
+	assert_int_equal(f->boot.n_settled, 1);
+	assert_int_equal(f->boot.n_settled_whole, 0);
+	/* A commit seals the slot that is left; from then on it may. */
+	store(f, STATUS_UPDATING, "ota-slot_b");
+	make_device(f, 0x53);
+	run_and_commit(f);
+	assert_int_equal(f->boot.n_settled, 2);
+	assert_int_equal(f->boot.n_settled_whole, 1);
+	/* One that cannot be told, or is another file system by now, is no reason to stop. */
+	f->boot.settle_result = -ENOSPC;
+	snprintf(f->boot.standby_uuid, sizeof(f->boot.standby_uuid), "0b0b");
+	first_boot_settle(&f->boot.base);
+	assert_int_equal(f->boot.n_settled, 3);
+	assert_int_equal(f->boot.n_settled_whole, 1);
+}
+
 static void an_old_slot_that_never_was_updated_is_marked_when_it_was_left(void **state)
 {
 	struct fixture *f = *state;
@@ -429,6 +475,7 @@ int main(void)
 		T(a_new_system_is_on_trial_until_it_is_committed),
 		T(a_new_system_that_came_up_is_committed_and_marked_complete),
 		T(the_mark_of_the_old_slot_gets_the_time_when_it_was_left),
+		T(the_loader_is_told_whether_the_other_slot_may_stand_in),
 		T(a_system_that_is_no_image_is_marked_too),
 		T(an_old_slot_that_never_was_updated_is_marked_when_it_was_left),
 		T(an_old_slot_with_its_status_inside_is_marked_from_outside),

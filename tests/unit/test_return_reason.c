@@ -123,6 +123,22 @@ static void each_start_after_a_return_says_why(void **state)
 	}
 }
 
+static void a_committed_slot_that_did_not_start_is_named_without_records_too(void **state)
+{
+	struct status_snapshot now;
+
+	write_status(&slots.active, STATUS_FAILURE, "ota-slot_b");
+	write_status(&slots.standby, STATUS_SUCCESS, "ota-slot_b");
+	now = start(*state, STATUS_FAILURE);
+	assert_string_equal(now.failure_reason, "E209: The system on ota-slot_b was committed, and "
+						"yet the machine has started from this "
+						"slot");
+	assert_int_equal(now.ota_status, STATUS_FAILURE);
+	/* After an update that failed the other slot never says so. */
+	write_status(&slots.standby, STATUS_FAILURE, "ota-slot_b");
+	assert_false(start(*state, STATUS_FAILURE).has_failure);
+}
+
 static void a_cut_before_the_reason_was_recorded_loses_nothing(void **state)
 {
 	struct flight_recorder *recorder;
@@ -258,6 +274,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		reason_test(each_start_after_a_return_says_why),
+		reason_test(a_committed_slot_that_did_not_start_is_named_without_records_too),
 		reason_test(a_cut_before_the_reason_was_recorded_loses_nothing),
 		reason_test(the_last_words_of_the_kernel_are_shown_and_kept),
 		reason_test(a_failure_of_the_update_itself_survives_the_daemon),

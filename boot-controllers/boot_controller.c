@@ -4,6 +4,7 @@
 #include "boot-controllers/boot_controller.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -69,19 +70,32 @@ static const struct boot_controller_ops *find(const char *name)
 	return NULL;
 }
 
+/* What could be written into ecu_info.yaml instead. */
+static int refuse_unknown(const char *name, struct ota_err *err)
+{
+	char known[128] = "";
+	size_t len = 0;
+
+	if (is_auto_detect(name))
+		return ota_err_set(err, -ENODEV, OTA_E_BOOTCONTROL_UNSUPPORTED,
+			"No boot loader is chosen, and none is supported on this kind of machine");
+	for (size_t i = 0; i < ARRAY_SIZE(registry) && len < sizeof(known); i++)
+		len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s",
+			i == 0 ? "" : " and ", registry[i].ops->name);
+	return ota_err_set(err, -ENODEV, OTA_E_BOOTCONTROL_UNSUPPORTED,
+		"The boot loader \"%.64s\" of ecu_info.yaml is not supported; this version knows "
+		"%s",
+		name, known);
+}
+
 int boot_controller_open(const char *name, const struct boot_env *env, struct boot_ctl **ret_ctl,
 	struct ota_err *err)
 {
 	const struct boot_controller_ops *ops = find(name);
 	int r;
 
-	if (!ops && is_auto_detect(name))
-		return ota_err_set(err, -ENODEV, OTA_E_BOOTCONTROL_UNSUPPORTED,
-			"No boot loader is chosen, and none is supported on this kind of machine");
 	if (!ops)
-		return ota_err_set(err, -ENODEV, OTA_E_BOOTCONTROL_UNSUPPORTED,
-			"The boot loader \"%s\" of ecu_info.yaml is not supported on this machine",
-			name);
+		return refuse_unknown(name, err);
 	r = ops->open(ret_ctl, env, err);
 	if (r < 0) {
 		ota_err_blame(err,

@@ -73,7 +73,7 @@ static int recognise(int root_fd, struct tegra_release *ret_release, struct ota_
 	if (!tegra_release_before(ret_release, 34, 0, 0))
 		return ota_err_set(err, -ENODEV, OTA_E_UNSPECIFIC,
 			"The board support package is R%u.%u.%u, but CBoot is that of releases "
-			"before R34",
+			"before R34; later ones boot by UEFI, which is not supported",
 			ret_release->major, ret_release->minor, ret_release->patch);
 	if (fstatat(root_fd, "etc/nv_boot_control.conf", &st, 0) < 0)
 		return ota_err_set(err, errno == ENOENT ? -ENODEV : -errno, OTA_E_UNSPECIFIC,

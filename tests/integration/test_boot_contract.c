@@ -374,15 +374,25 @@ static int end(void **state)
 
 static void an_unknown_boot_loader_is_refused(void **state)
 {
-	struct boot_ctl *ctl = NULL;
-	struct ota_err err = {0};
+	static const char *const name[] = {"jetson-uefi", "rpi_boot", "lilo"};
 
-	assert_int_equal(
-		boot_controller_open("lilo", &(struct boot_env){.root = ""}, &ctl, &err), -ENODEV);
-	assert_int_equal(err.code, OTA_E_BOOTCONTROL_UNSUPPORTED);
-	assert_string_equal(err.msg,
-		"The boot loader \"lilo\" of ecu_info.yaml is not supported on this machine");
-	assert_null(ctl);
+	for (size_t i = 0; i < ARRAY_SIZE(name); i++) {
+		struct boot_ctl *ctl = NULL;
+		struct ota_err err = {0};
+		char want[160];
+
+		assert_int_equal(
+			boot_controller_open(name[i], &(struct boot_env){.root = ""}, &ctl, &err),
+			-ENODEV);
+		assert_int_equal(err.code, OTA_E_BOOTCONTROL_UNSUPPORTED);
+		snprintf(want, sizeof(want),
+			"The boot loader \"%s\" of ecu_info.yaml is not supported; this version "
+			"knows "
+			"grub and jetson-cboot",
+			name[i]);
+		assert_string_equal(err.msg, want);
+		assert_null(ctl);
+	}
 }
 
 static void a_machine_without_grub_is_refused(void **state)

@@ -100,7 +100,8 @@ static void a_machine_that_is_none_is_not_asked(void **state)
 	cboot_machine_write(
 		&m, "slot_0/etc/nv_tegra_release", "# R35 (release), REVISION: 4.1, GCID: 1\n");
 	opens_not(-ENODEV,
-		"The board support package is R35.4.1, but CBoot is that of releases before R34");
+		"The board support package is R35.4.1, but CBoot is that of releases before R34; "
+		"later ones boot by UEFI, which is not supported");
 	cboot_machine_write(&m, "slot_0/etc/nv_tegra_release", "Debian\n");
 	opens_not(-ENODEV,
 		"/etc/nv_tegra_release is unusable: It does not begin with \"# R<number> (…), "

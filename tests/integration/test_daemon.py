@@ -250,7 +250,7 @@ def proxy_that_can_run_is_not_mentioned_at_the_start():
 # ---- the boot loader
 
 def boot_loader_that_is_not_there_is_a_failure_with_its_reason():
-    for name, code in (("grub", "E30"), ("cboot", "E301")):
+    for name, code in (("grub", "E30"), ("cboot", "E301"), ("jetson-uefi", "E301"), ("rpi_boot", "E301")):
         with Daemon(ecu_info=f'format_version: 1\necu_id: "main"\nbootloader: {name}\n').serving() as d:
             shown = flat(status())
             assert "FAILURE" in shown and code in shown and "boot loader" in shown, shown

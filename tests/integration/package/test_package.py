@@ -28,6 +28,7 @@ INSTALLED = {
     "/usr/bin/otaproxy": "root root 755 regular file",
     "/usr/libexec/otaclient-fetcher": "root root 755 regular file",
     "/etc/otaclient/otaclient.yaml": "root root 644 regular file",
+    "/etc/default/grub.d/otaclient.cfg": "root root 644 regular file",
     "/lib/systemd/system/otaclient.service": "root root 644 regular file",
     "/etc/systemd/system/multi-user.target.wants/otaclient.service": "root root 777 symbolic link",
     "/lib/systemd/system/otaclient-commit-guard.service": "root root 644 regular file",
@@ -112,6 +113,16 @@ class Package(unittest.TestCase):
     def test_5_systemd_understands_the_unit(self):
         for unit in ("otaclient.service", "otaclient-commit-guard.timer"):
             self.assertEqual(self.inside("systemd-analyze", "verify", "--man=no", unit), "")
+
+    def test_5_grub_mkconfig_gets_a_kernel_line_that_ends_a_panic(self):
+        for before, want in (("true", "panic=10|"),
+                             ("GRUB_CMDLINE_LINUX=quiet", "quiet panic=10|"),
+                             ("GRUB_CMDLINE_LINUX='panic=3 quiet'", "panic=3 quiet|"),
+                             ("GRUB_CMDLINE_LINUX_DEFAULT=panic=0", "|panic=0")):
+            said = self.inside("sh", "-euc", "GRUB_CMDLINE_LINUX=; GRUB_CMDLINE_LINUX_DEFAULT=; " + before +
+                               '; . /etc/default/grub.d/otaclient.cfg; '
+                               'echo "$GRUB_CMDLINE_LINUX|$GRUB_CMDLINE_LINUX_DEFAULT"')
+            self.assertEqual(said.strip(), want)
 
     def test_6_removed_it_leaves_configuration_and_cache(self):
         self.inside("dpkg", "--remove", "otaclient")

@@ -468,7 +468,8 @@ static int settle(const struct grub_ctl *ctl, bool standby_whole, struct ota_err
 		want.spare = standby;
 		want.spare_after = ctl->spare_after;
 	}
-	return grub_choice_write(ctl, "replace grubenv at start", &want, err);
+	/* A full /boot must not make a slot that comes up look like one that does not. */
+	return grub_choice_write_in_place(ctl, "replace grubenv at start", &want, err);
 }
 
 static int grub_settle(struct boot_ctl *base, bool standby_whole, struct ota_err *err)

@@ -7,6 +7,7 @@
 #include "boot-controllers/grub/grub_choice.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,6 +15,7 @@
 #include "boot-controllers/grub/grub_cfg.h"
 #include "common/base/cleanup.h"
 #include "common/base/io.h"
+#include "common/base/path.h"
 
 static bool has_entry(const struct grub_ctl *ctl, unsigned slot)
 {
@@ -126,11 +128,9 @@ static int fill_env(struct grub_env *env, const struct grub_choice *c)
 	return r;
 }
 
-int grub_choice_write(const struct grub_ctl *ctl, const char *what,
-	const struct grub_choice *choice, struct ota_err *err)
+static int make_block(const struct grub_ctl *ctl, const struct grub_choice *choice,
+	char ret_block[GRUB_ENV_BYTES], struct ota_err *err)
 {
-	char block[GRUB_ENV_BYTES];
-	struct buf content = {.data = block, .len_bytes = sizeof(block)};
 	struct grub_env env;
 	int r;
 
@@ -140,10 +140,47 @@ int grub_choice_write(const struct grub_ctl *ctl, const char *what,
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
 			"Cannot change /boot/grub/grubenv: variables of others fill its %d bytes",
 			GRUB_ENV_BYTES);
-	grub_env_render(&env, block);
-	r = grub_write_file(
-		what, ctl->grub_fd, "grubenv", "/boot/grub/grubenv", &content, 0644, err);
+	grub_env_render(&env, ret_block);
+	return 0;
+}
+
+int grub_choice_write(const struct grub_ctl *ctl, const char *what,
+	const struct grub_choice *choice, struct ota_err *err)
+{
+	char block[GRUB_ENV_BYTES];
+	struct buf content = {.data = block, .len_bytes = sizeof(block)};
+	int r = make_block(ctl, choice, block, err);
+
+	if (r == 0)
+		r = grub_write_file(
+			what, ctl->grub_fd, "grubenv", "/boot/grub/grubenv", &content, 0644, err);
 	return r < 0 ? r : grub_publish(ctl, what, err);
+}
+
+int grub_choice_write_in_place(const struct grub_ctl *ctl, const char *what,
+	const struct grub_choice *choice, struct ota_err *err)
+{
+	struct ota_err no_room = {0};
+	char block[GRUB_ENV_BYTES];
+	AUTO_CLOSE int fd = -1;
+	struct stat st;
+	int r = grub_choice_write(ctl, what, choice, &no_room);
+
+	if (r == -ENOSPC || r == -EDQUOT)
+		fd = path_open(ctl->grub_fd, "grubenv", O_WRONLY, 0);
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size != sizeof(block)) {
+		if (r < 0 && err)
+			*err = no_room;
+		return r;
+	}
+	r = make_block(ctl, choice, block, err);
+	if (r < 0)
+		return r;
+	r = io_overwrite("overwrite grubenv", fd, block, sizeof(block), 0);
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			"Cannot overwrite /boot/grub/grubenv: %s", strerror(-r));
+	return grub_publish(ctl, what, err);
 }
 
 int grub_choice_commit(const struct grub_ctl *ctl, unsigned slot, struct ota_err *err)

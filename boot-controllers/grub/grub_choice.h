@@ -36,5 +36,12 @@ int grub_choice_read(const struct grub_ctl *ctl, struct grub_choice *ret_choice)
 int grub_choice_write(const struct grub_ctl *ctl, const char *what,
 	const struct grub_choice *choice, struct ota_err *err);
 
+/*
+ * The same for a choice that must not fail for want of room: then the block that is there is overwritten. Torn by a
+ * power cut, it boots the slot that ota-committed.cfg names, which must be @choice's.
+ */
+int grub_choice_write_in_place(const struct grub_ctl *ctl, const char *what,
+	const struct grub_choice *choice, struct ota_err *err);
+
 /* ota-committed.cfg, written and published. */
 int grub_choice_commit(const struct grub_ctl *ctl, unsigned slot, struct ota_err *err);

@@ -332,6 +332,61 @@ static void a_count_of_the_committed_slot_that_grub_cannot_write_changes_nothing
 	restarts_are("bbbb");
 }
 
+/* For a new file; publishing needs none. */
+static int no_room(void *ctx, const char *what)
+{
+	unsigned *n = ctx;
+
+	return strcmp(what, "replace grubenv at start") == 0 && (*n)++ == 0 ? -ENOSPC : 0;
+}
+
+static int no_writes(void *ctx, const char *what)
+{
+	return -EROFS;
+}
+
+static void a_full_boot_does_not_keep_a_start_from_being_counted_anew(void **state)
+{
+	unsigned n_last = 0;
+
+	m.env.committed_attempts = 2;
+	commit_b();
+	env_set("theirs", "1");
+	for (int i = 0; i < 3; i++) {
+		unsigned n = 0;
+
+		restarts_are("bb");
+		start();
+		io_set_hook(no_room, &n);
+		settle();
+		io_set_hook(NULL, NULL);
+		assert_int_equal(n, 2);
+		assert_env("ota_spare_after", "2");
+		assert_env("theirs", "1");
+	}
+	/* Without a block there is no place to overwrite, and nothing to count either. */
+	grub_machine_write(&m, "boot/grub/grubenv", "");
+	io_set_hook(no_room, &n_last);
+	assert_int_equal(ctl->ops->settle(ctl, true, &err), -ENOSPC);
+	assert_string_equal(err.msg, "Cannot tell GRUB that ota-slot_b has come up: Cannot write "
+				     "/boot/grub/grubenv: No space left on "
+				     "device");
+	assert_int_equal(err.code, OTA_E_BOOTCONTROL_STARTUP);
+}
+
+static void a_boot_that_takes_no_writes_is_told(void **state)
+{
+	m.env.committed_attempts = 2;
+	commit_b();
+	restarts_are("b");
+	start();
+	io_set_hook(no_writes, NULL);
+	assert_int_equal(ctl->ops->settle(ctl, true, &err), -EROFS);
+	assert_string_equal(err.msg, "Cannot tell GRUB that ota-slot_b has come up: Cannot write "
+				     "/boot/grub/grubenv: Read-only file "
+				     "system");
+}
+
 static void nonsense_about_the_spare_boots_the_committed_slot(void **state)
 {
 	static const char *const bad[] = {"00", "x", "", "-0", "0 0"};
@@ -490,6 +545,8 @@ int main(void)
 		T(a_slot_that_is_not_whole_is_no_spare),
 		T(a_slot_that_is_to_be_changed_is_no_spare),
 		T(a_count_of_the_committed_slot_that_grub_cannot_write_changes_nothing),
+		T(a_full_boot_does_not_keep_a_start_from_being_counted_anew),
+		T(a_boot_that_takes_no_writes_is_told),
 		T(nonsense_about_the_spare_boots_the_committed_slot),
 		T(a_block_of_another_client_is_understood),
 		T(a_torn_block_boots_the_committed_slot_and_is_mended),

@@ -5,7 +5,7 @@
  * A ring file of fixed size on /boot, which is written when it is made and only overwritten in place
  * afterwards: a full /boot does not matter. Each record is synced before the call returns; a cut leaves
  * it out, or torn, which a reader leaves out. Where /boot belongs to each slot (CBoot), the new slot
- * goes on with a copy from when it was staged, and what it adds stays there.
+ * goes on with a copy from when it was staged, and what it adds stays there, where return_reason looks.
  *
  * Nothing here ever fails: what cannot be written (a read-only /boot, a broken disk) is warned of in
  * the log, once, and then kept in memory alone. All functions take NULL for "no recorder". Any thread

@@ -82,6 +82,32 @@ void flight_story_read(const struct flight_record *records, size_t n, const char
 	*ret_story = s;
 }
 
+/* The other slot's recorder begins as a copy of this one's, if it was staged in this story. */
+static bool is_same(const struct flight_record *a, const struct flight_record *b)
+{
+	return a && a->number == b->number && a->kind == b->kind && a->unix_s == b->unix_s &&
+	       strcmp(a->text, b->text) == 0;
+}
+
+size_t flight_story_join(const struct flight_story *s, struct flight_record *records, size_t n,
+	const char *other_slot, const struct flight_record *others, size_t n_others)
+{
+	bool behind = false;
+
+	for (size_t i = 0; i < n_others; i++) {
+		const struct flight_record *r = &others[i];
+		/* A rollback stages nothing: there only the clock tells. */
+		bool later = s->flip && s->begin && s->begin->kind == FLIGHT_ROLLBACK_BEGINS &&
+			     r->unix_s >= s->flip->unix_s;
+
+		if (begins(r))
+			behind = is_same(s->begin, r);
+		else if (strcmp(r->slot, other_slot) == 0 && (behind || later))
+			records[n++] = *r;
+	}
+	return n;
+}
+
 int64_t flight_story_tried_unix_s(const struct flight_story *s)
 {
 	if (s->commit)

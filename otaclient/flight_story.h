@@ -30,13 +30,21 @@ struct flight_story {
 void flight_story_read(const struct flight_record *records, size_t n, const char *slot,
 	struct flight_story *ret_story);
 
+/*
+ * Where each slot has a recorder of its own: put behind the @n records of the running one, whose story is
+ * @story, what the other one did in the same story. @others are the other one's records, in their order.
+ * Returns how many there are then; @records has room for @n + @n_others. The story is to be read anew.
+ */
+size_t flight_story_join(const struct flight_story *story, struct flight_record *records, size_t n,
+	const char *other_slot, const struct flight_record *others, size_t n_others);
+
 /* From when on the last words of a kernel may be those of the other slot's; INT64_MAX: it was never tried. */
 int64_t flight_story_tried_unix_s(const struct flight_story *story);
 
 /* What the machine tells besides the records. */
 struct flight_scene {
 	const char *other_slot;
-	bool shared;      /* the other slot records here, too; else its silence says nothing */
+	bool shared; /* what the other slot has recorded is known; else its silence says nothing */
 	bool is_rollback; /* what did not come to its end; for when the records do not say it */
 	const char *kernel_line; /* what its kernel died of; "" = nothing is known */
 };

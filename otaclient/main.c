@@ -545,7 +545,7 @@ static int find_out_what_booted(
 		flight_recorder_failure(d->recorder, err->code, err->msg);
 		return r;
 	}
-	return_reason_tell(&why, d->recorder, &slots, "", d->status);
+	return_reason_tell(&why, d->recorder, &slots, "", d->settings.run_dir, d->status);
 	return 0;
 }
 

@@ -15,7 +15,9 @@
 #include "common/base/log.h"
 #include "otaclient/flight_story.h"
 #include "otaclient/kernel_tail.h"
+#include "otaclient/slot_mount.h"
 #include "otaclient/status_store.h"
+#include "otaclient/text.h"
 
 enum {
 	/* The status is written a moment before the reason is recorded, by the same clock. */
@@ -71,53 +73,87 @@ static bool is_about(const struct flight_record *told, const char *status_dir)
 	return stat(path, &st) == 0 && st.st_mtim.tv_sec <= told->unix_s + SAME_TIME_S;
 }
 
-static void compose(const struct return_reason *reason, struct flight_recorder *recorder,
-	const struct flight_story *story, const struct slot_pair *slots, const char *root,
-	struct ota_err *ret_reason)
+/* What the slot that does not run has recorded in its own file; false: it cannot be read. */
+static bool look_at_other(const struct slot_pair *slots, const char *run_dir,
+	struct flight_record *ret_records, size_t *ret_n)
 {
+	struct slot_mount mount;
+	struct ota_err why = {0};
+	char path[PATH_MAX + sizeof(FLIGHT_RECORDER_PATH)];
+	int r;
+
+	slot_mount_init(&mount);
+	r = slot_mount_peek(&mount, &slots->standby, run_dir, &why);
+	if (r == 0) {
+		snprintf(path, sizeof(path), "%s" FLIGHT_RECORDER_PATH, mount.standby_dir);
+		r = flight_recorder_read_file(path, ret_records, ret_n, &why);
+	}
+	slot_mount_done(&mount);
+	if (r < 0)
+		log_info("What the slot %s has recorded is not known: %s", slots->standby.id,
+			why.msg);
+	return r == 0;
+}
+
+/* From the @n records, in an array that has room for FLIGHT_CELLS more. */
+static void compose(const struct return_reason *reason, struct flight_recorder *recorder,
+	const struct slot_pair *slots, const char *root, const char *run_dir,
+	struct flight_record *records, size_t n, struct ota_err *ret_reason)
+{
+	AUTO_FREE struct flight_record *others = calloc(FLIGHT_CELLS, sizeof(*others));
 	AUTO_KERNEL_DEATH struct kernel_death death = {0};
-	int64_t since = flight_story_tried_unix_s(story);
 	struct flight_scene scene = {
 		.other_slot = slots->standby.id,
 		.shared = !slots->standby.status_inside,
 		.is_rollback = reason->is_rollback,
 		.kernel_line = death.line,
 	};
+	struct flight_story story;
+	size_t n_others = 0;
+	int64_t since;
 
+	flight_story_read(records, n, slots->active.id, &story);
+	if (!scene.shared && story.flip && others &&
+		look_at_other(slots, run_dir, others, &n_others)) {
+		scene.shared = true;
+		n = flight_story_join(&story, records, n, slots->standby.id, others, n_others);
+		flight_story_read(records, n, slots->active.id, &story);
+	}
+	since = flight_story_tried_unix_s(&story);
 	if (since != INT64_MAX)
 		kernel_tail_find_death(root, since, &death);
-	flight_story_tell(story, &scene, ret_reason);
+	flight_story_tell(&story, &scene, ret_reason);
 	if (death.line[0])
 		flight_recorder_kernel_log(recorder, death.where, buf_str(&death.tail));
 	flight_recorder_failure(recorder, ret_reason->code, ret_reason->msg);
 }
 
 void return_reason_tell(const struct return_reason *reason, struct flight_recorder *recorder,
-	const struct slot_pair *slots, const char *root, struct status *status)
+	const struct slot_pair *slots, const char *root, const char *run_dir, struct status *status)
 {
-	AUTO_FREE struct flight_record *records = calloc(FLIGHT_CELLS, sizeof(*records));
-	static const struct flight_story nothing;
+	/* With room for the other slot's. */
+	AUTO_FREE struct flight_record *records = calloc(2 * FLIGHT_CELLS, sizeof(*records));
 	struct status_snapshot now;
 	struct flight_story story;
 	struct ota_err why = {0};
 	struct log_event event = {0};
 	bool came_back = reason->going_on && !reason->matches;
+	size_t n;
 
 	status_get(status, &now);
 	if (!records || now.has_failure ||
 		(now.ota_status != STATUS_FAILURE && now.ota_status != STATUS_ROLLBACK_FAILURE))
 		return;
-	flight_story_read(
-		records, flight_recorder_copy(recorder, records), slots->active.id, &story);
+	n = flight_recorder_copy(recorder, records);
+	flight_story_read(records, n, slots->active.id, &story);
 	if (story.told && !came_back) {
 		if (!is_about(story.told, slots->active.status_dir))
 			return;
 		why.code = story.told->code;
-		snprintf(why.msg, sizeof(why.msg), "%.*s", (int)sizeof(why.msg) - 1,
-			story.told->text);
+		text_put(why.msg, sizeof(why.msg), story.told->text);
 	} else if (came_back || (story.begin && strcmp(story.begin->slot, slots->active.id) == 0)) {
 		/* What was told already is of another update, of which this one has no record. */
-		compose(reason, recorder, story.told ? &nothing : &story, slots, root, &why);
+		compose(reason, recorder, slots, root, run_dir, records, story.told ? 0 : n, &why);
 	} else if (reason->was_committed) {
 		/* The records of that update are gone; that much the status files say by themselves. */
 		ota_err_set(&why, -EHOSTDOWN, OTA_E_NOT_HEALTHY,

@@ -25,8 +25,10 @@ void return_reason_begin(struct flight_recorder *recorder, const struct slot_pai
 	bool reset, struct return_reason *ret_reason);
 
 /*
- * If @status says that the last update or rollback failed, and not why, say why from what is recorded, and record that
- * it was said. @root: "" = this machine.
+ * If @status says that the last update or rollback failed, and not why, say why from what is recorded, and
+ * record that it was said. Where each slot has a recorder of its own, the other slot is mounted for a look,
+ * below @run_dir. @root: "" = this machine.
  */
 void return_reason_tell(const struct return_reason *reason, struct flight_recorder *recorder,
-	const struct slot_pair *slots, const char *root, struct status *status);
+	const struct slot_pair *slots, const char *root, const char *run_dir,
+	struct status *status);

@@ -19,9 +19,13 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/hex.h"
 #include "common/base/io.h"
 #include "otaclient/first_boot.h"
+#include "otaclient/flight_recorder.h"
 #include "otaclient/fs_state.h"
+#include "otaclient/return_reason.h"
 #include "otaclient/rollback.h"
 #include "otaclient/session.h"
 #include "otaclient/slot_note.h"
@@ -33,6 +37,7 @@
 static struct {
 	struct cboot_machine m;
 	struct boot_ctl *boot; /* NULL: the daemon does not run */
+	struct flight_recorder *recorder; /* of the slot that runs; NULL = not opened */
 	struct status *status;
 	char run_dir[PATH_MAX];
 } j;
@@ -109,10 +114,22 @@ static void run_on(unsigned slot)
 
 /* ---- the daemon --------------------------------------------------------------------------------- */
 
+static void open_recorder(const char *slot)
+{
+	char path[PATH_MAX];
+
+	machine_dir_make(j.m.root, "boot/ota");
+	machine_dir_path(j.m.root, "boot/ota/flight-recorder", path);
+	flight_recorder_free(j.recorder);
+	j.recorder = flight_recorder_open(path, slot);
+}
+
 static int start(struct ota_err *err)
 {
 	bool on_trial = false;
 	bool reset = false;
+	struct return_reason why;
+	struct slot_pair slots;
 	int r = cboot_machine_open(&j.m, &j.boot, err);
 
 	if (r == 0)
@@ -120,9 +137,17 @@ static int start(struct ota_err *err)
 	if (r == 0)
 		r = slot_note_find(j.boot, j.run_dir, err);
 	if (r == 0)
-		r = first_boot_run(j.boot, reset, j.status, &on_trial, err);
-	if (r < 0 || !on_trial)
+		r = j.boot->ops->slots(j.boot, &slots, err);
+	if (r < 0)
 		return r;
+	open_recorder(slots.active.id);
+	return_reason_begin(j.recorder, &slots, reset, &why);
+	r = first_boot_run(j.boot, reset, j.status, &on_trial, err);
+	if (r < 0)
+		return r;
+	return_reason_tell(&why, j.recorder, &slots, j.m.root, j.run_dir, j.status);
+	if (!on_trial)
+		return 0;
 	/* As a trial without checks. */
 	r = first_boot_commit(j.boot, j.m.root, err);
 	if (r == 0)
@@ -142,11 +167,31 @@ static void stop(void)
 	if (j.boot)
 		j.boot->ops->close(j.boot);
 	j.boot = NULL;
+	flight_recorder_free(j.recorder);
+	j.recorder = NULL;
 }
 
 static char running(void)
 {
 	return j.m.disk.active == 0 ? 'a' : 'b';
+}
+
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+
+/* Each start has another one, and this machine's own is but one. */
+static void new_boot_id(void)
+{
+	AUTO_CLOSE int fd = -1;
+	uint8_t random[16];
+	char hex[33], path[PATH_MAX];
+
+	clock_random(random, sizeof(random));
+	hex_encode(random, sizeof(random), hex);
+	machine_dir_path(j.m.dir, "boot_id", path);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	assert_int_equal(file_write_all(fd, hex, 32), 0);
+	umount2(BOOT_ID, MNT_DETACH);
+	assert_int_equal(mount(path, BOOT_ID, NULL, MS_BIND, NULL), 0);
 }
 
 /* What CBoot chooses @n_starts later comes up, without a daemon yet; what it chose before ended in its kernel. */
@@ -165,6 +210,7 @@ static char restart_after(unsigned n_starts)
 	for (unsigned s = 0; s < 2; s++)
 		assert_int_equal(umount(point[s]), 0);
 	run_on(slot == 'a' ? 0 : 1);
+	new_boot_id();
 	return slot;
 }
 
@@ -191,6 +237,7 @@ static int roll_back(struct ota_err *err)
 	const struct update_env env = {
 		.status = j.status,
 		.boot = j.boot,
+		.recorder = j.recorder,
 		.run_dir = j.run_dir,
 		.scratch_dir = j.m.dir,
 		.active_root = j.m.root,
@@ -268,6 +315,7 @@ static int end(void **state)
 	assert_int_equal(umount(point), 0);
 	for (unsigned s = 0; s < 2; s++)
 		machine_tool("losetup", "-d", j.m.disk.slot[s].device, NULL, NULL);
+	umount2(BOOT_ID, MNT_DETACH);
 	cboot_machine_done(&j.m);
 	status_free(j.status);
 	return 0;
@@ -397,6 +445,50 @@ static void a_slot_that_cboot_falls_back_to_says_failure(void **state)
 	refused_with("Cannot go back to 1: No complete system is known to be on it");
 }
 
+static void reason_is(const char *want)
+{
+	struct status_snapshot snap;
+
+	status_get(j.status, &snap);
+	assert_string_equal(snap.failure_reason, want);
+}
+
+/* What the tried slot has recorded stays on it; the one that the machine comes back to looks there. */
+static void a_slot_that_was_left_again_is_asked_why(void **state)
+{
+	static const char why[] =
+		"E209: The new system on 0 (version \"3.0\") did not commit: the last that "
+		"it recorded is that the health check 10-network failed: exit 1";
+
+	flight_recorder_note(j.recorder, FLIGHT_UPDATE_BEGINS, "3.0", "%s", "session");
+	update();
+	flight_recorder_note(j.recorder, FLIGHT_FLIP, "0", "%s", "session");
+	assert_int_equal(restart(), 'a');
+	open_recorder("0");
+	flight_recorder_note(j.recorder, FLIGHT_START, "commit", "%s", "");
+	flight_recorder_check(j.recorder, "10-network", false, "exit 1");
+	assert_int_equal(restart_after(CBOOT_MACHINE_TRIES), 'b');
+	for (int i = 0; i < 2; i++) {
+		started();
+		status_is(STATUS_FAILURE, "0");
+		reason_is(why);
+		restart();
+	}
+}
+
+static void a_slot_that_never_came_up_has_recorded_nothing(void **state)
+{
+	flight_recorder_note(j.recorder, FLIGHT_UPDATE_BEGINS, "3.0", "%s", "session");
+	update();
+	flight_recorder_note(j.recorder, FLIGHT_FLIP, "0", "%s", "session");
+	assert_int_equal(restart_after(CBOOT_MACHINE_TRIES + 1), 'b');
+	started();
+	status_is(STATUS_FAILURE, "0");
+	reason_is("E209: The new system on 0 (version \"3.0\") did not commit: it gave no sign of "
+		  "life: its "
+		  "kernel, its root file system or the way to otaclient failed");
+}
+
 static struct {
 	unsigned n, at;
 } power;
@@ -471,6 +563,8 @@ int main(void)
 		T(a_note_counts_once),
 		T(a_rollback_that_was_given_up_is_not_gone_on_with),
 		T(a_slot_that_cboot_falls_back_to_says_failure),
+		T(a_slot_that_was_left_again_is_asked_why),
+		T(a_slot_that_never_came_up_has_recorded_nothing),
 		cmocka_unit_test(a_cut_anywhere_leaves_a_machine_that_says_what_is_true),
 	};
 

@@ -240,6 +240,42 @@ static void only_the_newest_update_counts_and_what_was_told_is_found(void **stat
 		"was stopped before the other slot was tried");
 }
 
+/* With CBoot the other slot's recorder is a copy of this one's up to the staging, and both go on from there. */
+static void what_the_other_slot_has_recorded_by_itself_is_joined_to_the_story(void **state)
+{
+	struct flight_record others[8];
+	struct flight_story s;
+	size_t n_others;
+
+	flip();
+	memcpy(others, records, 2 * sizeof(others[0]));
+	n_records = 2;
+	add(NEW, FLIGHT_START, "commit", "");
+	add(NEW, FLIGHT_CHECK, "10-network", "exit 1")->failed = true;
+	memcpy(others + 2, records + 2, 2 * sizeof(others[0]));
+	n_others = 4;
+	flip();
+	flight_story_read(records, n_records, OLD, &s);
+	assert_int_equal(flight_story_join(&s, records, n_records, NEW, others, 0), 4);
+	n_records = flight_story_join(&s, records, n_records, NEW, others, n_others);
+	assert_int_equal(n_records, 6);
+	assert_told(OTA_E_NOT_HEALTHY, "The new system on ota-slot_b (version \"2.0\") did not "
+				       "commit: the last that it recorded "
+				       "is that the health check 10-network failed: exit 1");
+	/* Of another update. */
+	flip();
+	others[0].unix_s++;
+	flight_story_read(records, n_records, OLD, &s);
+	assert_int_equal(flight_story_join(&s, records, n_records, NEW, others, n_others), 4);
+	/* A rollback stages nothing, so the clock must do. */
+	records[0].kind = FLIGHT_ROLLBACK_BEGINS;
+	others[2].unix_s = records[3].unix_s - 1;
+	others[3].unix_s = records[3].unix_s;
+	flight_story_read(records, n_records, OLD, &s);
+	assert_int_equal(flight_story_join(&s, records, n_records, NEW, others, n_others), 5);
+	assert_int_equal(records[4].kind, FLIGHT_CHECK);
+}
+
 static void the_longest_texts_make_a_sentence_that_fits_and_is_clean(void **state)
 {
 	char longest[2000];
@@ -295,6 +331,7 @@ int main(void)
 		cmocka_unit_test(a_committed_system_that_is_left_is_told_as_one),
 		cmocka_unit_test(without_records_nothing_is_made_up),
 		cmocka_unit_test(only_the_newest_update_counts_and_what_was_told_is_found),
+		cmocka_unit_test(what_the_other_slot_has_recorded_by_itself_is_joined_to_the_story),
 		cmocka_unit_test(the_longest_texts_make_a_sentence_that_fits_and_is_clean),
 		cmocka_unit_test(any_records_make_a_sentence),
 	};

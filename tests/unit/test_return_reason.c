@@ -57,7 +57,7 @@ static struct status_snapshot start(const struct tmp_dir *d, enum ota_status sto
 
 	return_reason_begin(recorder, &slots, false, &why);
 	status_set_booted(status, stored, "1.0", NULL);
-	return_reason_tell(&why, recorder, &slots, d->path, status);
+	return_reason_tell(&why, recorder, &slots, d->path, d->path, status);
 	status_get(status, &now);
 	status_free(status);
 	flight_recorder_free(recorder);
@@ -261,7 +261,7 @@ static void without_a_recorder_it_works_all_the_same(void **state)
 	write_status(&slots.active, STATUS_UPDATING, "ota-slot_b");
 	return_reason_begin(NULL, &slots, false, &why);
 	status_set_booted(status, STATUS_FAILURE, "", NULL);
-	return_reason_tell(&why, NULL, &slots, "/nonexistent", status);
+	return_reason_tell(&why, NULL, &slots, "/nonexistent", "/nonexistent", status);
 	status_get(status, &now);
 	assert_string_equal(now.failure_reason,
 		"E200: The update did not come to its end; why is not recorded");

@@ -322,6 +322,22 @@ void ecu_table_accept(struct ecu_table *t, size_t child, const char *ecu_id, uin
 		e->accepted_ms = MAX_OF(now_ms, (uint64_t)1);
 }
 
+/*
+ * Its reports may look the same before and after: ABORTED, with an update in between that was accepted and aborted
+ * between two polls.
+ */
+void ecu_table_abort(struct ecu_table *t, size_t child, const char *ecu_id, uint64_t now_ms)
+{
+	bool no_room;
+	struct entry *e =
+		find(t, ecu_id) ? entry_to_write(t, child, ecu_id, now_ms, &no_room) : NULL;
+
+	if (!e)
+		return;
+	e->accepted_ms = 0;
+	e->said.ota_status = STATUS_ABORTING;
+}
+
 void ecu_table_set_interval(struct ecu_table *t, uint64_t interval_ms)
 {
 	t->interval_ms = interval_ms;

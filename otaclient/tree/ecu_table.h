@@ -51,6 +51,12 @@ size_t ecu_table_store(
  */
 void ecu_table_accept(struct ecu_table *t, size_t child, const char *ecu_id, uint64_t now_ms);
 
+/*
+ * @ecu_id, reached through @child, has accepted an abort: it is ABORTING until it reports what it is, and a request
+ * that it had accepted before is none any more. One that has not reported yet stays unknown, and gets no place.
+ */
+void ecu_table_abort(struct ecu_table *t, size_t child, const char *ecu_id, uint64_t now_ms);
+
 /* Has child number @child reported @ecu_id as below it, or is it that one? */
 bool ecu_table_is_below(const struct ecu_table *t, size_t child, const char *ecu_id);
 

@@ -326,6 +326,16 @@ void tracker_accept(struct tracker *t, size_t child, const char *ecu_id)
 	pthread_mutex_unlock(&t->lock);
 }
 
+void tracker_abort(struct tracker *t, size_t child, const char *ecu_id)
+{
+	uint64_t now_ms = clock_monotonic_ms();
+
+	pthread_mutex_lock(&t->lock);
+	ecu_table_abort(t->table, child, ecu_id, now_ms);
+	pthread_mutex_unlock(&t->lock);
+	tell(t);
+}
+
 static void change_holds(struct tracker *t, int by)
 {
 	pthread_mutex_lock(&t->lock);

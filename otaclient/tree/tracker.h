@@ -64,3 +64,6 @@ bool tracker_is_below(struct tracker *t, size_t child, const char *ecu_id);
 void tracker_hold(struct tracker *t);
 void tracker_accept(struct tracker *t, size_t child, const char *ecu_id);
 void tracker_release(struct tracker *t);
+
+/* @ecu_id, reached through child number @child, has accepted an abort. */
+void tracker_abort(struct tracker *t, size_t child, const char *ecu_id);

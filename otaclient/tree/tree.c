@@ -110,6 +110,13 @@ static void on_accepted(void *ctx, size_t child, const char *ecu_id)
 		tracker_accept(e->tree->tracker, e->numbers[child], ecu_id);
 }
 
+static void on_aborted(void *ctx, size_t child, const char *ecu_id)
+{
+	struct errand *e = ctx;
+
+	tracker_abort(e->tree->tracker, e->numbers[child], ecu_id);
+}
+
 static int fan_out(struct errand *e, enum api_method m, fan_out_accepted_fn *accepted,
 	struct wire_answer *answer)
 {
@@ -151,7 +158,7 @@ static int tree_forward(void *ctx, enum api_method m, const struct wire_request 
 	if (m == API_UPDATE || m == API_CLIENT_UPDATE)
 		return forward_update(&e, m, answer);
 	choose(&e, true);
-	return fan_out(&e, m, NULL, answer);
+	return fan_out(&e, m, m == API_ABORT ? on_aborted : NULL, answer);
 }
 
 static int tree_status(void *ctx, struct wire_status *status)

@@ -185,6 +185,13 @@ class TreeTest(unittest.TestCase):
             self.assertLess(time.monotonic(), end, f"{ecu.ecu_id} shows {ecu.status()}")
             time.sleep(0.05)
 
+    def shows(self, ecu, states):
+        """Soon, the status and version of each."""
+        end = time.monotonic() + LIMIT_S
+        while (got := {e.ecu_id: (e.ota_status, e.firmware_version) for e in ecu.status().ecu_v2}) != states:
+            self.assertLess(time.monotonic(), end, f"{got}, not {states}")
+            time.sleep(0.05)
+
     # ---- what is shown
 
     def test_one_ecu_shows_all_below_it_itself_first(self):
@@ -261,6 +268,32 @@ class TreeTest(unittest.TestCase):
             ("g1", pb.ABORT_NO_FAILURE, "Abort accepted"), ("g2", pb.ABORT_FAILURE, none),
             ("p1", pb.ABORT_FAILURE, none), ("p2", pb.ABORT_NO_FAILURE, "Abort accepted"),
             ("p3", pb.ABORT_FAILURE, none), ("main", pb.ABORT_NO_FAILURE, "Abort accepted")])
+
+    def test_an_abort_in_any_phase_is_answered_by_each_ecu_and_ends_as_answered(self):
+        """In seven rounds each ECU is in each phase once, beside others in other ones."""
+        g1 = self.ecu("g1")
+        p1 = self.ecu("p1", g1, available=["p1"])
+        main = self.ecu("main", p1, available=["main", "p1", "g1"])
+        self.all_known(main, {"main", "p1", "g1"})
+        accepted = (pb.ABORT_NO_FAILURE, "Abort accepted")
+        too_late = (pb.ABORT_FAILURE, "Cannot abort: the new slot is being set up")
+        runs = dict.fromkeys((g1, p1, main), "1.0")
+        for n in range(7):
+            phases = {g1: n, p1: (n + 2) % 7, main: (n + 4) % 7}
+            late = [e for e, phase in phases.items() if phase >= pb.PROCESSING_POSTUPDATE]
+            with self.subTest(phases={e.ecu_id: phase for e, phase in phases.items()}):
+                main.stub.Update(request("g1", "p1", "main"), timeout=LIMIT_S)
+                for e, phase in phases.items():
+                    e.order(f"phase {phase}")
+                self.assertEqual(entries(main.stub.Abort(pb.AbortRequest(), timeout=LIMIT_S)),
+                                 [(e.ecu_id, *(too_late if e in late else accepted)) for e in phases])
+                self.shows(main, {e.ecu_id: (pb.UPDATING if e in late else pb.ABORTED, runs[e]) for e in phases})
+                # those for whom it came too late end as if there had been none
+                for e in late:
+                    runs[e] = f"2.{n}"
+                    e.order(f"boot SUCCESS {runs[e]}")
+                self.shows(main, {e.ecu_id: (pb.SUCCESS if e in late else pb.ABORTED, runs[e]) for e in phases})
+                main.order("wait")  # for nobody any more
 
     def test_a_rollback_is_handed_on_to_nobody(self):
         child = self.scripted("p1", Status=status_bytes({"ecu_id": "p1"}), Rollback=b"")

@@ -250,6 +250,29 @@ static void a_freeze_ends_after_a_minute(void **state)
 	assert_shown(t, T0, "p1 ");
 }
 
+static void an_abort_ends_a_freeze_that_no_report_would(void **state)
+{
+	AUTO_ECU_TABLE struct ecu_table *t = ecu_table_new(&config);
+
+	say(t, 1, "p2", STATUS_ABORTED, T0);
+	ecu_table_accept(t, 1, "p2", T0);
+	say(t, 1, "p2", STATUS_ABORTED, T0 + 1);
+	assert_true(summary_at(t, T0 + 1).child_in_update);
+	/* others cannot say that for it, and it is not done before it says so itself */
+	ecu_table_abort(t, 0, "p2", T0 + 1);
+	ecu_table_abort(t, 1, "p2", T0 + 1);
+	assert_true(summary_at(t, T0 + 1).child_in_update);
+	assert_false(summary_at(t, T0 + 1).child_needs_network);
+	say(t, 1, "p2", STATUS_ABORTED, T0 + 2);
+	assert_false(summary_at(t, T0 + 2).child_in_update);
+	/* one that never reported is not known by that, nor waited for */
+	ecu_table_abort(t, 1, "g1", T0 + 2);
+	ecu_table_accept(t, 1, "g2", T0 + 2);
+	ecu_table_abort(t, 1, "g2", T0 + 2);
+	assert_shown(t, T0 + 2, "p2 ");
+	assert_false(summary_at(t, T0 + 2).child_in_update);
+}
+
 static void those_in_update_can_be_named(void **state)
 {
 	AUTO_ECU_TABLE struct ecu_table *t = ecu_table_new(&config);
@@ -378,6 +401,7 @@ int main(void)
 		cmocka_unit_test(an_accepted_request_is_frozen_until_it_shows),
 		cmocka_unit_test(an_update_that_ended_between_two_polls_thaws_too),
 		cmocka_unit_test(a_freeze_ends_after_a_minute),
+		cmocka_unit_test(an_abort_ends_a_freeze_that_no_report_would),
 		cmocka_unit_test(those_in_update_can_be_named),
 		cmocka_unit_test(strings_are_cut_and_ids_that_are_too_long_left_out),
 		cmocka_unit_test(a_child_that_invents_ecus_fills_no_more_than_its_room),

@@ -1,0 +1,170 @@
+"""
+stand: a machine with otaclient in slot A, an image server, and the words that scenarios are written in.
+
+A scenario prepares, asks for an update, and then only watches: from the restart on, nothing touches the machine until it
+has given its verdict by the API. Where its disk is to be damaged between the flip and the next start, the machine is switched off
+by that restart, and on again after it.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+
+import workshop
+from disk import Disk
+from ecu_lab import Failed as ProgramFailed
+from ecu_lab import run
+from machine import Failed, Machine, wait_for
+
+START_S = 300      # a start until the API answers, on a processor that others use, too
+UPDATE_S = 600
+COMMAND_LINE = rb"Command line: .*root=UUID=(\S+)"
+
+
+class Stand:
+    def __init__(self, shop, folder, layout="bios"):
+        self.shop = shop
+        self.folder = folder
+        os.makedirs(folder)
+        self.images = {}  # name of a version: folder on the server
+        image = f"{folder}/disk"
+        self.disk = Disk(image, layout)
+        run("cp", "--sparse=always", shop.disk(layout), image)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy(f"{shop.disk(layout)}.vars", f"{image}.vars")
+        self.slot_a = self.disk.uuid("slot_a")
+        self.machine = Machine(f"{folder}/machine", image, layout)
+        self.began = time.monotonic()
+
+    def say(self, text):
+        print(f"    {time.monotonic() - self.began:6.1f} s  {text}", flush=True)
+
+    # ---- power
+
+    def power_on(self):
+        self.machine.power_on()
+        self.say("power on")
+
+    def start(self):
+        """Power on, until otaclient answers."""
+        self.power_on()
+        self.wait_for_status("otaclient answers", lambda s: True, START_S)
+
+    def cut_power(self):
+        self.machine.cut_power()
+        self.say("power cut")
+
+    def switch_off(self):
+        self.machine.line.wait_until_up(START_S)
+        self.machine.shut_down()
+        self.say("switched off")
+
+    def restart(self):
+        """Off and on again, properly."""
+        self.switch_off()
+        self.start()
+
+    # ---- what is seen from outside
+
+    def starts(self):
+        """The slot of each start of a kernel so far: ["a", "b", …]."""
+        with open(self.machine.console.path, "rb") as f:
+            return ["a" if u.decode() == self.slot_a else "b" for u in re.findall(COMMAND_LINE, f.read())]
+
+    def status(self):
+        """The ECU's entry in the API's answer; None if it gives none."""
+        argv = [self.shop.programs.otactl, "--json", "status"]
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=20)
+        except subprocess.TimeoutExpired:
+            return None
+        if done.returncode != 0:
+            return None
+        return json.loads(done.stdout.splitlines()[-1])["ecus"][0]
+
+    def wait_for_status(self, what, fits, seconds):
+        last = [None]
+
+        def look():
+            last[0] = self.status() or last[0]
+            return last[0] and fits(last[0]) and last[0]
+
+        try:
+            return wait_for(what, look, seconds, self.machine._must_run)
+        except Failed as e:
+            raise Failed(f"{e}; the last status was {last[0]}") from e
+
+    def expect(self, what, have, want):
+        if have != want:
+            raise Failed(f"{what}: {have!r} instead of {want!r}")
+
+    # ---- updates
+
+    def serve(self, name, *change, **options):
+        """Make an image, for update() to name it; the server has all that were made."""
+        self.images[name] = os.path.basename(self.shop.image(name, *change, **options))
+
+    def request(self, name):
+        """Ask for an update; it is accepted."""
+        url = f"http://{workshop.HOST_ADDRESS}:{workshop.PORT}/{self.images[name]}/"
+        self.call("update", "--version", name, "--url", url)
+        self.say(f"update to {name} requested")
+
+    def call(self, *argv):
+        try:
+            return run(self.shop.programs.otactl, *argv)
+        except ProgramFailed as e:
+            raise Failed(str(e)) from e
+
+    def wait_for_restart(self):
+        """Until the update has flipped and a kernel starts that is not the one of before."""
+        before = len(self.starts())
+
+        def look():
+            status = self.status()
+            if status and status["ota_status"] in ("FAILURE", "ROLLBACK_FAILURE"):
+                raise Failed(f"the update failed: {status}")
+            return len(self.starts()) > before
+
+        wait_for("the restart after the update", look, UPDATE_S, self.machine._must_run)
+        self.say(f"restarted, into slot {self.starts()[-1]}")
+
+    def update(self, name):
+        """A whole one, up to the restart."""
+        self.request(name)
+        self.wait_for_restart()
+
+    def update_and_stop(self, name):
+        """Up to the flip; the restart leaves the machine off."""
+        self.machine.stop_at_next_restart()
+        self.request(name)
+        self.machine.wait_until_off(UPDATE_S)
+        self.say("flipped, and off")
+
+    # ---- verdicts
+
+    def expect_verdict(self, status, version, slot, reason=""):
+        """
+        The machine comes to rest: reachable, on @slot, with this status and version, and a reason that @reason (an
+        expression) is found in.
+        """
+        found = self.wait_for_status(f"{status} of {version or 'no version'}",
+                                     lambda s: s["ota_status"] == status and s["firmware_version"] == version, START_S)
+        given = found["failure_reason"]
+        self.say(f"{status}, version {version!r}, {given or 'no reason given'}")
+        self.expect("the slot that runs", self.starts()[-1], slot)
+        if not re.search(reason, given):
+            raise Failed(f"the reason '{given}' does not say '{reason}'")
+        return found
+
+    def shell(self, command, seconds=120):
+        self.machine.line.wait_until_up(START_S)
+        return self.machine.shell(command, seconds)
+
+    def close(self):
+        self.machine.cut_power()
+        shutil.rmtree(self.folder)

@@ -6,9 +6,8 @@
  * and run updates (updater) until told to stop.
  *
  * Threads: this one waits in the API's queue; trial has one until a new system is committed, the updater has one of its
- * own while an update runs, proxy_child one if
- * this ECU runs a proxy, remote_log one if there is a log server, the API two for calls that may wait, and the tree one
- * for each ECU directly below.
+ * own while an update runs, proxy_child one if this ECU runs a proxy, remote_log one if there is a log server, the API
+ * two for calls that may wait, the tree one for each ECU directly below, and the hooks one behind a commit.
  */
 #include <assert.h>
 #include <errno.h>
@@ -49,6 +48,7 @@
 #include "otaclient/status.h"
 #include "otaclient/tree/tree.h"
 #include "otaclient/trial.h"
+#include "otaclient/update_hooks.h"
 #include "otaclient/updater.h"
 
 #define LOCK_PATH "/run/otaclient.lock"
@@ -89,6 +89,7 @@ struct daemon {
 	struct update_env env;
 	struct updater *updater;
 	struct trial *trial; /* NULL = the running system is no new one */
+	struct hooks_thread *post_commit; /* the trial's thread sets it; NULL = they are not run */
 	struct peer_address own_address;
 	char health_env_text[3][HEALTH_ENV_TEXT_MAX];
 	const char *health_env[4];
@@ -481,6 +482,8 @@ static void on_committed(void *ctx)
 	flight_recorder_note(d->recorder, FLIGHT_COMMIT, now.firmware_version, "%s", "");
 	tell_settled();
 	finish_proxy_if_alone(d);
+	d->post_commit = post_commit_hooks(&d->env.hooks, d->boot, d->ecu.ecu_id,
+		now.ota_status == STATUS_ROLLBACKING);
 }
 
 static void on_given_up(void *ctx, const struct ota_err *why)
@@ -814,6 +817,7 @@ static void daemon_done(struct daemon *d)
 {
 	api_to_stop = NULL;
 	trial_free(d->trial);
+	hooks_thread_free(d->post_commit);
 	api_service_free(d->api);
 	updater_free(d->updater);
 	tree_free(d->tree);

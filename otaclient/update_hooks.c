@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-#include "otaclient/hooks.h"
+#include "common/base/log.h"
 #include "otaclient/status_store.h"
 
 /* What is said to each, and room for it. */
@@ -75,4 +75,28 @@ int step_pre_reboot(struct update_session *s, struct ota_err *err)
 	/* Of a rollback nothing has been begun. */
 	s->refused = !s->request && r < 0 && r != -ECANCELED;
 	return r < 0 ? r : step_wait_for_children(s, err);
+}
+
+struct hooks_thread *post_commit_hooks(
+	const struct hooks *hooks, const struct boot_ctl *boot, const char *ecu_id, bool is_rollback)
+{
+	char version[STATUS_VERSION_MAX], from_version[STATUS_VERSION_MAX];
+	struct ota_err err = {0};
+	struct slot_pair slots;
+
+	if (boot->ops->slots(boot, &slots, &err) < 0) {
+		log_warning("The post-commit hooks are not run: %s", err.msg);
+		return NULL;
+	}
+	status_store_read_version(slots.active.status_dir, version);
+	status_store_read_version(slots.standby.status_dir, from_version);
+	return hooks_start(hooks, HOOK_POST_COMMIT,
+		&(struct hook_facts){
+			.action = is_rollback ? "rollback" : "update",
+			.ecu_id = ecu_id,
+			.version = version,
+			.from_version = from_version,
+			.slot = slots.active.id,
+			.from_slot = slots.standby.id,
+		});
 }

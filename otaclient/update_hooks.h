@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "otaclient/hooks.h"
 #include "otaclient/update_steps.h"
 
 /*
@@ -16,3 +17,10 @@ step_fn step_pre_update;
 step_fn step_post_update;
 /* Everything is ready for the flip; or nothing is begun yet of the way back, and a no is a refusal. */
 step_fn step_pre_reboot;
+
+/*
+ * Not a step: the running system has just been committed. They run in a thread of their own, which
+ * the caller ends it with hooks_thread_free(). @is_rollback: it was gone back to.
+ */
+struct hooks_thread *post_commit_hooks(
+	const struct hooks *hooks, const struct boot_ctl *boot, const char *ecu_id, bool is_rollback);

@@ -17,7 +17,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -38,6 +37,7 @@
 #include "otaclient/flight_recorder.h"
 #include "otaclient/health.h"
 #include "otaclient/journal.h"
+#include "otaclient/machine_claim.h"
 #include "otaclient/progress.h"
 #include "otaclient/proxy_child.h"
 #include "otaclient/proxy_wishes.h"
@@ -51,8 +51,6 @@
 #include "otaclient/update_hooks.h"
 #include "otaclient/updater.h"
 
-#define LOCK_PATH "/run/otaclient.lock"
-#define PID_PATH  "/run/otaclient.pid" /* the other client looks here for a running one */
 /* There once the running system is known to be committed; systemd/otaclient-commit-guard.service looks for it. */
 #define SETTLED_PATH "/run/otaclient.settled"
 
@@ -242,28 +240,6 @@ static void log_conf_note(void *ctx, enum conf_note_kind kind, const char *sente
 static void log_cert_note(void *ctx, const char *sentence)
 {
 	log_warning("%s", sentence);
-}
-
-/* One daemon per machine, before anything is touched. Without the lock nothing in /run is ours. */
-static int claim_machine(struct daemon *d, struct ota_err *err)
-{
-	char pid[32];
-	AUTO_CLOSE int pid_fd = -1;
-	AUTO_CLOSE int lock_fd = open(LOCK_PATH, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-	if (lock_fd < 0)
-		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED, "Cannot open %s: %s",
-			LOCK_PATH, strerror(errno));
-	if (flock(lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED,
-			"Another otaclient is running on this machine (%s is locked)", LOCK_PATH);
-	d->lock_fd = TAKE_FD(lock_fd);
-	pid_fd = open(PID_PATH, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-	snprintf(pid, sizeof(pid), "%d", (int)getpid());
-	if (pid_fd < 0 || file_write_all(pid_fd, pid, strlen(pid)) < 0)
-		return ota_err_set(err, -EIO, OTA_E_STARTUP_FAILED, "Cannot write %s: %s", PID_PATH,
-			strerror(errno));
-	return 0;
 }
 
 /* What is logged from here on is for the log server as well, whose address is read next. */
@@ -772,7 +748,7 @@ static void settle_in(void)
 static int daemon_start(struct daemon *d, struct ota_err *err)
 {
 	struct status_snapshot now;
-	int r = claim_machine(d, err);
+	int r = machine_claim(&d->lock_fd, err);
 
 	if (r < 0)
 		return r;
@@ -830,9 +806,7 @@ static void daemon_done(struct daemon *d)
 	cert_store_free(d->certs);
 	log_set_limit(false);
 	remote_log_free(d->remote_log);
-	if (d->lock_fd >= 0)
-		unlink(PID_PATH);
-	closep(&d->lock_fd);
+	machine_release(d->lock_fd);
 }
 
 /*

@@ -114,6 +114,33 @@ def second_instance_is_refused_and_leaves_the_first_alone():
     assert not os.path.exists("/run/otaclient.pid")
 
 
+def python_client_that_runs_is_not_disturbed():
+    """A stand-in with the name and the sign of life of the Python client."""
+    folder = tempfile.mkdtemp(prefix="client.", dir="/run")
+    with open(os.path.join(folder, "otaclient.py"), "w") as f:
+        f.write("import sys\nprint('up', flush=True)\nsys.stdin.read()\n")
+    client = subprocess.Popen(["/usr/bin/python3", "-m", "otaclient"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert client.stdout.readline() == b"up\n"
+    with open("/run/otaclient.pid", "w") as f:
+        f.write(f"{client.pid}")
+    with Daemon() as d:
+        assert d.ended() == 1
+        assert f"E314: The Python client is running on this machine, as process {client.pid}; stop and disable it first" \
+            in d.log(), d.log()
+    with open("/run/otaclient.pid") as f:
+        assert f.read() == str(client.pid)
+    client.communicate()
+    # What it leaves behind is no sign of life, whoever has the number now.
+    for pid in (client.pid, os.getpid(), "", "x", "99999999999999999999"):
+        with open("/run/otaclient.pid", "w") as f:
+            f.write(f"{pid}\n")
+        with Daemon().serving() as d:
+            with open("/run/otaclient.pid") as f:
+                assert f.read() == str(d.process.pid)
+            d.process.terminate()
+            assert d.ended() == 0
+
+
 def lock_that_cannot_be_had_is_told():
     os.mkdir("/run/otaclient.lock.d")
     with contextlib.suppress(FileNotFoundError):
@@ -381,6 +408,7 @@ if __name__ == "__main__":
     enter_private_machine()
     run([
         second_instance_is_refused_and_leaves_the_first_alone,
+        python_client_that_runs_is_not_disturbed,
         lock_that_cannot_be_had_is_told,
         port_of_another_program_is_told,
         wrong_usage_is_one_sentence,

@@ -270,6 +270,25 @@ static void start_remote_log(struct daemon *d)
 		log_warning("Nothing is sent to the log server: %s", err.msg);
 }
 
+/* Each download would say so, but the next one may be long from now. */
+static void warn_of_tls_ca(const char *path)
+{
+	AUTO_CLOSE int fd = -1;
+	struct stat st;
+	int r = 0;
+
+	if (path[0] == '\0')
+		return;
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		r = -errno;
+	else if (!S_ISREG(st.st_mode))
+		r = -EINVAL;
+	if (r < 0)
+		log_error("No https server will be trusted: cannot read %s (tls_ca): %s", path,
+			file_read_why(r));
+}
+
 static int read_configuration(struct daemon *d, struct ota_err *err)
 {
 	const char *settings = d->options.settings_path;
@@ -296,6 +315,7 @@ static int read_configuration(struct daemon *d, struct ota_err *err)
 			d->options.config_dir);
 	warn_if_not_listed(&d->ecu);
 	warn_if_detected(&d->ecu);
+	warn_of_tls_ca(d->settings.tls_ca);
 	return 0;
 }
 

@@ -141,6 +141,14 @@ def python_client_that_runs_is_not_disturbed():
             assert d.ended() == 0
 
 
+def certificates_that_cannot_be_read_are_told_at_the_start():
+    for path, why in (("/nowhere/ca.pem", "No such file or directory"), ("/run", "it is not a regular file")):
+        with Daemon(settings=f"tls_ca: {path}\n").serving() as d:
+            assert f"No https server will be trusted: cannot read {path} (tls_ca): {why}" in d.log(), d.log()
+    with Daemon(settings="tls_ca: /etc/passwd\n").serving() as d:
+        assert "https server" not in d.log(), d.log()
+
+
 def lock_that_cannot_be_had_is_told():
     os.mkdir("/run/otaclient.lock.d")
     with contextlib.suppress(FileNotFoundError):
@@ -409,6 +417,7 @@ if __name__ == "__main__":
     run([
         second_instance_is_refused_and_leaves_the_first_alone,
         python_client_that_runs_is_not_disturbed,
+        certificates_that_cannot_be_read_are_told_at_the_start,
         lock_that_cannot_be_had_is_told,
         port_of_another_program_is_told,
         wrong_usage_is_one_sentence,

@@ -25,6 +25,7 @@
 
 #include "common/base/err.h"
 
+struct boot_check;
 struct boot_ctl;
 
 enum {
@@ -104,6 +105,9 @@ struct boot_controller_ops {
 	int (*revert)(struct boot_ctl *ctl, struct ota_err *err);
 
 	void (*close)(struct boot_ctl *ctl); /* NULL is fine */
+
+	/* What can be looked at before an update is tried (boot_inspect.h); NULL = nothing. */
+	const struct boot_check *checks;
 };
 
 /* Each loader embeds this first. */

@@ -10,6 +10,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "otaclient/ctl/ctl.h"
+#include "otaclient/ctl/doctor_view.h"
 #include "otaclient/ctl/follow.h"
 #include "otaclient/ctl/history_view.h"
 #include "otaclient/ctl/view.h"
@@ -268,6 +269,15 @@ static int do_history(struct ctl *c)
 	return 0;
 }
 
+static int do_doctor(struct ctl *c)
+{
+	const struct doctor_options options = {.root = "", .limit_ms = DOCTOR_LIMIT_MS};
+	struct doctor_counts counts = {0};
+	int r = doctor_view_run(stdout, &options, c->opt.json, &counts, &c->err);
+
+	return r == 0 && counts.n[VERDICT_FAILURE] > 0 ? CTL_SAID_WHY : r;
+}
+
 int ctl_run(struct ctl *c)
 {
 	static int (*const run[CTL_COMMANDS])(struct ctl * c) = {
@@ -276,6 +286,7 @@ int ctl_run(struct ctl *c)
 		[CTL_ABORT] = do_abort,
 		[CTL_ROLLBACK] = do_rollback,
 		[CTL_HISTORY] = do_history,
+		[CTL_DOCTOR] = do_doctor,
 	};
 
 	return run[c->opt.command](c);

@@ -20,7 +20,11 @@ struct ctl {
 	struct ota_err err; /* the sentence to end with */
 };
 
-/* commands.c: 0, or negative with c->err */
+enum {
+	CTL_SAID_WHY = 1, /* it failed, and what was printed says why */
+};
+
+/* commands.c: 0, CTL_SAID_WHY, or negative with c->err */
 int ctl_run(struct ctl *c);
 
 /* Put behind a sentence about an ECU that does not answer what can be done; returns @r. */

@@ -1,6 +1,6 @@
 /*
  * otactl: an operator's or a fleet agent's hand on one ECU, and through it on those below: status, update, abort,
- * rollback.
+ * rollback; and a look at the machine that it runs on: doctor.
  *
  * Reads its arguments (options.h), asks the ECU's API (api/peer.h) and shows the answer (commands.c). Exit codes:
  * 0 done, 1 failed with one sentence on stderr, 2 wrong usage.
@@ -60,13 +60,16 @@ int main(int argc, char **argv)
 {
 	AUTO_FREE struct ctl *c = calloc(1, sizeof(*c));
 	enum options_result given;
+	int r = 0;
 
 	if (!c)
 		return EXIT_FAILED;
 	given = options_parse(&c->opt, argc, argv, &c->err);
 	if (given == OPTIONS_WRONG)
 		return wrong_usage(c);
-	if (given == OPTIONS_OK && run(c) < 0)
+	if (given == OPTIONS_OK)
+		r = run(c);
+	if (r < 0 || ctl_finish_output(&c->err) < 0)
 		return fail(c);
-	return ctl_finish_output(&c->err) < 0 ? fail(c) : EXIT_DONE;
+	return r == CTL_SAID_WHY ? EXIT_FAILED : EXIT_DONE;
 }

@@ -62,6 +62,7 @@ static const struct command commands[CTL_COMMANDS] = {
 	{"abort",    "stop a running update on this ECU and those below it"},
 	{"rollback", "go back to the other slot, on the ECU that is asked"},
 	{"history",  "show what this machine has recorded of its updates"},
+	{"doctor",   "look for what would make an update of this machine fail"},
 };
 
 /* In front of the command --version is about otactl, behind it about the image. */
@@ -315,7 +316,7 @@ static enum options_result check(
 		if (row && row->needed && !(given & 1u << id))
 			return wrong(err, "%s needs --%s", name, row->name);
 	}
-	if (o->command == CTL_HISTORY && (anywhere & 1u << OPT_ECU))
+	if ((o->command == CTL_HISTORY || o->command == CTL_DOCTOR) && (anywhere & 1u << OPT_ECU))
 		return wrong(err, "%s looks at this machine only, so it takes no --ecu", name);
 	if (o->url && !o->url[0])
 		return wrong(err, "--url is empty");
@@ -352,7 +353,7 @@ enum options_result options_parse(struct options *o, int argc, char **argv, stru
 		return r;
 	if (optind == argc)
 		return wrong(
-			err, "A command is needed: status, update, abort, rollback or history");
+			err, "A command is needed: status, update, abort, rollback, history or doctor");
 	if (!find_command(argv[optind], &o->command))
 		return wrong(err, "There is no command '%s'", argv[optind]);
 	argc -= optind;

@@ -16,6 +16,7 @@ enum ctl_command {
 	CTL_ABORT,
 	CTL_ROLLBACK,
 	CTL_HISTORY,
+	CTL_DOCTOR,
 	CTL_COMMANDS,
 };
 

@@ -13,7 +13,7 @@ _otactl()
             asked=(--ecu "${COMP_WORDS[i + 1]}")
             [[ ${COMP_WORDS[i + 2]} != : ]] || asked[1]+=":${COMP_WORDS[i + 3]}"
             ;;
-        status | update | abort | rollback | history)
+        status | update | abort | rollback | history | doctor)
             [[ -n $command || ${COMP_WORDS[i - 1]} == --* && ${COMP_WORDS[i - 1]} != --json ]] ||
                 command=${COMP_WORDS[i]}
             ;;
@@ -43,7 +43,7 @@ _otactl()
         ;;
     esac
     case $command in
-    '') options="status update abort rollback history --version" ;;
+    '') options="status update abort rollback history doctor --version" ;;
     status) options='--watch' ;;
     update) options='--url --version --ecu-id --all --cookies --wait --timeout' ;;
     rollback) options='--ecu-id --wait --timeout' ;;

@@ -666,7 +666,7 @@ start of the machine 01010101010101010101010101010101
                 options[command].add(line.split()[0])
             elif re.match(r"^  -", line):
                 anywhere.update(re.findall(r"(?<=  |, )-[\w-]+", line[:25]))
-        self.assertEqual(sorted(options), ["abort", "history", "rollback", "status", "update"])
+        self.assertEqual(sorted(options), ["abort", "doctor", "history", "rollback", "status", "update"])
         self.assertEqual(self.complete("otactl", ""), set(options) | anywhere)
         anywhere.remove("--version")
         for command, own in options.items():
@@ -682,7 +682,7 @@ start of the machine 01010101010101010101010101010101
     def test_wrong_usage_exits_with_2(self):
         hint = ". Try 'otactl --help'.\n"
         for args, sentence in (
-                ([], "A command is needed: status, update, abort, rollback or history"),
+                ([], "A command is needed: status, update, abort, rollback, history or doctor"),
                 (["flash"], "There is no command 'flash'"),
                 (["status", "main"], "status takes no argument 'main'"),
                 (["status", "--url", "u"], "status takes no --url"),
@@ -708,6 +708,8 @@ start of the machine 01010101010101010101010101010101
                 (["history", "--ecu", "a"], "history looks at this machine only, so it takes no --ecu"),
                 (["history", "--wait"], "history takes no --wait"),
                 (["status", "--file", "f"], "status takes no --file"),
+                (["--ecu", "a", "doctor"], "doctor looks at this machine only, so it takes no --ecu"),
+                (["doctor", "--ecu", "a"], "doctor looks at this machine only, so it takes no --ecu"),
                 (["--frob"], "There is no option '--frob'"),
                 (["-xy", "status"], "There is no option '-x'"),
                 (["status", "-yx"], "There is no option '-y'"),
@@ -717,6 +719,34 @@ start of the machine 01010101010101010101010101010101
                 (["status", "--watch=1"], "--watch takes no value"),
                 (["update", "--url"], "--url needs a value")):
             self.assertEqual(self.alone(*args), (2, "", "otactl: " + sentence + hint), args)
+
+    # --- doctor ---
+
+    def test_the_doctor_has_a_line_per_check_and_a_total(self):
+        """Of the machine that runs the tests, which is no ECU: so some check fails."""
+        code, out, err = self.alone("doctor")
+        self.assertEqual((code, err), (1, ""))
+        *lines, total = out.splitlines()
+        for line in lines:
+            self.assertRegex(line, r"\A(ok|warning|failure|not looked at) +[a-z0-9_.]+ +\S.*\Z")
+        counts = [sum(line.startswith(word) for line in lines) for word in ("ok", "warning", "failure", "not looked at")]
+        self.assertRegex(total, r"\A{} checks: {} ok, {} warnings?, {} failures?, {} not looked at\Z".format(
+            len(lines), *counts))
+        self.assertIn("Cannot read /boot/ota/ecu_info.yaml: No such file or directory. Every update is refused until "
+                      "the file is right\n", out)
+
+    def test_the_doctor_speaks_json(self):
+        code, out, err = self.alone("--json", "doctor")
+        self.assertEqual((code, err, out.count("\n")), (1, "", 1))
+        answer = json.loads(out)
+        checks = answer.pop("checks")
+        self.assertEqual(len(checks), sum(answer.values()))
+        self.assertEqual(len(checks), len({c["id"] for c in checks}))
+        for check in checks:
+            self.assertEqual(list(check), ["id", "group", "result", "message", "advice", "more"])
+            self.assertIn(check["result"], ("OK", "WARNING", "FAILURE", "NOT_LOOKED_AT"))
+            self.assertTrue(check["message"])
+        self.assertEqual(answer["failures"], sum(c["result"] == "FAILURE" for c in checks))
 
     def test_help_and_version_go_to_stdout(self):
         code, out, err = self.alone("--help")
@@ -734,7 +764,8 @@ start of the machine 01010101010101010101010101010101
         update = ["update", "--url", "http://x/", "--version", "2.0"]
         for args in (["--help"], ["-h"], ["--version"], [*ask, "status"], [*ask, "--json", "status"],
                      [*ask, "status", "--watch"], [*ask, *update],
-                     ["history", "--file", self.recorder(b"\0" * 1024 * 128)]):
+                     ["history", "--file", self.recorder(b"\0" * 1024 * 128)],
+                     ["doctor"], ["--json", "doctor"]):
             with open("/dev/full", "w") as full:
                 r = subprocess.run([OTACTL, *args], stdout=full, stderr=subprocess.PIPE, text=True,
                                    timeout=60)

@@ -1,0 +1,21 @@
+/*
+ * checks: every look that is taken at a machine, one function each. The table of them, with their ids and their order,
+ * is in doctor.c.
+ *
+ * A check changes nothing, and puts at least one sentence into @ret, which comes empty.
+ */
+#pragma once
+
+#include "otaclient/doctor/machine.h"
+
+typedef void check_fn(struct machine *m, struct finding *ret);
+
+/* config_checks.c: the files that say who this ECU is */
+check_fn check_ecu_info, check_bootloader, check_own_id, check_secondaries, check_proxy_info,
+	check_settings;
+
+/* boot_checks.c: the boot loader's controller */
+check_fn check_controller;
+
+/* network_checks.c: addresses and ports */
+check_fn check_address, check_api_port, check_proxy_port;

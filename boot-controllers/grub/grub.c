@@ -24,6 +24,7 @@
 #include "boot-controllers/grub/grub_cfg.h"
 #include "boot-controllers/grub/grub_choice.h"
 #include "boot-controllers/grub/grub_ctl.h"
+#include "boot-controllers/grub/grub_inspect.h"
 #include "boot-controllers/grub/grub_legacy.h"
 #include "boot-controllers/grub/grub_rootfs.h"
 #include "boot-controllers/grub/grub_setup.h"
@@ -510,4 +511,5 @@ const struct boot_controller_ops grub_ops = {
 	.commit = grub_commit,
 	.revert = grub_revert,
 	.close = grub_close,
+	.checks = grub_checks,
 };

@@ -26,6 +26,7 @@
 #include "common/base/log.h"
 #include "common/base/mount.h"
 #include "common/base/run.h"
+#include "otaclient/device_user.h"
 
 enum {
 	FSCK_TIMEOUT_MS = 15 * 60 * 1000, /* a full check of a large slot on slow flash */
@@ -66,62 +67,6 @@ static int make_dir_path(const char *path)
 	}
 }
 
-/* Has the process something open below @dev? Its folder, its root, its program, or a file. */
-static bool process_uses(int proc_fd, const char *pid, dev_t dev)
-{
-	static const char *const links[] = {"cwd", "root", "exe"};
-	char path[64];
-	AUTO_CLOSEDIR DIR *fds = NULL;
-	struct dirent *e;
-	struct stat st;
-	int fd;
-
-	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
-		snprintf(path, sizeof(path), "%.16s/%s", pid, links[i]);
-		if (fstatat(proc_fd, path, &st, 0) == 0 && st.st_dev == dev)
-			return true;
-	}
-	snprintf(path, sizeof(path), "%.16s/fd", pid);
-	fd = openat(proc_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	fds = fd < 0 ? NULL : fdopendir(fd);
-	while (fds && (e = readdir(fds)))
-		if (e->d_name[0] != '.' && fstatat(fd, e->d_name, &st, 0) == 0 && st.st_dev == dev)
-			return true;
-	return false;
-}
-
-/* Append the first process that uses what is on @dev: ", used by bash (process 12)". */
-static int find_user(dev_t dev, struct buf *ret_text)
-{
-	AUTO_CLOSEDIR DIR *proc = opendir("/proc");
-	AUTO_BUF struct buf comm = {0};
-	char path[64];
-	struct dirent *e;
-
-	while (proc && (e = readdir(proc))) {
-		if (e->d_name[0] < '1' || e->d_name[0] > '9' ||
-			!process_uses(dirfd(proc), e->d_name, dev))
-			continue;
-		snprintf(path, sizeof(path), "%.16s/comm", e->d_name);
-		(void)file_read(dirfd(proc), path, 256, &comm);
-		return buf_printf(ret_text, ", used by %.*s (process %s)",
-			(int)strcspn(buf_str(&comm), "\n"), buf_str(&comm), e->d_name);
-	}
-	return 0;
-}
-
-/* Who else has the device mounted, in whatever namespace: "firefox (pid 12) at /media/x". */
-static int find_holder(dev_t dev, struct buf *ret_text)
-{
-	AUTO_BUF struct buf point = {0};
-	int r;
-
-	if (mount_point_of(dev, &point, NULL) < 0)
-		return mount_find_holder(dev, ret_text);
-	r = buf_printf(ret_text, "it is mounted on %s", buf_str(&point));
-	return r < 0 ? r : find_user(dev, ret_text);
-}
-
 /* Open the device for us alone. Unmounts it where we can see it. */
 static int take_device(
 	const char *device, const char *active_root, int *ret_fd, struct ota_err *err)
@@ -153,7 +98,7 @@ static int take_device(
 				: mount_undo_at_init(st.st_rdev) < 0)
 			break;
 	}
-	if (find_holder(st.st_rdev, &holder) < 0 || holder.len_bytes == 0)
+	if (device_user_find(st.st_rdev, &holder) < 0 || holder.len_bytes == 0)
 		return ota_err_set(err, -EBUSY, OTA_E_UNSPECIFIC,
 			"The standby slot %s is in use by something that cannot be seen from here",
 			device);

@@ -155,6 +155,27 @@ int mount_find_label(
 	return r < 0 ? r : buf_puts(ret_device, blkid_dev_devname(dev));
 }
 
+int mount_find_type(const char *device, struct buf *ret_type, struct ota_err *err)
+{
+	CLEANUP(free_probep) blkid_probe probe = blkid_new_probe_from_filename(device);
+	const char *type;
+	int r;
+
+	if (!probe)
+		return ota_err_set(err, errno ? -errno : -EIO, OTA_E_UNSPECIFIC,
+			"Cannot open %s: %s", device, strerror(errno));
+	blkid_probe_enable_superblocks(probe, 1);
+	blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE);
+	r = blkid_do_safeprobe(probe);
+	if (r == 1)
+		return ota_err_set(
+			err, -ENOENT, OTA_E_UNSPECIFIC, "%s holds nothing that is known", device);
+	if (r != 0 || blkid_probe_lookup_value(probe, "TYPE", &type, NULL) != 0)
+		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
+			"%s holds more than one thing, or cannot be read", device);
+	return buf_puts(ret_type, type);
+}
+
 int mount_own_namespace(struct ota_err *err)
 {
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)

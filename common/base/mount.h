@@ -33,6 +33,9 @@ int mount_find_holder(dev_t dev, struct buf *ret_text);
 int mount_find_label(
 	const char *label, struct buf *ret_device, struct buf *ret_type, struct ota_err *err);
 
+/* Append what is on @device ("ext4", "swap", "crypto_LUKS"). -ENOENT: nothing known; -EBADMSG: it is ambiguous. */
+int mount_find_type(const char *device, struct buf *ret_type, struct ota_err *err);
+
 /*
  * Take a mount namespace of our own, before any thread is started: what others mount still comes in,
  * what we mount never gets out, and no process that is started meanwhile holds on to it.

@@ -19,3 +19,7 @@ check_fn check_controller;
 
 /* network_checks.c: addresses and ports */
 check_fn check_address, check_api_port, check_proxy_port;
+
+/* slots_checks.c: the two slots, and above all the one that is written */
+check_fn check_slot_sizes, check_slot_ids, check_standby_fs, check_standby_state, check_standby_use,
+	check_standby_room;

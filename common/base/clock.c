@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/timex.h>
 #include <time.h>
 
 static uint64_t real_monotonic_ms(void)
@@ -44,11 +45,20 @@ static void real_random(void *ret_data, size_t len_bytes)
 	}
 }
 
+/* A look only: no mode is set. */
+static bool real_is_synchronised(void)
+{
+	struct timex t = {0};
+
+	return adjtimex(&t) >= 0 && !(t.status & STA_UNSYNC);
+}
+
 static const struct clock_ops real_ops = {
 	.monotonic_ms = real_monotonic_ms,
 	.unix_s = real_unix_s,
 	.sleep_ms = real_sleep_ms,
 	.random = real_random,
+	.is_synchronised = real_is_synchronised,
 };
 
 static const struct clock_ops *active_ops = &real_ops;
@@ -84,4 +94,9 @@ uint64_t clock_random_below(uint64_t limit)
 
 	clock_random(&v, sizeof(v));
 	return v % limit;
+}
+
+bool clock_is_synchronised(void)
+{
+	return active_ops->is_synchronised && active_ops->is_synchronised();
 }

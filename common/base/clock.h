@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,7 @@ struct clock_ops {
 	int64_t (*unix_s)(void);
 	void (*sleep_ms)(uint64_t ms);
 	void (*random)(void *ret_data, size_t len_bytes);
+	bool (*is_synchronised)(void); /* NULL = no */
 };
 
 /* Replace the clock (tests only; before any thread starts). NULL: the real one again. */
@@ -22,6 +24,9 @@ uint64_t clock_monotonic_ms(void);
 int64_t clock_unix_s(void);
 void clock_sleep_ms(uint64_t ms);
 void clock_random(void *ret_data, size_t len_bytes);
+
+/* Does the kernel know of a time service (NTP, PTP) that keeps the clock right? */
+bool clock_is_synchronised(void);
 
 /* A random number below @limit (> 0), for jitter; not for secrets. */
 uint64_t clock_random_below(uint64_t limit);

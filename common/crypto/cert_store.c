@@ -446,3 +446,46 @@ int cert_store_verify(
 			cert->name);
 	return search_chains(store, cert, err);
 }
+
+/* Telling. */
+
+static int64_t unix_of(const ASN1_TIME *t, int64_t unreadable)
+{
+	struct tm tm;
+
+	return ASN1_TIME_to_tm(t, &tm) == 1 ? (int64_t)timegm(&tm) : unreadable;
+}
+
+static int tell_one(
+	const struct chain *chain, X509 *x509, bool anchor, cert_store_fn *fn, void *ctx)
+{
+	struct cert_facts facts = {.chain = chain->name, .anchor = anchor};
+	struct ota_err why = {0};
+	char name[CERT_NAME_MAX];
+	bool known;
+	int r = chain_verify(chain, x509, &known, &why);
+
+	if (r == -ENOMEM)
+		return r;
+	x509_cert_name(x509, name);
+	facts.name = name;
+	facts.not_before_s = unix_of(X509_get0_notBefore(x509), INT64_MAX);
+	facts.not_after_s = unix_of(X509_get0_notAfter(x509), INT64_MIN);
+	facts.why = r < 0 ? &why : NULL;
+	return fn(ctx, &facts);
+}
+
+int cert_store_each(const struct cert_store *store, cert_store_fn *fn, void *ctx)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < store->n_chains; i++) {
+		const struct chain *c = &store->chains[i];
+
+		for (int k = 0; k < sk_X509_num(c->anchors) && r == 0; k++)
+			r = tell_one(c, sk_X509_value(c->anchors, k), true, fn, ctx);
+		for (int k = 0; k < sk_X509_num(c->intermediates) && r == 0; k++)
+			r = tell_one(c, sk_X509_value(c->intermediates, k), false, fn, ctx);
+	}
+	return r;
+}

@@ -8,7 +8,9 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/base/err.h"
 
@@ -24,6 +26,22 @@ int cert_store_open(const char *dir, void (*note)(void *ctx, const char *sentenc
 void cert_store_free(struct cert_store *store);
 void cert_store_freep(struct cert_store **store);
 #define AUTO_CERT_STORE CLEANUP(cert_store_freep)
+
+/* What is known of one installed certificate; all borrowed. */
+struct cert_facts {
+	const char *chain;
+	const char *name; /* "CN=…, serial …" */
+	bool anchor;
+	int64_t not_before_s, not_after_s; /* Unix time; one that cannot be read makes it invalid */
+	const struct ota_err *why; /* NULL: a path leads to an anchor now; else why none does */
+};
+
+/*
+ * Call @fn for every certificate, chain by chain, a chain's anchors first, until it returns something else than 0,
+ * which is returned. -ENOMEM.
+ */
+typedef int cert_store_fn(void *ctx, const struct cert_facts *facts);
+int cert_store_each(const struct cert_store *store, cert_store_fn *fn, void *ctx);
 
 enum {
 	CERT_PEM_MAX_BYTES = 64 * 1024, /* one PEM certificate; real ones are about 1 kB */

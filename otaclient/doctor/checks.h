@@ -23,3 +23,7 @@ check_fn check_address, check_api_port, check_proxy_port;
 /* slots_checks.c: the two slots, and above all the one that is written */
 check_fn check_slot_sizes, check_slot_ids, check_standby_fs, check_standby_state, check_standby_use,
 	check_standby_room;
+
+/* trust_checks.c: certificates and clock */
+check_fn check_certificates, check_cert_dates, check_cert_chains, check_tls_cas, check_clock,
+	check_time_service;

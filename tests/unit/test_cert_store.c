@@ -572,6 +572,62 @@ static void a_key_that_cannot_be_used_is_named(void **state)
 	assert_null(key);
 }
 
+static int tell(void *ctx, const struct cert_facts *f)
+{
+	struct buf *out = ctx;
+
+	return buf_printf(out, "%s %s %s %lld %lld: %s\n", f->chain, f->anchor ? "anchor" : "other",
+		f->name, (long long)f->not_before_s, (long long)f->not_after_s,
+		f->why ? f->why->msg : "leads");
+}
+
+static void what_is_installed_is_told(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_CERT_STORE struct cert_store *store = NULL;
+	AUTO_BUF struct buf out = {0};
+	struct ota_err err = {0};
+
+	install(f, "b.interm.pem", "certs/interm-short.pem");
+	install(f, "b.root.pem", "certs/root.pem");
+	install(f, "a.root.pem", "certs/root-short.pem");
+	install(f, "a.interm.pem", "certs/interm.pem");
+	now_s = in_2030;
+	assert_int_equal(cert_store_open(f->dir, NULL, NULL, &store, &err), 0);
+	assert_int_equal(cert_store_each(store, tell, &out), 0);
+	for (char *p = out.data; (p = strstr(p, "serial ")); p++)
+		for (char *d = p + strlen("serial "); *d && *d != ' ' && *d != ';'; d++)
+			*d = '#';
+	assert_non_null(strstr(buf_str(&out), "a anchor CN=short-lived root, serial #"));
+	assert_non_null(strstr(buf_str(&out), " 1795305956 1881705956: Certificate "));
+	assert_non_null(strstr(buf_str(&out), "a other CN=interm, serial #"));
+	assert_non_null(strstr(buf_str(&out), "b anchor CN=root, serial #"));
+	assert_non_null(strstr(buf_str(&out), " 1795305955 4948905955: leads\n"));
+	assert_non_null(strstr(buf_str(&out), "b other CN=short-lived interm, serial #"));
+	assert_non_null(strstr(buf_str(&out), "has no issuer in that chain"));
+	assert_non_null(strstr(buf_str(&out), "expired at 2029-08-18 00:05:56 UTC"));
+}
+
+static int stop_at_once(void *ctx, const struct cert_facts *f)
+{
+	++*(int *)ctx;
+	return -ECANCELED;
+}
+
+static void telling_can_be_stopped(void **state)
+{
+	AUTO_CERT_STORE struct cert_store *store = NULL;
+	struct fixture *f = *state;
+	struct ota_err err = {0};
+	int n = 0;
+
+	install(f, "a.root.pem", "certs/root.pem");
+	install(f, "a.interm.pem", "certs/interm.pem");
+	assert_int_equal(cert_store_open(f->dir, NULL, NULL, &store, &err), 0);
+	assert_int_equal(cert_store_each(store, stop_at_once, &n), -ECANCELED);
+	assert_int_equal(n, 1);
+}
+
 int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -604,6 +660,8 @@ int main(int argc, char **argv)
 		T(what_a_key_signs_its_certificate_confirms),
 		T(a_signature_of_64_bare_bytes_is_refused),
 		T(a_key_that_cannot_be_used_is_named),
+		T(what_is_installed_is_told),
+		T(telling_can_be_stopped),
 	};
 
 	if (argc != 2 || !realpath(argv[1], data_dir))

@@ -27,3 +27,6 @@ check_fn check_slot_sizes, check_slot_ids, check_standby_fs, check_standby_state
 /* trust_checks.c: certificates and clock */
 check_fn check_certificates, check_cert_dates, check_cert_chains, check_tls_cas, check_clock,
 	check_time_service;
+
+/* watchdog_checks.c */
+check_fn check_watchdog, check_watchdog_use;

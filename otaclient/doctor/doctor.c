@@ -49,6 +49,8 @@ static const struct row rows[] = {
 	{"slots.state",        "slots",         check_standby_state, true },
 	{"slots.use",          "slots",         check_standby_use,   true },
 	{"slots.room",         "slots",         check_standby_room,  true },
+	{"watchdog.device",    "watchdog",      check_watchdog,      false},
+	{"watchdog.use",       "watchdog",      check_watchdog_use,  false},
 	{"trust.certificates", "trust",         check_certificates,  false},
 	{"trust.dates",        "trust",         check_cert_dates,    false},
 	{"trust.chains",       "trust",         check_cert_chains,   false},

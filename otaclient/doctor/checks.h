@@ -30,3 +30,13 @@ check_fn check_certificates, check_cert_dates, check_cert_chains, check_tls_cas,
 
 /* watchdog_checks.c */
 check_fn check_watchdog, check_watchdog_use;
+
+/* service_checks.c: programs, the unit, who runs */
+check_fn check_tools, check_proxy_program, check_fetcher, check_unit, check_guard,
+	check_health_units, check_clients;
+
+/* folder_checks.c: where an update works, and what an integrator has put there */
+check_fn check_scratch, check_cache, check_hooks, check_health, check_persistents;
+
+/* status_checks.c: what the last update has left */
+check_fn check_last_status, check_way_back;

@@ -60,6 +60,20 @@ static const struct row rows[] = {
 	{"network.address",    "network",       check_address,     false},
 	{"network.api_port",   "network",       check_api_port,    true },
 	{"network.proxy_port", "network",       check_proxy_port,  true },
+	{"service.tools",      "service",       check_tools,         false},
+	{"service.proxy",      "service",       check_proxy_program, false},
+	{"service.fetcher",    "service",       check_fetcher,       false},
+	{"service.unit",       "service",       check_unit,          false},
+	{"service.guard",      "service",       check_guard,         false},
+	{"service.health",     "service",       check_health_units,  false},
+	{"service.clients",    "service",       check_clients,       true },
+	{"folders.scratch",    "folders",       check_scratch,       false},
+	{"folders.cache",      "folders",       check_cache,         false},
+	{"folders.hooks",      "folders",       check_hooks,         true },
+	{"folders.health",     "folders",       check_health,        true },
+	{"folders.persistent", "folders",       check_persistents,   true },
+	{"status.last",        "status",        check_last_status,   true },
+	{"status.way_back",    "status",        check_way_back,      true },
 };
 /* clang-format on */
 

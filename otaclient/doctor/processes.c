@@ -76,3 +76,32 @@ void process_find_by_socket(const struct machine *m, uint64_t inode, struct proc
 			has_open(dirfd(proc), e->d_name, what))
 			process_find(m, (unsigned)pid, ret);
 }
+
+void process_each(
+	const struct machine *m, bool (*fn)(void *ctx, const struct process *p), void *ctx)
+{
+	char path[PATH_MAX];
+	AUTO_CLOSEDIR DIR *proc = opendir(machine_path(m, "/proc", path));
+	struct dirent *e;
+	uint64_t pid;
+
+	while (proc && (e = readdir(proc))) {
+		struct process p;
+
+		if (decimal_parse(e->d_name, strlen(e->d_name), 1, INT32_MAX, &pid) < 0)
+			continue;
+		process_find(m, (unsigned)pid, &p);
+		if (p.pid != 0 && fn(ctx, &p))
+			return;
+	}
+}
+
+bool process_was_called_with(const struct machine *m, unsigned pid, const char *part)
+{
+	AUTO_BUF struct buf words = {0};
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%u/cmdline", pid);
+	return machine_read(m, path, MACHINE_TEXT_MAX_BYTES, &words) == 0 && words.len_bytes > 0 &&
+	       memmem(words.data, words.len_bytes, part, strlen(part)) != NULL;
+}

@@ -21,3 +21,10 @@ void process_find(const struct machine *m, unsigned pid, struct process *ret);
 
 /* The first that has the socket @inode open. Only root sees those of others. */
 void process_find_by_socket(const struct machine *m, uint64_t inode, struct process *ret);
+
+/* Call @fn for each process there is, until it returns true. */
+void process_each(
+	const struct machine *m, bool (*fn)(void *ctx, const struct process *p), void *ctx);
+
+/* Has one of the words that it was started with @part in it? */
+bool process_was_called_with(const struct machine *m, unsigned pid, const char *part);

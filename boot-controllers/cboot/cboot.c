@@ -9,7 +9,8 @@
  *     keep      a switch of before is taken back
  *     flip      the standby counts as whole (it is closed by now); the boot loader's slot, then the root's, which
  *               decides; unified: one switch
- *     commit    the boot loader and the root are called good, so that their counters stand still
+ *     settle    the boot loader and the root are called good, if the slot's status says that this is no trial
+ *     commit    the same, so that their counters stand still
  *
  * Elsewhere: cboot_ctl (single changes), cboot_rootfs (files of a slot), nvbootctrl (tools), cboot_disk (partitions).
  */
@@ -33,6 +34,10 @@
 #include "common/base/io.h"
 #include "common/base/log.h"
 #include "common/base/path.h"
+
+enum {
+	STATUS_MAX_BYTES = 256, /* one word: docs/formats.md, "Status files" */
+};
 
 /* ---- opening ------------------------------------------------------------------------------------ */
 
@@ -330,20 +335,59 @@ static int cboot_reboot(struct boot_ctl *base, struct ota_err *err)
 	return restart_machine(ctl->root, ctl->tools_path, err);
 }
 
-static int cboot_commit(struct boot_ctl *base, struct ota_err *err)
+/* So that the counters stand still. */
+static int call_good(const struct cboot_ctl *ctl, struct ota_err *err)
 {
-	const struct cboot_ctl *ctl = cboot_ctl_of(base);
 	struct ota_err why = {0};
 	int r = nvbootctrl_verify(&ctl->tools, err);
 
-	if (r < 0) {
-		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
-		return ota_err_wrap(err, r, "Cannot keep slot %u for good", ctl->disk.active);
-	}
-	/* NVIDIA's own service does the same at each start, so this alone does not fail an update. */
-	if (!ctl->unified && nvbootctrl_mark_successful(&ctl->tools, ctl->disk.active, &why) < 0)
+	/* What NVIDIA's own service does at each start, too, so this alone does not fail an update. */
+	if (r == 0 && !ctl->unified &&
+		nvbootctrl_mark_successful(&ctl->tools, ctl->disk.active, &why) < 0)
 		log_warning("CBoot may leave slot %u again: %s", ctl->disk.active, why.msg);
-	return 0;
+	return r;
+}
+
+/* Does the status say that nothing is to be decided about this slot? Not if there is none. */
+static bool is_settled(const struct cboot_ctl *ctl)
+{
+	static const char *const words[] = {
+		"INITIALIZED", "SUCCESS", "FAILURE", "ROLLBACK_FAILURE", "ABORTED"};
+	AUTO_BUF struct buf text = {0};
+	size_t len;
+
+	if (cboot_rootfs_read(
+		    ctl->root_fd, "/" CBOOT_STATUS_DIR "/status", STATUS_MAX_BYTES, &text) < 0)
+		return false;
+	len = strcspn(buf_str(&text), "\r\n");
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (strlen(words[i]) == len && memcmp(text.data, words[i], len) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * A slot that was gone back to, by revert() or by CBoot itself, has been made the active one, and has to prove itself
+ * again: without this it would be left for the one that was given up.
+ */
+static int cboot_settle(struct boot_ctl *base, bool standby_whole, struct ota_err *err)
+{
+	const struct cboot_ctl *ctl = cboot_ctl_of(base);
+	int r = cboot_is_switched(ctl) || !is_settled(ctl) ? 0 : call_good(ctl, err);
+
+	if (r < 0)
+		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
+	return r < 0 ? ota_err_wrap(err, r, "CBoot may leave slot %u again", ctl->disk.active) : 0;
+}
+
+static int cboot_commit(struct boot_ctl *base, struct ota_err *err)
+{
+	const struct cboot_ctl *ctl = cboot_ctl_of(base);
+	int r = call_good(ctl, err);
+
+	if (r < 0)
+		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot keep slot %u for good", ctl->disk.active) : 0;
 }
 
 static int cboot_revert(struct boot_ctl *base, struct ota_err *err)
@@ -374,6 +418,7 @@ const struct boot_controller_ops cboot_ops = {
 	.keep = cboot_keep,
 	.flip = cboot_flip,
 	.reboot = cboot_reboot,
+	.settle = cboot_settle,
 	.commit = cboot_commit,
 	.revert = cboot_revert,
 	.close = cboot_close,

@@ -104,8 +104,8 @@ static int note_switch(const struct cboot_ctl *ctl, bool made, struct ota_err *e
 		       : 0;
 }
 
-/* Was a switch made since this start? Only what is surely not there says no. */
-static bool is_switched(const struct cboot_ctl *ctl)
+/* Only what is surely not there says no. */
+bool cboot_is_switched(const struct cboot_ctl *ctl)
 {
 	char path[sizeof(run_dir) + sizeof(switch_note)];
 
@@ -144,7 +144,7 @@ static int take_back(const struct cboot_ctl *ctl, struct ota_err *err)
 
 int cboot_fall_back(const struct cboot_ctl *ctl, struct ota_err *err)
 {
-	return is_switched(ctl) ? take_back(ctl, err) : 0;
+	return cboot_is_switched(ctl) ? take_back(ctl, err) : 0;
 }
 
 /*

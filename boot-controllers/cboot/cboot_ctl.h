@@ -43,6 +43,9 @@ int cboot_write_other(int status_fd, unsigned slot);
 int cboot_check_other(const struct cboot_ctl *ctl, struct ota_err *err);
 int cboot_forget_other(const struct cboot_ctl *ctl, struct ota_err *err);
 
+/* Was a switch made since this start? */
+bool cboot_is_switched(const struct cboot_ctl *ctl);
+
 /* If a switch was made since this start, take it back: the running slot boots next. */
 int cboot_fall_back(const struct cboot_ctl *ctl, struct ota_err *err);
 

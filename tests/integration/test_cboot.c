@@ -309,6 +309,79 @@ static void two_switches_move_the_root_last(void **state)
 	ctl->ops->close(ctl);
 }
 
+/* Only what the status calls settled is called good by a start. */
+static void a_start_calls_good_what_is_no_trial(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *status;
+		bool good;
+	} rows[] = {
+		{"SUCCESS", true}, {"SUCCESS\n", true}, {"FAILURE", true}, {"ROLLBACK_FAILURE", true},
+		{"ABORTED", true}, {"INITIALIZED", true}, {"UPDATING", false}, {"ROLLBACKING", false},
+		{"", false}, {"SUCCESSFUL", false}, {"garbage", false}, {NULL, false},
+	};
+	/* clang-format on */
+	struct boot_ctl *ctl = opened();
+	struct ota_err err = {0};
+
+	calls_have_been_read();
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		cboot_machine_remove(&m, "slot_0/boot/ota-status/status");
+		if (rows[i].status)
+			cboot_machine_write(&m, "slot_0/boot/ota-status/status", rows[i].status);
+		must(ctl->ops->settle(ctl, true, &err), &err);
+		calls_are(rows[i].good
+				  ? "nv_update_engine --verify\nget-current-slot\n"
+				    "mark-boot-successful 0\n-t rootfs mark-boot-successful 0\n"
+				  : "");
+	}
+	/* Nor while another slot was chosen for the next start. */
+	cboot_machine_write(&m, "slot_0/boot/ota-status/status", "FAILURE");
+	update(ctl);
+	calls_have_been_read();
+	must(ctl->ops->settle(ctl, true, &err), &err);
+	calls_are("");
+	ctl->ops->close(ctl);
+}
+
+static void a_start_that_cannot_call_its_slot_good_says_so(void **state)
+{
+	struct boot_ctl *ctl = opened();
+	struct ota_err err = {0};
+
+	cboot_machine_write(&m, "slot_0/boot/ota-status/status", "SUCCESS");
+	cboot_machine_fake_tool(&m, "nv_update_engine", "#!/bin/sh\nexit 3\n");
+	assert_int_equal(ctl->ops->settle(ctl, true, &err), -EIO);
+	assert_int_equal(err.code, OTA_E_BOOTCONTROL_STARTUP);
+	assert_int_equal(
+		strncmp(err.msg,
+			"CBoot may leave slot 0 again: Cannot verify the boot loader: ", 61),
+		0);
+	ctl->ops->close(ctl);
+}
+
+/* Where one switch moves both, going back makes the old slot one that has to prove itself. */
+static void a_slot_that_was_gone_back_to_stays(void **state)
+{
+	struct boot_ctl *ctl = opened();
+	struct ota_err err = {0};
+
+	update(ctl);
+	ctl->ops->close(ctl);
+	assert_int_equal(cboot_machine_restart(&m), 'b');
+	ctl = opened();
+	must(ctl->ops->revert(ctl, &err), &err);
+	ctl->ops->close(ctl);
+	assert_int_equal(cboot_machine_restart(&m), 'a');
+	cboot_machine_write(&m, "slot_0/boot/ota-status/status", "FAILURE");
+	ctl = opened();
+	must(ctl->ops->settle(ctl, false, &err), &err);
+	ctl->ops->close(ctl);
+	for (int i = 0; i < CBOOT_MACHINE_LOADER_TRIES + 1; i++)
+		assert_int_equal(cboot_machine_restart(&m), 'a');
+}
+
 static void one_switch_is_the_boot_loaders(void **state)
 {
 	struct boot_ctl *ctl = opened();
@@ -453,6 +526,9 @@ int main(void)
 		ON(a_flip_that_fails_half_way_is_taken_back, begin),
 		ON(a_boot_loader_that_is_not_verified_is_not_committed, begin),
 		ON(two_switches_move_the_root_last, begin),
+		ON(a_start_calls_good_what_is_no_trial, begin),
+		ON(a_start_that_cannot_call_its_slot_good_says_so, begin),
+		ON(a_slot_that_was_gone_back_to_stays, begin_unified),
 		ON(one_switch_is_the_boot_loaders, begin_unified),
 		ON(the_slot_gets_the_machines_configuration_and_its_root, begin),
 		ON(the_internal_disk_gets_the_same_boot_folder, begin_external),

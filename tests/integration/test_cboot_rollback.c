@@ -146,6 +146,7 @@ static int start(struct ota_err *err)
 	if (r < 0)
 		return r;
 	return_reason_tell(&why, j.recorder, &slots, j.m.root, j.run_dir, j.status);
+	first_boot_settle(j.boot);
 	if (!on_trial)
 		return 0;
 	/* As a trial without checks. */

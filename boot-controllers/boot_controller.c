@@ -53,21 +53,25 @@ static bool is_auto_detect(const char *name)
 	return strcmp(name, "auto_detect") == 0;
 }
 
-static const struct boot_controller_ops *find(const char *name)
+static bool find(const char *name, const struct boot_controller_ops **ret_ops)
 {
 	bool detect = is_auto_detect(name);
 
-	if (test_ops && strcmp(name, test_ops->name) == 0)
-		return test_ops;
+	if (test_ops && strcmp(name, test_ops->name) == 0) {
+		*ret_ops = test_ops;
+		return true;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(registry); i++) {
 		const char *alias = registry[i].alias;
 
 		if (detect ? registry[i].detect()
 			   : strcmp(name, registry[i].ops->name) == 0 ||
-					(alias && strcmp(name, alias) == 0))
-			return registry[i].ops;
+					(alias && strcmp(name, alias) == 0)) {
+			*ret_ops = registry[i].ops;
+			return true;
+		}
 	}
-	return NULL;
+	return false;
 }
 
 /* What could be written into ecu_info.yaml instead. */
@@ -91,10 +95,10 @@ static int refuse_unknown(const char *name, struct ota_err *err)
 int boot_controller_open(const char *name, const struct boot_env *env, struct boot_ctl **ret_ctl,
 	struct ota_err *err)
 {
-	const struct boot_controller_ops *ops = find(name);
+	const struct boot_controller_ops *ops = NULL;
 	int r;
 
-	if (!ops)
+	if (!find(name, &ops))
 		return refuse_unknown(name, err);
 	r = ops->open(ret_ctl, env, err);
 	if (r < 0) {

@@ -456,6 +456,61 @@ static void a_commit_that_fails_may_be_tried_again(void **state)
 	assert_int_equal(stored(f), STATUS_SUCCESS);
 }
 
+/* The power goes off before the @cut_at-th durable operation. */
+static struct {
+	unsigned n, cut_at;
+	bool cut;
+} power;
+
+static int count_operation(void *ctx, const char *what)
+{
+	power.cut = power.cut || ++power.n == power.cut_at;
+	return power.cut ? -EIO : 0;
+}
+
+static bool is_marked_as_trial(struct fixture *f)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/.ota-meta/on-trial", f->boot.dir);
+	return access(path, F_OK) == 0;
+}
+
+/* SUCCESS is the last thing that is written: until it is there, the next start begins the commit anew. */
+static void a_cut_anywhere_in_the_commit_is_made_good_by_the_next_start(void **state)
+{
+	struct fixture *f = *state;
+	unsigned n_begun_anew = 0;
+	bool done = false;
+	char meta[128];
+
+	snprintf(meta, sizeof(meta), "%s/.ota-meta", f->boot.dir);
+	assert_int_equal(mkdir(meta, 0700), 0);
+	make_device(f, 0x53);
+	for (unsigned cut = 1; !done; cut++) {
+		AUTO_CLOSE int fd = open(meta, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		struct complete_mark mark;
+		char dir[80];
+
+		assert_int_equal(io_replace_file("test", fd, "on-trial", "\n", 1, 0600), 0);
+		store(f, STATUS_UPDATING, "ota-slot_b");
+		power.n = 0;
+		power.cut = false;
+		power.cut_at = cut;
+		io_set_hook(count_operation, NULL);
+		done = first_boot_commit(&f->boot.base, f->boot.dir, &f->err) == 0 && !power.cut;
+		io_set_hook(NULL, NULL);
+		if (stored(f) == STATUS_UPDATING) {
+			n_begun_anew++;
+			run_and_commit(f);
+		}
+		assert_int_equal(stored(f), STATUS_SUCCESS);
+		assert_false(is_marked_as_trial(f));
+		assert_int_equal(status_store_read_complete(status_dir(f, dir), &mark, NULL), 0);
+	}
+	assert_true(n_begun_anew > 3);
+}
+
 static void a_reset_forgets_what_is_stored(void **state)
 {
 	struct fixture *f = *state;
@@ -486,6 +541,7 @@ int main(void)
 		T(an_update_that_landed_on_the_wrong_slot_has_failed),
 		T(a_machine_that_came_back_says_so_once),
 		T(a_commit_that_fails_may_be_tried_again),
+		T(a_cut_anywhere_in_the_commit_is_made_good_by_the_next_start),
 		T(a_reset_forgets_what_is_stored),
 	};
 

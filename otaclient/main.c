@@ -35,7 +35,6 @@
 #include "otaclient/api/service.h"
 #include "otaclient/first_boot.h"
 #include "otaclient/flight_recorder.h"
-#include "otaclient/health.h"
 #include "otaclient/journal.h"
 #include "otaclient/machine_claim.h"
 #include "otaclient/progress.h"
@@ -48,6 +47,7 @@
 #include "otaclient/status.h"
 #include "otaclient/tree/tree.h"
 #include "otaclient/trial.h"
+#include "otaclient/trial_checks.h"
 #include "otaclient/update_hooks.h"
 #include "otaclient/updater.h"
 
@@ -57,7 +57,6 @@
 enum {
 	EXIT_USAGE = 2,
 	OPEN_FILES = 65536,
-	HEALTH_ENV_TEXT_MAX = STATUS_VERSION_MAX + 32,
 };
 
 struct options {
@@ -88,11 +87,7 @@ struct daemon {
 	struct updater *updater;
 	struct trial *trial; /* NULL = the running system is no new one */
 	struct hooks_thread *post_commit; /* the trial's thread sets it; NULL = they are not run */
-	struct peer_address own_address;
-	char health_env_text[3][HEALTH_ENV_TEXT_MAX];
-	const char *health_env[4];
-	struct health_config health;
-	unsigned n_health_rounds; /* of the trial's thread alone */
+	struct trial_checks checks;       /* for the trial's thread */
 	struct progress progress;
 	struct service_manager service;
 	bool ready; /* the boot controller has started: updates may be accepted */
@@ -429,44 +424,10 @@ static void tell_settled(void)
 		log_warning("Cannot make %s: %s", SETTLED_PATH, strerror(errno));
 }
 
-static void on_health_result(void *ctx, const char *name, bool ok, const char *how)
-{
-	flight_recorder_check(((struct daemon *)ctx)->recorder, name, ok, how);
-	log_debug("Health: %s: %s", name, ok ? "well" : how);
-}
-
-/* What is the same in each round is worth telling in the first. */
-static void on_health_note(void *ctx, bool trouble, const char *sentence)
-{
-	if (trouble)
-		log_each_warning("%s", sentence);
-	else if (((struct daemon *)ctx)->n_health_rounds == 1)
-		log_info("%s", sentence);
-	else
-		log_debug("%s", sentence);
-}
-
-/* What the programs of health.d are told. */
-static void fill_health_env(struct daemon *d, const struct slot_pair *slots)
-{
-	struct status_snapshot now;
-
-	status_get(d->status, &now);
-	snprintf(
-		d->health_env_text[0], HEALTH_ENV_TEXT_MAX, "OTA_VERSION=%s", now.firmware_version);
-	snprintf(d->health_env_text[1], HEALTH_ENV_TEXT_MAX, "OTA_SLOT=%s", slots->active.id);
-	snprintf(d->health_env_text[2], HEALTH_ENV_TEXT_MAX, "OTA_ECU_ID=%s", d->ecu.ecu_id);
-	for (size_t i = 0; i < ARRAY_SIZE(d->health_env_text); i++)
-		d->health_env[i] = d->health_env_text[i];
-}
-
 static int on_health_check(
 	void *ctx, bool (*stop)(void *stop_ctx), void *stop_ctx, struct ota_err *err)
 {
-	struct daemon *d = ctx;
-
-	d->n_health_rounds++;
-	return health_check(&d->health, stop, stop_ctx, err);
+	return trial_checks_run(&((struct daemon *)ctx)->checks, stop, stop_ctx, err);
 }
 
 static void on_committed(void *ctx)
@@ -504,24 +465,21 @@ static int make_trial(struct daemon *d, struct ota_err *err)
 		.given_up = on_given_up,
 		.ctx = d,
 	};
+	struct status_snapshot now;
 	struct slot_pair slots;
 	int r = d->boot->ops->slots(d->boot, &slots, err);
 
 	if (r < 0)
 		return r;
-	fill_health_env(d, &slots);
-	health_own_address(d->ecu.ip_addr, (uint16_t)s->listen_port, &d->own_address);
-	d->health = (struct health_config){
-		.api = &d->own_address,
-		.target = s->health_target,
-		.units = s->health_units,
-		.programs_dir = HEALTH_PROGRAMS_DIR,
-		.programs_env = d->health_env,
-		.program_ms = s->health_timeout_s * 1000,
-		.result = on_health_result,
-		.note = on_health_note,
-		.ctx = d,
-	};
+	status_get(d->status, &now);
+	trial_checks_init(&d->checks, s,
+		&(struct trial_checked){
+			.version = now.firmware_version,
+			.slot = slots.active.id,
+			.ecu_id = d->ecu.ecu_id,
+			.listen_ip = d->ecu.ip_addr,
+			.recorder = d->recorder,
+		});
 	d->trial = trial_new(&config);
 	return d->trial ? 0 : -ENOMEM;
 }

@@ -23,7 +23,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
-#include "otaclient/unit_state.h"
+#include "otaclient/trial_checks.h"
 #include "tests/support/fake_systemd.h"
 
 struct fixture {
@@ -357,6 +357,39 @@ static void the_own_address_is_one_that_can_be_asked(void **state)
 	assert_string_equal(own.host, "::1");
 }
 
+/* ---- as the daemon has it ---- */
+
+static void the_settings_say_what_is_checked(void **state)
+{
+	struct fixture *f = *state;
+	static struct trial_checks checks;
+	static const char text[] = "{listen_port: 5, health_units: a.service}";
+	struct settings settings;
+
+	settings_parse(text, strlen(text), "test", NULL, NULL, &settings);
+	trial_checks_init(&checks, &settings,
+		&(struct trial_checked){.version = "v 2",
+			.slot = "ota-slot_b",
+			.ecu_id = "me",
+			.listen_ip = "0.0.0.0"});
+	assert_string_equal(checks.health.target, "multi-user.target");
+	assert_string_equal(checks.health.units, "a.service");
+	assert_string_equal(checks.health.programs_dir, "/etc/otaclient/health.d");
+	assert_int_equal(checks.health.program_ms, 300 * 1000);
+	assert_string_equal(checks.health.api->host, "127.0.0.1");
+	assert_int_equal(checks.health.api->port, 5);
+	/* Run on the stand-ins. */
+	checks.health.api = NULL;
+	checks.health.units = checks.health.target = NULL;
+	checks.health.programs_dir = f->dir;
+	put_program(f, "10-env",
+		"#!/bin/sh\n[ \"$OTA_VERSION,$OTA_SLOT,$OTA_ECU_ID\" = 'v 2,ota-slot_b,me' ]\n");
+	assert_int_equal(trial_checks_run(&checks, NULL, NULL, &f->err), 0);
+	put_program(f, "20-fails", "#!/bin/sh\nexit 1\n");
+	assert_true(trial_checks_run(&checks, NULL, NULL, &f->err) < 0);
+	assert_int_equal(checks.n_rounds, 2);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -374,6 +407,7 @@ int main(void)
 		T(it_ends_when_it_is_to),
 		T(an_api_that_does_not_answer_is_not_well_and_ends_the_round),
 		cmocka_unit_test(the_own_address_is_one_that_can_be_asked),
+		T(the_settings_say_what_is_checked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

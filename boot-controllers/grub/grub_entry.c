@@ -305,7 +305,7 @@ static bool command_searches(const struct command *c, const char *uuid)
 #define GUARD_LINES \
 	"set ota_whole=\n" \
 	"\tif [ -s /%1$s/vmlinuz-%2$s -a -s /%1$s/initrd.img-%2$s ]; then set ota_whole=y; fi\n" \
-	"\tif [ \"${ota_slots}\" = \"ab\" -a \"${lockdown}\" != \"y\" -a \"${shim_lock}\" != \"y\" " \
+	"\tif [ -n \"${ota_whole}\" -a \"${ota_slots}\" = \"ab\" -a \"${lockdown}\" != \"y\" -a \"${shim_lock}\" != \"y\" " \
 		"-a -s /%1$s/" GRUB_ENTRY_SUM_NAME " " \
 		"-a -f $prefix/$grub_cpu-$grub_platform/hashsum.mod ]; then\n" \
 	"\t\tinsmod hashsum\n" \
@@ -349,8 +349,10 @@ static int entry_put(
 		return r;
 	for (p = e->close; p > e->body && (p[-1] == ' ' || p[-1] == '\t'); p--)
 		;
-	edit_replace(&ed, p, 0, "%s\techo 'Booting from %s ...'\n", p[-1] == '\n' ? "" : "\n",
-		w->slot_id);
+	edit_replace(&ed, p, 0,
+		"%s\tif [ -n \"${ota_whole}\" ]; then echo 'Booting from %s ...'; "
+		"else echo 'The kernel or initrd of %s is not whole'; fi\n",
+		p[-1] == '\n' ? "" : "\n", w->slot_id, w->slot_id);
 	edit_replace(&ed, e->close + 1, 0, "\n");
 	return ed.r;
 }

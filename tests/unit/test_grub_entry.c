@@ -25,7 +25,7 @@ static const struct grub_entry_wish wish = {
 	"set ota_whole=\n" \
 	"\tif [ -s /ota-slot_b/vmlinuz-6.1.0-18-amd64 -a -s /ota-slot_b/initrd.img-6.1.0-18-amd64 ]; then " \
 		"set ota_whole=y; fi\n" \
-	"\tif [ \"${ota_slots}\" = \"ab\" -a \"${lockdown}\" != \"y\" -a \"${shim_lock}\" != \"y\" " \
+	"\tif [ -n \"${ota_whole}\" -a \"${ota_slots}\" = \"ab\" -a \"${lockdown}\" != \"y\" -a \"${shim_lock}\" != \"y\" " \
 		"-a -s /ota-slot_b/kernel.sha256 -a -f $prefix/$grub_cpu-$grub_platform/hashsum.mod ]; then\n" \
 	"\t\tinsmod hashsum\n" \
 	"\t\tif hashsum --hash sha256 /ota-slot_b/kernel.sha256; then\n" \
@@ -34,6 +34,10 @@ static const struct grub_entry_wish wish = {
 	"\t\tfi\n" \
 	"\tfi\n\t"
 /* clang-format on */
+#define LAST_LINE                                                                                \
+	"\tif [ -n \"${ota_whole}\" ]; then echo 'Booting from ota-slot_b ...'; else echo 'The " \
+	"kernel or "                                                                             \
+	"initrd of ota-slot_b is not whole'; fi\n"
 #define IF_WHOLE      "if [ -n \"${ota_whole}\" ]; then "
 #define OR_START_OVER "; then sleep 10; reboot; fi; fi"
 
@@ -75,9 +79,7 @@ static void the_entry_of_the_kernel_becomes_the_slots(void **state)
 		"ro quiet  panic=10; fi\n"
 		"\t\tif true; then { echo ${a}; } fi\n"
 		"\t\t" IF_WHOLE "if ! initrd\t/ota-slot_b/intel-ucode.img "
-		"/ota-slot_b/initrd.img-6.1.0-18-amd64" OR_START_OVER "\n"
-		"\techo 'Booting from ota-slot_b ...'\n"
-		"\t}\n");
+		"/ota-slot_b/initrd.img-6.1.0-18-amd64" OR_START_OVER "\n" LAST_LINE "\t}\n");
 }
 
 static void assert_entry(const char *in, const char *want)
@@ -98,7 +100,7 @@ static void what_is_missing_is_added(void **state)
 		"\tsearch --no-floppy --fs-uuid --set=root b00t\n"
 		"\t" GUARD IF_WHOLE "linux16 /ota-slot_b/vmlinuz-6.1.0-18-amd64 root=UUID=1111-22 "
 		"panic=10; fi\n" IF_WHOLE "if ! initrd16 \"/ota-slot_b/a b\"" OR_START_OVER
-		";\n\techo 'Booting from ota-slot_b ...'\n }\n");
+		";\n" LAST_LINE " }\n");
 }
 
 static void paths_are_prefixed_once(void **state)
@@ -150,8 +152,7 @@ static void a_quote_inside_a_path_is_not_cut_in_two(void **state)
 		"menuentry 'ota-slot_b' $menuentry_id_option 'ota-slot_b' {\nsearch b00t\n" GUARD
 			IF_WHOLE
 		"linux /ota-slot_b/vmlinuz-6.1.0-18-amd64 root=UUID=1111-22 panic=1; fi\n" IF_WHOLE
-		"if ! initrd a'b/c' ${x/y}/z /ota-slot_b/d" OR_START_OVER
-		"\n\techo 'Booting from ota-slot_b ...'\n}\n");
+		"if ! initrd a'b/c' ${x/y}/z /ota-slot_b/d" OR_START_OVER "\n" LAST_LINE "}\n");
 }
 
 static void an_entry_tells_what_it_boots(void **state)
@@ -185,9 +186,7 @@ static void a_root_without_grub_mkconfig_gets_a_plain_entry(void **state)
 		"root=UUID=1111-22 ro quiet splash panic=10; fi\n"
 		"\techo\t'Loading initial ramdisk ...'\n"
 		"\t" IF_WHOLE "if ! initrd\t/ota-slot_b/initrd.img-6.1.0-18-amd64" OR_START_OVER
-		"\n"
-		"\techo 'Booting from ota-slot_b ...'\n"
-		"}\n");
+		"\n" LAST_LINE "}\n");
 	assert_int_equal(grub_entry_read(b.data, b.len_bytes, &info, NULL), 0);
 	assert_string_equal(info.root_uuid, "1111-22");
 	assert_int_equal(grub_entry_from_mkconfig(b.data, b.len_bytes, &wish, &same, NULL), 0);

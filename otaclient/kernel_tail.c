@@ -195,12 +195,15 @@ struct search {
 	struct kernel_death *death; /* so far */
 };
 
-/* "dmesg-ramoops-0", "dmesg-efi-1234", systemd's "dmesg.txt"; not what the kernel could not unpack. */
+/*
+ * "dmesg-ramoops-0", "dmesg-efi-1234"; not what the kernel could not unpack. The service manager makes a dmesg.txt of
+ * the parts of one, but its time is that of the start; the parts keep that of the death.
+ */
 static bool is_log_name(const char *name)
 {
 	size_t len = strlen(name);
 
-	return strncmp(name, "dmesg", 5) == 0 && (len < 2 || strcmp(name + len - 2, ".z") != 0);
+	return strncmp(name, "dmesg-", 6) == 0 && (len < 2 || strcmp(name + len - 2, ".z") != 0);
 }
 
 static void look_at_log(struct search *s, int dir_fd, const char *name)

@@ -179,14 +179,28 @@ static void what_the_service_manager_has_put_away_is_found_too(void **state)
 	struct tmp_dir *d = *state;
 	AUTO_KERNEL_DEATH struct kernel_death death = {0};
 
-	put(d, "var/lib/systemd/pstore/166/000/dmesg.txt",
+	put(d, "var/lib/systemd/pstore/166/000/dmesg-erst-1661",
 		"<0>[1.0] Kernel panic - not syncing: kept", 5000);
-	put(d, "var/lib/systemd/pstore/1/2/3/4/dmesg.txt",
+	put(d, "var/lib/systemd/pstore/1/2/3/4/dmesg-efi-1",
 		"<0>[1.0] Kernel panic - not syncing: deep", 5000);
 	put(d, "sys/fs/pstore/dmesg-efi-1", "<1>[1.0] BUG: something less", 5000);
 	kernel_tail_find_death(d->path, 1000, &death);
 	assert_string_equal(death.line, "Kernel panic - not syncing: kept");
-	assert_string_equal(death.where, "/var/lib/systemd/pstore/166/000/dmesg.txt");
+	assert_string_equal(death.where, "/var/lib/systemd/pstore/166/000/dmesg-erst-1661");
+}
+
+/* What it makes of the parts of an old death at a later start is new, but not the death. */
+static void a_text_that_the_service_manager_has_made_later_does_not_count(void **state)
+{
+	struct tmp_dir *d = *state;
+	AUTO_KERNEL_DEATH struct kernel_death death = {0};
+
+	put(d, "var/lib/systemd/pstore/166/dmesg-erst-1661",
+		"<0>[1.0] Kernel panic - not syncing: old", 999);
+	put(d, "var/lib/systemd/pstore/166/dmesg.txt", "<0>[1.0] Kernel panic - not syncing: old",
+		5000);
+	kernel_tail_find_death(d->path, 1000, &death);
+	assert_string_equal(death.line, "");
 }
 
 static void links_fifos_and_endless_folders_do_no_harm(void **state)
@@ -218,6 +232,7 @@ int main(void)
 		cmocka_unit_test(the_line_that_tells_of_what_it_died_is_found),
 		tmp_dir_test(only_logs_from_behind_the_flip_count),
 		tmp_dir_test(what_the_service_manager_has_put_away_is_found_too),
+		tmp_dir_test(a_text_that_the_service_manager_has_made_later_does_not_count),
 		tmp_dir_test(links_fifos_and_endless_folders_do_no_harm),
 	};
 

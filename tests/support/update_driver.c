@@ -5,13 +5,15 @@
  *                   [--tls-ca FILE] [--inactivity-ms N] [--uuid U] [--label L] [--count] [--stop-at N] [--fail-at N]
  *                   [--abort-at N] [--abort-at-line TEXT] [--reboot-fails] [--own-namespace] [--threaded] [--stats]
  *                   [--log-server URL] [--log-server-grpc URL] [--children-until FILE]
- *                   [--hooks DIR] [--hook-timeout-ms N]
+ *                   [--hooks DIR] [--hook-timeout-ms N] [--jetson TOOLS]
  *
  * Simulated: the boot controller (a folder below --work) and the restart (the process ends). Everything else is
  * what the daemon runs. --count prints how many durable operations and points were passed; --stop-at N ends the
  * process with status 77 before the Nth, as a crash would; --fail-at N makes the Nth fail with EIO; --abort-at N asks for an abort at the Nth,
  * --abort-at-line when the log says TEXT; what is answered stands in lines "abort at …".
  * --children-until: the ECUs below are in an update until FILE is there.
+ * --jetson: --active is the root of slot 0 of a Jetson, whose tools are in TOOLS: the real CBoot controller in place of
+ * the simulated one.
  * --own-namespace: as the daemon has one; --threaded: the updater's own thread runs it, until SIGTERM.
  */
 #include <errno.h>
@@ -27,6 +29,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "boot-controllers/cboot/cboot.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/io.h"
@@ -43,7 +46,7 @@ enum {
 static struct driver {
 	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca, *uuid,
 		*label, *release, *abort_at_line, *log_server, *log_server_grpc, *children_until,
-		*hooks;
+		*hooks, *jetson;
 	unsigned long stop_at, fail_at, abort_at, inactivity_ms, hook_timeout_ms;
 	bool count, stats, reboot_fails, own_namespace, threaded;
 } arg;
@@ -93,6 +96,27 @@ static const struct boot_controller_ops dir_ops = {
 	.flip = dir_flip,
 	.reboot = dir_reboot,
 };
+
+/* ---- a Jetson ------------------------------------------------------------------------------------ */
+
+static int open_jetson(struct boot_ctl **ret_ctl, struct ota_err *err)
+{
+	const struct boot_env env = {
+		.root = arg.active, .tools_path = arg.jetson, .version = "4.0.0"};
+	struct cboot_disk disk = {.described = true};
+	bool reset;
+	int r;
+
+	for (unsigned s = 0; s < 2; s++) {
+		disk.slot[s].number = s + 1;
+		snprintf(disk.slot[s].device, PATH_MAX, "%s", s == 0 ? "/dev/null" : arg.device);
+		snprintf(disk.slot[s].part_uuid, BOOT_UUID_MAX,
+			"0a000000-0000-4000-8000-00000000000%u", s + 1);
+	}
+	snprintf(disk.slot[1].fs_uuid, BOOT_UUID_MAX, "%s", arg.uuid);
+	r = cboot_open_on_disk(ret_ctl, &env, &disk, 0, err);
+	return r < 0 ? r : (*ret_ctl)->ops->setup(*ret_ctl, &reset, err);
+}
 
 /* ---- counting and stopping ----------------------------------------------------------------------- */
 
@@ -225,8 +249,13 @@ static int run(struct ota_err *err)
 		.request_id = (char *)(uintptr_t)"1700000000-0badcafe",
 	};
 	AUTO_SESSION struct update_session *s = NULL;
+	char jetson_run[PATH_MAX];
 	int r;
 
+	/* There the controller has the standby mounted. */
+	snprintf(jetson_run, sizeof(jetson_run), "%s/run/otaclient", arg.active);
+	if (arg.jetson)
+		env.run_dir = jetson_run;
 	snprintf(boot.slots.active.id, BOOT_SLOT_ID_MAX, "a");
 	snprintf(boot.slots.standby.id, BOOT_SLOT_ID_MAX, "b");
 	snprintf(boot.slots.standby.device, PATH_MAX, "%s", arg.device);
@@ -234,7 +263,9 @@ static int run(struct ota_err *err)
 	snprintf(boot.slots.standby.fs_label, BOOT_UUID_MAX, "%s", arg.label);
 	snprintf(boot.slots.active.status_dir, PATH_MAX, "%s/status-a", arg.work);
 	snprintf(boot.slots.standby.status_dir, PATH_MAX, "%s/status-b", arg.work);
-	r = cert_store_open(arg.certs, NULL, NULL, &certs, err);
+	r = arg.jetson ? open_jetson(&env.boot, err) : 0;
+	if (r == 0)
+		r = cert_store_open(arg.certs, NULL, NULL, &certs, err);
 	if (r == 0 && arg.log_server)
 		r = remote_log_new(&remote_log, err);
 	if (r == 0 && arg.log_server)
@@ -255,6 +286,8 @@ static int run(struct ota_err *err)
 		print_stats(env.status);
 	session_free(TAKE_PTR(s));
 	status_free(env.status);
+	if (arg.jetson)
+		env.boot->ops->close(env.boot);
 	return r;
 }
 
@@ -287,6 +320,7 @@ static void parse(int argc, char **argv)
 		{"log-server-grpc", required_argument, NULL, 'g'},
 		{"hooks",          required_argument, NULL, 'H'},
 		{"hook-timeout-ms", required_argument, NULL, 'M'},
+		{"jetson",        required_argument, NULL, 'J'},
 		{0},
 	};
 	int c;
@@ -324,6 +358,9 @@ static void parse(int argc, char **argv)
 		case 'S': arg.stats = true; break;
 		case 'H': arg.hooks = optarg; break;
 		case 'M': arg.hook_timeout_ms = strtoul(optarg, NULL, 10); break;
+		case 'J':
+			arg.jetson = optarg;
+			break;
 		default: exit(2);
 		}
 	}

@@ -25,6 +25,7 @@
 #include <sys/stat.h>
 
 #include "boot-controllers/cboot/cboot_ctl.h"
+#include "boot-controllers/cboot/cboot_inspect.h"
 #include "boot-controllers/cboot/cboot_rootfs.h"
 #include "boot-controllers/cboot/firmware_update.h"
 #include "boot-controllers/cboot/tegra_release.h"
@@ -422,4 +423,5 @@ const struct boot_controller_ops cboot_ops = {
 	.commit = cboot_commit,
 	.revert = cboot_revert,
 	.close = cboot_close,
+	.checks = cboot_checks,
 };

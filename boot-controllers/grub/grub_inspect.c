@@ -23,7 +23,7 @@
 #include "boot-controllers/grub/grub_entry.h"
 #include "boot-controllers/grub/grub_legacy.h"
 #include "boot-controllers/grub/grub_script.h"
-#include "boot-controllers/kernel_line.h"
+#include "boot-controllers/kernel_line_check.h"
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/base/path.h"
@@ -424,30 +424,9 @@ static const char panic_advice[] =
 	"Put panic=10 into GRUB_CMDLINE_LINUX of /etc/default/grub, or into a file of "
 	"/etc/default/grub.d";
 
-static void judge_line(const char *whose, const char *line, size_t len, struct finding *ret)
-{
-	int s = kernel_line_panic_s(line, len);
-
-	if (s == 0)
-		finding_warning(ret, panic_advice,
-			"%s has no panic= on its kernel line, so a kernel that panics stays so",
-			whose);
-	else if (s < 0)
-		finding_ok(ret, "%s restarts at once when its kernel panics", whose);
-	else
-		finding_ok(ret, "%s restarts %d s after its kernel has panicked", whose, s);
-}
-
 static void check_own_line(const struct boot_ctl *base, struct finding *ret)
 {
-	const struct grub_ctl *ctl = grub_ctl_of_const(base);
-	AUTO_BUF struct buf b = {0};
-	int r = read_own(ctl, "/proc/cmdline", KERNEL_LINE_MAX_BYTES, &b);
-
-	if (r < 0)
-		finding_not_looked(ret, "/proc/cmdline cannot be read: %s", file_read_why(r));
-	else
-		judge_line("The running system", buf_str(&b), b.len_bytes, ret);
+	kernel_line_check_running(grub_ctl_of_const(base)->root, panic_advice, ret);
 }
 
 /* A command may stand behind it. */
@@ -500,7 +479,8 @@ static void check_other_line(const struct boot_ctl *base, struct finding *ret)
 		 entry_line(buf_str(&b), b.len_bytes, &line) < 0)
 		finding_not_looked(ret, "The other slot's menu entry has no kernel line");
 	else
-		judge_line("The other slot", buf_str(&line), line.len_bytes, ret);
+		kernel_line_check(
+			"The other slot", buf_str(&line), line.len_bytes, panic_advice, ret);
 }
 
 /* clang-format off */

@@ -9,8 +9,8 @@
 enum verdict {
 	VERDICT_OK,
 	VERDICT_NOT_LOOKED, /* it could not be looked at; the sentence says why */
-	VERDICT_WARNING,    /* an update goes on, but something will not be as it should */
-	VERDICT_FAILURE,    /* an update would fail, or the machine would not come back from it */
+	VERDICT_WARNING,    /* an update goes on, but something is not as it should be */
+	VERDICT_FAILURE,    /* an update would fail, or would not be committed */
 };
 
 enum {

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -79,6 +80,7 @@ static const struct row rows[] = {
 
 enum {
 	N_ROWS = ARRAY_SIZE(rows),
+	CHILD_END_MS = 1000,
 };
 
 /* Where in the table, and among the boot loader's checks: 0 is the row itself, n the nth of them. */
@@ -88,7 +90,8 @@ struct place {
 
 struct record {
 	struct place at;
-	bool done; /* with @finding; else the check is begun */
+	bool done;  /* with @finding; else the check is begun */
+	bool again; /* no check: the boot loader's controller is opened anew, for the check at @at */
 	char id[DOCTOR_ID_MAX];
 	char group[DOCTOR_ID_MAX];
 	struct finding finding;
@@ -146,9 +149,13 @@ static void walk_boot(struct walk *w, struct record *r)
 {
 	const struct boot_check *checks = NULL;
 
-	/* Opened anew by a child that goes on behind a check that was lost; another row always follows this one. */
-	if (r->at.sub > 0)
+	/* By a child that goes on behind a check that was lost. Another row always follows, and ends it. */
+	if (r->at.sub > 0) {
+		snprintf(r->id, sizeof(r->id), "%s_again", rows[r->at.row].id);
+		r->again = true;
 		begin(w, r);
+		r->again = false;
+	}
 	if (machine_open_boot(&w->m) == 0 && w->m.boot)
 		checks = w->m.boot->ops->checks;
 	for (unsigned i = 0; checks && checks[i].id; i++) {
@@ -219,13 +226,13 @@ static int child_start(const struct doctor_options *o, struct place start, struc
 /* Killed, but not waited for if it sleeps where no signal wakes it. */
 static void child_end(struct child *c)
 {
-	if (c->pid <= 0)
-		return;
+	AUTO_CLOSE int pid_fd = pidfd_open(c->pid, 0);
+	struct pollfd p = {.fd = pid_fd, .events = POLLIN};
+
 	close(c->fd);
 	kill(c->pid, SIGKILL);
-	for (int tries = 0; tries < 20 && waitpid(c->pid, NULL, WNOHANG) == 0; tries++)
-		clock_sleep_ms(10);
-	c->pid = 0;
+	if (poll(&p, 1, CHILD_END_MS) > 0)
+		waitpid(c->pid, NULL, WNOHANG);
 }
 
 enum received {
@@ -285,9 +292,21 @@ static void report_lost(struct run *run, enum received how)
 /* Behind the check that was begun last: at the boot loader's next one, or at the next row. */
 static struct place behind(const struct record *last)
 {
-	if (strcmp(last->id, rows[last->at.row].id) == 0)
+	if (last->again || last->at.sub == 0)
 		return (struct place){.row = last->at.row + 1};
 	return (struct place){.row = last->at.row, .sub = last->at.sub + 1};
+}
+
+/* A child that says nothing at all has lost its first check. */
+static void expect_first(struct run *run, struct place start)
+{
+	const struct row *row = &rows[start.row];
+
+	run->begun = true;
+	run->last = (struct record){.at = start, .again = start.sub > 0};
+	snprintf(
+		run->last.id, sizeof(run->last.id), "%s%s", row->id, start.sub > 0 ? "_again" : "");
+	snprintf(run->last.group, sizeof(run->last.group), "%s", row->group);
 }
 
 /* What a child that begins at @start has to say. Returns where the next one is to go on. */
@@ -296,15 +315,15 @@ static struct place listen_to(struct run *run, const struct child *c, struct pla
 	struct record r;
 	enum received how;
 
-	run->begun = false;
-	run->last = (struct record){.at = start};
+	expect_first(run, start);
 	while ((how = receive(c, run->options->limit_ms, &r)) == RECEIVED_RECORD) {
 		run->begun = !r.done;
 		run->last = r;
 		if (r.done)
 			report(run, &r);
 	}
-	if (how == RECEIVED_END && !run->begun)
+	/* Between two checks there is nothing to lose; behind the last one it is the end. */
+	if (!run->begun)
 		return (struct place){.row = run->last.at.row + 1};
 	report_lost(run, how);
 	return behind(&run->last);

@@ -60,8 +60,21 @@ static void run(struct checked_machine *c, uint32_t limit_ms, struct seen *ret)
 
 static struct boot_ctl ctl;
 
+/* How often it was opened, over all processes; NULL = nobody counts. */
+static const char *count_file;
+static off_t hang_at;
+
 static int open_it(struct boot_ctl **ret_ctl, const struct boot_env *env, struct ota_err *err)
 {
+	int fd =
+		count_file ? open(count_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
+
+	if (fd >= 0) {
+		assert_int_equal(write(fd, "x", 1), 1);
+		while (lseek(fd, 0, SEEK_END) == hang_at)
+			pause();
+		close(fd);
+	}
 	*ret_ctl = &ctl;
 	return 0;
 }
@@ -152,6 +165,29 @@ static void a_check_that_hangs_or_crashes_does_not_keep_the_others(void **state)
 			assert_string_equal(with.id[i + 1], "boot.a");
 }
 
+static void a_controller_that_hangs_later_is_told_once(void **state)
+{
+	struct checked_machine *c = *state;
+	char path[PATH_MAX];
+	struct seen s;
+
+	put(c, "boot/ota/ecu_info.yaml", "ecu_id: main\nbootloader: grub\n");
+	snprintf(path, sizeof(path), "%s/count", c->dir->path);
+	count_file = path;
+	hang_at = 2; /* for what stands behind boot.b, which hangs */
+	ctl.ops = &its_ops;
+	boot_controller_register_for_test(&its_ops);
+	run(c, 2000, &s);
+	boot_controller_register_for_test(NULL);
+	count_file = NULL;
+	assert_finding(seen_of(&s, "boot.controller"), VERDICT_OK, "one runs from /dev/none1");
+	assert_finding(seen_of(&s, "boot.b"), VERDICT_NOT_LOOKED, "within 2 s");
+	assert_finding(seen_of(&s, "boot.controller_again"), VERDICT_NOT_LOOKED, "within 2 s");
+	assert_finding(seen_of(&s, "slots.ids"), VERDICT_OK, "have their own UUIDs");
+	for (unsigned i = 0; i < s.n; i++)
+		assert_string_not_equal(s.id[i], "boot.c");
+}
+
 /* --- nothing is changed --- */
 
 static struct buf listing;
@@ -194,6 +230,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		checked_machine_test(a_check_that_hangs_or_crashes_does_not_keep_the_others),
+		checked_machine_test(a_controller_that_hangs_later_is_told_once),
 		checked_machine_test(nothing_is_changed),
 	};
 

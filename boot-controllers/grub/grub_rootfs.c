@@ -40,14 +40,16 @@ static int open_below_etc(int etc_fd, const char *name, struct ota_err *err)
 		     : r;
 }
 
-/* A missing file is an empty one. */
-static int read_text(int dir_fd, const char *name, struct buf *ret, struct ota_err *err)
+/* A missing file is an empty one. @path: of /etc, for the sentence. */
+static int read_text(
+	int dir_fd, const char *name, const char *path, struct buf *ret, struct ota_err *err)
 {
 	int r = grub_read_file(dir_fd, name, GRUB_SMALL_FILE_MAX_BYTES, ret);
 
 	if (r == 0 || r == -ENOENT)
 		return 0;
-	return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot read /etc/%s: %s", name, strerror(-r));
+	return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot read /etc/%s: %s", path,
+		r == -ELOOP ? "It is a symbolic link" : strerror(-r));
 }
 
 static int adapt_fstab(const struct grub_ctl *ctl, int etc_fd, unsigned slot, struct ota_err *err)
@@ -61,10 +63,10 @@ static int adapt_fstab(const struct grub_ctl *ctl, int etc_fd, unsigned slot, st
 	AUTO_CLOSE int own_root =
 		open(ctl->root[0] ? ctl->root : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	AUTO_CLOSE int own_etc = own_root < 0 ? -1 : open_etc(own_root, err);
-	int r = own_etc < 0 ? -EIO : read_text(own_etc, "fstab", &own, err);
+	int r = own_etc < 0 ? -EIO : read_text(own_etc, "fstab", "fstab", &own, err);
 
 	if (r == 0)
-		r = read_text(etc_fd, "fstab", &image, err);
+		r = read_text(etc_fd, "fstab", "fstab", &image, err);
 	if (r == 0)
 		r = fstab_merge(&ids, buf_str(&own), own.len_bytes, buf_str(&image),
 			image.len_bytes, &merged, err);
@@ -78,7 +80,7 @@ static int adapt_default(int etc_fd, struct ota_err *err)
 {
 	AUTO_BUF struct buf old = {0}, new = {0};
 	AUTO_CLOSE int fd = open_below_etc(etc_fd, "default", err);
-	int r = fd < 0 ? fd : read_text(fd, "grub", &old, err);
+	int r = fd < 0 ? fd : read_text(fd, "grub", "default/grub", &old, err);
 
 	if (r == 0)
 		r = grub_default_rewrite(buf_str(&old), old.len_bytes, &new, err);
@@ -127,7 +129,7 @@ static int plain_entry(
 	static const char *const key[] = {"GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT"};
 	AUTO_BUF struct buf text = {0}, args = {0};
 	AUTO_CLOSE int etc_fd = open_etc(root_fd, err);
-	int r = etc_fd < 0 ? etc_fd : read_text(etc_fd, "default/grub", &text, err);
+	int r = etc_fd < 0 ? etc_fd : read_text(etc_fd, "default/grub", "default/grub", &text, err);
 
 	for (size_t i = 0; i < ARRAY_SIZE(key) && r == 0; i++) {
 		AUTO_BUF struct buf value = {0};

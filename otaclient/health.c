@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "otaclient/program_folder.h"
 #include "otaclient/unit_state.h"
 
@@ -102,10 +103,21 @@ static int check_target(struct unit_bus *bus, const char *name, struct ota_err *
 	return say_not_reached(bus, name, &unit, err);
 }
 
-/*
- * A service that has done its work is inactive, and well. One that ends again and again is not "failed" where systemd
- * starts it each time; it is seen on its way.
- */
+/* One that ends again and again is not "failed" where systemd starts it each time: it is up whenever one looks. */
+static int check_steady(const char *name, const struct unit_state *unit, struct ota_err *err)
+{
+	uint64_t now_ms = clock_monotonic_ms();
+	uint64_t up_ms = now_ms - MIN_OF(now_ms, unit->active_since_ms);
+
+	if (unit->n_restarts == 0 || strcmp(unit->active, "active") != 0 ||
+		up_ms >= HEALTH_STEADY_MS)
+		return 0;
+	return ota_err_set(err, -EAGAIN, OTA_E_NOT_HEALTHY,
+		"%s had to be started again (%u times), and is not up for %d s yet", name,
+		unit->n_restarts, HEALTH_STEADY_MS / 1000);
+}
+
+/* A service that has done its work is inactive, and well. */
 static int check_unit(struct unit_bus *bus, const char *name, struct ota_err *err)
 {
 	struct unit_state unit;
@@ -121,7 +133,7 @@ static int check_unit(struct unit_bus *bus, const char *name, struct ota_err *er
 		unit.job[0])
 		return ota_err_set(err, -EAGAIN, OTA_E_NOT_HEALTHY, "%s is %s (%s)%s%s", name,
 			unit.active, unit.sub, unit.job[0] ? ", about to " : "", unit.job);
-	return 0;
+	return check_steady(name, &unit, err);
 }
 
 static int check_units(const struct round *round, struct unit_bus *bus, struct ota_err *err)

@@ -2,7 +2,7 @@
  * health: what a new system must fulfil before it is committed, as one round of checks.
  *
  *   1. the API answers
- *   2. systemd has reached a target, and none of the listed units has failed or is on its way
+ *   2. systemd has reached a target, and none of the listed units has failed, is on its way, or comes and goes
  *   3. every program in a folder ends with 0
  *
  * The first that fails ends the round: it says what is wrong, and what comes after it may need it. When a round is
@@ -21,6 +21,7 @@
 enum {
 	HEALTH_API_MS = 5000,
 	HEALTH_PROGRAM_MAX_MS = 60 * 1000, /* what one program may take */
+	HEALTH_STEADY_MS = 30 * 1000, /* what a service must run for that had to be started again */
 };
 
 /* All borrowed; NULL or "" = that is not checked. */

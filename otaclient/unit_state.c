@@ -95,9 +95,10 @@ static void put_word(char ret_word[UNIT_WORD_MAX], const char *word)
 /* name, description, load, active, sub, followed, path, job's number, its type, its path */
 #define UNIT_ROW "(ssssssouso)"
 
-static int read_unit(sd_bus_message *answer, struct unit_state *ret_state)
+/* @ret_path lives as long as @answer. */
+static int read_unit(sd_bus_message *answer, struct unit_state *ret_state, const char **ret_path)
 {
-	const char *load, *active, *sub, *job;
+	const char *load, *active, *sub, *path, *job;
 	uint32_t job_id;
 	int r = sd_bus_message_enter_container(answer, 'a', UNIT_ROW);
 
@@ -108,14 +109,42 @@ static int read_unit(sd_bus_message *answer, struct unit_state *ret_state)
 		return -EINVAL;
 	if (r >= 0)
 		r = sd_bus_message_read(answer, "ssssssouso", NULL, NULL, &load, &active, &sub,
-			NULL, NULL, &job_id, &job, NULL);
+			NULL, &path, &job_id, &job, NULL);
 	if (r < 0)
 		return r;
 	put_word(ret_state->load, load);
 	put_word(ret_state->active, active);
 	put_word(ret_state->sub, sub);
 	put_word(ret_state->job, job_id ? job : "");
+	*ret_path = path;
 	return 0;
+}
+
+/* Where a property does not exist, as NRestarts of what is no service, @ret_value is left alone. */
+static int read_number(struct unit_bus *b, const char *path, const char *interface,
+	const char *property, char type, void *ret_value)
+{
+	CLEANUP(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+	int r = sd_bus_get_property_trivial(b->bus, "org.freedesktop.systemd1", path, interface,
+		property, &error, type, ret_value);
+
+	if (sd_bus_error_has_name(&error, SD_BUS_ERROR_UNKNOWN_PROPERTY) ||
+		sd_bus_error_has_name(&error, SD_BUS_ERROR_UNKNOWN_INTERFACE))
+		return 0;
+	return r;
+}
+
+static int read_history(struct unit_bus *b, const char *path, struct unit_state *state)
+{
+	uint64_t since_us = 0;
+	int r = read_number(b, path, "org.freedesktop.systemd1.Unit",
+		"ActiveEnterTimestampMonotonic", 't', &since_us);
+
+	state->active_since_ms = since_us / 1000;
+	if (r >= 0)
+		r = read_number(b, path, "org.freedesktop.systemd1.Service", "NRestarts", 'u',
+			&state->n_restarts);
+	return r;
 }
 
 int unit_bus_state(
@@ -123,15 +152,22 @@ int unit_bus_state(
 {
 	CLEANUP(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
 	AUTO_MESSAGE sd_bus_message *answer = NULL;
+	struct unit_state state = {0};
+	const char *path = NULL;
 	int r = sd_bus_call_method(
 		b->bus, MANAGER, "ListUnitsByNames", &error, &answer, "as", 1, name);
 
 	if (r >= 0)
-		r = read_unit(answer, ret_state);
+		r = read_unit(answer, &state, &path);
 	if (r == -EINVAL)
 		return ota_err_set(
 			err, r, OTA_E_NOT_HEALTHY, "\"%s\" is no name of a unit of systemd", name);
-	return r < 0 ? say(r, &error, err) : 0;
+	if (r >= 0)
+		r = read_history(b, path, &state);
+	if (r < 0)
+		return say(r, &error, err);
+	*ret_state = state;
+	return 0;
 }
 
 int unit_bus_running_job(

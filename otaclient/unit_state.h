@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "common/base/cleanup.h"
 #include "common/base/err.h"
@@ -20,6 +21,8 @@ enum {
 struct unit_state {
 	char load[UNIT_WORD_MAX], active[UNIT_WORD_MAX], sub[UNIT_WORD_MAX];
 	char job[UNIT_WORD_MAX]; /* what is about to be done with it: "start", …; "" = nothing */
+	uint32_t n_restarts;     /* of a service, by systemd itself; 0 for other units */
+	uint64_t active_since_ms; /* monotonic; meaningful while it is active */
 };
 
 struct unit_bus;

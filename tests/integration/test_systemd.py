@@ -10,6 +10,7 @@ root file system that tests/support/rootfs/make makes, which it makes if it is m
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,7 @@ class Health(WithBox):
         self.add("slow.service", service(UNTIL_GO, ONESHOT))
         self.add("fails.service", service("/bin/false"))
         self.add("loops.service", service("/bin/false", "Restart=always\nRestartSec=1h\n"))
+        self.add("flaps.service", "[Unit]\nStartLimitIntervalSec=0\n" + service("/bin/sleep 0.5", "Restart=always\nRestartSec=0\n"))
         self.add("done.service", service("/bin/true", ONESHOT))
         self.add("runs.service", service("/bin/sleep inf"))
         self.add("idle.service", service("/bin/true"), wanted_by=None)
@@ -72,6 +74,8 @@ class Health(WithBox):
 
         well = "multi-user.target: well\n" + "".join(f"{n}.service: well\n" for n in ("runs", "done", "slow", "idle"))
         self.assertEqual((0, well), self.health("multi-user.target", "runs.service done.service slow.service idle.service"))
+        flaps = r"flaps.service: flaps.service had to be started again \([0-9]+ times\), and is not up for 30 s yet\n"
+        self.wait_for("it is seen to come and go", lambda: re.fullmatch(flaps, self.health("", "flaps.service")[1]))
         for unit, how in (
             ("fails.service", "fails.service has failed"),
             ("loops.service", "loops.service is activating (auto-restart)"),

@@ -46,8 +46,50 @@ static const struct fake_unit *find(const char *name)
 	for (size_t i = 0; i < server.told->n_units; i++)
 		if (strcmp(server.told->units[i].name, name) == 0)
 			return &server.told->units[i];
-	missing = (struct fake_unit){name, "not-found", "inactive", "dead", NULL};
+	missing = (struct fake_unit){
+		.name = name, .load = "not-found", .active = "inactive", .sub = "dead"};
 	return &missing;
+}
+
+/* A unit's object is "/unit/<its place in the table>". */
+static const struct fake_unit *unit_of(const char *path)
+{
+	static const struct fake_unit nothing;
+	size_t i = strtoul(path + strlen("/unit/"), NULL, 10);
+
+	return i < server.told->n_units ? &server.told->units[i] : &nothing;
+}
+
+static int get_restarts(sd_bus *bus, const char *path, const char *interface, const char *property,
+	sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+	return sd_bus_message_append(reply, "u", unit_of(path)->n_restarts);
+}
+
+static int get_since(sd_bus *bus, const char *path, const char *interface, const char *property,
+	sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+	return sd_bus_message_append(reply, "t", unit_of(path)->up_us);
+}
+
+static int is_service(sd_bus *bus, const char *path, const char *interface, void *userdata,
+	void **ret_found, sd_bus_error *error)
+{
+	const char *name = unit_of(path)->name;
+
+	*ret_found = &server;
+	return name && strstr(name, ".service") ? 1 : 0;
+}
+
+static const char *path_of(const struct fake_unit *unit)
+{
+	static char path[32];
+
+	if (unit >= server.told->units && unit < server.told->units + server.told->n_units)
+		snprintf(path, sizeof(path), "/unit/%zu", (size_t)(unit - server.told->units));
+	else
+		snprintf(path, sizeof(path), "/unit/9999");
+	return path;
 }
 
 static int refuse(sd_bus_error *error)
@@ -73,7 +115,8 @@ static int list_units_by_names(sd_bus_message *m, void *userdata, sd_bus_error *
 		if (!strchr(name, '.'))
 			continue;
 		must(sd_bus_message_append(answer, "(ssssssouso)", name, "A unit", u->load,
-			u->active, u->sub, "", "/u", u->job ? 7 : 0, u->job ? u->job : "", "/"));
+			u->active, u->sub, "", path_of(u), u->job ? 7 : 0, u->job ? u->job : "",
+			"/"));
 	}
 	must(sd_bus_message_close_container(answer));
 	must(sd_bus_send(NULL, answer, NULL));
@@ -109,6 +152,18 @@ static const sd_bus_vtable manager[] = {
 	SD_BUS_VTABLE_END,
 };
 
+static const sd_bus_vtable unit[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_PROPERTY("ActiveEnterTimestampMonotonic", "t", get_since, 0, 0),
+	SD_BUS_VTABLE_END,
+};
+
+static const sd_bus_vtable service[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_PROPERTY("NRestarts", "u", get_restarts, 0, 0),
+	SD_BUS_VTABLE_END,
+};
+
 /* One client until it goes. */
 static void serve(int fd)
 {
@@ -121,6 +176,10 @@ static void serve(int fd)
 	must(sd_bus_set_server(bus, 1, id));
 	must(sd_bus_add_object_vtable(bus, NULL, "/org/freedesktop/systemd1",
 		"org.freedesktop.systemd1.Manager", manager, NULL));
+	must(sd_bus_add_fallback_vtable(
+		bus, NULL, "/unit", "org.freedesktop.systemd1.Unit", unit, NULL, NULL));
+	must(sd_bus_add_fallback_vtable(
+		bus, NULL, "/unit", "org.freedesktop.systemd1.Service", service, is_service, NULL));
 	if (sd_bus_start(bus) >= 0)
 		while (!atomic_load(&server.stop)) {
 			int r = sd_bus_process(bus, NULL);

@@ -11,6 +11,8 @@ struct fake_unit {
 	const char *name;
 	const char *load, *active, *sub;
 	const char *job; /* NULL = none */
+	unsigned n_restarts;      /* of a service */
+	unsigned long long up_us; /* since when it is active, monotonic */
 };
 
 /* What is asked for and not in the table does not exist; a name without a dot is none. */

@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "otaclient/trial_checks.h"
 #include "tests/support/fake_systemd.h"
@@ -197,6 +198,40 @@ static void listed_units_must_not_have_failed(void **state)
 		assert_true(check(f) < 0);
 		assert_string_equal(f->err.msg, rows[i].sentence);
 	}
+}
+
+static uint64_t now_ms;
+
+static uint64_t test_monotonic_ms(void)
+{
+	return now_ms;
+}
+
+static void a_service_that_comes_and_goes_is_not_well(void **state)
+{
+	static const struct clock_ops test_clock = {.monotonic_ms = test_monotonic_ms};
+	static const struct fake_unit flaps = {.name = "a.service",
+		.load = "loaded",
+		.active = "active",
+		.sub = "running",
+		.n_restarts = 7,
+		.up_us = 1000 * 1000 * 1000};
+	struct fixture *f = *state;
+
+	clock_set_ops(&test_clock);
+	f->systemd.units = &flaps;
+	f->systemd.n_units = 1;
+	f->config.units = "a.service";
+	now_ms = 1000 * 1000 + HEALTH_STEADY_MS - 1;
+	assert_true(check(f) < 0);
+	assert_string_equal(f->err.msg,
+		"a.service had to be started again (7 times), and is not up for 30 s yet");
+	now_ms++;
+	assert_int_equal(check(f), 0);
+	/* A clock that is not systemd's makes nobody well. */
+	now_ms = 0;
+	assert_true(check(f) < 0);
+	clock_set_ops(NULL);
 }
 
 static void every_listed_unit_is_looked_at_until_one_is_not_well(void **state)
@@ -397,6 +432,7 @@ int main(void)
 		T(nothing_that_is_to_be_checked_is_well),
 		T(a_target_must_be_reached),
 		T(listed_units_must_not_have_failed),
+		T(a_service_that_comes_and_goes_is_not_well),
 		T(every_listed_unit_is_looked_at_until_one_is_not_well),
 		T(a_systemd_that_cannot_be_asked_is_not_well),
 		T(a_systemd_that_says_nothing_is_not_waited_for_long),

@@ -111,6 +111,9 @@ static int read_ring(int dir_fd, const char *name, int flags, struct buf *ret_ri
 	n = flight_ring_read(ret_ring->data, ret_ring->len_bytes, ret_records);
 	if (n == 0 && (ret_ring->len_bytes != FLIGHT_RING_BYTES || !is_empty(ret_ring)))
 		return -EBADMSG;
+	/* There is no number behind it. */
+	if (n > 0 && ret_records[n - 1].number == INT64_MAX)
+		return -EBADMSG;
 	*ret_n = n;
 	*ret_whole = st.st_blocks >= FLIGHT_RING_BYTES / STAT_BLOCK_BYTES;
 	return 0;
@@ -152,11 +155,16 @@ static int open_ring(const char *path, struct flight_record *ret_records, size_t
 	if (dir_fd < 0)
 		return -errno;
 	r = read_ring(dir_fd, name, O_NOFOLLOW, &ring, ret_records, ret_n, &whole);
+	if (r == -ENOMEM)
+		return r;
 	if (r < 0 && r != -ENOENT)
 		log_warning("The flight recorder is begun anew: %s %s", path,
 			r == -EBADMSG ? "is none" : strerror(-r));
-	if (r < 0 || !whole)
-		r = put_ring(dir_fd, name, r < 0 ? NULL : &ring);
+	/* Where its holes cannot be filled it is used as it is, as long as that goes. */
+	if (r == 0 && !whole)
+		put_ring(dir_fd, name, &ring);
+	if (r < 0)
+		r = put_ring(dir_fd, name, NULL);
 	if (r < 0)
 		return r;
 	fd = openat(dir_fd, name, O_WRONLY | O_NOFOLLOW | OPEN_FLAGS);

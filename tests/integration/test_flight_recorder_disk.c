@@ -81,7 +81,8 @@ static int setup(void **state)
 	assert_int_equal(mkdir(b->copy_point, 0755), 0);
 	fd = open(b->image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	assert_true(fd >= 0 && ftruncate(fd, DISK_BYTES) == 0);
-	must_run((const char *const[]){"mke2fs", "-q", "-F", "-t", "ext4", b->image, NULL});
+	must_run((const char *const[]){
+		"mke2fs", "-q", "-F", "-b", "4096", "-t", "ext4", b->image, NULL});
 	mount_image(b->image, b->point);
 	n_warnings = 0;
 	*state = b;
@@ -191,6 +192,33 @@ static void a_full_disk_does_not_matter(void **state)
 	assert_int_equal(n_warnings, 0);
 }
 
+static void a_copy_with_holes_is_used_as_far_as_it_goes_on_a_full_disk(void **state)
+{
+	struct bench *b = *state;
+	struct flight_recorder *r = flight_recorder_open(b->path, "s");
+	char copy[112];
+
+	flight_recorder_note(r, FLIGHT_FLIP, "x", "%s", "");
+	flight_recorder_free(r);
+	snprintf(copy, sizeof(copy), "%s/copy", b->dir->path);
+	must_run((const char *const[]){"cp", b->path, copy, NULL});
+	assert_int_equal(unlink(b->path), 0);
+	must_run((const char *const[]){"cp", "--sparse=always", copy, b->path, NULL});
+	fill_disk(b);
+	r = flight_recorder_open(b->path, "s");
+	assert_int_equal(n_warnings, 0);
+	/* Cells 2 and 3 are in the block that is there, the others in a hole. */
+	for (unsigned i = 2; i <= 4; i++) {
+		assert_int_equal(n_warnings, 0);
+		flight_recorder_note(r, FLIGHT_FLIP, "x", "%s", "");
+	}
+	assert_int_equal(n_warnings, 1);
+	flight_recorder_free(r);
+	r = flight_recorder_open(b->path, "s");
+	assert_int_equal(flight_recorder_copy(r, seen), 3);
+	flight_recorder_free(r);
+}
+
 static void one_that_cannot_be_made_on_a_full_disk_is_warned_of_and_leaves_nothing(void **state)
 {
 	struct bench *b = *state;
@@ -236,6 +264,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		disk_test(whatever_was_recorded_is_there_after_a_power_cut),
 		disk_test(a_full_disk_does_not_matter),
+		disk_test(a_copy_with_holes_is_used_as_far_as_it_goes_on_a_full_disk),
 		disk_test(one_that_cannot_be_made_on_a_full_disk_is_warned_of_and_leaves_nothing),
 		disk_test(a_disk_that_cannot_be_written_still_tells_the_story),
 	};

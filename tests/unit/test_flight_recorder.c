@@ -189,6 +189,17 @@ static void what_is_no_recorder_is_begun_anew(void **state)
 	assert_int_equal(n_entries(d), 2);
 }
 
+static void a_recorder_whose_numbers_are_at_their_end_is_begun_anew(void **state)
+{
+	struct flight_record r = {.number = INT64_MAX, .kind = FLIGHT_FLIP};
+	AUTO_FREE char *ring = calloc(1, FLIGHT_RING_BYTES);
+	struct tmp_dir *d = *state;
+
+	flight_record_encode(&r, ring + INT64_MAX % FLIGHT_CELLS * FLIGHT_CELL_BYTES);
+	assert_int_equal(io_replace_file("t", d->fd, "recorder", ring, FLIGHT_RING_BYTES, 0600), 0);
+	assert_works(d, 1);
+}
+
 static void a_folder_in_its_place_is_warned_of_once(void **state)
 {
 	struct tmp_dir *d = *state;
@@ -486,6 +497,7 @@ int main(void)
 		recorder_test(what_one_slot_tells_the_other_reads),
 		recorder_test(the_ring_goes_round_and_its_size_stays),
 		recorder_test(what_is_no_recorder_is_begun_anew),
+		recorder_test(a_recorder_whose_numbers_are_at_their_end_is_begun_anew),
 		recorder_test(a_folder_in_its_place_is_warned_of_once),
 		recorder_test(without_its_folder_it_is_kept_in_memory),
 		recorder_test(a_copy_with_holes_gets_its_room_and_keeps_its_records),

@@ -405,10 +405,6 @@ static enum step step_join(struct exchange *x)
 
 	if (atomic_load(&x->proxy->stopping))
 		return reply_refusal(x, 503, "This proxy is about to end");
-	/* Nothing of it could go out before all of it is here, and then nowhere would there be room for it. */
-	if (x->keep == FLIGHT_PASS && x->key.kind == CACHE_BY_DIGEST &&
-		x->request.range.form == PROXY_RANGE_BETWEEN)
-		x->request.range.form = PROXY_RANGE_NONE;
 	if (order_make(x, &order) < 0)
 		return STEP_FAIL;
 	r = inflight_join(x->proxy->inflight, x->epoch, &order, &x->sleeper, &x->reader, &new);
@@ -456,13 +452,23 @@ static bool must_be_whole(const struct exchange *x)
 	return x->answer.total_bytes == 0 || range->form == PROXY_RANGE_BETWEEN;
 }
 
+/* A body that is kept nowhere, and longer than what is held of it, is never whole before it has gone out. */
+static bool can_be_whole(const struct exchange *x)
+{
+	return x->keep != FLIGHT_PASS || x->answer.total_bytes <= INFLIGHT_WINDOW_BYTES;
+}
+
 static enum step step_answer(struct exchange *x)
 {
 	enum flight_state state = flight_reader_look(x->reader, false, &x->answer);
 	enum step next;
 
-	if (state == FLIGHT_ANSWERED && must_be_whole(x))
-		state = flight_reader_look(x->reader, true, &x->answer);
+	if (state == FLIGHT_ANSWERED && must_be_whole(x)) {
+		if (can_be_whole(x))
+			state = flight_reader_look(x->reader, true, &x->answer);
+		else
+			x->request.range.form = PROXY_RANGE_NONE;
+	}
 
 	if (state == FLIGHT_WAITING) {
 		x->next = STEP_ANSWER;

@@ -305,7 +305,8 @@ static bool command_searches(const struct command *c, const char *uuid)
 #define GUARD_LINES \
 	"set ota_whole=\n" \
 	"\tif [ -s /%1$s/vmlinuz-%2$s -a -s /%1$s/initrd.img-%2$s ]; then set ota_whole=y; fi\n" \
-	"\tif [ -n \"${ota_whole}\" -a \"${ota_slots}\" = \"ab\" -a \"${lockdown}\" != \"y\" -a \"${shim_lock}\" != \"y\" " \
+	"\tif [ -n \"${ota_whole}\" -a \"${ota_slots}\" = \"ab\" -a \"${lockdown}\" != \"y\" " \
+		"-a \"${shim_lock}\" != \"y\" " \
 		"-a -s /%1$s/" GRUB_ENTRY_SUM_NAME " " \
 		"-a -f $prefix/$grub_cpu-$grub_platform/hashsum.mod ]; then\n" \
 	"\t\tinsmod hashsum\n" \

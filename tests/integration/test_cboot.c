@@ -492,6 +492,54 @@ static void a_menu_that_boots_nothing_is_refused(void **state)
 	ctl->ops->close(ctl);
 }
 
+/* Names of all that is on the machine, but for what the simulated tools note. */
+static void list_names(struct buf *ret)
+{
+	machine_tool("sh", "-c",
+		"cd \"$0\" && find slot_? emmc_? tools | sort | grep -v reboot-was-asked", m.dir,
+		ret);
+}
+
+static void twenty_updates(bool unified, bool external)
+{
+	struct buf names[2] = {{0}};
+
+	cboot_machine_init(&m, unified, external);
+	for (unsigned i = 0; i < 20; i++) {
+		unsigned to = 1 - m.disk.active;
+		struct boot_ctl *ctl = opened();
+		struct ota_err err = {0};
+
+		must(ctl->ops->commit(ctl, &err), &err);
+		must(ctl->ops->prepare(ctl, &err), &err);
+		must(ctl->ops->stage(ctl, cboot_machine_put_image(&m, to, "4.9.2-tegra"), &err),
+			&err);
+		must(ctl->ops->flip(ctl, &err), &err);
+		ctl->ops->close(ctl);
+		assert_int_equal(cboot_machine_restart(&m), to == 0 ? 'a' : 'b');
+		if (i < 2) /* the first two make what is kept */
+			continue;
+		if (i >= 4) {
+			AUTO_BUF struct buf now = {0};
+
+			list_names(&now);
+			assert_string_equal(buf_str(&now), buf_str(&names[to]));
+		} else {
+			list_names(&names[to]);
+		}
+	}
+	buf_done(&names[0]);
+	buf_done(&names[1]);
+	cboot_machine_done(&m);
+}
+
+static void twenty_updates_in_a_row_leave_nothing_behind(void **state)
+{
+	twenty_updates(false, false);
+	twenty_updates(true, false);
+	twenty_updates(false, true);
+}
+
 static void a_stage_of_before_a_restart_does_not_count(void **state)
 {
 	struct boot_ctl *ctl = opened();
@@ -535,6 +583,7 @@ int main(void)
 		ON(an_image_without_a_menu_gets_the_running_one, begin),
 		ON(a_menu_that_boots_nothing_is_refused, begin),
 		ON(a_stage_of_before_a_restart_does_not_count, begin),
+		cmocka_unit_test(twenty_updates_in_a_row_leave_nothing_behind),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

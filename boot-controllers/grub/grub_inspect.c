@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -390,6 +391,60 @@ static void check_mkconfig(const struct boot_ctl *base, struct finding *ret)
 			"There is no %s, so menu entries are plain ones", path);
 }
 
+static bool names_boot(const char *fstab)
+{
+	for (const char *nl; *fstab; fstab = nl ? nl + 1 : "") {
+		char line[512], point[256];
+
+		nl = strchr(fstab, '\n');
+		snprintf(line, sizeof(line), "%.*s", (int)strcspn(fstab, "\n"), fstab);
+		if (line[strspn(line, " \t")] != '#' && sscanf(line, "%*s %255s", point) == 1 &&
+			strcmp(point, "/boot") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* "UUID=… \t /boot \t type \t options …" as fstab_merge() writes it: device and options of that line. */
+static bool find_boot_line(const char *table, char ret_device[128], char ret_options[256])
+{
+	for (const char *nl; *table; table = nl ? nl + 1 : "") {
+		char line[512], *rest = line, *field[4] = {NULL};
+
+		nl = strchr(table, '\n');
+		snprintf(line, sizeof(line), "%.*s", (int)strcspn(table, "\n"), table);
+		for (size_t i = 0; i < ARRAY_SIZE(field); i++)
+			field[i] = strsep(&rest, "\t");
+		if (!field[3] || strcmp(field[1], "/boot") != 0)
+			continue;
+		snprintf(ret_device, 128, "%.127s", field[0]);
+		snprintf(ret_options, 256, "%.255s", field[3]);
+		return true;
+	}
+	return false;
+}
+
+/* The new system takes the machine's line for /boot, and without /boot nobody could commit it. */
+static void check_boot_line(const char *table, const char *boot_uuid, struct finding *ret)
+{
+	static const char advice[] = "Mount /boot by UUID= of its file system";
+	char device[128], options[256];
+
+	if (!find_boot_line(table, device, options))
+		return;
+	if (strncmp(device, "UUID=", 5) == 0 && strcasecmp(device + 5, boot_uuid) != 0)
+		finding_failure(ret, advice, "/etc/fstab mounts /boot from %s, but it is %s",
+			device, boot_uuid);
+	else if (strncmp(device, "/dev/", 5) == 0 && strncmp(device, "/dev/disk/", 10) != 0)
+		finding_warning(ret, advice,
+			"/etc/fstab mounts /boot from %s, a name that may be another disk's at the "
+			"next start",
+			device);
+	if (strstr(options, "noauto") && !strstr(options, "x-systemd.automount"))
+		finding_failure(ret, "Take noauto away",
+			"/etc/fstab does not mount /boot at the start (%s)", options);
+}
+
 /* The same that an update does with the table, with itself in the image's place. */
 static void check_fstab(const struct boot_ctl *base, struct finding *ret)
 {
@@ -414,8 +469,13 @@ static void check_fstab(const struct boot_ctl *base, struct finding *ret)
 	else if (r < 0)
 		finding_failure(
 			ret, "Mend the file: the new system's is made from it", "%s", why.msg);
+	else if (!names_boot(buf_str(&text)))
+		finding_warning(ret,
+			"Write it there, unless something else mounts it at each start",
+			"/etc/fstab has no line for /boot");
 	else
-		finding_ok(ret, "/etc/fstab is readable");
+		check_boot_line(buf_str(&merged), ids.boot_uuid, ret);
+	finding_ok(ret, "/etc/fstab is readable, and mounts /boot");
 }
 
 /* --- kernel lines --- */

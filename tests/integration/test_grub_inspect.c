@@ -256,7 +256,22 @@ static void fstab_must_be_readable(void **state)
 	AUTO_BUF struct buf many = {0};
 
 	set_up();
-	assert_found("boot.fstab", VERDICT_OK, "/etc/fstab is readable");
+	assert_found("boot.fstab", VERDICT_OK, "/etc/fstab is readable, and mounts /boot");
+	grub_machine_write(&m, "slot_a/etc/fstab", "UUID=1-2 /boot ext4 defaults 0 2\n");
+	assert_found("boot.fstab", VERDICT_FAILURE,
+		"/etc/fstab mounts /boot from UUID=1-2, but it is "
+		"b0070000-0000-4000-8000-000000000001");
+	grub_machine_write(&m, "slot_a/etc/fstab", "/dev/sda1 /boot ext4 defaults 0 2\n");
+	assert_found(
+		"boot.fstab", VERDICT_WARNING, "/etc/fstab mounts /boot from /dev/sda1, a name");
+	grub_machine_write(&m, "slot_a/etc/fstab", "LABEL=boot /boot ext4 rw,noauto 0 2\n");
+	assert_found(
+		"boot.fstab", VERDICT_FAILURE, "does not mount /boot at the start (rw,noauto)");
+	grub_machine_write(
+		&m, "slot_a/etc/fstab", "LABEL=boot /boot ext4 noauto,x-systemd.automount 0 2\n");
+	assert_found("boot.fstab", VERDICT_OK, "/etc/fstab is readable, and mounts /boot");
+	grub_machine_write(&m, "slot_a/etc/fstab", "# x /boot ext4\nx /bootx ext4\n/boot");
+	assert_found("boot.fstab", VERDICT_WARNING, "/etc/fstab has no line for /boot");
 	grub_machine_remove(&m, "slot_a/etc/fstab");
 	assert_found("boot.fstab", VERDICT_WARNING, "/etc/fstab cannot be read: No such file");
 	for (int i = 0; i < 2000; i++)

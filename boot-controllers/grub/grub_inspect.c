@@ -11,18 +11,15 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
-#include "boot-controllers/grub/fstab.h"
 #include "boot-controllers/grub/grub_cfg.h"
 #include "boot-controllers/grub/grub_choice.h"
 #include "boot-controllers/grub/grub_ctl.h"
-#include "boot-controllers/grub/grub_default.h"
 #include "boot-controllers/grub/grub_entry.h"
 #include "boot-controllers/grub/grub_legacy.h"
+#include "boot-controllers/grub/grub_root_checks.h"
 #include "boot-controllers/grub/grub_script.h"
 #include "boot-controllers/kernel_line_check.h"
 #include "common/base/cleanup.h"
@@ -32,14 +29,7 @@
 static const char take_over[] = "Start otaclient: it takes the machine over";
 static const char restart[] = "Restart otaclient: it mends this at its start";
 
-/* What stands in grub.cfg's place. */
-enum layout {
-	LAYOUT_OURS,
-	LAYOUT_OLD,     /* a link into a folder of the older layout */
-	LAYOUT_FOREIGN, /* anything else */
-};
-
-static enum layout find_layout(const struct grub_ctl *ctl, struct ota_err *err)
+enum grub_layout grub_inspect_layout(const struct grub_ctl *ctl, struct ota_err *err)
 {
 	AUTO_BUF struct buf b = {0};
 	struct grub_cfg_info info;
@@ -47,13 +37,13 @@ static enum layout find_layout(const struct grub_ctl *ctl, struct ota_err *err)
 	int r;
 
 	if (fstatat(ctl->grub_fd, "grub.cfg", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode))
-		return LAYOUT_OLD;
+		return GRUB_LAYOUT_OLD;
 	r = grub_read_file(ctl->grub_fd, "grub.cfg", GRUB_CFG_MAX_BYTES, &b);
 	if (r < 0)
 		ota_err_set(err, r, OTA_E_UNSPECIFIC, "It cannot be read: %s", file_read_why(r));
 	else
 		r = grub_cfg_check(buf_str(&b), b.len_bytes, &info, err);
-	return r == 0 && info.has_hook ? LAYOUT_OURS : LAYOUT_FOREIGN;
+	return r == 0 && info.has_hook ? GRUB_LAYOUT_OURS : GRUB_LAYOUT_FOREIGN;
 }
 
 static void check_writable(const struct boot_ctl *base, struct finding *ret)
@@ -176,14 +166,14 @@ static void check_grub_cfg(const struct boot_ctl *base, struct finding *ret)
 	const struct grub_ctl *ctl = grub_ctl_of_const(base);
 	struct ota_err why = {0};
 
-	switch (find_layout(ctl, &why)) {
-	case LAYOUT_OURS:
+	switch (grub_inspect_layout(ctl, &why)) {
+	case GRUB_LAYOUT_OURS:
 		finding_ok(ret, "grub.cfg is ours and whole");
 		break;
-	case LAYOUT_OLD:
+	case GRUB_LAYOUT_OLD:
 		finding_warning(ret, take_over, "/boot has the older layout with ota-partition");
 		break;
-	case LAYOUT_FOREIGN:
+	case GRUB_LAYOUT_FOREIGN:
 		finding_warning(ret, take_over, "grub.cfg does not know two slots: %s",
 			why.msg[0] ? why.msg : "it is of another client or version");
 		break;
@@ -205,7 +195,7 @@ static void check_running_entry(const struct boot_ctl *base, struct finding *ret
 	unsigned slot = grub_active(ctl);
 	struct ota_err why = {0};
 
-	if (find_layout(ctl, NULL) != LAYOUT_OURS && !has_entry(ctl, slot))
+	if (grub_inspect_layout(ctl, NULL) != GRUB_LAYOUT_OURS && !has_entry(ctl, slot))
 		finding_not_looked(ret, "The machine has not been taken over yet");
 	else if (grub_check_entry(ctl, slot, false, &why) < 0)
 		finding_failure(
@@ -268,7 +258,7 @@ static void check_choice(
 static void check_grubenv(const struct boot_ctl *base, struct finding *ret)
 {
 	const struct grub_ctl *ctl = grub_ctl_of_const(base);
-	bool ours = find_layout(ctl, NULL) == LAYOUT_OURS;
+	bool ours = grub_inspect_layout(ctl, NULL) == GRUB_LAYOUT_OURS;
 	AUTO_BUF struct buf b = {0};
 	struct ota_err why = {0};
 	struct grub_env env;
@@ -296,7 +286,7 @@ static void check_committed(const struct boot_ctl *base, struct finding *ret)
 	const struct grub_ctl *ctl = grub_ctl_of_const(base);
 	AUTO_BUF struct buf b = {0}, want = {0};
 
-	if (find_layout(ctl, NULL) != LAYOUT_OURS) {
+	if (grub_inspect_layout(ctl, NULL) != GRUB_LAYOUT_OURS) {
 		finding_not_looked(ret, "The machine has not been taken over yet");
 		return;
 	}
@@ -308,174 +298,6 @@ static void check_committed(const struct boot_ctl *base, struct finding *ret)
 		finding_warning(ret, restart,
 			"ota-committed.cfg does not name the running slot, which is to boot when "
 			"grubenv is damaged");
-}
-
-/* --- the running system's own files --- */
-
-static int read_own(const struct grub_ctl *ctl, const char *path, size_t max_bytes, struct buf *ret)
-{
-	char full[PATH_MAX];
-
-	snprintf(full, sizeof(full), "%.*s%s", PATH_MAX - 256, ctl->root, path);
-	return file_read(AT_FDCWD, full, max_bytes, ret);
-}
-
-static void check_hook(const struct boot_ctl *base, struct finding *ret)
-{
-	const struct grub_ctl *ctl = grub_ctl_of_const(base);
-	AUTO_BUF struct buf b = {0};
-	char full[PATH_MAX];
-	struct stat st;
-	int r = read_own(ctl, "/etc/grub.d/30_ota", GRUB_SMALL_FILE_MAX_BYTES, &b);
-
-	snprintf(full, sizeof(full), "%.*s/etc/grub.d/30_ota", PATH_MAX - 256, ctl->root);
-	if (find_layout(ctl, NULL) != LAYOUT_OURS)
-		finding_not_looked(ret, "The machine has not been taken over yet");
-	else if (r < 0)
-		finding_warning(ret, "Without it update-grub makes a menu without slots",
-			"/etc/grub.d/30_ota cannot be read: %s", file_read_why(r));
-	else if (strcmp(buf_str(&b), grub_cfg_hook_script) != 0)
-		finding_warning(ret, "update-grub would make another menu than otaclient",
-			"/etc/grub.d/30_ota is not this version's");
-	else if (stat(full, &st) < 0 || !(st.st_mode & 0100))
-		finding_warning(ret, "chmod 0750 /etc/grub.d/30_ota",
-			"/etc/grub.d/30_ota cannot be executed, so update-grub makes a menu "
-			"without slots");
-	else
-		finding_ok(ret, "/etc/grub.d/30_ota is this version's");
-}
-
-static void check_defaults(const struct boot_ctl *base, struct finding *ret)
-{
-	const struct grub_ctl *ctl = grub_ctl_of_const(base);
-	AUTO_BUF struct buf text = {0}, new = {0}, value = {0}, save = {0};
-	struct ota_err why = {0};
-	int r = read_own(ctl, "/etc/default/grub", GRUB_DEFAULT_MAX_BYTES, &text);
-
-	if (r == -ENOENT) {
-		finding_ok(ret, "There is no /etc/default/grub");
-		return;
-	}
-	if (r < 0)
-		ota_err_set(&why, r, OTA_E_UNSPECIFIC, "/etc/default/grub cannot be read: %s",
-			file_read_why(r));
-	else
-		r = grub_default_rewrite(buf_str(&text), text.len_bytes, &new, &why);
-	if (r < 0) {
-		finding_failure(ret, "Mend the file: it is rewritten for two slots", "%s", why.msg);
-		return;
-	}
-	grub_default_value(buf_str(&text), text.len_bytes, "GRUB_DEFAULT", &value);
-	grub_default_value(buf_str(&text), text.len_bytes, "GRUB_SAVEDEFAULT", &save);
-	if (find_layout(ctl, NULL) == LAYOUT_OURS &&
-		(strcmp(buf_str(&value), "saved") != 0 || strcmp(buf_str(&save), "true") == 0))
-		finding_warning(ret,
-			"Set GRUB_DEFAULT=saved and no GRUB_SAVEDEFAULT, or do not run update-grub",
-			"/etc/default/grub is not as two slots need it");
-	else
-		finding_ok(ret, "/etc/default/grub is readable");
-}
-
-/* Each slot's entry is made from what it prints. A system without it gets a plain one. */
-static void check_mkconfig(const struct boot_ctl *base, struct finding *ret)
-{
-	static const char path[] = "/usr/sbin/grub-mkconfig";
-	const struct grub_ctl *ctl = grub_ctl_of_const(base);
-	char full[PATH_MAX];
-
-	snprintf(full, sizeof(full), "%.*s%s", PATH_MAX - 256, ctl->root, path);
-	if (access(full, X_OK) == 0)
-		finding_ok(ret, "%s is there", path);
-	else
-		finding_warning(ret, "Install grub2-common, here and in images",
-			"There is no %s, so menu entries are plain ones", path);
-}
-
-static bool names_boot(const char *fstab)
-{
-	for (const char *nl; *fstab; fstab = nl ? nl + 1 : "") {
-		char line[512], point[256];
-
-		nl = strchr(fstab, '\n');
-		snprintf(line, sizeof(line), "%.*s", (int)strcspn(fstab, "\n"), fstab);
-		if (line[strspn(line, " \t")] != '#' && sscanf(line, "%*s %255s", point) == 1 &&
-			strcmp(point, "/boot") == 0)
-			return true;
-	}
-	return false;
-}
-
-/* "UUID=… \t /boot \t type \t options …" as fstab_merge() writes it: device and options of that line. */
-static bool find_boot_line(const char *table, char ret_device[128], char ret_options[256])
-{
-	for (const char *nl; *table; table = nl ? nl + 1 : "") {
-		char line[512], *rest = line, *field[4] = {NULL};
-
-		nl = strchr(table, '\n');
-		snprintf(line, sizeof(line), "%.*s", (int)strcspn(table, "\n"), table);
-		for (size_t i = 0; i < ARRAY_SIZE(field); i++)
-			field[i] = strsep(&rest, "\t");
-		if (!field[3] || strcmp(field[1], "/boot") != 0)
-			continue;
-		snprintf(ret_device, 128, "%.127s", field[0]);
-		snprintf(ret_options, 256, "%.255s", field[3]);
-		return true;
-	}
-	return false;
-}
-
-/* The new system takes the machine's line for /boot, and without /boot nobody could commit it. */
-static void check_boot_line(const char *table, const char *boot_uuid, struct finding *ret)
-{
-	static const char advice[] = "Mount /boot by UUID= of its file system";
-	char device[128], options[256];
-
-	if (!find_boot_line(table, device, options))
-		return;
-	if (strncmp(device, "UUID=", 5) == 0 && strcasecmp(device + 5, boot_uuid) != 0)
-		finding_failure(ret, advice, "/etc/fstab mounts /boot from %s, but it is %s",
-			device, boot_uuid);
-	else if (strncmp(device, "/dev/", 5) == 0 && strncmp(device, "/dev/disk/", 10) != 0)
-		finding_warning(ret, advice,
-			"/etc/fstab mounts /boot from %s, a name that may be another disk's at the "
-			"next start",
-			device);
-	if (strstr(options, "noauto") && !strstr(options, "x-systemd.automount"))
-		finding_failure(ret, "Take noauto away",
-			"/etc/fstab does not mount /boot at the start (%s)", options);
-}
-
-/* The same that an update does with the table, with itself in the image's place. */
-static void check_fstab(const struct boot_ctl *base, struct finding *ret)
-{
-	const struct grub_ctl *ctl = grub_ctl_of_const(base);
-	const struct fstab_ids ids = {
-		.root_uuid = ctl->disk.slot[grub_standby(ctl)].fs_uuid,
-		.boot_uuid = ctl->disk.boot.fs_uuid,
-		.esp_uuid = ctl->disk.uefi ? ctl->disk.esp.fs_uuid : NULL,
-	};
-	AUTO_BUF struct buf text = {0}, merged = {0};
-	struct ota_err why = {0};
-	int r = read_own(ctl, "/etc/fstab", FSTAB_MAX_BYTES, &text);
-
-	if (r < 0)
-		ota_err_set(&why, r, OTA_E_UNSPECIFIC, "/etc/fstab cannot be read: %s",
-			file_read_why(r));
-	else
-		r = fstab_merge(&ids, buf_str(&text), text.len_bytes, buf_str(&text),
-			text.len_bytes, &merged, &why);
-	if (r == -ENOENT)
-		finding_warning(ret, "Write one, with / and /boot by their UUIDs", "%s", why.msg);
-	else if (r < 0)
-		finding_failure(
-			ret, "Mend the file: the new system's is made from it", "%s", why.msg);
-	else if (!names_boot(buf_str(&text)))
-		finding_warning(ret,
-			"Write it there, unless something else mounts it at each start",
-			"/etc/fstab has no line for /boot");
-	else
-		check_boot_line(buf_str(&merged), ids.boot_uuid, ret);
-	finding_ok(ret, "/etc/fstab is readable, and mounts /boot");
 }
 
 /* --- kernel lines --- */
@@ -553,10 +375,10 @@ const struct boot_check grub_checks[] = {
 	{"boot.other_entry",       check_other_entry},
 	{"boot.environment",       check_grubenv},
 	{"boot.committed",         check_committed},
-	{"boot.hook",              check_hook},
-	{"boot.defaults",          check_defaults},
-	{"boot.mkconfig",          check_mkconfig},
-	{"boot.fstab",             check_fstab},
+	{"boot.hook",              grub_root_check_hook},
+	{"boot.defaults",          grub_root_check_defaults},
+	{"boot.mkconfig",          grub_root_check_mkconfig},
+	{"boot.fstab",             grub_root_check_fstab},
 	{"boot.kernel_line",       check_own_line},
 	{"boot.other_kernel_line", check_other_line},
 	{NULL, NULL},

@@ -10,6 +10,7 @@ Real and simulated is what tests/support/pseudo_ecu says; needs the same as test
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -69,6 +70,9 @@ class Doctor(unittest.TestCase):
             checks = self.doctor(ecu)
             self.assertEqual(before, self.sh(ecu, LIST))
             self.assertEqual([], self.failures(checks))
+            with open(f"{SOURCE_ROOT}/docs/doctor.md", encoding="utf-8") as f:
+                explained = re.findall(r"^\| `([a-z_.]+)` \|", f.read(), re.M)
+            self.assertEqual([*checks], [name for name in explained if name != "boot.tools"])  # that is CBoot's
             self.assert_found(checks, "config.ecu_info", "OK", 'This is ECU "well"')
             self.assert_found(checks, "boot.controller", "OK", "ota-slot_a runs from /dev/")
             self.assert_found(checks, "boot.writable", "OK", "/boot is writable")

@@ -141,6 +141,28 @@ class WholeWay(unittest.TestCase):
             wait_for("the daemon is back", ecu.answers, 30)
             self.assert_reason(ecu, silent)
 
+    def test_a_committed_system_that_does_not_come_up_gives_way_to_the_old_one(self):
+        """After committed_attempts (5) starts without a daemon; then the old one stays, and may be updated."""
+        ecu = self.fresh("gives-way")
+        with ecu.on():
+            ecu.update("v2", self.origin.url("v2"))
+            self.assert_runs(ecu, "v2", "slot_b")
+        self.assertEqual(["slot_b"] * 5, [ecu.boot_with("/bin/true") for _ in range(5)])
+        for _ in range(2):
+            with ecu.on():
+                status = ecu.status()
+                self.assertEqual(("FAILURE", "slot_a"), (status["ota_status"], ecu.boots()[-1]), ecu.tail())
+                self.assert_reason(
+                    ecu,
+                    r'E209: The new system on ota-slot_b \(version "v2"\) was committed, '
+                    "and yet the machine has started from this slot",
+                )
+        self.assertEqual(["slot_a"] * 7, [ecu.boot_with("/bin/true") for _ in range(7)])
+        with ecu.on():
+            self.assert_no_way_back(ecu, "mounted writable|not known in which state")
+            ecu.update("v2", self.origin.url("v2"))
+            self.assert_runs(ecu, "v2", "slot_b")
+
     def roll_back(self, ecu, role):
         ecu.otactl("rollback")
         wait_for(f"the machine is back on {role}", lambda: ecu.boots()[-1] == role and ecu.answers(), 60)

@@ -164,8 +164,8 @@ class WholeWay(unittest.TestCase):
             self.assert_runs(ecu, "v2", "slot_b")
 
     def roll_back(self, ecu, role):
-        ecu.otactl("rollback")
-        wait_for(f"the machine is back on {role}", lambda: ecu.boots()[-1] == role and ecu.answers(), 60)
+        ecu.otactl("rollback", "--wait")
+        self.assertEqual(role, ecu.boots()[-1], ecu.tail())
 
     def assert_no_way_back(self, ecu, why):
         before = ecu.status()["ota_status"]

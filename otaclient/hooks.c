@@ -97,7 +97,14 @@ static void log_note(void *ctx, bool trouble, const char *sentence)
 	const struct hook_run *run = ctx;
 	const struct log_event event = {.session = run->session};
 
-	log_event(trouble ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, &event, "%s", sentence);
+	/* Each is about another program, however many come from here. */
+	log_put(&(const struct log_entry){.level = trouble ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO,
+			.file = __FILE__,
+			.function = __func__,
+			.line = __LINE__,
+			.each = true,
+			.event = &event},
+		"%s", sentence);
 }
 
 static bool is_stopped(void *ctx)

@@ -206,6 +206,18 @@ def a_program_that_stays_on_the_new_system_ends_the_update_before_the_flip():
         assert lab.status("a") == "FAILURE" and not lab.flipped()
 
 
+def a_mount_that_a_hook_leaves_on_the_new_system_is_not_in_the_way_later():
+    with HooksLab() as lab:
+        lab.put("post-update", "mount", "mount -t tmpfs left $OTA_STANDBY_ROOT/run")
+        failed = lab.fail("v2", *lab.hooks)
+        assert failed.code == "E313" and "busy" in failed.sentence, failed
+        assert lab.status("a") == "FAILURE" and not lab.flipped()
+        lab.put("post-update", "mount", "mount -t tmpfs left $OTA_STANDBY_ROOT/run; umount $OTA_STANDBY_ROOT/run")
+        lab.update("v2", *lab.hooks)
+        assert lab.flipped()
+        lab.check("v2")
+
+
 def the_end_of_the_daemon_ends_a_hook():
     with HooksLab() as lab:
         for hook in ("pre-update", "post-update", "pre-reboot"):
@@ -242,4 +254,5 @@ if __name__ == "__main__":
          a_hook_that_hangs_is_killed,
          an_abort_ends_a_pre_update_hook,
          a_program_that_stays_on_the_new_system_ends_the_update_before_the_flip,
+         a_mount_that_a_hook_leaves_on_the_new_system_is_not_in_the_way_later,
          the_end_of_the_daemon_ends_a_hook])

@@ -178,6 +178,32 @@ static void those_that_nobody_waits_for_are_only_logged(void **state)
 		"The post-commit hook b failed with status 1: it said nothing");
 }
 
+static void of_many_that_fail_each_is_logged(void **state)
+{
+	struct tmp_dir *d = *state;
+	const struct hooks hooks = {.dir = d->path};
+	AUTO_BUF struct buf warnings = {0};
+	struct hooks_thread *t;
+	unsigned n = 0;
+	char name[16];
+
+	for (unsigned i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "%02u", i);
+		put(d, "post-commit", name, "exit 1");
+	}
+	put(d, "post-commit", "last", "touch last; exit 1");
+	log_set_limit(true);
+	log_set_sink(keep_line, &warnings);
+	t = hooks_start(&hooks, HOOK_POST_COMMIT, &all_facts);
+	wait_for(d, "last");
+	hooks_thread_free(t);
+	log_set_sink(NULL, NULL);
+	log_set_limit(false);
+	for (const char *at = buf_str(&warnings); (at = strstr(at, " failed with status 1")); at++)
+		n++;
+	assert_in_range(n, 20, 21); /* the last one may still have been ended */
+}
+
 static void that_they_are_refused_is_logged(void **state)
 {
 	struct tmp_dir *d = *state;
@@ -220,6 +246,7 @@ int main(void)
 		tmp_dir_test(what_would_be_refused_is_found_before),
 		tmp_dir_test(without_a_folder_nothing_is_run),
 		tmp_dir_test(those_that_nobody_waits_for_are_only_logged),
+		tmp_dir_test(of_many_that_fail_each_is_logged),
 		tmp_dir_test(that_they_are_refused_is_logged),
 		tmp_dir_test(they_end_with_the_daemon),
 	};

@@ -7,7 +7,7 @@ machine: one virtual computer, a QEMU process with software emulation.
         m.shell("uname -a")
         m.cut_power()
 
-It has a disk (virtio), a watchdog (i6300esb, which resets), two serial lines and a network card. The first serial line
+It has a disk (virtio), a watchdog (i6300esb, which resets), a place for a dying kernel's last words (ACPI's ERST), two serial lines and a network card. The first serial line
 is the console, which only speaks; it is kept in a file. On the second a shell of the guest listens, for preparing and
 looking. What would be cables outside is simulated: the guest's 10.0.2.2 is this host's loopback interface, and our
 127.0.0.1:50051 is the guest's API. Run it in a network namespace of its own (scenario.py does), then machines may run
@@ -158,6 +158,8 @@ class Machine:
             "-device", "virtio-blk-pci,drive=disk,bootindex=1",
             "-device", "virtio-rng-pci",
             "-device", "i6300esb", "-action", "watchdog=reset",
+            "-object", f"memory-backend-file,id=erst,size=128K,share=on,mem-path={self.folder}/erst",
+            "-device", "acpi-erst,memdev=erst",
         ]  # fmt: skip
         if FIRMWARE[self.layout]:
             code, variables = FIRMWARE[self.layout]

@@ -39,5 +39,5 @@ def a_kernel_that_panics_leads_back(m):
     m.serve("panics", panics)
     m.start()
     m.update("panics")
-    m.expect_verdict("FAILURE", "", "a")
+    m.expect_verdict("FAILURE", "", "a", "no sign of life; the last words of its kernel: Kernel panic - .*kill init")
     m.expect("all starts", m.starts(), ["a", "b", "a"])

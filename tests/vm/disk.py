@@ -42,11 +42,14 @@ class Disk:
         names = [line.split("/")[5] for line in out.splitlines() if line.startswith("/")]
         return sorted(n for n in names if n not in (".", ".."))
 
+    def scratch(self, role):
+        """The beginning of a file system, with its superblock, is gone."""
+        with open(self.path, "r+b") as f:
+            f.seek(self._part(role).start)
+            f.write(bytes(64 << 10))
+
     def remove(self, role, path):
         self.debugfs(role, f"rm {path}", write=True)
-
-    def cut_short(self, role, path, size):
-        self.debugfs(role, f"set_inode_field {path} size {size}", write=True)
 
     def overwrite(self, role, path, data):
         """New contents for a file that is there; its other names keep the old ones."""

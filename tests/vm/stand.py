@@ -26,16 +26,17 @@ COMMAND_LINE = rb"Command line: .*root=UUID=(\S+)"
 
 
 class Stand:
-    def __init__(self, shop, folder, layout="bios"):
+    def __init__(self, shop, folder, layout="bios", bare=False):
         self.shop = shop
         self.folder = folder
         os.makedirs(folder)
         self.images = {}  # name of a version: folder on the server
         image = f"{folder}/disk"
         self.disk = Disk(image, layout)
-        run("cp", "--sparse=always", shop.disk(layout), image)
+        source = shop.bare(layout) if bare else shop.disk(layout)
+        run("cp", "--sparse=always", source, image)
         with contextlib.suppress(FileNotFoundError):
-            shutil.copy(f"{shop.disk(layout)}.vars", f"{image}.vars")
+            shutil.copy(f"{source}.vars", f"{image}.vars")
         self.slot_a = self.disk.uuid("slot_a")
         self.machine = Machine(f"{folder}/machine", image, layout)
         self.began = time.monotonic()
@@ -67,6 +68,12 @@ class Stand:
         """Off and on again, properly."""
         self.switch_off()
         self.start()
+
+    def install_otaclient(self):
+        """Section 3 of docs/install.md."""
+        self.machine.line.wait_until_up(START_S)
+        self.shop.install_otaclient(self.machine)
+        self.say("otaclient is installed")
 
     # ---- what is seen from outside
 
@@ -144,6 +151,18 @@ class Stand:
         self.request(name)
         self.machine.wait_until_off(UPDATE_S)
         self.say("flipped, and off")
+
+    def wait_for_phase(self, name):
+        """Until the update is in this phase, or later in its course."""
+        names = ["INITIALIZING", "PROCESSING_METADATA", "CALCULATING_DELTA", "DOWNLOADING_OTA_FILES", "APPLYING_UPDATE",
+                 "PROCESSING_POSTUPDATE", "FINALIZING_UPDATE"]  # fmt: skip
+
+        def there(status):
+            phase = (status["update_status"] or {}).get("phase")
+            return phase in names and names.index(phase) >= names.index(name)
+
+        status = self.wait_for_status(f"the phase {name}", there, UPDATE_S)
+        self.say(f"in the phase {status['update_status']['phase']}")
 
     # ---- verdicts
 

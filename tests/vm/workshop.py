@@ -60,7 +60,7 @@ sleep 100
 FIRST_START = r"""
 set -e
 cd /root
-for f in {files}; do curl -sSf -O http://{host}:{port}/$f; done
+for f in {files}; do curl -sSf -O http://{host}:{port}/{folder}/$f; done
 editor() {{ sed -i -e 's/^ecu_id:.*/ecu_id: vm/' -e 's/^ip_addr:.*/ip_addr: {address}/' "$1"; }}
 systemctl() {{ command systemctl --no-pager "$@"; }}
 {commands}
@@ -97,9 +97,10 @@ class Workshop:
         self.debian = f"{CACHE}/tree"
         with open(f"{CACHE}/tree.stamp", encoding="ascii") as f:
             stamp = f.read()
-        ours = [f"{HERE}/workshop.py", f"{HERE}/document.py", document.PATH]
+        steps = [INSTALLER, FIRST_START, *(document.commands(section, layout) for layout in ("bios", "uefi")
+                                           for section in ("disk", "system", "otaclient"))]  # fmt: skip
         sources = [os.path.join(SOURCE_ROOT, n) for n in sorted(os.listdir(SOURCE_ROOT)) if n in PACKAGE_SOURCES]
-        packages, installed = _digest(*sources), _digest(*ours, text=stamp)
+        packages, installed = _digest(*sources), _digest(text=stamp + "".join(steps))
         # Three shelves: one does not depend on our sources, one on nothing else, and one on both.
         self.packages = self._shelf(f"packages-{packages}")
         self.installed = self._shelf(f"installed-{installed}")
@@ -107,6 +108,7 @@ class Workshop:
         self._forget_old()
         self._made(self.packages, "debs", self._make_packages)
         self.certs = self._made(self.folder, "certs", self._make_certs)
+        self.files = self._made(self.folder, "files", self._make_files)
         self.tree = self._made(self.folder, "tree", self._make_tree)
 
     @staticmethod
@@ -160,6 +162,12 @@ class Workshop:
         for role in ("root", "interm"):
             os.rename(f"{path}/dev.{role}.pem", f"{path}/prd.{role}.pem")
 
+    def _make_files(self, path):
+        """What a person brings along to install otaclient."""
+        os.mkdir(path)
+        for file in (self.deb(), f"{self.certs}/prd.root.pem", f"{self.certs}/prd.interm.pem"):
+            shutil.copy(file, path)
+
     def _make_tree(self, path):
         """What an image has: the Debian, the package, the certificates."""
         run("cp", "-a", self.debian, path)
@@ -207,22 +215,32 @@ class Workshop:
         key = hashlib.sha256(f"{inspect.getsource(change)} {tar}".encode()).hexdigest()[:8]
         return self._made(self.folder, f"image-{name}-{key}", make)
 
+    @staticmethod
+    def _build_from_tar(argv, root):
+        with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
+            done = subprocess.run([*argv, "--tar", "-"], stdin=tar.stdout, capture_output=True, text=True)
+        if done.returncode != 0 or tar.returncode != 0:
+            raise Failed(argv, done.returncode, done.stderr)
+
     # ---- disks
 
     def disk(self, layout):
         """A machine that is switched off, with otaclient in A, INITIALIZED."""
-        bare = self._bare(layout)
+        bare = self.bare(layout)
 
         def make(folder):
             os.mkdir(folder)
-            run("cp", "--sparse=always", *glob.glob(f"{bare}/disk*"), folder)
-            with Machine(f"{folder}/machine", f"{folder}/disk", layout) as m:
-                self._install_otaclient(m, folder, layout)
+            run("cp", "--sparse=always", *glob.glob(f"{bare}*"), folder)
+            with Machine(f"{folder}/machine", f"{folder}/disk", layout) as m, serving(self.folder):
+                m.power_on()
+                m.line.wait_until_up(300)
+                self.install_otaclient(m)
+                m.shut_down()
 
         return self._made(self.folder, f"disk-{layout}", make) + "/disk"
 
-    def _bare(self, layout):
-        """The folder with the disk of a machine that only has a Debian in A."""
+    def bare(self, layout):
+        """A machine that only has a Debian in A."""
         def make_medium(path):
             run("truncate", "-s", "700M", path)
             run("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", self.debian, path)
@@ -235,20 +253,14 @@ class Workshop:
             with Machine(f"{folder}/machine", f"{folder}/disk", layout) as m:
                 self._run_installer(m, medium, f"{folder}/script", layout)
 
-        return self._made(self.installed, f"bare-{layout}", make)
+        return self._made(self.installed, f"bare-{layout}", make) + "/disk"
 
-    def _install_otaclient(self, m, folder, layout):
-        m.power_on()
-        m.line.wait_until_up(300)
-        os.mkdir(f"{folder}/serve")
-        files = [self.deb(), f"{self.certs}/prd.root.pem", f"{self.certs}/prd.interm.pem"]
-        for path in files:
-            shutil.copy(path, f"{folder}/serve")
-        with serving(f"{folder}/serve"):
-            m.shell(FIRST_START.format(
-                files=" ".join(map(os.path.basename, files)), host=HOST_ADDRESS, port=PORT, address=ECU_ADDRESS,
-                commands=document.commands("otaclient", layout)), 600)  # fmt: skip
-        m.shut_down()
+    def install_otaclient(self, m):
+        """In a machine that runs. Our folder must be served."""
+        names = sorted(os.listdir(self.files))
+        m.shell(FIRST_START.format(
+            files=" ".join(names), folder=os.path.basename(self.files), host=HOST_ADDRESS, port=PORT, address=ECU_ADDRESS,
+            commands=document.commands("otaclient", m.layout)), 600)  # fmt: skip
 
     def _run_installer(self, m, medium, script, layout):
         kernel, = glob.glob(f"{self.debian}/boot/vmlinuz-*")

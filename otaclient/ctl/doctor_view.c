@@ -28,7 +28,7 @@ static void print_line(void *ctx, const char *group, const char *id, const struc
 {
 	struct view *v = ctx;
 
-	fprintf(v->out, "%-13s  %-20s  ", doctor_verdict_word(f->verdict), id);
+	fprintf(v->out, "%-13s  %-22s  ", doctor_verdict_word(f->verdict), id);
 	columns_print(v->out, f->what);
 	if (f->advice[0]) {
 		fputs(". ", v->out);

@@ -141,6 +141,20 @@ class WholeWay(unittest.TestCase):
             wait_for("the daemon is back", ecu.answers, 30)
             self.assert_reason(ecu, silent)
 
+    def test_a_new_system_is_tried_as_often_as_is_set(self):
+        ecu = self.fresh("attempts")
+        with ecu.on("--max-boots", "1"):
+            ecu.execute("/bin/sh", "-c", "echo boot_attempts: 3 >> /etc/otaclient/otaclient.yaml")
+            ecu.kill_daemon()
+            wait_for("the daemon is back", ecu.answers, 30)
+            with self.assertRaises(Failed):
+                ecu.otactl("update", "--version", "v2", "--url", self.origin.url("v2"), "--wait", "--timeout", "20")
+        self.assertEqual(["slot_b", "slot_b"], [ecu.boot_with("/bin/true") for _ in range(2)])
+        with ecu.on():  # the third time it comes up
+            wait_for("the third start commits", lambda: ecu.answers() and ecu.status()["ota_status"] == "SUCCESS", 60)
+            self.assert_runs(ecu, "v2", "slot_b")
+        self.assertEqual(["slot_b"] * 4, [ecu.boot_with("/bin/true") for _ in range(4)])
+
     def test_a_committed_system_that_does_not_come_up_gives_way_to_the_old_one(self):
         """After committed_attempts (5) starts without a daemon; then the old one stays, and may be updated."""
         ecu = self.fresh("gives-way")

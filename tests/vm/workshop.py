@@ -90,18 +90,18 @@ def in_root(root, *argv):
 
 
 class Workshop:
-    def __init__(self, programs, say=print):
+    def __init__(self, programs, debian, shelves=None, say=print):
+        """@debian: what make-tree has printed. @shelves: those of another workshop, whatever the sources have become."""
         self.programs = programs
         self.say = say
-        os.makedirs(CACHE, exist_ok=True)
-        self.debian = f"{CACHE}/tree"
-        with open(f"{CACHE}/tree.stamp", encoding="ascii") as f:
-            stamp = f.read()
+        self.debian = debian
+        stamp = os.path.basename(os.path.dirname(debian))
         steps = [INSTALLER, FIRST_START, *(document.commands(section, layout) for layout in ("bios", "uefi")
                                            for section in ("disk", "system", "otaclient"))]  # fmt: skip
         sources = [os.path.join(SOURCE_ROOT, n) for n in sorted(os.listdir(SOURCE_ROOT)) if n in PACKAGE_SOURCES]
-        packages, installed = _digest(*sources), _digest(text=stamp + "".join(steps))
-        # Three shelves: one does not depend on our sources, one on nothing else, and one on both.
+        self.shelves = shelves or f"{_digest(*sources)} {_digest(text=stamp + ''.join(steps))}"
+        packages, installed = self.shelves.split()
+        # Three shelves: one depends on our sources, one on the Debian and the document, and one on both.
         self.packages = self._shelf(f"packages-{packages}")
         self.installed = self._shelf(f"installed-{installed}")
         self.folder = self._shelf(f"product-{packages}-{installed}")
@@ -120,7 +120,7 @@ class Workshop:
 
     @staticmethod
     def _forget_old():
-        for kind in ("packages", "installed", "product"):
+        for kind in ("debian", "packages", "installed", "product"):
             for folder in glob.glob(f"{CACHE}/{kind}-*"):
                 if time.time() - os.stat(folder).st_mtime > KEEP_S:
                     shutil.rmtree(folder)

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -107,23 +108,37 @@ static int program_start(struct fetcher *f, const char *path)
 	return f->pid < 0 ? -errno : 0;
 }
 
+/*
+ * The folder of our own program. By the name that it was started with if that is a whole one: once there is a mount
+ * namespace of our own, the kernel shows where the program lies in the one before.
+ */
+static int own_folder(char ret_path[PATH_MAX])
+{
+	const char *started = (const char *)(uintptr_t)getauxval(AT_EXECFN);
+	ssize_t n;
+
+	if (!started || started[0] != '/' || !realpath(started, ret_path)) {
+		n = readlink("/proc/self/exe", ret_path, PATH_MAX - 1);
+		if (n < 0)
+			return -errno;
+		ret_path[n] = '\0';
+	}
+	*strrchr(ret_path, '/') = '\0';
+	return 0;
+}
+
 /* Beside our own program, as where it was built, or where it is installed. */
 static int program_find(char ret_path[PATH_MAX])
 {
-	char self[PATH_MAX], *slash;
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char folder[PATH_MAX];
+	int r = own_folder(folder);
 
-	if (n < 0)
-		return -errno;
-	self[n] = '\0';
-	slash = strrchr(self, '/');
-	if (!slash)
-		return -ENOENT;
-	*slash = '\0';
-	if (snprintf(ret_path, PATH_MAX, "%s/" FETCHER_PROGRAM, self) < PATH_MAX &&
+	if (r < 0)
+		return r;
+	if (snprintf(ret_path, PATH_MAX, "%s/" FETCHER_PROGRAM, folder) < PATH_MAX &&
 		access(ret_path, X_OK) == 0)
 		return 0;
-	if (snprintf(ret_path, PATH_MAX, "%s/../libexec/" FETCHER_PROGRAM, self) >= PATH_MAX)
+	if (snprintf(ret_path, PATH_MAX, "%s/../libexec/" FETCHER_PROGRAM, folder) >= PATH_MAX)
 		return -ENAMETOOLONG;
 	return access(ret_path, X_OK) < 0 ? -errno : 0;
 }

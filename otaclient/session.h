@@ -54,6 +54,7 @@ struct update_env {
 	const char *active_root;         /* "/" but in tests */
 	unsigned connections;            /* per download thread; 0 = default */
 	uint32_t inactivity_ms;          /* no byte for this long fails a download */
+	uint32_t retry_base_ms;          /* as in struct http_config; 0 but in tests */
 	const char *ecu_id;              /* in the record of an update; NULL = "" */
 	bool proxy_keeps;                /* what is behind @proxy keeps what passes */
 	struct hooks hooks;              /* programs of the integrator */

@@ -38,6 +38,7 @@ static struct http_config http_config_of(const struct update_session *s)
 		.cookies = s->cookie_header,
 		.user_agent = "otaclient/" OTA_VERSION,
 		.max_connections = s->env->connections,
+		.retry_base_ms = s->env->retry_base_ms,
 	};
 }
 

@@ -442,4 +442,5 @@ def main():
 
 if __name__ == "__main__":
     enter_private_mounts()
+    UpdateLab.patience = ["--retry-ms", "5"]  # what is wrong here is so at the eighth try, too
     main()

@@ -2,7 +2,7 @@
  * update_driver: one update by the real updater on a real block device, without a boot loader and an API.
  *
  *     update_driver --url URL --certs DIR --device DEV --active DIR --work DIR [--version V] [--cookies JSON] [--release R]
- *                   [--tls-ca FILE] [--inactivity-ms N] [--uuid U] [--label L] [--count] [--stop-at N] [--fail-at N]
+ *                   [--tls-ca FILE] [--inactivity-ms N] [--retry-ms N] [--uuid U] [--label L] [--count] [--stop-at N] [--fail-at N]
  *                   [--abort-at N] [--abort-at-line TEXT] [--reboot-fails] [--own-namespace] [--threaded] [--stats]
  *                   [--log-server URL] [--log-server-grpc URL] [--children-until FILE]
  *                   [--hooks DIR] [--hook-timeout-ms N] [--jetson TOOLS]
@@ -47,7 +47,7 @@ static struct driver {
 	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca, *uuid,
 		*label, *release, *abort_at_line, *log_server, *log_server_grpc, *children_until,
 		*hooks, *jetson;
-	unsigned long stop_at, fail_at, abort_at, inactivity_ms, hook_timeout_ms;
+	unsigned long stop_at, fail_at, abort_at, inactivity_ms, retry_ms, hook_timeout_ms;
 	bool count, stats, reboot_fails, own_namespace, threaded;
 } arg;
 
@@ -233,6 +233,7 @@ static int run(struct ota_err *err)
 		.scratch_dir = arg.work,
 		.active_root = arg.active,
 		.inactivity_ms = (uint32_t)arg.inactivity_ms,
+		.retry_base_ms = (uint32_t)arg.retry_ms,
 		.ecu_id = "main",
 		.hooks = {.dir = arg.hooks, .timeout_ms = (uint32_t)arg.hook_timeout_ms},
 	};
@@ -303,6 +304,7 @@ static void parse(int argc, char **argv)
 		{"cookies",       required_argument, NULL, 'c'},
 		{"tls-ca",        required_argument, NULL, 't'},
 		{"inactivity-ms", required_argument, NULL, 'i'},
+		{"retry-ms",      required_argument, NULL, 'Y'},
 		{"release",       required_argument, NULL, 'r'},
 		{"uuid",          required_argument, NULL, 'U'},
 		{"label",         required_argument, NULL, 'L'},
@@ -337,6 +339,7 @@ static void parse(int argc, char **argv)
 		case 'c': arg.cookies = optarg; break;
 		case 't': arg.tls_ca = optarg; break;
 		case 'i': arg.inactivity_ms = strtoul(optarg, NULL, 10); break;
+		case 'Y': arg.retry_ms = strtoul(optarg, NULL, 10); break;
 		case 'r': arg.release = optarg; break;
 		case 'U': arg.uuid = optarg; break;
 		case 'L': arg.label = optarg; break;

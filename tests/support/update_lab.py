@@ -58,6 +58,8 @@ class Failed(Exception):
 
 
 class UpdateLab:
+    patience = []  # options of the driver that say how long it waits for what fails
+
     def __init__(self, slot_mib=96):
         self.work = tempfile.mkdtemp(prefix="update-lab.")
         self.stack = contextlib.ExitStack()
@@ -155,7 +157,7 @@ class UpdateLab:
     def driver(self, name, *options, url=None, certs=None):
         p = subprocess.run(
             [os.environ["UPDATE_DRIVER"], "--url", url or f"{self.url}/{name}", "--certs", certs or self.path("certs"),
-             "--device", self.device, "--active", self.active, "--work", self.path("run"), *options],
+             "--device", self.device, "--active", self.active, "--work", self.path("run"), *self.patience, *options],
             # a daemon's umask must not show in the result
             capture_output=True, text=True, timeout=300, umask=0o077)
         assert "Sanitizer" not in p.stderr and "runtime error:" not in p.stderr, p.stderr

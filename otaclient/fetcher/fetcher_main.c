@@ -129,21 +129,20 @@ static void slot_done(void *ctx, const struct http_result *result)
 	tell(&head, result->r < 0 ? result->err.msg : NULL);
 }
 
+/* A free one, or the last one, if all are busy. */
 static struct slot *free_slot(struct fetcher_process *p)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(p->slots); i++)
-		if (!p->slots[i].busy)
-			return &p->slots[i];
-	return NULL;
+	size_t i = 0;
+
+	while (i < ARRAY_SIZE(p->slots) - 1 && p->slots[i].busy)
+		i++;
+	return &p->slots[i];
 }
 
-static void job_begin(struct fetcher_process *p, int fd)
+static void job_begin(struct fetcher_process *p, struct slot *s, int fd)
 {
-	struct slot *s = free_slot(p);
 	struct http_result result = {.r = -ENOMEM};
 
-	if (!s || fd < 0 || !p->packet.text[JOB_URL])
-		give_up(); /* never asked for */
 	if (!s->body)
 		s->body = body_new();
 	if (!s->body)
@@ -160,13 +159,16 @@ static void job_begin(struct fetcher_process *p, int fd)
 static void take_jobs(struct fetcher_process *p)
 {
 	for (;;) {
+		struct slot *s = free_slot(p);
 		int fd = -1, r = packet_receive(FETCHER_JOBS_FD, false, &p->packet, &fd);
 
 		if (r == -EAGAIN)
 			return;
-		if (r < 0 || p->packet.head.type != PACKET_JOB)
+		/* The daemon never asks for more than there are places, nor for nothing. */
+		if (r < 0 || p->packet.head.type != PACKET_JOB || fd < 0 || s->busy ||
+			!p->packet.text[JOB_URL])
 			give_up();
-		job_begin(p, fd);
+		job_begin(p, s, fd);
 	}
 }
 

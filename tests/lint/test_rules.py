@@ -7,6 +7,7 @@ import unittest
 ROOT = sys.argv.pop(1)
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "tests/lint"))
+import error_sentences  # noqa: E402
 import include_rules  # noqa: E402
 import text_rules  # noqa: E402
 
@@ -71,6 +72,42 @@ class TextRules(unittest.TestCase):
                      "\t// no", "int a; ", "/* " + 120 * "x" + " */"):
             self.assertEqual(len(text("otaclient/plan.c", self.GOOD + line + "\n")), 1, line)
         self.assertEqual(text("README.md", "no end"), ["no newline at the end"])
+
+
+class ErrorSentences(unittest.TestCase):
+    SOURCE = """int f(struct ota_err *err)
+{
+	/* ota_err_set(err, -1, 0, "a comment"); */
+	if (a)
+		return ota_err_set(err, -EIO, OTA_E_NETWORK, "Cannot read %s: "
+			"%" PRIu64 " bytes are missing", name(a, b), n);
+	return ota_err_wrap(err, r, a ? "One way" : "The other way");
+}
+"""
+
+    def test_formats_are_found(self):
+        self.assertEqual([(5, "Cannot read %s: %s bytes are missing"), (7, "One way"), (7, "The other way")],
+                         list(error_sentences.sentences(self.SOURCE)))
+
+    def named(self, fmt, *texts):
+        return error_sentences.Tests(texts).name(fmt)
+
+    def test_a_text_that_fits_names_a_sentence(self):
+        fmt = "Cannot read %s: %s bytes are missing"
+        self.assertTrue(self.named(fmt, "E100: Cannot read /a: 7 bytes are missing"))
+        self.assertTrue(self.named(fmt, r"Cannot read \S+: \d+ bytes are missing$"))
+        self.assertTrue(self.named(fmt, "bytes are missing"))
+        self.assertTrue(self.named("%s: %s"))
+
+    def test_another_text_does_not(self):
+        fmt = "Cannot read %s: %s bytes are missing"
+        self.assertFalse(self.named(fmt))
+        self.assertFalse(self.named(fmt, "Cannot read", "missing", "Cannot write /a: 7 bytes are left"))
+
+    def test_texts_of_tests_in_python_are_found(self):
+        texts = list(error_sentences.python_texts('f("one " "two", f"three {x} four")'))
+        self.assertIn("one two", texts)
+        self.assertIn("three \0 four", texts)
 
 
 unittest.main()

@@ -18,13 +18,13 @@
 static int usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static int usage_error(const char *fmt, ...)
 {
+	char sentence[256];
 	va_list ap;
 
-	fputs("otaclient: ", stderr);
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	vsnprintf(sentence, sizeof(sentence), fmt, ap);
 	va_end(ap);
-	fputs("; see otaclient --help\n", stderr);
+	fprintf(stderr, "otaclient: %s; see otaclient --help\n", sentence);
 	return -EINVAL;
 }
 

@@ -32,7 +32,7 @@ static const char restart[] = "Restart otaclient: it mends this at its start";
 enum grub_layout grub_inspect_layout(const struct grub_ctl *ctl, struct ota_err *err)
 {
 	AUTO_BUF struct buf b = {0};
-	struct grub_cfg_info info;
+	struct grub_cfg_info info = {0};
 	struct stat st;
 	int r;
 

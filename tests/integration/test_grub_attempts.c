@@ -17,53 +17,10 @@
 #include "boot-controllers/grub/grub_env.h"
 #include "common/base/cleanup.h"
 #include "common/base/io.h"
-#include "tests/support/grub_machine.h"
+#include "tests/support/grub_bench.h"
 
 #define KERNEL_1 GRUB_MACHINE_KERNEL
 #define KERNEL_2 "5.10.0-2-fake"
-
-static struct grub_machine m;
-static struct boot_ctl *ctl;
-static struct ota_err err;
-
-static int begin(void **state)
-{
-	err = (struct ota_err){0};
-	ctl = NULL;
-	grub_machine_init(&m);
-	return 0;
-}
-
-static void stop(void)
-{
-	if (ctl)
-		ctl->ops->close(ctl);
-	ctl = NULL;
-}
-
-static int end(void **state)
-{
-	io_set_hook(NULL, NULL);
-	stop();
-	grub_machine_done(&m);
-	return 0;
-}
-
-static void must(int r)
-{
-	if (r < 0)
-		fail_msg("%s", err.msg);
-}
-
-/* As the daemon does, up to where it knows what the last start meant. */
-static void start(void)
-{
-	bool reset;
-
-	stop();
-	must(grub_machine_open(&m, &ctl, &err));
-	must(ctl->ops->setup(ctl, &reset, &err));
-}
 
 static void settle(void)
 {

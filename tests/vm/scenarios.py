@@ -335,3 +335,64 @@ def a_machine_of_the_old_layout_is_taken_over_and_updated(m):
     m.expect_verdict("SUCCESS", "v2", "b")
     m.restart()
     m.expect("all starts", m.starts(), ["a", "a", "b", "b"])
+
+
+# What the Python client keeps on /boot from 3.14 on, after an update to this slot: a folder and a menu entry for each slot.
+NEW_LAYOUT = r"""
+set -e
+cd /boot
+v=$(uname -r)
+mkdir -p ota-slot_a/grub
+mv vmlinuz-$v initrd.img-$v ota-slot_a
+ln ota-slot_a/vmlinuz-$v ota-slot_a/initrd.img-$v .
+printf SUCCESS >ota-slot_a/status
+printf 1.0 >ota-slot_a/version
+printf ota-slot_a >ota-slot_a/slot_in_use
+printf '%s\n' '# OTAClient managed configuration file, DO NOT EDIT!' \
+    '# Manual edits to this file will NOT be preserved across OTA!' >/tmp/head
+cp /tmp/head /etc/default/grub
+printf '%s\n' GRUB_TIMEOUT_STYLE=menu GRUB_TIMEOUT=0 GRUB_DISABLE_SUBMENU=y GRUB_DISABLE_OS_PROBER=true \
+    GRUB_DISABLE_RECOVERY=true GRUB_DEFAULT=saved >>/etc/default/grub
+grub-mkconfig | awk '/^menuentry / {on = 1} on {print} on && /^}/ {exit}' |
+    sed -e "1s/'[^']*'/'ota-slot_a'/" -e "1s/menuentry_id_option '[^']*'/menuentry_id_option 'ota-slot_a'/" \
+        -e 's,/vmlinuz-,/ota-slot_a/vmlinuz-,; s,/initrd.img-,/ota-slot_a/initrd.img-,' \
+        -e "\$i echo 'Booting from ota-slot_a ...'" >grub/ota-slot_a.cfg
+cat >/etc/grub.d/30_ota <<'EOF'
+#!/bin/sh
+for slot in ota-slot_a ota-slot_b; do
+    echo "if [ -f \${config_directory}/$slot.cfg ]; then"
+    echo "  source \${config_directory}/$slot.cfg"
+    echo "fi"
+done
+EOF
+chmod 750 /etc/grub.d/30_ota
+mkdir -p /tmp/empty/grub
+unshare -m sh -c 'mount --bind /tmp/empty /boot && exec grub-mkconfig' >/tmp/body
+(
+    cat /tmp/head /tmp/body
+    echo '# ------ OTA managed metadata ------ #'
+    echo '# otaclient_version: 3.14.2'
+    echo '# grub_version: unknown_grub_version'
+    echo "# checksum: sha256:$(head -c -1 /tmp/body | sha256sum | cut -d ' ' -f 1)"
+    echo '# ------ End of OTA managed metadata ------ #'
+) >grub/grub.cfg
+grub-editenv grub/grubenv create
+grub-editenv grub/grubenv set saved_entry=ota-slot_a
+sync
+"""
+
+
+@scenario(bare=True)
+def a_machine_of_the_new_layout_is_taken_over_and_updated(m):
+    m.serve("v2")
+    m.power_on()
+    m.shell(NEW_LAYOUT, 300)
+    m.switch_off()
+    m.power_on()
+    m.machine.console.wait_for("BOOT_IMAGE=/ota-slot_a/vmlinuz-", 120)
+    m.install_otaclient()
+    m.expect_verdict("SUCCESS", "1.0", "a")
+    m.update("v2")
+    m.expect_verdict("SUCCESS", "v2", "b")
+    m.restart()
+    m.expect("all starts", m.starts(), ["a", "a", "b", "b"])

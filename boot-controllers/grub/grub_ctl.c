@@ -294,6 +294,12 @@ static void transfer_done(struct transfer *t)
 	closep(&t->src_fd);
 }
 
+/* Nothing that may stand in a kernel's place is to hang the open. */
+static int open_kernel_file(int dir_fd, const char *name)
+{
+	return openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
 static int transfer_init(
 	struct transfer *t, int from_fd, const char *prefix, const char *release, int slot_fd)
 {
@@ -301,11 +307,13 @@ static int transfer_init(
 	struct stat st, old_st;
 
 	snprintf(t->name, sizeof(t->name), "%s%s", prefix, release);
-	t->src_fd = openat(from_fd, t->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	t->src_fd = open_kernel_file(from_fd, t->name);
 	if (t->src_fd < 0 || fstat(t->src_fd, &st) < 0)
 		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
 	t->size_bytes = (uint64_t)st.st_size;
-	old = openat(slot_fd, t->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	old = open_kernel_file(slot_fd, t->name);
 	t->there = old >= 0 && fstat(old, &old_st) == 0 && S_ISREG(old_st.st_mode) &&
 		   old_st.st_size == st.st_size && boot_tree_same_content(old, t->src_fd);
 	return 0;

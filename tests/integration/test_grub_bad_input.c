@@ -202,6 +202,10 @@ struct refusal {
 	const char *file, *way, *sentence;
 };
 
+#define CANNOT_PUT_KERNEL                    \
+	"Cannot set up GRUB for two slots: " \
+	"Cannot put the kernel " GRUB_MACHINE_KERNEL " and its initrd into /boot/ota-slot_a: "
+
 /* clang-format off */
 static const struct refusal refusals[] = {
 	{"boot/grub/grub.cfg", "a folder", "Cannot set up GRUB for two slots: Cannot make grub.cfg: "
@@ -212,6 +216,8 @@ static const struct refusal refusals[] = {
 		"Cannot write /boot/grub/ota-committed.cfg: Is a directory"},
 	{"boot/grub/ota-slot_a.cfg", "a folder", "Cannot set up GRUB for two slots: "
 		"Cannot write ota-slot_a.cfg: Is a directory"},
+	{"boot/ota-slot_a/vmlinuz-" GRUB_MACHINE_KERNEL, "a folder", CANNOT_PUT_KERNEL "Is a directory"},
+	{"boot/ota-slot_a/initrd.img-" GRUB_MACHINE_KERNEL, "a folder", CANNOT_PUT_KERNEL "Is a directory"},
 	{"slot_a/etc/fstab", "huge", "Cannot make ota-slot_b bootable: Cannot make the fstab of ota-slot_b: "
 		"Cannot read /etc/fstab: File too large"},
 	{"slot_a/etc/fstab", "a dead link", "Cannot make ota-slot_b bootable: "
@@ -302,6 +308,40 @@ static void what_is_spoiled_in_an_image_is_replaced_or_told(void **state)
 	}
 }
 
+/* One of the two places of each is whole: the slot's folder, or the top of /boot. */
+static void what_stands_in_a_kernels_place_is_replaced_or_told(void **state)
+{
+	static const char *const file[] = {"boot/ota-slot_a/vmlinuz-" GRUB_MACHINE_KERNEL,
+		"boot/ota-slot_a/initrd.img-" GRUB_MACHINE_KERNEL,
+		"boot/vmlinuz-" GRUB_MACHINE_KERNEL, "boot/initrd.img-" GRUB_MACHINE_KERNEL};
+	static const struct way stand_ins[] = {
+		{"lost",        lose        },
+		{"empty",       empty       },
+		{"a folder",    be_folder   },
+		{"a fifo",      be_fifo     },
+		{"a dead link", be_dead_link},
+	};
+
+	assert_int_equal(start(), 0);
+	for (size_t f = 0; f < ARRAY_SIZE(file); f++) {
+		for (size_t w = 0; w < ARRAY_SIZE(stand_ins); w++) {
+			struct grub_machine copy;
+			int r;
+
+			grub_machine_copy(&m, &copy);
+			/* A link to the other place would spoil both. */
+			lose(file[f]);
+			stand_ins[w].spoil(file[f]);
+			r = start();
+			if (r == 0)
+				r = update(NULL, NULL);
+			if (!is_refused(file[f], &stand_ins[w], r))
+				assert_int_equal(grub_machine_restart(&m), 'b');
+			replace_machine(&copy, 'a');
+		}
+	}
+}
+
 /* By GRUB alone, before any daemon could mend it. */
 static void grub_leads_to_a_whole_slot_whatever_is_spoiled(void **state)
 {
@@ -373,6 +413,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(what_is_spoiled_on_the_machine_is_mended_or_told),
 		T(what_is_spoiled_in_an_image_is_replaced_or_told),
+		T(what_stands_in_a_kernels_place_is_replaced_or_told),
 		T(grub_leads_to_a_whole_slot_whatever_is_spoiled),
 		T(a_boot_that_takes_no_writes_refuses_an_update_before_it_begins),
 	};

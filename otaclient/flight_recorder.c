@@ -24,6 +24,7 @@
 #include "common/base/hex.h"
 #include "common/base/io.h"
 #include "common/base/log.h"
+#include "common/base/path.h"
 #include "otaclient/kernel_tail.h"
 #include "otaclient/text.h"
 
@@ -455,13 +456,8 @@ size_t flight_recorder_copy(struct flight_recorder *r, struct flight_record *ret
 	return n;
 }
 
-int flight_recorder_read_file(
-	const char *path, struct flight_record *ret_records, size_t *ret_n, struct ota_err *err)
+static int explain_read(int r, const char *path, struct ota_err *err)
 {
-	AUTO_BUF struct buf ring = {0};
-	bool whole;
-	int r = read_ring(AT_FDCWD, path, 0, &ring, ret_records, ret_n, &whole);
-
 	if (r == -EBADMSG)
 		return ota_err_set(
 			err, r, OTA_E_UNSPECIFIC, "%s is no flight recorder of otaclient", path);
@@ -469,4 +465,28 @@ int flight_recorder_read_file(
 		return ota_err_set(
 			err, r, OTA_E_UNSPECIFIC, "Cannot read %s: %s", path, strerror(-r));
 	return 0;
+}
+
+int flight_recorder_read_file(
+	const char *path, struct flight_record *ret_records, size_t *ret_n, struct ota_err *err)
+{
+	AUTO_BUF struct buf ring = {0};
+	bool whole;
+
+	return explain_read(
+		read_ring(AT_FDCWD, path, 0, &ring, ret_records, ret_n, &whole), path, err);
+}
+
+int flight_recorder_read_of(
+	int root_fd, struct flight_record *ret_records, size_t *ret_n, struct ota_err *err)
+{
+	AUTO_BUF struct buf ring = {0};
+	const char *name = NULL;
+	AUTO_CLOSE int dir_fd = path_open_parent(root_fd, FLIGHT_RECORDER_PATH, &name);
+	bool whole;
+	int r = dir_fd;
+
+	if (r >= 0)
+		r = read_ring(dir_fd, name, O_NOFOLLOW, &ring, ret_records, ret_n, &whole);
+	return explain_read(r, FLIGHT_RECORDER_PATH, err);
 }

@@ -73,3 +73,7 @@ size_t flight_recorder_copy(struct flight_recorder *r, struct flight_record *ret
  */
 int flight_recorder_read_file(
 	const char *path, struct flight_record *ret_records, size_t *ret_n, struct ota_err *err);
+
+/* The file of another system, whose root is @root_fd. No link of it is followed. */
+int flight_recorder_read_of(
+	int root_fd, struct flight_record *ret_records, size_t *ret_n, struct ota_err *err);

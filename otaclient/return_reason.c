@@ -79,15 +79,12 @@ static bool look_at_other(const struct slot_pair *slots, const char *run_dir,
 {
 	struct slot_mount mount;
 	struct ota_err why = {0};
-	char path[PATH_MAX + sizeof(FLIGHT_RECORDER_PATH)];
 	int r;
 
 	slot_mount_init(&mount);
 	r = slot_mount_peek(&mount, &slots->standby, run_dir, &why);
-	if (r == 0) {
-		snprintf(path, sizeof(path), "%s" FLIGHT_RECORDER_PATH, mount.standby_dir);
-		r = flight_recorder_read_file(path, ret_records, ret_n, &why);
-	}
+	if (r == 0)
+		r = flight_recorder_read_of(mount.standby_fd, ret_records, ret_n, &why);
 	slot_mount_done(&mount);
 	if (r < 0)
 		log_info("What the slot %s has recorded is not known: %s", slots->standby.id,

@@ -25,6 +25,7 @@
 #include "common/base/io.h"
 #include "common/base/log.h"
 #include "common/base/mount.h"
+#include "common/base/path.h"
 #include "common/base/run.h"
 #include "otaclient/device_user.h"
 
@@ -242,6 +243,17 @@ int slot_mount_peek(struct slot_mount *m, const struct boot_slot *standby, const
 	m->standby = *standby;
 	r = prepare_points(m, run_dir, err);
 	return r < 0 ? r : mount_standby(m, MS_RDONLY | MS_NOEXEC, "noload", err);
+}
+
+bool slot_mount_owns_status(const struct slot_mount *m)
+{
+	const char *dir = m->standby.status_dir;
+	AUTO_CLOSE int fd = -1;
+
+	if (!path_is_below(dir, m->standby_dir))
+		return false;
+	fd = path_open(m->standby_fd, dir + strlen(m->standby_dir), O_PATH | O_DIRECTORY, 0);
+	return fd >= 0 || fd == -ENOENT;
 }
 
 int slot_mount_hold(struct slot_mount *m, const struct boot_slot *standby, const char *active_root,

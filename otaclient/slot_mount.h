@@ -42,6 +42,12 @@ int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, cons
 int slot_mount_peek(struct slot_mount *m, const struct boot_slot *standby, const char *run_dir,
 	struct ota_err *err);
 
+/*
+ * Of a mounted standby that keeps its status files inside: are they in it? Not if a link leads to their folder: it
+ * would lead there from the root of the system that runs.
+ */
+bool slot_mount_owns_status(const struct slot_mount *m);
+
 /* Take the standby device for us without mounting it, until slot_mount_done(). -EBUSY: as above. */
 int slot_mount_hold(struct slot_mount *m, const struct boot_slot *standby, const char *active_root,
 	struct ota_err *err);

@@ -47,7 +47,7 @@ static void read_token(const char *dir, const char *name, char ret_token[TOKEN_M
 	size_t n = 0;
 
 	ret_token[0] = '\0';
-	if (fd < 0 || file_read(fd, name, TOKEN_MAX, &text) < 0)
+	if (fd < 0 || file_read_beneath(fd, name, TOKEN_MAX, &text) < 0)
 		return;
 	while (n < text.len_bytes && isxdigit((unsigned char)text.data[n]))
 		n++;
@@ -146,6 +146,10 @@ int slot_note_find(const struct boot_ctl *boot, const char *run_dir, struct ota_
 	if (slot_mount_peek(&mount, &slots.standby, run_dir, &why) < 0)
 		log_info("Whether slot %s has asked for this start cannot be seen: %s",
 			slots.standby.id, why.msg);
+	else if (!slot_mount_owns_status(&mount))
+		log_info("Whether slot %s has asked for this start cannot be seen: a link leads to "
+			 "its status files",
+			slots.standby.id);
 	else
 		r = slot_note_take(&slots.active, slots.standby.status_dir, err);
 	slot_mount_done(&mount);

@@ -3,7 +3,8 @@
  * "Status files".
  *
  * Everything read here may be torn, hand-made or another program's, so each reader has a limit and
- * takes nothing that could not be shown in an answer of the API (valid UTF-8 without NUL).
+ * takes nothing that could not be shown in an answer of the API (valid UTF-8 without NUL). A file that
+ * is a link is none: the folder may be in the other slot, and the link lead anywhere in this one.
  */
 #include "otaclient/status_store.h"
 
@@ -75,7 +76,7 @@ static void read_text(const char *dir, const char *name, size_t max_bytes, struc
 {
 	AUTO_CLOSE int dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-	if (dir_fd < 0 || file_read(dir_fd, name, max_bytes, ret_text) < 0)
+	if (dir_fd < 0 || file_read_beneath(dir_fd, name, max_bytes, ret_text) < 0)
 		return;
 	if (!text_is_clean(buf_str(ret_text), ret_text->len_bytes))
 		buf_done(ret_text);
@@ -340,9 +341,10 @@ int status_store_read_complete(const char *dir, struct complete_mark *ret_mark, 
 {
 	AUTO_CLOSE int dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	AUTO_BUF struct buf text = {0};
-	int r = dir_fd < 0 ? -errno : file_read(dir_fd, "complete", COMPLETE_FILE_MAX_BYTES, &text);
+	int r = dir_fd < 0 ? -errno
+			   : file_read_beneath(dir_fd, "complete", COMPLETE_FILE_MAX_BYTES, &text);
 
-	if (r == -EFBIG || r == -EINVAL)
+	if (r == -EFBIG || r == -EINVAL || r == -ELOOP)
 		r = -EBADMSG;
 	if (r == 0 && (!text_is_clean(buf_str(&text), text.len_bytes) || text.len_bytes == 0 ||
 			      !parse_complete(&text, ret_mark)))

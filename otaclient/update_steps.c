@@ -260,7 +260,7 @@ static int open_in_place(struct update_session *s, struct ota_err *err)
 	int r = slot_mount_make_writable(&s->mount, s->plan->rebuild, err);
 
 	/* What the slot says of itself there vouches for nothing, but it would no longer be true. */
-	if (r == 0 && s->slots.standby.status_inside)
+	if (r == 0 && s->slots.standby.status_inside && slot_mount_owns_status(&s->mount))
 		r = status_store_remove_complete(s->slots.standby.status_dir, err);
 	if (r == 0)
 		r = open_writer(s, err);
@@ -448,8 +448,12 @@ static int write_standby_status(struct update_session *s, struct ota_err *err)
 	const char *dir = s->slots.standby.status_dir;
 	const struct update_request *q = s->request;
 	struct release_detail d;
-	int r = status_store_write_status(dir, STATUS_UPDATING, err);
+	int r;
 
+	if (s->slots.standby.status_inside && !slot_mount_owns_status(&s->mount))
+		return ota_err_set(err, -ELOOP, OTA_E_UNSPECIFIC,
+			"A link leads to the folder of the new system's status files");
+	r = status_store_write_status(dir, STATUS_UPDATING, err);
 	if (r == 0)
 		r = status_store_write_version(dir, q->version, err);
 	if (r == 0 && q->release_name[0] && q->release_id[0] && q->image_id[0]) {

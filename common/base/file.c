@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/path.h"
 
 int file_read_fd(int fd, size_t max_bytes, struct buf *buf)
 {
@@ -42,17 +43,28 @@ int file_read_fd(int fd, size_t max_bytes, struct buf *buf)
 	return r;
 }
 
+static int read_regular(int fd, size_t max_bytes, struct buf *buf)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISREG(st.st_mode) ? file_read_fd(fd, max_bytes, buf) : -EINVAL;
+}
+
 int file_read(int dir_fd, const char *path, size_t max_bytes, struct buf *buf)
 {
 	/* O_NONBLOCK: a FIFO in the file's place must not hang the open. */
 	AUTO_CLOSE int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	return file_read_fd(fd, max_bytes, buf);
+	return fd < 0 ? -errno : read_regular(fd, max_bytes, buf);
+}
+
+int file_read_beneath(int root_fd, const char *path, size_t max_bytes, struct buf *buf)
+{
+	AUTO_CLOSE int fd = path_open(root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+
+	return fd < 0 ? fd : read_regular(fd, max_bytes, buf);
 }
 
 const char *file_read_why(int r)

@@ -16,6 +16,9 @@
 int file_read(int dir_fd, const char *path, size_t max_bytes, struct buf *buf);
 int file_read_fd(int fd, size_t max_bytes, struct buf *buf);
 
+/* The same below @root_fd, of a tree that is another system's: -ELOOP if a link is on the way, or is the file. */
+int file_read_beneath(int root_fd, const char *path, size_t max_bytes, struct buf *buf);
+
 /* Why file_read() returned @r, for the end of a sentence: "it is not a regular file", or what strerror() says. */
 const char *file_read_why(int r);
 

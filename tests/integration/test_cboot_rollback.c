@@ -490,6 +490,68 @@ static void a_slot_that_never_came_up_has_recorded_nothing(void **state)
 		  "kernel, its root file system or the way to otaclient failed");
 }
 
+/* @path of the slot that runs goes to a place outside, and a link leads there. */
+static void lead_outside(const char *path)
+{
+	char inside[PATH_MAX], outside[PATH_MAX], name[64];
+
+	snprintf(name, sizeof(name), "outside-%.*s", (int)strcspn(path, "/"), path);
+	machine_dir_path(j.m.root, path, inside);
+	machine_dir_path(j.m.dir, name, outside);
+	machine_tool("mv", inside, outside, NULL, NULL);
+	assert_int_equal(symlink(outside, inside), 0);
+}
+
+/* Another system's links must not make this one read, or believe, what is not that system's. */
+static void what_a_slot_says_through_links_counts_for_nothing(void **state)
+{
+	static const char *const paths[] = {
+		"boot/ota-status", "boot/ota-status/status", "boot/ota-status/rollback_token"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		struct ota_err err = {0};
+		struct slot_pair slots;
+
+		if (i > 0) {
+			end(state);
+			begin(state);
+		}
+		must(j.boot->ops->slots(j.boot, &slots, &err), &err);
+		must(slot_note_leave(&slots, &err), &err);
+		lead_outside(paths[i]);
+		must(nvbootctrl_set_unbootable(
+			     &(struct nvbootctrl){.root = "", .tools_path = j.m.tools}, 1, &err),
+			&err);
+		assert_int_equal(restart(), 'a');
+		started();
+		status_is(STATUS_FAILURE, "1");
+	}
+}
+
+static void a_record_behind_a_link_is_not_asked(void **state)
+{
+	static const char *const paths[] = {"boot/ota/flight-recorder", "boot/ota", "boot"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		if (i > 0) {
+			end(state);
+			begin(state);
+		}
+		flight_recorder_note(j.recorder, FLIGHT_UPDATE_BEGINS, "3.0", "%s", "session");
+		update();
+		flight_recorder_note(j.recorder, FLIGHT_FLIP, "0", "%s", "session");
+		assert_int_equal(restart(), 'a');
+		open_recorder("0");
+		flight_recorder_check(j.recorder, "10-network", false, "exit 1");
+		lead_outside(paths[i]);
+		assert_int_equal(restart_after(CBOOT_MACHINE_TRIES), 'b');
+		started();
+		status_is(STATUS_FAILURE, "0");
+		reason_is("E209: The new system on 0 (version \"3.0\") did not commit: what it "
+			  "did is recorded on its own slot alone");
+	}
+}
+
 static struct {
 	unsigned n, at;
 } power;
@@ -566,6 +628,8 @@ int main(void)
 		T(a_slot_that_cboot_falls_back_to_says_failure),
 		T(a_slot_that_was_left_again_is_asked_why),
 		T(a_slot_that_never_came_up_has_recorded_nothing),
+		T(what_a_slot_says_through_links_counts_for_nothing),
+		T(a_record_behind_a_link_is_not_asked),
 		cmocka_unit_test(a_cut_anywhere_leaves_a_machine_that_says_what_is_true),
 	};
 

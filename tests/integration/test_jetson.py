@@ -167,6 +167,28 @@ def an_image_that_cboot_cannot_boot_is_refused():
         lab.check_booted("v1")
 
 
+def a_link_does_not_lead_out_of_the_slot():
+    """From the root of the system that runs it would lead to a file that is nobody's business."""
+    with jetson() as lab:
+        outside = lab.path("outside")
+        os.makedirs(outside)
+
+        def into(root):
+            make(6)(root)
+            os.symlink(outside, root + "/boot/ota-status")
+        lab.build("linked", into)
+        e = lab.fail("linked")
+        assert e.code == "E304" and e.sentence.endswith(": A link leads to the folder of the new system's status files"), e
+        assert os.listdir(outside) == [], os.listdir(outside)
+        # What the slot holds is that link now. What it leads to, the next update does not remove.
+        with open(outside + "/complete", "w"):
+            pass
+        lab.start()
+        lab.update("v1")
+        assert os.listdir(outside) == ["complete"], os.listdir(outside)
+        lab.check_booted("v1")
+
+
 def a_stop_anywhere_is_made_good_by_the_next_update():
     with jetson() as lab:
         p = lab.driver("v1", "--count")
@@ -194,4 +216,4 @@ def a_stop_anywhere_is_made_good_by_the_next_update():
 if __name__ == "__main__":
     enter_private_mounts()
     run([an_update_ends_with_a_slot_that_cboot_boots, firmware_comes_with_the_slot, an_image_that_cboot_cannot_boot_is_refused,
-         a_stop_anywhere_is_made_good_by_the_next_update])
+         a_link_does_not_lead_out_of_the_slot, a_stop_anywhere_is_made_good_by_the_next_update])

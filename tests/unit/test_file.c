@@ -79,6 +79,27 @@ static void nothing_but_a_regular_file_is_read(void **state)
 	assert_int_equal(b.len_bytes, 0);
 }
 
+static void in_another_systems_tree_no_link_is_followed(void **state)
+{
+	struct tmp_dir *d = *state;
+	AUTO_BUF struct buf b = {0};
+
+	put(d, "f", 3);
+	assert_int_equal(mkdirat(d->fd, "dir", 0755), 0);
+	assert_int_equal(mkfifoat(d->fd, "fifo", 0644), 0);
+	assert_int_equal(symlinkat("f", d->fd, "link"), 0);
+	assert_int_equal(symlinkat(".", d->fd, "dir/up"), 0);
+	assert_int_equal(symlinkat("/dev/zero", d->fd, "device"), 0);
+	assert_int_equal(file_read_beneath(d->fd, "/f", 10, &b), 0);
+	assert_int_equal(file_read_beneath(d->fd, "link", 10, &b), -ELOOP);
+	assert_int_equal(file_read_beneath(d->fd, "device", 10, &b), -ELOOP);
+	assert_int_equal(file_read_beneath(d->fd, "dir/up/f", 10, &b), -ELOOP);
+	assert_int_equal(file_read_beneath(d->fd, "dir/../../f", 10, &b), -EXDEV);
+	assert_int_equal(file_read_beneath(d->fd, "fifo", 10, &b), -EINVAL);
+	assert_int_equal(file_read_beneath(d->fd, "f", 2, &b), -EFBIG);
+	assert_string_equal(buf_str(&b), "xxx");
+}
+
 static void a_write_that_fails_says_so(void **state)
 {
 	AUTO_CLOSE int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
@@ -94,6 +115,7 @@ int main(void)
 		tmp_dir_test(a_file_beyond_the_limit_leaves_the_buffer_as_it_was),
 		cmocka_unit_test(files_of_the_kernel_without_a_size_are_read),
 		tmp_dir_test(nothing_but_a_regular_file_is_read),
+		tmp_dir_test(in_another_systems_tree_no_link_is_followed),
 		cmocka_unit_test(a_write_that_fails_says_so),
 	};
 

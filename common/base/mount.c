@@ -18,6 +18,11 @@
 #include "common/base/clock.h"
 #include "common/base/file.h"
 
+enum {
+	SEEN_MAX = 256,
+	SEEN_NAME_MAX = 32,
+};
+
 static void unref_tablep(struct libmnt_table **tb)
 {
 	mnt_unref_table(*tb);
@@ -64,31 +69,59 @@ int mount_point_of(dev_t dev, struct buf *ret_mount_point, struct ota_err *err)
 	return buf_puts(ret_mount_point, mnt_fs_get_target(fs));
 }
 
-static int holder_in(const char *pid, dev_t dev, struct buf *ret_text)
+/* Namespaces that were looked into; what is beyond is looked into for each process. */
+struct seen {
+	char names[SEEN_MAX][SEEN_NAME_MAX]; /* as the kernel calls them: "mnt:[4026531841]" */
+	unsigned n;
+};
+
+/* The namespace's name, "" if it cannot be read; has it been looked into? */
+static bool is_seen(const struct seen *seen, const char *pid, char ret_name[SEEN_NAME_MAX])
+{
+	char path[64];
+	ssize_t len;
+
+	snprintf(path, sizeof(path), "/proc/%.16s/ns/mnt", pid);
+	len = readlink(path, ret_name, SEEN_NAME_MAX - 1);
+	ret_name[MAX_OF(len, 0)] = '\0';
+	for (unsigned i = 0; len > 0 && i < seen->n; i++)
+		if (strcmp(seen->names[i], ret_name) == 0)
+			return true;
+	return false;
+}
+
+/* A process that has just ended tells nothing of its namespace, in which others may be. */
+static int holder_in(struct seen *seen, const char *pid, dev_t dev, struct buf *ret_text)
 {
 	CLEANUP(unref_tablep) struct libmnt_table *tb = NULL;
 	AUTO_BUF struct buf comm = {0};
-	char path[64];
+	char path[64], name[SEEN_NAME_MAX];
 	struct libmnt_fs *fs;
 
+	if (is_seen(seen, pid, name))
+		return 0;
 	snprintf(path, sizeof(path), "/proc/%.16s/mountinfo", pid);
 	tb = mnt_new_table_from_file(path);
 	fs = tb ? mnt_table_find_devno(tb, dev, MNT_ITER_BACKWARD) : NULL;
-	if (!fs)
+	if (!fs) {
+		if (tb && mnt_table_get_nents(tb) > 0 && seen->n < SEEN_MAX)
+			memcpy(seen->names[seen->n++], name, strlen(name) + 1);
 		return 0;
+	}
 	snprintf(path, sizeof(path), "/proc/%.16s/comm", pid);
 	if (file_read(AT_FDCWD, path, 256, &comm) < 0)
 		return 0;
-	while (comm.len_bytes > 0 && comm.data[comm.len_bytes - 1] == '\n')
-		comm.data[--comm.len_bytes] = '\0';
-	return buf_printf(ret_text, "%s (process %s) has it mounted on %s", buf_str(&comm), pid,
+	return buf_printf(ret_text, "%.*s (process %s) has it mounted on %s",
+		(int)strcspn(buf_str(&comm), "\n"), buf_str(&comm), pid,
 		mnt_fs_get_target(fs) ? mnt_fs_get_target(fs) : "?");
 }
 
+/* A service manager gives many services a namespace of their own, but few have hundreds of mounts each. */
 int mount_find_holder(dev_t dev, struct buf *ret_text)
 {
 	AUTO_CLOSEDIR DIR *proc = opendir("/proc");
 	size_t before = ret_text->len_bytes;
+	struct seen seen = {0};
 	struct dirent *e;
 
 	if (!proc)
@@ -98,7 +131,7 @@ int mount_find_holder(dev_t dev, struct buf *ret_text)
 
 		if (e->d_name[0] < '1' || e->d_name[0] > '9')
 			continue;
-		r = holder_in(e->d_name, dev, ret_text);
+		r = holder_in(&seen, e->d_name, dev, ret_text);
 		if (r < 0)
 			return r;
 	}

@@ -274,6 +274,8 @@ int grub_setup_run(const struct grub_ctl *ctl, bool *ret_reset, struct ota_err *
 	enum found found;
 	int r;
 
+	/* Where that cannot be done, there is hardly one to be ended. */
+	(void)io_thaw_boot(ctl->boot_fd);
 	tidy(ctl);
 	found = look(ctl);
 	r = found == FOUND_OURS ? keep_sound(ctl, err) : bootstrap(ctl, found, err);

@@ -242,20 +242,37 @@ int io_sync_fs(const char *what, int fd)
 	return syncfs(fd) < 0 ? -errno : 0;
 }
 
-int io_publish_boot(const char *what, int fd)
+/* 1: syncing is enough; 0: it must be frozen; -errno. */
+static int writes_journal_back(int fd)
 {
 	struct statfs fs;
+
+	return fstatfs(fd, &fs) < 0 ? -errno : fs.f_type == EXT4_MAGIC;
+}
+
+int io_publish_boot(const char *what, int fd)
+{
 	int r = io_sync_fs(what, fd);
 
-	if (r < 0)
-		return r;
-	if (fstatfs(fd, &fs) < 0)
-		return -errno;
-	if (fs.f_type == EXT4_MAGIC)
-		return 0;
+	if (r == 0)
+		r = writes_journal_back(fd);
+	if (r != 0)
+		return MIN_OF(r, 0);
 	/* Not every file system can freeze; those that cannot (vfat) have no journal to write back.
 	 */
 	if (ioctl(fd, FIFREEZE, 0) < 0)
 		return errno == EOPNOTSUPP || errno == ENOTTY ? 0 : -errno;
 	return ioctl(fd, FITHAW, 0) < 0 ? -errno : 0;
+}
+
+int io_thaw_boot(int fd)
+{
+	int r = writes_journal_back(fd);
+
+	if (r != 0)
+		return MIN_OF(r, 0);
+	/* EINVAL: it is not frozen. */
+	if (ioctl(fd, FITHAW, 0) < 0 && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOTTY)
+		return -errno;
+	return 0;
 }

@@ -77,3 +77,9 @@ int io_sync_fs(const char *what, int fd);   /* syncfs */
  * (ext4); freeze and thaw elsewhere.
  */
 int io_publish_boot(const char *what, int fd);
+
+/*
+ * End a freeze that io_publish_boot() has begun in a process that was killed in it: whoever wrote there would wait for
+ * ever. For the start, before anything is written. 0 also if there is none; or -errno.
+ */
+int io_thaw_boot(int fd);

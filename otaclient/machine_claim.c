@@ -92,10 +92,12 @@ static int refuse_python_client(struct ota_err *err)
 
 static int write_pid(struct ota_err *err)
 {
-	AUTO_CLOSE int fd =
-		open(PID_PATH, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+	AUTO_CLOSE int fd = -1;
 	char pid[32];
 
+	/* Whatever was there, a fifo that nobody reads among it. */
+	if (unlink(PID_PATH) == 0 || errno == ENOENT)
+		fd = open(PID_PATH, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
 	snprintf(pid, sizeof(pid), "%d", (int)getpid());
 	if (fd < 0 || file_write_all(fd, pid, strlen(pid)) < 0)
 		return ota_err_set(err, -EIO, OTA_E_STARTUP_FAILED, "Cannot write %s: %s", PID_PATH,

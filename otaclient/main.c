@@ -314,7 +314,8 @@ static void finish_proxy_if_alone(struct daemon *d)
 /* Without this sign a system that is on trial is restarted by systemd, and so left, if we cannot do it. */
 static void tell_settled(void)
 {
-	AUTO_CLOSE int fd = open(SETTLED_PATH, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	AUTO_CLOSE int fd = open(SETTLED_PATH,
+		O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOFOLLOW, 0644);
 
 	if (fd < 0)
 		log_warning("Cannot make %s: %s", SETTLED_PATH, strerror(errno));

@@ -111,7 +111,9 @@ static int put_note(const char *dir, const struct buf *text)
 	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir_fd < 0)
 		return -errno;
-	fd = openat(dir_fd, NOTE_NAME ".new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+	/* Of a run that was killed, or whatever it is. */
+	unlinkat(dir_fd, NOTE_NAME ".new", 0);
+	fd = openat(dir_fd, NOTE_NAME ".new", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
 		0600);
 	if (fd < 0)
 		return -errno;

@@ -162,6 +162,58 @@ def lock_that_cannot_be_had_is_told():
         os.rmdir("/run/otaclient.lock.d")
 
 
+def put_in_place(path, kind):
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "link":
+        os.symlink("/nowhere/else", path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(path)
+    else:
+        os.mkdir(path)
+
+
+def what_stands_in_the_place_of_its_id_is_replaced_or_told():
+    for kind in ("fifo", "link", "socket", "folder"):
+        put_in_place("/run/otaclient.pid", kind)
+        with Daemon() as d:
+            if kind == "folder":
+                assert d.ended() == 1 and "E314: Cannot write /run/otaclient.pid: Is a directory" in d.log(), d.log()
+                os.rmdir("/run/otaclient.pid")
+                continue
+            d.serving()
+            with open("/run/otaclient.pid") as f:
+                assert f.read() == str(d.process.pid)
+    for kind in ("fifo", "socket", "folder"):
+        put_in_place("/run/otaclient.lock", kind)
+        with Daemon() as d:
+            # A fifo can be locked as any file.
+            if kind == "fifo":
+                d.serving()
+            else:
+                assert d.ended() == 1 and "E314: Cannot open /run/otaclient.lock" in d.log(), d.log()
+        (os.rmdir if kind == "folder" else os.unlink)("/run/otaclient.lock")
+
+
+def certificates_that_are_no_files_do_not_hold_it_up():
+    with Daemon().serving() as d:
+        d.process.terminate()
+        assert d.ended() == 0
+    certs = os.path.join(tempfile.mkdtemp(prefix="certs.", dir="/run"), "certs")
+    os.mkdir(certs)
+    for kind in ("fifo", "link", "socket", "folder"):
+        put_in_place(f"{certs}/{kind}.root.pem", kind)
+    with open(f"{certs}/huge.root.pem", "wb") as f:
+        f.truncate(1 << 40)
+    with Daemon("--certs", certs).serving() as d:
+        for kind, why in (("fifo", "it is not a regular file"), ("link", "No such file or directory"), ("huge", "File too large"),
+                          ("socket", "No such device or address"), ("folder", "it is not a regular file")):
+            assert f"Certificate file {kind}.root.pem was skipped: {why}" in d.log(), d.log()
+
+
 def port_of_another_program_is_told():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 50051))
@@ -419,6 +471,8 @@ if __name__ == "__main__":
         python_client_that_runs_is_not_disturbed,
         certificates_that_cannot_be_read_are_told_at_the_start,
         lock_that_cannot_be_had_is_told,
+        what_stands_in_the_place_of_its_id_is_replaced_or_told,
+        certificates_that_are_no_files_do_not_hold_it_up,
         port_of_another_program_is_told,
         wrong_usage_is_one_sentence,
         help_that_cannot_be_written_is_told,

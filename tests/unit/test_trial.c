@@ -445,6 +445,32 @@ static void a_note_that_is_not_of_this_start_of_the_machine_counts_for_nothing(v
 	}
 }
 
+/* A fifo that nobody reads would hold up whoever opens it; a link would have a file of others written. */
+static void what_stands_in_the_notes_place_does_not_hold_it_up(void **state)
+{
+	static const char *const names[] = {"trial", "trial.new"};
+	struct machine *m = *state;
+
+	begin(m, STATUS_UPDATING);
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(names); i++) {
+		AUTO_CLOSE int fd = -1;
+
+		m->n_rounds = m->n_committed = 0;
+		write_note(m, "", 0);
+		fd = open(m->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		unlinkat(fd, names[i / 2], 0);
+		if (i % 2 == 0)
+			assert_int_equal(mkfifoat(fd, names[i / 2], 0600), 0);
+		else
+			assert_int_equal(symlinkat("/nowhere/else", fd, names[i / 2]), 0);
+		run_for(m, 0);
+		assert_int_equal(m->n_rounds, 1);
+		assert_int_equal(m->n_committed, 1);
+		m->boot->ops->close(m->boot);
+		begin(m, STATUS_UPDATING);
+	}
+}
+
 static void a_note_from_the_future_begins_now(void **state)
 {
 	struct machine *m = *state;
@@ -560,6 +586,7 @@ int main(void)
 		T(a_daemon_that_is_started_too_late_goes_back_unseen),
 		T(what_was_given_up_stays_so_when_the_daemon_starts_again),
 		T(a_note_that_is_not_of_this_start_of_the_machine_counts_for_nothing),
+		T(what_stands_in_the_notes_place_does_not_hold_it_up),
 		T(a_note_from_the_future_begins_now),
 		T(a_run_dir_that_cannot_be_written_is_done_without),
 		T(requests_are_refused_until_it_is_over),

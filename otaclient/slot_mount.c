@@ -245,6 +245,14 @@ int slot_mount_peek(struct slot_mount *m, const struct boot_slot *standby, const
 	return r < 0 ? r : mount_standby(m, MS_RDONLY | MS_NOEXEC, "noload", err);
 }
 
+bool slot_mount_is_in_place(const struct slot_mount *m)
+{
+	struct stat mounted, there;
+
+	return fstat(m->standby_fd, &mounted) == 0 && stat(m->standby_dir, &there) == 0 &&
+	       mounted.st_dev == there.st_dev && mounted.st_ino == there.st_ino;
+}
+
 bool slot_mount_owns_status(const struct slot_mount *m)
 {
 	const char *dir = m->standby.status_dir;

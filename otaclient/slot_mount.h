@@ -42,6 +42,9 @@ int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, cons
 int slot_mount_peek(struct slot_mount *m, const struct boot_slot *standby, const char *run_dir,
 	struct ota_err *err);
 
+/* Does the standby's path lead to the standby? Not if somebody has unmounted it, or mounted something over it. */
+bool slot_mount_is_in_place(const struct slot_mount *m);
+
 /*
  * Of a mounted standby that keeps its status files inside: are they in it? Not if a link leads to their folder: it
  * would lead there from the root of the system that runs.

@@ -58,10 +58,16 @@ int step_pre_update(struct update_session *s, struct ota_err *err)
 int step_post_update(struct update_session *s, struct ota_err *err)
 {
 	struct told t = {0};
+	int r;
 
 	tell(s, &t);
 	t.facts.standby_root = s->mount.standby_dir;
-	return run(s, HOOK_POST_UPDATE, &t, err);
+	r = run(s, HOOK_POST_UPDATE, &t, err);
+	/* The next step writes there, by the path. */
+	if (r == 0 && !slot_mount_is_in_place(&s->mount))
+		r = ota_err_set(err, -ESTALE, OTA_E_HOOK,
+			"The new system is no longer mounted where the post-update hooks had it");
+	return r;
 }
 
 /* An ECU below may have begun anew while they ran, and fetches through this one. */

@@ -218,6 +218,23 @@ def a_mount_that_a_hook_leaves_on_the_new_system_is_not_in_the_way_later():
         lab.check("v2")
 
 
+def a_hook_that_takes_the_new_system_away_ends_the_update_before_the_flip():
+    """What is set up there next would be written into a folder of the running system."""
+    with HooksLab() as lab:
+        for script in ("umount -l $OTA_STANDBY_ROOT", "mount -t tmpfs over $OTA_STANDBY_ROOT",
+                       "umount -l $OTA_STANDBY_ROOT; mount --bind /usr $OTA_STANDBY_ROOT"):
+            lab.put("post-update", "away", script)
+            failed = lab.fail("v2", *lab.hooks)
+            assert failed.code == "E210", (script, failed)
+            assert failed.sentence == ("Update failed in PROCESSING_POSTUPDATE: The new system is no longer mounted where the "
+                                       "post-update hooks had it"), (script, failed)
+            assert lab.status("a") == "FAILURE" and not lab.flipped()
+        shutil.rmtree(lab.path("hooks.d", "post-update"))
+        lab.update("v2", *lab.hooks)
+        assert lab.flipped()
+        lab.check("v2")
+
+
 def the_end_of_the_daemon_ends_a_hook():
     with HooksLab() as lab:
         for hook in ("pre-update", "post-update", "pre-reboot"):
@@ -255,4 +272,5 @@ if __name__ == "__main__":
          an_abort_ends_a_pre_update_hook,
          a_program_that_stays_on_the_new_system_ends_the_update_before_the_flip,
          a_mount_that_a_hook_leaves_on_the_new_system_is_not_in_the_way_later,
+         a_hook_that_takes_the_new_system_away_ends_the_update_before_the_flip,
          the_end_of_the_daemon_ends_a_hook])

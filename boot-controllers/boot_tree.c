@@ -28,10 +28,28 @@ bool boot_tree_same_content(int a, int b)
 	}
 }
 
+/*
+ * The next name but the two dots. 1, 0 behind the last, or -errno: on a disk that dies the rest of a folder cannot be
+ * read, and that is no smaller folder.
+ */
+static int next_name(DIR *dir, const char **ret_name)
+{
+	struct dirent *e;
+
+	do {
+		errno = 0;
+		e = readdir(dir);
+		if (!e)
+			return -errno;
+	} while (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0);
+	*ret_name = e->d_name;
+	return 1;
+}
+
 static int remove_below(const char *what, int dir_fd, const char *name, unsigned depth)
 {
 	AUTO_CLOSEDIR DIR *dir = NULL;
-	struct dirent *e;
+	const char *below;
 	int fd, r;
 
 	r = io_unlink(what, dir_fd, name, 0);
@@ -47,21 +65,17 @@ static int remove_below(const char *what, int dir_fd, const char *name, unsigned
 		close(fd);
 		return -ENOMEM;
 	}
-	r = 0;
-	while (r == 0 && (e = readdir(dir)))
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			r = remove_below(what, fd, e->d_name, depth - 1);
+	while ((r = next_name(dir, &below)) > 0) {
+		r = remove_below(what, fd, below, depth - 1);
+		if (r < 0)
+			break;
+	}
 	return r < 0 ? r : io_unlink(what, dir_fd, name, AT_REMOVEDIR);
 }
 
 int boot_tree_remove(const char *what, int dir_fd, const char *name)
 {
 	return remove_below(what, dir_fd, name, BOOT_TREE_DEPTH_MAX);
-}
-
-static bool is_dot(const char *name)
-{
-	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
 /* A stream of its own, so that @fd may be read again. */
@@ -84,20 +98,22 @@ static bool is_mirrored(mode_t mode)
 static int remove_extras(const char *what, int from_fd, int to_fd)
 {
 	AUTO_CLOSEDIR DIR *dir = list(to_fd);
-	struct dirent *e;
-	int r = 0;
+	const char *name;
+	int r;
 
 	if (!dir)
 		return -errno;
-	while (r == 0 && (e = readdir(dir))) {
+	while ((r = next_name(dir, &name)) > 0) {
 		struct stat from, to;
 
-		if (is_dot(e->d_name) || fstatat(to_fd, e->d_name, &to, AT_SYMLINK_NOFOLLOW) < 0)
+		if (fstatat(to_fd, name, &to, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		if (fstatat(from_fd, e->d_name, &from, AT_SYMLINK_NOFOLLOW) < 0 ||
+		if (fstatat(from_fd, name, &from, AT_SYMLINK_NOFOLLOW) < 0 ||
 			!is_mirrored(from.st_mode) ||
 			(from.st_mode & S_IFMT) != (to.st_mode & S_IFMT))
-			r = boot_tree_remove(what, to_fd, e->d_name);
+			r = boot_tree_remove(what, to_fd, name);
+		if (r < 0)
+			break;
 	}
 	return r;
 }
@@ -151,29 +167,30 @@ static int mirror_dir(const char *what, int from_fd, int to_fd, const char *name
 	return from < 0 || to < 0 ? -errno : mirror_below(what, from, to, depth - 1);
 }
 
+static int mirror_one(const char *what, int from_fd, int to_fd, const char *name, unsigned depth)
+{
+	struct stat st;
+
+	if (fstatat(from_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return mirror_dir(what, from_fd, to_fd, name, &st, depth);
+	if (S_ISREG(st.st_mode))
+		return mirror_file(what, from_fd, to_fd, name, &st);
+	return S_ISLNK(st.st_mode) ? mirror_link(what, from_fd, to_fd, name) : 0;
+}
+
 static int mirror_below(const char *what, int from_fd, int to_fd, unsigned depth)
 {
 	AUTO_CLOSEDIR DIR *dir = list(from_fd);
-	struct dirent *e;
+	const char *name;
 	int r;
 
 	if (!dir)
 		return -errno;
 	r = remove_extras(what, from_fd, to_fd);
-	while (r == 0 && (e = readdir(dir))) {
-		struct stat st;
-
-		if (is_dot(e->d_name))
-			continue;
-		if (fstatat(from_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-			r = -errno;
-		else if (S_ISDIR(st.st_mode))
-			r = mirror_dir(what, from_fd, to_fd, e->d_name, &st, depth);
-		else if (S_ISREG(st.st_mode))
-			r = mirror_file(what, from_fd, to_fd, e->d_name, &st);
-		else if (S_ISLNK(st.st_mode))
-			r = mirror_link(what, from_fd, to_fd, e->d_name);
-	}
+	while (r >= 0 && (r = next_name(dir, &name)) > 0)
+		r = mirror_one(what, from_fd, to_fd, name, depth);
 	return r;
 }
 

@@ -21,6 +21,7 @@
 #include "boot-controllers/tool_path.h"
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
+#include "common/base/folder.h"
 #include "common/base/io.h"
 #include "common/base/path.h"
 #include "common/crypto/digest.h"
@@ -241,37 +242,35 @@ static bool is_plain_release(const char *release)
 	return true;
 }
 
+struct kernel_search {
+	const char *wanted; /* NULL = the newest */
+	char best[GRUB_RELEASE_MAX];
+};
+
+static int visit_kernel(void *ctx, int dir_fd, const char *name)
+{
+	struct kernel_search *s = ctx;
+	const char *release = name + strlen("vmlinuz-");
+
+	if (strncmp(name, "vmlinuz-", strlen("vmlinuz-")) != 0 || !is_plain_release(release) ||
+		(s->wanted && strcmp(release, s->wanted) != 0) ||
+		!is_file(dir_fd, "vmlinuz-", release) || !is_file(dir_fd, "initrd.img-", release))
+		return 0;
+	if (s->best[0] == '\0' || kernel_version_cmp(release, s->best) > 0)
+		snprintf(s->best, sizeof(s->best), "%s", release);
+	return 0;
+}
+
 int grub_find_kernel(int dir_fd, const char *wanted, char ret_release[GRUB_RELEASE_MAX])
 {
-	AUTO_CLOSEDIR DIR *dir = NULL;
-	char best[GRUB_RELEASE_MAX] = "";
-	struct dirent *e;
-	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct kernel_search s = {.wanted = wanted};
+	int r = folder_each(dir_fd, visit_kernel, &s);
 
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return -ENOMEM;
-	}
-	while ((e = readdir(dir))) {
-		const char *release = e->d_name + strlen("vmlinuz-");
-
-		if (strncmp(e->d_name, "vmlinuz-", strlen("vmlinuz-")) != 0 ||
-			!is_plain_release(release))
-			continue;
-		if (wanted && strcmp(release, wanted) != 0)
-			continue;
-		if (!is_file(dir_fd, "vmlinuz-", release) ||
-			!is_file(dir_fd, "initrd.img-", release))
-			continue;
-		if (best[0] == '\0' || kernel_version_cmp(release, best) > 0)
-			snprintf(best, sizeof(best), "%s", release);
-	}
-	if (best[0] == '\0')
+	if (r < 0)
+		return r;
+	if (s.best[0] == '\0')
 		return -ENOENT;
-	memcpy(ret_release, best, sizeof(best));
+	memcpy(ret_release, s.best, sizeof(s.best));
 	return 0;
 }
 

@@ -76,7 +76,7 @@ int grub_remove_tree(const char *what, int dir_fd, const char *name, struct ota_
 /* Make the slot's folder with its empty grub/ and open it. */
 int grub_open_slot_dir(const struct grub_ctl *ctl, unsigned slot, int *ret_fd, struct ota_err *err);
 
-/* Newest kernel with an initrd in a folder, or just @wanted; -ENOENT. */
+/* Newest kernel with an initrd in a folder, or just @wanted. -ENOENT: there is none; or why it cannot be read. */
 int grub_find_kernel(int dir_fd, const char *wanted, char ret_release[GRUB_RELEASE_MAX]);
 
 /*

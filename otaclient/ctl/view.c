@@ -68,6 +68,12 @@ static void update_rows(FILE *out, const struct wire_status_ecu *e)
 	row(out, "running for", figures_time(e->times.total_s, a));
 }
 
+/* While something goes on, the field for the reason holds a remark on it: docs/api.md. */
+static bool is_going_on(int status)
+{
+	return status == STATUS_UPDATING || status == STATUS_ROLLBACKING;
+}
+
 static void ecu_block(FILE *out, const struct wire_status_ecu *e)
 {
 	columns_print(out, e->ecu_id);
@@ -80,7 +86,7 @@ static void ecu_block(FILE *out, const struct wire_status_ecu *e)
 	row(out, "image id", e->image_id);
 	if (e->ota_status == STATUS_UPDATING)
 		update_rows(out, e);
-	row(out, "failure", e->failure_reason);
+	row(out, is_going_on(e->ota_status) ? "remark" : "failure", e->failure_reason);
 	if (e->failure_type != API_NO_FAILURE)
 		row(out, "failure type", view_result_name(API_STATUS, e->failure_type));
 }

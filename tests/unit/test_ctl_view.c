@@ -123,6 +123,27 @@ static void a_failure_shows_reason_and_type(void **state)
 			  "  failure type      UNRECOVERABLE\n");
 }
 
+static void a_remark_on_what_goes_on_is_no_failure(void **state)
+{
+	struct wire_status_ecu e = healthy("main");
+	struct wire_status s = {.ecus = &e, .n_ecus = 1};
+	static const int going_on[] = {STATUS_UPDATING, STATUS_ROLLBACKING};
+
+	(void)state;
+	e.failure_reason = "Not waiting any longer, after 2 s, for p1";
+	for (size_t i = 0; i < ARRAY_SIZE(going_on); i++) {
+		FILE *f = begin();
+
+		e.ota_status = going_on[i];
+		view_status(f, &s);
+		fclose(f);
+		assert_non_null(strstr(
+			text, "\n  remark            Not waiting any longer, after 2 s, for p1\n"));
+		assert_null(strstr(text, "failure"));
+		free(text);
+	}
+}
+
 static void numbers_of_a_newer_peer_are_unknown(void **state)
 {
 	(void)state;
@@ -226,6 +247,7 @@ int main(void)
 		cmocka_unit_test(an_ecu_is_a_block_and_a_silent_one_too),
 		cmocka_unit_test(an_update_shows_how_far_it_is),
 		cmocka_unit_test(a_failure_shows_reason_and_type),
+		cmocka_unit_test(a_remark_on_what_goes_on_is_no_failure),
 		cmocka_unit_test(numbers_of_a_newer_peer_are_unknown),
 		cmocka_unit_test(json_has_the_fields_of_the_api),
 		cmocka_unit_test(json_of_an_update_has_its_figures),

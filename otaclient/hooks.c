@@ -121,7 +121,12 @@ static int folder_of(const struct hooks *hooks, enum hook which, char ret_dir[PA
 		return -ENAMETOOLONG;
 	snprintf(ret_what, 32, "%s hook", hook_names[which]);
 	*ret_folder = (struct program_folder){
-		.dir = ret_dir, .what = ret_what, .timeout_ms = hooks->timeout_ms};
+		.dir = ret_dir,
+		.what = ret_what,
+		.timeout_ms = hooks->timeout_ms,
+		/* After the commit each has a duty of its own; before it the first no decides. */
+		.go_on = which == HOOK_POST_COMMIT,
+	};
 	return 0;
 }
 
@@ -136,8 +141,6 @@ static int run_with_env(const struct hooks *hooks, enum hook which, const struct
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot run the hooks in %s", hooks->dir);
 	folder.env = (const char *const *)env->text;
-	/* After the commit each has a duty of its own; before it the first no decides. */
-	folder.go_on = which == HOOK_POST_COMMIT;
 	folder.stop = is_stopped;
 	folder.note = log_note;
 	folder.ctx = run;

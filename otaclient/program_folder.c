@@ -22,6 +22,7 @@
 #include "common/base/folder.h"
 #include "common/base/path.h"
 #include "common/base/run.h"
+#include "otaclient/program_start.h"
 #include "otaclient/text.h"
 
 enum {
@@ -32,6 +33,7 @@ enum {
 struct listing {
 	const struct program_folder *folder;
 	struct ota_err *err;
+	bool look_inside; /* refuse what is sure not to start */
 	unsigned n_left_out;
 	unsigned n;
 	char names[PROGRAM_FOLDER_MAX][NAME_MAX + 1];
@@ -160,11 +162,13 @@ static int visit(void *ctx, int dir_fd, const char *name)
 {
 	struct listing *l = ctx;
 	const char *dir = l->folder->dir, *why;
+	char beginning[PROGRAM_START_WHY_MAX];
 	struct stat st;
 	int r;
 
 	if (!is_program_name(name))
-		return leave_out(l, name, "its name is not that of a program");
+		return leave_out(
+			l, name, "its name has other characters than letters, digits, - and _");
 	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	r = S_ISLNK(st.st_mode) ? follow_link(l, dir_fd, name, &st) : 0;
@@ -177,6 +181,8 @@ static int visit(void *ctx, int dir_fd, const char *name)
 	why = distrust(&st);
 	if (!why && (st.st_mode & (S_ISUID | S_ISGID)))
 		why = "it would change its user or group";
+	if (!why && l->look_inside && program_start_fails(dir_fd, name, beginning))
+		why = beginning;
 	if (why)
 		return refuse(l->err, dir, name, why);
 	if (l->n == PROGRAM_FOLDER_MAX)
@@ -192,8 +198,8 @@ static int compare_names(const void *a, const void *b)
 }
 
 /* Only if all of them may be run; in their order. @err is empty. */
-static int list_programs(
-	const struct program_folder *f, struct listing **ret_listing, struct ota_err *err)
+static int list_programs(const struct program_folder *f, bool look_inside,
+	struct listing **ret_listing, struct ota_err *err)
 {
 	AUTO_FREE struct listing *l = calloc(1, sizeof(*l));
 	AUTO_CLOSE int fd = -1;
@@ -203,6 +209,7 @@ static int list_programs(
 		return ota_err_wrap(err, -ENOMEM, "Cannot read %s", f->dir);
 	l->folder = f;
 	l->err = err;
+	l->look_inside = look_inside;
 	fd = open_folder(f->dir, err);
 	if (fd < 0 && fd != -ENOENT)
 		return fd;
@@ -387,7 +394,7 @@ int program_folder_run(
 	AUTO_FREE struct listing *l = NULL;
 	struct program_result result = {.end = PROGRAM_NOT_RUN}, failed = result;
 	struct ota_err first = {0};
-	int r = list_programs(f, &l, &first);
+	int r = list_programs(f, false, &l, &first);
 
 	for (unsigned i = 0; r == 0 && i < l->n; i++) {
 		struct ota_err own = {0};
@@ -414,7 +421,7 @@ int program_folder_check(const struct program_folder *f, unsigned *ret_n, struct
 {
 	AUTO_FREE struct listing *l = NULL;
 	struct ota_err own = {0};
-	int r = list_programs(f, &l, &own);
+	int r = list_programs(f, !f->go_on, &l, &own);
 
 	if (r == 0 && ret_n)
 		*ret_n = l->n;

@@ -76,5 +76,8 @@ struct program_folder {
 int program_folder_run(const struct program_folder *folder, struct program_result *ret_failed,
 	struct ota_err *err);
 
-/* Would they be run? Looks at everything and runs nothing. @ret_n (may be NULL): so many programs. As above. */
+/*
+ * Would they be run, and start? Looks at everything and runs nothing. @ret_n (may be NULL): so many programs. As above;
+ * -EPERM also for a program that is sure not to start (program_start), unless the others go on without it.
+ */
 int program_folder_check(const struct program_folder *folder, unsigned *ret_n, struct ota_err *err);

@@ -121,8 +121,8 @@ static unsigned check_programs(
 
 	if (program_folder_check(&folder, &n, &err) < 0)
 		finding_failure(ret,
-			"Make folder and program root's, writable by nobody else: none of them is "
-			"run",
+			"None of them is run until this is mended; docs/hooks.md says what may lie "
+			"there",
 			"%s", err.msg);
 	return n;
 }

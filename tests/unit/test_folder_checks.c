@@ -72,6 +72,11 @@ static void hooks_must_be_of_root_alone(void **state)
 	set_mode(c, HOOKS "pre-update", 0775);
 	assert_failure(c, check_hooks, "pre-update is refused: others than root may write to it");
 	set_mode(c, HOOKS "pre-update", 0755);
+	put(c, HOOKS "pre-reboot/10-tell", "#!/bin/sh\r\nexit 0\r\n");
+	set_mode(c, HOOKS "pre-reboot/10-tell", 0755);
+	assert_failure(
+		c, check_hooks, "10-tell is refused: its lines end with CR LF, as on Windows");
+	put(c, HOOKS "pre-reboot/10-tell", "#!/bin/sh\n");
 	put(c, HOOKS "pre_update/", "");
 	assert_warning(c, check_hooks, "Nobody runs what is in /etc/otaclient/hooks.d/pre_update");
 }
@@ -85,7 +90,9 @@ static void health_checks_must_be_of_root_alone(void **state)
 	set_mode(c, "etc/otaclient/health.d/10-net", 0755);
 	assert_ok(c, check_health, "Programs that judge a new system's health: 1");
 	put(c, "etc/otaclient/health.d/20-net.sh", "#!/bin/sh\n");
-	assert_warning(c, check_health, "20-net.sh is left out: its name is not that of a program");
+	assert_warning(c, check_health,
+		"20-net.sh is left out: its name has other characters than letters, digits, - and "
+		"_");
 	set_mode(c, "etc/otaclient/health.d/10-net", 04755);
 	assert_failure(c, check_health, "10-net is refused: it would change its user or group");
 }

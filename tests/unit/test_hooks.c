@@ -28,18 +28,25 @@ enum {
 	PATIENCE_MS = 20000, /* for what takes far less */
 };
 
-static void put(struct tmp_dir *d, const char *hook, const char *name, const char *script)
+static void put_bytes(struct tmp_dir *d, const char *hook, const char *name, const char *text)
 {
-	char path[128], text[512];
+	char path[128];
 	AUTO_CLOSE int fd = -1;
 
 	if (mkdirat(d->fd, hook, 0755) < 0)
 		assert_int_equal(errno, EEXIST);
 	snprintf(path, sizeof(path), "%s/%s", hook, name);
 	fd = openat(d->fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
-	snprintf(text, sizeof(text), "#!/bin/sh\ncd %s\n%s\n", d->path, script);
 	assert_int_equal(file_write_all(fd, text, strlen(text)), 0);
 	assert_int_equal(fchmod(fd, 0755), 0);
+}
+
+static void put(struct tmp_dir *d, const char *hook, const char *name, const char *script)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "#!/bin/sh\ncd %s\n%s\n", d->path, script);
+	put_bytes(d, hook, name, text);
 }
 
 static const char *content(struct tmp_dir *d, const char *name)
@@ -128,6 +135,25 @@ static void what_would_be_refused_is_found_before(void **state)
 	assert_int_equal(err.code, OTA_E_HOOK);
 	snprintf(expected, sizeof(expected),
 		"%s/post-commit is refused: others than root may write to it", d->path);
+	assert_string_equal(err.msg, expected);
+}
+
+static void what_would_not_start_is_found_before(void **state)
+{
+	struct tmp_dir *d = *state;
+	const struct hooks hooks = {.dir = d->path};
+	struct ota_err err = {0};
+	char expected[160];
+
+	/* It may be the new system that mends this one. */
+	put_bytes(d, "post-commit", "a", "#!/bin/tcsh\r\n");
+	assert_int_equal(hooks_check(&hooks, &err), 0);
+	put_bytes(d, "pre-reboot", "a", "#!/nonexistent/sh\n");
+	assert_int_equal(hooks_check(&hooks, &err), -EPERM);
+	assert_int_equal(err.code, OTA_E_HOOK);
+	snprintf(expected, sizeof(expected),
+		"%s/pre-reboot/a is refused: its interpreter \"/nonexistent/sh\" is not there",
+		d->path);
 	assert_string_equal(err.msg, expected);
 }
 
@@ -244,6 +270,7 @@ int main(void)
 		tmp_dir_test(each_hook_has_its_folder_and_its_facts),
 		tmp_dir_test(a_no_has_a_code_of_its_own),
 		tmp_dir_test(what_would_be_refused_is_found_before),
+		tmp_dir_test(what_would_not_start_is_found_before),
 		tmp_dir_test(without_a_folder_nothing_is_run),
 		tmp_dir_test(those_that_nobody_waits_for_are_only_logged),
 		tmp_dir_test(of_many_that_fail_each_is_logged),

@@ -5,7 +5,7 @@
  *
  *     open → setup → slots → prepare → stage → flip → reboot → open → commit | revert
  *
- * settle() comes at every start, behind whatever else is due then.
+ * settle() comes at every start, behind whatever else is due then; traces() before setup().
  *
  * To go back to a standby slot that is still whole, keep stands in for prepare and stage:
  *
@@ -60,11 +60,21 @@ struct boot_env {
 	unsigned boot_attempts, committed_attempts;
 };
 
+/* What the loader has left of a trial, for who tells why it did not come up. */
+struct boot_traces {
+	bool not_begun; /* the standby is still to be tried; after a restart: the loader could not begin */
+	struct ota_err
+		trouble; /* why it could not start the standby as it is now; errnum 0 = it could */
+};
+
 struct boot_controller_ops {
 	const char *name; /* as in ecu_info.yaml, "bootloader" */
 
 	/* Recognise our boot loader and both slots. Changes nothing on the machine. -ENODEV: not this loader. */
 	int (*open)(struct boot_ctl **ret_ctl, const struct boot_env *env, struct ota_err *err);
+
+	/* Asked before setup(), which tidies. Changes nothing. NULL: nothing is known. */
+	void (*traces)(const struct boot_ctl *ctl, struct boot_traces *ret_traces);
 
 	/* At start: bootstrap a fresh machine or take over an older layout. @ret_reset: forget the stored status? */
 	int (*setup)(struct boot_ctl *ctl, bool *ret_reset, struct ota_err *err);
@@ -99,6 +109,12 @@ struct boot_controller_ops {
 	 * NULL: the loader counts by itself.
 	 */
 	int (*settle)(struct boot_ctl *ctl, bool standby_whole, struct ota_err *err);
+
+	/*
+	 * The restart that was to try the standby has not begun to: it is not to be tried later, when nobody
+	 * reckons with it any more. NULL: the loader always begins.
+	 */
+	int (*forget_trial)(struct boot_ctl *ctl, struct ota_err *err);
 
 	/* At the next start: keep this slot for good, or go back. Both may be repeated. */
 	int (*commit)(struct boot_ctl *ctl, struct ota_err *err);

@@ -8,10 +8,11 @@
  *     keep      committed and saved slot = the running one; the standby's entry and kernel stay as they are
  *     flip      the entry gets its name (the slot is closed and complete by now); then the trial, one write of grubenv
  *     settle    starts of the committed slot are counted anew, and whether the standby is its spare
+ *     forget    a trial that GRUB could not begin is taken off
  *     commit    ota-committed.cfg first, then saved_entry
  *
  * Elsewhere: grub_setup (start, migration), grub_stage (what a new slot gets), grub_rootfs (files inside a slot),
- * grub_choice (what GRUB is told), grub_ctl (single durable changes).
+ * grub_choice (what GRUB is told), grub_traces (what a trial has left), grub_ctl (single durable changes).
  */
 #include "boot-controllers/grub/grub.h"
 
@@ -29,6 +30,7 @@
 #include "boot-controllers/grub/grub_legacy.h"
 #include "boot-controllers/grub/grub_setup.h"
 #include "boot-controllers/grub/grub_stage.h"
+#include "boot-controllers/grub/grub_traces.h"
 #include "boot-controllers/restart.h"
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
@@ -346,7 +348,7 @@ static int settle(const struct grub_ctl *ctl, bool standby_whole, struct ota_err
 		now.saved = GRUB_N_SLOTS;
 	if (now.saved == standby && now.spare == active)
 		return settle_on(ctl, active, "replace grubenv after a fallback", err);
-	if (now.saved != active || (now.trial == standby && (now.once || now.tries >= ctl->tries)))
+	if (now.saved != active || grub_trial_not_begun(ctl, &now))
 		return 0;
 	if (ctl->spare_after > 0 && standby_whole &&
 		grub_check_entry(ctl, standby, false, NULL) == 0) {
@@ -369,6 +371,23 @@ static int grub_settle(struct boot_ctl *base, bool standby_whole, struct ota_err
 		     : 0;
 }
 
+static int grub_forget_trial(struct boot_ctl *base, struct ota_err *err)
+{
+	const struct grub_ctl *ctl = grub_ctl_of(base);
+	const struct grub_choice home = grub_choice_of(grub_active(ctl));
+	struct grub_choice now;
+	int r = 0;
+
+	if (grub_choice_read(ctl, &now) == 0 && now.saved == home.saved &&
+		grub_trial_not_begun(ctl, &now))
+		r = grub_choice_write_in_place(
+			ctl, "replace grubenv to forget a trial", &home, err);
+	if (r < 0)
+		ota_err_blame(err, OTA_E_BOOTCONTROL_STARTUP);
+	return r < 0 ? ota_err_wrap(err, r, "GRUB may yet try %s", grub_slot_id[grub_standby(ctl)])
+		     : 0;
+}
+
 static int grub_revert(struct boot_ctl *base, struct ota_err *err)
 {
 	const struct grub_ctl *ctl = grub_ctl_of(base);
@@ -383,6 +402,7 @@ static int grub_revert(struct boot_ctl *base, struct ota_err *err)
 const struct boot_controller_ops grub_ops = {
 	.name = "grub",
 	.open = grub_open,
+	.traces = grub_traces,
 	.setup = grub_setup,
 	.slots = grub_slots,
 	.prepare = grub_prepare,
@@ -392,6 +412,7 @@ const struct boot_controller_ops grub_ops = {
 	.flip = grub_flip,
 	.reboot = grub_reboot,
 	.settle = grub_settle,
+	.forget_trial = grub_forget_trial,
 	.commit = grub_commit,
 	.revert = grub_revert,
 	.close = grub_close,

@@ -186,6 +186,91 @@ static void a_try_that_grub_cannot_count_is_not_made(void **state)
 	}
 }
 
+/* As the daemon asks at its start. */
+static struct boot_traces traces(void)
+{
+	struct boot_traces t;
+
+	stop();
+	must(grub_machine_open(&m, &ctl, &err));
+	ctl->ops->traces(ctl, &t);
+	return t;
+}
+
+static void a_trial_that_grub_cannot_begin_is_known_and_can_be_forgotten(void **state)
+{
+	for (unsigned n = 1; n <= 2; n++) {
+		m.env.boot_attempts = n;
+		flip_to_b();
+		assert_true(traces().not_begun);
+		m.save_env = "lose";
+		restarts_are("a");
+		m.save_env = NULL;
+		assert_true(traces().not_begun);
+		start();
+		must(ctl->ops->forget_trial(ctl, &err));
+		settle();
+		assert_false(traces().not_begun);
+		assert_int_equal(traces().trouble.errnum, 0);
+		restarts_are("aa");
+		/* One that GRUB has begun is none. */
+		flip_to_b();
+		restarts_are("b");
+		grub_machine_run_on(&m, 'a');
+		assert_false(traces().not_begun);
+		must(ctl->ops->forget_trial(ctl, &err));
+		assert_env("ota_left", n == 1 ? "" : "1");
+		grub_machine_run_on(&m, 'a');
+		start();
+		settle();
+	}
+}
+
+static int no_more_writes(void *ctx, const char *what)
+{
+	return strstr(what, "grubenv") ? -EROFS : 0;
+}
+
+static void a_trial_that_cannot_be_forgotten_is_told(void **state)
+{
+	flip_to_b();
+	start();
+	io_set_hook(no_more_writes, NULL);
+	assert_int_equal(ctl->ops->forget_trial(ctl, &err), -EROFS);
+	assert_non_null(
+		strstr(err.msg, "GRUB may yet try ota-slot_b: Cannot write /boot/grub/grubenv"));
+}
+
+static void what_grub_could_not_load_is_named(void **state)
+{
+	static const struct {
+		const char *path, *content, *said;
+	} harm[] = {
+		{"boot/ota-slot_b/vmlinuz-" KERNEL_2,    "",
+                 "ota-slot_b.cfg boots \"/ota-slot_b/vmlinuz-" KERNEL_2
+			"\", which is not there"							       },
+		{"boot/ota-slot_b/vmlinuz-" KERNEL_2,    "half",
+                 "/boot/ota-slot_b/vmlinuz-" KERNEL_2
+			" is cut short or changed: it is not what "
+			"its digest says"								      },
+		{"boot/ota-slot_b/initrd.img-" KERNEL_2, "",
+                 "ota-slot_b.cfg boots \"/ota-slot_b/initrd.img-" KERNEL_2
+			"\", which is not there"							       },
+		{"boot/grub/ota-slot_b.cfg",             "",     "/boot/grub/ota-slot_b.cfg is no menu entry: "},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(harm); i++) {
+		flip_to_b();
+		assert_int_equal(traces().trouble.errnum, 0);
+		grub_machine_write(&m, harm[i].path, harm[i].content);
+		assert_non_null(strstr(traces().trouble.msg, harm[i].said));
+		/* A digest that GRUB would not understand is none. */
+		grub_machine_write(&m, "boot/ota-slot_b/kernel.sha256", "nonsense\n");
+		assert_int_equal(traces().trouble.errnum == 0, i == 1);
+		grub_machine_run_on(&m, 'a');
+	}
+}
+
 static void nonsense_in_the_count_boots_the_committed_slot(void **state)
 {
 	static const char *const bad[] = {"0", "10", "-1", "x", "", "3 3", "03", "$ota_left", "'"};
@@ -495,6 +580,9 @@ int main(void)
 		T(a_trial_whose_kernel_is_lost_is_over_once_the_old_slot_is_up),
 		T(a_start_of_the_daemon_does_not_end_its_own_trial),
 		T(a_try_that_grub_cannot_count_is_not_made),
+		T(a_trial_that_grub_cannot_begin_is_known_and_can_be_forgotten),
+		T(a_trial_that_cannot_be_forgotten_is_told),
+		T(what_grub_could_not_load_is_named),
 		T(nonsense_in_the_count_boots_the_committed_slot),
 		T(a_committed_slot_that_does_not_come_up_gives_way_to_the_other),
 		T(a_slot_that_comes_up_is_counted_anew),

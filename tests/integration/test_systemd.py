@@ -106,8 +106,25 @@ class Guard(WithBox):
         code, said = self.box.run("systemctl", "show", "--value", "-p", what, f"{GUARD}.{unit}")
         return said.strip() if code == 0 else ""
 
+    def given_up(self):
+        """What is left for the old system, as a dictionary."""
+        with open(f"{self.box.root}/.ota-meta/given-up", encoding="ascii") as f:
+            return dict(line.split("=", 1) for line in f.read().splitlines())
+
     def test_a_system_that_nobody_commits_is_restarted(self):
         self.box.put("/.ota-meta/on-trial", "\n")
+        self.add("otaclient.service", "[Unit]\nStartLimitIntervalSec=0\n" +
+                 service("/bin/sh -c 'exit 9'", "Restart=always\nRestartSec=0.3\n"))
+        self.box.start()
+        self.assertEqual("SIGHUP", self.box.ended(PATIENCE_S), self.box.said())
+        said = self.given_up()
+        self.assertEqual(("loaded", "activating", "1", "9"),
+                         tuple(said[k] for k in ("LoadState", "ActiveState", "ExecMainCode", "ExecMainStatus")), said)
+        self.assertGreater(int(said["NRestarts"]), 0)
+
+    def test_a_root_that_cannot_be_written_is_no_obstacle(self):
+        self.box.put("/.ota-meta/on-trial", "\n")
+        self.box.put("/.ota-meta/given-up/in-the-way", "")
         self.box.start()
         self.assertEqual("SIGHUP", self.box.ended(PATIENCE_S), self.box.said())
 
@@ -127,6 +144,7 @@ class Guard(WithBox):
         self.box.run("systemctl", "daemon-reload")
         self.box.run("systemctl", "restart", f"{GUARD}.timer")
         self.assertEqual("SIGHUP", self.box.ended(PATIENCE_S), self.box.said())
+        self.assertEqual("not-found", self.given_up()["LoadState"])
 
     def test_no_other_system_is(self):
         self.box.start()

@@ -35,6 +35,15 @@ static bool is_known(const uint8_t boot_id[FLIGHT_BOOT_ID_BYTES])
 	return memcmp(boot_id, zeros, sizeof(zeros)) != 0;
 }
 
+static void read_own_start(struct flight_story *s, const struct flight_record *r)
+{
+	bool known = s->flip && is_known(r->boot_id) && is_known(s->flip->boot_id);
+	bool same = known && memcmp(r->boot_id, s->flip->boot_id, FLIGHT_BOOT_ID_BYTES) == 0;
+
+	s->waits = same;
+	s->restarted = known && !same;
+}
+
 static void read_own(struct flight_story *s, const struct flight_record *r)
 {
 	if (r->kind == FLIGHT_STEP)
@@ -42,8 +51,7 @@ static void read_own(struct flight_story *s, const struct flight_record *r)
 	else if (r->kind == FLIGHT_FLIP)
 		s->flip = r;
 	else if (r->kind == FLIGHT_START)
-		s->waits = s->flip && is_known(r->boot_id) &&
-			   memcmp(r->boot_id, s->flip->boot_id, FLIGHT_BOOT_ID_BYTES) == 0;
+		read_own_start(s, r);
 	else if (r->kind == FLIGHT_FAILURE)
 		s->told = r;
 }
@@ -120,6 +128,11 @@ int64_t flight_story_tried_unix_s(const struct flight_story *s)
 	return INT64_MAX;
 }
 
+bool flight_story_trial_is_lost(const struct flight_story *s, const struct trial_traces *traces)
+{
+	return traces && traces->not_begun && s->restarted && !s->sign;
+}
+
 /* ---- sentences ---- */
 
 static void add(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -173,27 +186,53 @@ static void add_sign(struct buf *b, const struct flight_record *sign)
 	}
 }
 
+/* Of one that recorded nothing: how far it came, by what is left of it. */
+static void add_silence(struct buf *b, const struct trial_traces *t)
+{
+	if (t && t->root == TRIAL_ROOT_GONE)
+		add(b, ": there is no ext4 any more where its root file system was");
+	else if (t && t->trouble[0])
+		add(b, ": the boot loader could not start it: %s", t->trouble);
+	else if (t && t->root == TRIAL_ROOT_WRITABLE && t->guard[0])
+		add(b, ": %s when the time to commit was over", t->guard);
+	else if (t && t->root == TRIAL_ROOT_WRITABLE)
+		add(b, ": its root file system was mounted writable, but the way from there to "
+		       "otaclient failed");
+	else if (t && t->root == TRIAL_ROOT_UNTOUCHED)
+		add(b, ": its kernel, its initrd or its first program failed, for its root file "
+		       "system was never "
+		       "mounted writable");
+	else
+		add(b, ": its kernel, its root file system or the way to otaclient failed");
+}
+
 /* What became of a system that was tried. */
 static void add_fate(struct buf *b, const struct flight_story *s, const struct flight_scene *scene)
 {
 	const char *line = scene->kernel_line;
 
-	if (s->revert)
+	if (s->revert) {
 		add(b, "%s", s->revert->text[0] ? s->revert->text : "it gave up");
-	else if (s->sign)
+		return;
+	}
+	if (s->sign)
 		add_sign(b, s->sign);
 	else if (scene->shared)
 		add(b, "it gave no sign of life");
 	else
 		add(b, "what it did is recorded on its own slot alone");
-	if (s->failed && !s->revert && s->failed != s->sign) {
+	if (s->failed && s->failed != s->sign) {
 		add(b, "; ");
 		add_check(b, s->failed);
 	}
-	if (line[0] && !s->revert)
+	if (line[0])
 		add(b, "; the last words of its kernel: %s", line);
 	else if (!s->sign && scene->shared)
-		add(b, ": its kernel, its root file system or the way to otaclient failed");
+		add_silence(b, scene->traces);
+	else if (scene->traces && scene->traces->guard[0])
+		add(b, "; %s when the time to commit was over", scene->traces->guard);
+	if (!line[0] && scene->traces && scene->traces->watchdog)
+		add(b, "; the watchdog has reset the machine");
 }
 
 static bool is_rollback(const struct flight_story *s, const struct flight_scene *scene)
@@ -216,6 +255,17 @@ static void tell_tried(
 	}
 	add(b, " did not commit: ");
 	add_fate(b, s, scene);
+}
+
+static void tell_not_begun(
+	struct buf *b, const struct flight_story *s, const struct flight_scene *scene)
+{
+	add(b, "%s on %s", is_rollback(s, scene) ? "The former system" : "The new system",
+		scene->other_slot);
+	add_version(b, s);
+	add(b, " was not tried: the boot loader could not note down that it begins to, so it "
+	       "cannot write "
+	       "to /boot");
 }
 
 static void tell_interrupted(
@@ -246,6 +296,10 @@ void flight_story_tell(
 			"the "
 			"slot %s",
 			s->flip->subject);
+	} else if (flight_story_trial_is_lost(s, scene->traces)) {
+		code = is_rollback(s, scene) ? OTA_E_BOOTCONTROL_POSTROLLBACK
+					     : OTA_E_BOOTCONTROL_POSTUPDATE;
+		tell_not_begun(&b, s, scene);
 	} else if (s->flip || s->sign) {
 		code = is_rollback(s, scene) ? OTA_E_BOOTCONTROL_POSTROLLBACK : OTA_E_NOT_HEALTHY;
 		tell_tried(&b, s, scene);

@@ -12,6 +12,7 @@
 
 #include "common/base/err.h"
 #include "otaclient/flight_record.h"
+#include "otaclient/trial_traces.h"
 
 /* Each points into the records, NULL = there is none. */
 struct flight_story {
@@ -24,6 +25,7 @@ struct flight_story {
 	const struct flight_record *commit; /* the other slot was committed */
 	const struct flight_record *told;   /* how it ended has been told: FLIGHT_FAILURE */
 	bool waits; /* for the restart that tries the other slot: the kernel is still the one of the flip */
+	bool restarted; /* since the flip, and a kernel of this slot runs */
 };
 
 /* @records in their order; @slot: the one that runs. */
@@ -47,11 +49,17 @@ struct flight_scene {
 	bool shared; /* what the other slot has recorded is known; else its silence says nothing */
 	bool is_rollback; /* what did not come to its end; for when the records do not say it */
 	const char *kernel_line; /* what its kernel died of; "" = nothing is known */
+	const struct trial_traces *traces; /* NULL = none were looked for */
 };
+
+/* Has the boot loader not begun what it was told, though the machine has restarted? */
+bool flight_story_trial_is_lost(
+	const struct flight_story *story, const struct trial_traces *traces);
 
 /*
  * Why the machine is on this slot: fills @ret_reason with a code and a sentence. E209: the new system did not commit;
- * E306: the same of a rollback; E200: it was interrupted before the other slot was tried, or nothing is known.
+ * E304: the boot loader could not try it; E306: both of a rollback; E200: it was interrupted before the other slot was
+ * tried, or nothing is known.
  */
 void flight_story_tell(const struct flight_story *story, const struct flight_scene *scene,
 	struct ota_err *ret_reason);

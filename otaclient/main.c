@@ -382,9 +382,10 @@ static int make_trial(struct daemon *d, struct ota_err *err)
 }
 
 /* What the last restart meant, with the story around it. */
-static int find_out_what_booted(
-	struct daemon *d, bool reset, bool *ret_on_trial, struct ota_err *err)
+static int find_out_what_booted(struct daemon *d, const struct boot_traces *traces, bool reset,
+	bool *ret_on_trial, struct ota_err *err)
 {
+	struct ota_err ignored = {0};
 	struct return_reason why;
 	struct slot_pair slots;
 	int r = d->boot->ops->slots(d->boot, &slots, err);
@@ -399,7 +400,10 @@ static int find_out_what_booted(
 		flight_recorder_failure(d->recorder, err->code, err->msg);
 		return r;
 	}
-	return_reason_tell(&why, d->recorder, &slots, "", d->settings.run_dir, d->status);
+	return_reason_tell(&why, d->recorder, &slots, traces, "", d->settings.run_dir, d->status);
+	if (why.trial_lost && d->boot->ops->forget_trial &&
+		d->boot->ops->forget_trial(d->boot, &ignored) < 0)
+		log_warning("%s", ignored.msg);
 	return 0;
 }
 
@@ -412,16 +416,19 @@ static int start_boot(struct daemon *d, struct ota_err *err)
 		.boot_attempts = d->settings.boot_attempts,
 		.committed_attempts = d->settings.committed_attempts,
 	};
+	struct boot_traces traces = {0};
 	bool reset = false, on_trial = false;
 	int r = boot_controller_open(d->ecu.bootloader, &env, &d->boot, err);
 
 	assert(r < 0 || d->boot);
+	if (r == 0 && d->boot->ops->traces)
+		d->boot->ops->traces(d->boot, &traces);
 	if (r == 0)
 		r = d->boot->ops->setup(d->boot, &reset, err);
 	if (r == 0)
 		r = slot_note_find(d->boot, d->settings.run_dir, err);
 	if (r == 0)
-		r = find_out_what_booted(d, reset, &on_trial, err);
+		r = find_out_what_booted(d, &traces, reset, &on_trial, err);
 	if (r == 0)
 		first_boot_settle(d->boot);
 	if (r == 0 && on_trial)

@@ -92,11 +92,33 @@ static bool look_at_other(const struct slot_pair *slots, const char *run_dir,
 	return r == 0;
 }
 
-/* From the @n records, in an array that has room for FLIGHT_CELLS more. */
-static void compose(const struct return_reason *reason, struct flight_recorder *recorder,
-	const struct slot_pair *slots, const char *root, const char *run_dir,
-	struct flight_record *records, size_t n, struct ota_err *ret_reason)
+/* When the other slot was tried; false: it was not, or nobody knows, or it was well. */
+static bool was_tried(const struct flight_story *story, struct trial_time *ret_when)
 {
+	if (!story->flip || story->commit)
+		return false;
+	*ret_when = (struct trial_time){
+		.begun_unix_s = story->begin && story->begin->kind == FLIGHT_UPDATE_BEGINS
+					? story->begin->unix_s
+					: INT64_MIN,
+		.flipped_unix_s = story->flip->unix_s,
+	};
+	return true;
+}
+
+/* Where this machine is, and what is left there. */
+struct place {
+	const struct slot_pair *slots;
+	const struct boot_traces *loader;
+	const char *root, *run_dir;
+};
+
+/* From the @n records, in an array that has room for FLIGHT_CELLS more. */
+static void compose(struct return_reason *reason, struct flight_recorder *recorder,
+	const struct place *place, struct flight_record *records, size_t n,
+	struct ota_err *ret_reason)
+{
+	const struct slot_pair *slots = place->slots;
 	AUTO_FREE struct flight_record *others = calloc(FLIGHT_CELLS, sizeof(*others));
 	AUTO_KERNEL_DEATH struct kernel_death death = {0};
 	struct flight_scene scene = {
@@ -105,29 +127,39 @@ static void compose(const struct return_reason *reason, struct flight_recorder *
 		.is_rollback = reason->is_rollback,
 		.kernel_line = death.line,
 	};
+	struct trial_traces traces = {0};
+	struct trial_time when;
 	struct flight_story story;
 	size_t n_others = 0;
 	int64_t since;
 
 	flight_story_read(records, n, slots->active.id, &story);
 	if (!scene.shared && story.flip && others &&
-		look_at_other(slots, run_dir, others, &n_others)) {
+		look_at_other(slots, place->run_dir, others, &n_others)) {
 		scene.shared = true;
 		n = flight_story_join(&story, records, n, slots->standby.id, others, n_others);
 		flight_story_read(records, n, slots->active.id, &story);
 	}
 	since = flight_story_tried_unix_s(&story);
 	if (since != INT64_MAX)
-		kernel_tail_find_death(root, since, &death);
+		kernel_tail_find_death(place->root, since, &death);
+	if (was_tried(&story, &when)) {
+		trial_traces_find(&slots->standby, &when, place->loader, place->root,
+			place->run_dir, &traces);
+		scene.traces = &traces;
+		reason->trial_lost = flight_story_trial_is_lost(&story, &traces);
+	}
 	flight_story_tell(&story, &scene, ret_reason);
 	if (death.line[0])
 		flight_recorder_kernel_log(recorder, death.where, buf_str(&death.tail));
 	flight_recorder_failure(recorder, ret_reason->code, ret_reason->msg);
 }
 
-void return_reason_tell(const struct return_reason *reason, struct flight_recorder *recorder,
-	const struct slot_pair *slots, const char *root, const char *run_dir, struct status *status)
+void return_reason_tell(struct return_reason *reason, struct flight_recorder *recorder,
+	const struct slot_pair *slots, const struct boot_traces *loader, const char *root,
+	const char *run_dir, struct status *status)
 {
+	const struct place place = {slots, loader, root, run_dir};
 	/* With room for the other slot's. */
 	AUTO_FREE struct flight_record *records = calloc(2 * FLIGHT_CELLS, sizeof(*records));
 	struct status_snapshot now;
@@ -150,7 +182,7 @@ void return_reason_tell(const struct return_reason *reason, struct flight_record
 		text_put(why.msg, sizeof(why.msg), story.told->text);
 	} else if (came_back || (story.begin && strcmp(story.begin->slot, slots->active.id) == 0)) {
 		/* What was told already is of another update, of which this one has no record. */
-		compose(reason, recorder, slots, root, run_dir, records, story.told ? 0 : n, &why);
+		compose(reason, recorder, &place, records, story.told ? 0 : n, &why);
 	} else if (reason->was_committed) {
 		/* The records of that update are gone; that much the status files say by themselves. */
 		ota_err_set(&why, -EHOSTDOWN, OTA_E_NOT_HEALTHY,

@@ -18,6 +18,7 @@ struct return_reason {
 	bool matches;  /* on the slot that was to run */
 	bool is_rollback;
 	bool was_committed; /* nothing is going on; the other slot was to run, and had been committed */
+	bool trial_lost; /* told of just now: the boot loader has not begun what it was told, and may yet */
 };
 
 /* Record that the system on @slots' active slot starts, and what it finds. @reset: it finds a fresh machine. */
@@ -26,9 +27,9 @@ void return_reason_begin(struct flight_recorder *recorder, const struct slot_pai
 
 /*
  * If @status says that the last update or rollback failed, and not why, say why from what is recorded, and
- * record that it was said. Where each slot has a recorder of its own, the other slot is mounted for a look,
- * below @run_dir. @root: "" = this machine.
+ * record that it was said. @loader: what the boot loader has left, from before its setup; NULL = nothing is known.
+ * The other slot may be mounted for a look, below @run_dir. @root: "" = this machine.
  */
-void return_reason_tell(const struct return_reason *reason, struct flight_recorder *recorder,
-	const struct slot_pair *slots, const char *root, const char *run_dir,
-	struct status *status);
+void return_reason_tell(struct return_reason *reason, struct flight_recorder *recorder,
+	const struct slot_pair *slots, const struct boot_traces *loader, const char *root,
+	const char *run_dir, struct status *status);

@@ -145,7 +145,7 @@ static int start(struct ota_err *err)
 	r = first_boot_run(j.boot, reset, j.status, &on_trial, err);
 	if (r < 0)
 		return r;
-	return_reason_tell(&why, j.recorder, &slots, j.m.root, j.run_dir, j.status);
+	return_reason_tell(&why, j.recorder, &slots, NULL, j.m.root, j.run_dir, j.status);
 	first_boot_settle(j.boot);
 	if (!on_trial)
 		return 0;

@@ -123,6 +123,56 @@ static void a_system_that_gave_no_sign_of_life_is_told_as_such(void **state)
 					      "its own slot alone");
 }
 
+static void what_systemd_gave_up_is_told_with_the_state_of_the_daemon(void **state)
+{
+	const struct trial_traces traces = {.root = TRIAL_ROOT_WRITABLE,
+		.watchdog = true,
+		.guard = "its otaclient.service was inactive (dead)"};
+	const struct flight_scene scene = {
+		.other_slot = NEW, .shared = true, .kernel_line = "", .traces = &traces};
+
+	flip();
+	assert_string_equal(tell(&scene).msg, "The new system on ota-slot_b (version \"2.0\") did "
+					      "not commit: it gave no sign of life: its "
+					      "otaclient.service was inactive (dead) when the time "
+					      "to commit was over; the watchdog has "
+					      "reset the machine");
+	add(NEW, FLIGHT_START, "commit", "");
+	assert_string_equal(tell(&scene).msg, "The new system on ota-slot_b (version \"2.0\") did "
+					      "not commit: its last sign was the start "
+					      "of otaclient; its otaclient.service was inactive "
+					      "(dead) when the time to commit was over; "
+					      "the watchdog has reset the machine");
+	/* Who has given up by itself has said why. */
+	add(NEW, FLIGHT_REVERT, "", "no brakes");
+	assert_string_equal(tell(&scene).msg,
+		"The new system on ota-slot_b (version \"2.0\") did not commit: no brakes");
+}
+
+static void a_trial_that_could_not_begin_is_told_only_after_a_restart(void **state)
+{
+	const struct trial_traces traces = {.not_begun = true};
+	const struct flight_scene scene = {
+		.other_slot = NEW, .shared = true, .kernel_line = "", .traces = &traces};
+
+	flip();
+	assert_int_equal(tell(&scene).code, OTA_E_NOT_HEALTHY); /* nobody has started */
+	add(OLD, FLIGHT_START, "keep", "");
+	assert_int_equal(tell(&scene).code, OTA_E_RECOVERABLE); /* it waits for the restart */
+	add(OLD, FLIGHT_START, "keep", "")->boot_id[0] = 3;
+	assert_int_equal(tell(&scene).code, OTA_E_BOOTCONTROL_POSTUPDATE);
+	add(NEW, FLIGHT_START, "commit", ""); /* so it was tried */
+	assert_int_equal(tell(&scene).code, OTA_E_NOT_HEALTHY);
+	n_records = 0;
+	add(OLD, FLIGHT_ROLLBACK_BEGINS, "", "session");
+	add(OLD, FLIGHT_FLIP, NEW, "");
+	add(OLD, FLIGHT_START, "keep", "")->boot_id[0] = 3;
+	assert_int_equal(tell(&scene).code, OTA_E_BOOTCONTROL_POSTROLLBACK);
+	assert_string_equal(tell(&scene).msg, "The former system on ota-slot_b was not tried: the "
+					      "boot loader could not note down that it "
+					      "begins to, so it cannot write to /boot");
+}
+
 static void a_system_that_died_later_is_told_by_its_last_sign(void **state)
 {
 	const struct flight_scene scene = {.other_slot = NEW,
@@ -323,6 +373,8 @@ int main(void)
 		cmocka_unit_test(a_check_that_failed_is_named_with_its_result),
 		cmocka_unit_test(a_check_that_was_passed_later_is_no_reason),
 		cmocka_unit_test(a_system_that_gave_no_sign_of_life_is_told_as_such),
+		cmocka_unit_test(what_systemd_gave_up_is_told_with_the_state_of_the_daemon),
+		cmocka_unit_test(a_trial_that_could_not_begin_is_told_only_after_a_restart),
 		cmocka_unit_test(a_system_that_died_later_is_told_by_its_last_sign),
 		cmocka_unit_test(an_update_that_was_cut_short_says_where),
 		cmocka_unit_test(a_cut_between_the_switch_and_its_record_does_not_hide_signs),

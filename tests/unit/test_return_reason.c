@@ -24,6 +24,9 @@ static char recorder_path[128];
 static struct slot_pair slots; /* the active one is the old one */
 static struct slot_pair swapped;
 
+static const struct boot_traces *loader; /* what it has left; NULL = nothing */
+static bool trial_lost;                  /* at the last start */
+
 static int setup(void **state)
 {
 	struct tmp_dir *d;
@@ -32,6 +35,7 @@ static int setup(void **state)
 		return -1;
 	d = *state;
 	memset(&slots, 0, sizeof(slots));
+	loader = NULL;
 	snprintf(recorder_path, sizeof(recorder_path), "%s/flight-recorder", d->path);
 	strcpy(slots.active.id, "ota-slot_a");
 	strcpy(slots.standby.id, "ota-slot_b");
@@ -57,7 +61,8 @@ static struct status_snapshot start(const struct tmp_dir *d, enum ota_status sto
 
 	return_reason_begin(recorder, &slots, false, &why);
 	status_set_booted(status, stored, "1.0", NULL);
-	return_reason_tell(&why, recorder, &slots, d->path, d->path, status);
+	return_reason_tell(&why, recorder, &slots, loader, d->path, d->path, status);
+	trial_lost = why.trial_lost;
 	status_get(status, &now);
 	status_free(status);
 	flight_recorder_free(recorder);
@@ -188,6 +193,131 @@ static void the_last_words_of_the_kernel_are_shown_and_kept(void **state)
 		"<4>[1.0] before\n<0>[1.1] Kernel panic - not syncing: Attempted to kill init!");
 }
 
+static void put_file(const struct tmp_dir *d, const char *name, const void *data, size_t len)
+{
+	char path[200];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", d->path, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, data, len), (ssize_t)len);
+	close(fd);
+}
+
+static void do_nothing(struct flight_recorder *r)
+{
+	(void)r;
+}
+
+/* What is recorded so far was by kernels that are gone. */
+static void restart_machine(struct tmp_dir *d)
+{
+	static struct flight_record records[FLIGHT_CELLS];
+	static char ring[FLIGHT_RING_BYTES];
+	size_t n = 0;
+
+	memset(ring, 0, sizeof(ring));
+	assert_int_equal(flight_recorder_read_file(recorder_path, records, &n, NULL), 0);
+	for (size_t i = 0; i < n; i++) {
+		records[i].boot_id[0] ^= 1;
+		flight_record_encode(
+			&records[i], ring + records[i].number % FLIGHT_CELLS * FLIGHT_CELL_BYTES);
+	}
+	put_file(d, "flight-recorder", ring, sizeof(ring));
+}
+
+/* The other slot is tried, and all that is left of it is a superblock with this time of mount; 0: garbage. */
+static void try_in_vain(struct tmp_dir *d, uint32_t mounted_unix_s)
+{
+	uint8_t sb[2048] = {0};
+
+	sb[1024 + 0x38] = mounted_unix_s ? 0x53 : 0;
+	sb[1024 + 0x39] = 0xef;
+	for (int i = 0; i < 4; i++)
+		sb[1024 + 0x2c + i] = (uint8_t)(mounted_unix_s >> (8 * i));
+	put_file(d, "slot_b.img", sb, sizeof(sb));
+	snprintf(slots.standby.device, sizeof(slots.standby.device), "%s/slot_b.img", d->path);
+	try_other(do_nothing);
+	restart_machine(d);
+}
+
+#define SILENT                                                                                     \
+	"E209: The new system on ota-slot_b (version \"2.0\") did not commit: it gave no sign of " \
+	"life"
+
+static void how_far_a_silent_system_came_is_told_by_its_file_system(void **state)
+{
+	try_in_vain(*state, (uint32_t)time(NULL));
+	assert_string_equal(start(*state, STATUS_FAILURE).failure_reason, SILENT
+		": its kernel, its initrd or its first program failed, for its root file system "
+		"was never mounted writable");
+	try_in_vain(*state, (uint32_t)time(NULL) + 3600);
+	assert_string_equal(start(*state, STATUS_FAILURE).failure_reason,
+		SILENT ": its root file system was mounted writable, but the way from there to "
+		       "otaclient failed");
+	/* The clock of a machine that forgets it. */
+	try_in_vain(*state, 1000000);
+	assert_non_null(
+		strstr(start(*state, STATUS_FAILURE).failure_reason, "was mounted writable, but"));
+	try_in_vain(*state, 0);
+	assert_string_equal(start(*state, STATUS_FAILURE).failure_reason,
+		SILENT ": there is no ext4 any more where its root file system was");
+	assert_false(trial_lost);
+}
+
+static void a_reset_by_the_watchdog_is_told(void **state)
+{
+	struct tmp_dir *d = *state;
+	char command[200];
+
+	snprintf(command, sizeof(command), "mkdir -p %s/sys/class/watchdog/watchdog1", d->path);
+	assert_int_equal(system(command), 0);
+	put_file(d, "sys/class/watchdog/watchdog1/bootstatus", "32\n", 3);
+	try_other(start_alone);
+	assert_string_equal(start(d, STATUS_FAILURE).failure_reason,
+		"E209: The new system on ota-slot_b (version \"2.0\") did not commit: its last "
+		"sign was the "
+		"start of otaclient; the watchdog has reset the machine");
+	put_file(d, "sys/class/watchdog/watchdog1/bootstatus", "1\n", 2);
+	try_other(start_alone);
+	assert_null(strstr(start(d, STATUS_FAILURE).failure_reason, "watchdog"));
+}
+
+static void what_the_boot_loader_could_not_start_is_told(void **state)
+{
+	static const struct boot_traces traces = {
+		.trouble = {.errnum = -ENOENT, .msg = "b.cfg boots \"x\", which is not there"}
+        };
+
+	loader = &traces;
+	try_in_vain(*state, (uint32_t)time(NULL));
+	assert_string_equal(start(*state, STATUS_FAILURE).failure_reason, SILENT
+		": the boot loader could not start it: b.cfg boots \"x\", which is not there");
+}
+
+static void a_trial_that_the_boot_loader_could_not_begin_is_told_and_lost(void **state)
+{
+	static const struct boot_traces traces = {.not_begun = true};
+	static const char why[] =
+		"E304: The new system on ota-slot_b (version \"2.0\") was not tried: the "
+		"boot loader could not note down that it begins to, so it cannot write to "
+		"/boot";
+
+	loader = &traces;
+	try_other(do_nothing);
+	/* The machine has not restarted since. */
+	assert_non_null(
+		strstr(start(*state, STATUS_FAILURE).failure_reason, "has not restarted since"));
+	assert_false(trial_lost);
+	try_other(do_nothing);
+	restart_machine(*state);
+	assert_string_equal(start(*state, STATUS_FAILURE).failure_reason, why);
+	assert_true(trial_lost);
+	assert_string_equal(start(*state, STATUS_FAILURE).failure_reason, why);
+	assert_false(trial_lost);
+}
+
 static void a_failure_of_the_update_itself_survives_the_daemon(void **state)
 {
 	struct flight_recorder *r = begin_update();
@@ -261,7 +391,7 @@ static void without_a_recorder_it_works_all_the_same(void **state)
 	write_status(&slots.active, STATUS_UPDATING, "ota-slot_b");
 	return_reason_begin(NULL, &slots, false, &why);
 	status_set_booted(status, STATUS_FAILURE, "", NULL);
-	return_reason_tell(&why, NULL, &slots, "/nonexistent", "/nonexistent", status);
+	return_reason_tell(&why, NULL, &slots, NULL, "/nonexistent", "/nonexistent", status);
 	status_get(status, &now);
 	assert_string_equal(now.failure_reason,
 		"E200: The update did not come to its end; why is not recorded");
@@ -277,6 +407,10 @@ int main(void)
 		reason_test(a_committed_slot_that_did_not_start_is_named_without_records_too),
 		reason_test(a_cut_before_the_reason_was_recorded_loses_nothing),
 		reason_test(the_last_words_of_the_kernel_are_shown_and_kept),
+		reason_test(how_far_a_silent_system_came_is_told_by_its_file_system),
+		reason_test(a_reset_by_the_watchdog_is_told),
+		reason_test(what_the_boot_loader_could_not_start_is_told),
+		reason_test(a_trial_that_the_boot_loader_could_not_begin_is_told_and_lost),
 		reason_test(a_failure_of_the_update_itself_survives_the_daemon),
 		reason_test(an_update_that_was_cut_short_says_where),
 		reason_test(a_rollback_that_came_back_is_told),

@@ -38,6 +38,10 @@ ECU_ADDRESS = machine.NET
 HOST_ADDRESS = machine.host_address(machine.NET)
 PORT = 8443
 
+# Whom systemd would start with the machine, and with which target, as the package has it.
+ENABLED = {"otaclient.service": "multi-user.target", "otaclient-commit-guard.timer": "sysinit.target"}
+UNITS = (*ENABLED, "otaclient-commit-guard.service")
+
 KILL_PROXY = """
 for p in /proc/[0-9]*; do
     [ "$(cat $p/comm)" = otaproxy ] && kill -9 ${p#/proc/} && echo killed
@@ -445,7 +449,7 @@ class Lab:
             (self.programs.otaproxy, "/usr/bin/otaproxy", 0o755),
             (self.programs.fetcher, "/usr/libexec/otaclient-fetcher", 0o755),
             (f"{SOURCE_ROOT}/systemd/otaclient.sysusers", "/usr/lib/sysusers.d/otaclient.conf", 0o644),
-            (f"{SOURCE_ROOT}/systemd/otaclient.service", "/usr/lib/systemd/system/otaclient.service", 0o644),
+            *((f"{SOURCE_ROOT}/systemd/{unit}", f"/usr/lib/systemd/system/{unit}", 0o644) for unit in UNITS),
             (f"{self.certs()}/dev.root.pem", "/opt/ota/client/certs/dev.root.pem", 0o644),
             (f"{self.certs()}/dev.interm.pem", "/opt/ota/client/certs/dev.interm.pem", 0o644),
             (f"{self.tls()}/ca.pem", "/etc/otaclient/origin-ca.pem", 0o644),
@@ -456,6 +460,10 @@ class Lab:
             os.chmod(root + target, mode)
         with open(f"{root}/etc/otaclient/otaclient.yaml", "w", encoding="ascii") as f:
             f.write("tls_ca: /etc/otaclient/origin-ca.pem\nupdate_cooldown_s: 0\n")
+        for unit, target in ENABLED.items():
+            wants = f"{root}/etc/systemd/system/{target}.wants"
+            os.makedirs(wants, exist_ok=True)
+            os.symlink(f"/usr/lib/systemd/system/{unit}", f"{wants}/{unit}")
         run("chroot", root, "/usr/bin/systemd-sysusers", "otaclient.conf")
         # Opened for writing it became a copy in the overlay, whose identity may change once more; nobody needs it.
         os.unlink(f"{root}/etc/.pwd.lock")

@@ -35,10 +35,6 @@ class Doctor(unittest.TestCase):
         cls.lab = Lab(Programs(sys.argv[1]), tempfile.mkdtemp(prefix="test-doctor.", dir="/var/tmp"))
         cls.addClassCleanup(cls.lab.close)
         cls.tree = cls.lab.install(f"{ROOTFS}/old")
-        # As the package does.
-        wants = f"{cls.tree}/etc/systemd/system/multi-user.target.wants"
-        os.makedirs(wants, exist_ok=True)
-        os.symlink("/lib/systemd/system/otaclient.service", f"{wants}/otaclient.service")
         cls.lab.build_image("v2", cls.tree, "--compress-level", "1")
         cls.origin = cls.enterClassContext(cls.lab.origin())
 
@@ -84,6 +80,8 @@ class Doctor(unittest.TestCase):
             self.assert_found(checks, "trust.chains", "OK", "Each certificate leads to the root")
             self.assert_found(checks, "network.api_port", "OK", "otaclient (process ")
             self.assert_found(checks, "service.clients", "OK", "otaclient runs")
+            self.assert_found(checks, "service.unit", "OK", "otaclient.service is enabled")
+            self.assert_found(checks, "service.guard", "OK", "A new system that is not committed in time is restarted")
             self.assert_found(checks, "status.last", "OK", "The status is INITIALIZED")
             self.assert_found(checks, "status.way_back", "OK", "there is no way back")
 

@@ -9,7 +9,9 @@
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/base/sandbox.h"
+#include "common/image/utf8.h"
 #include "otaclient/doctor/checks.h"
+#include "otaclient/doctor/layered_conf.h"
 #include "otaclient/doctor/processes.h"
 #include "otaclient/doctor/system_conf.h"
 #include "otaclient/fetcher/fetcher.h"
@@ -104,8 +106,10 @@ void check_fetcher(struct machine *m, struct finding *ret)
 
 /* --- the units --- */
 
-static const char *const unit_folders[] = {"/etc/systemd/system", "/run/systemd/system",
-	"/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"};
+/* The most important first; those of units that are made at each start, such as mounts of /etc/fstab, among them. */
+static const char *const unit_folders[] = {"/run/systemd/generator.early", "/etc/systemd/system",
+	"/run/systemd/system", "/run/systemd/generator", "/usr/local/lib/systemd/system",
+	"/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/generator.late", NULL};
 
 enum {
 	EXEC_MAX = 512,
@@ -116,7 +120,7 @@ enum {
 static bool find_unit(const struct machine *m, const char *name, char ret_path[UNIT_PATH_MAX],
 	struct stat *ret_st)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(unit_folders); i++) {
+	for (size_t i = 0; unit_folders[i]; i++) {
 		snprintf(ret_path, UNIT_PATH_MAX, "%s/%.255s", unit_folders[i], name);
 		if (machine_lstat(m, ret_path, ret_st) == 0)
 			return true;
@@ -127,7 +131,7 @@ static bool find_unit(const struct machine *m, const char *name, char ret_path[U
 /* Linked into a folder such as multi-user.target.wants. */
 static bool is_enabled(const struct machine *m, const char *name)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(unit_folders); i++) {
+	for (size_t i = 0; unit_folders[i]; i++) {
 		char path[PATH_MAX];
 		AUTO_CLOSEDIR DIR *dir = opendir(machine_path(m, unit_folders[i], path));
 		struct dirent *e;
@@ -220,6 +224,26 @@ void check_unit(struct machine *m, struct finding *ret)
 	finding_ok(ret, "%s is enabled", unit);
 }
 
+/* Before health_timeout_s is over, a system is not to be taken away from the daemon that looks at it. */
+static void check_guard_time(struct machine *m, const char *timer, struct finding *ret)
+{
+	char value[64];
+	uint64_t ms;
+
+	machine_configure(m);
+	if (!m->settings.health_check ||
+		layered_conf_find(
+			m, unit_folders, timer, "Timer", "OnBootSec", value, sizeof(value)) < 0 ||
+		!value[0] || system_conf_time(value, &ms) < 0)
+		return;
+	if (ms / 1000 <= m->settings.health_timeout_s)
+		finding_warning(ret,
+			"Give it more than the machine needs to start, and health_timeout_s",
+			"%s restarts a new system %s after its start, but it may take %u s until "
+			"it is healthy",
+			timer, value, m->settings.health_timeout_s);
+}
+
 void check_guard(struct machine *m, struct finding *ret)
 {
 	static const char timer[] = "otaclient-commit-guard.timer";
@@ -231,18 +255,60 @@ void check_guard(struct machine *m, struct finding *ret)
 			"systemctl enable otaclient-commit-guard.timer, here and in images",
 			"%s is not enabled: a new system whose otaclient does not start stays so",
 			timer);
+	check_guard_time(m, timer, ret);
 	finding_ok(ret, "A new system that is not committed in time is restarted");
+}
+
+/* As systemd has it; the rest of a name is its affair. */
+static bool is_unit_name(const char *name)
+{
+	static const char *const types[] = {".service", ".socket", ".target", ".device", ".mount",
+		".automount", ".swap", ".timer", ".path", ".slice", ".scope"};
+	static const char set[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				  ":-_.\\@";
+	const char *type = strrchr(name, '.');
+
+	for (size_t i = 0; type && i < ARRAY_SIZE(types); i++)
+		if (strcmp(type, types[i]) == 0)
+			return name[strspn(name, set)] == '\0';
+	return false;
+}
+
+/* Of a template, and of what systemd makes without a file, it knows more than the folders tell. */
+static bool needs_file(const char *name)
+{
+	const char *type = strrchr(name, '.');
+
+	return !strchr(name, '@') && strcmp(type, ".device") != 0 && strcmp(type, ".slice") != 0 &&
+	       strcmp(type, ".scope") != 0;
+}
+
+static void check_health_unit(const struct machine *m, const char *name, struct finding *ret)
+{
+	static const char advice[] =
+		"Correct health_target or health_units in otaclient.yaml: no system without it is "
+		"committed";
+	char path[UNIT_PATH_MAX], shown[UTF8_SHOW_MAX];
+	struct stat st;
+
+	if (!is_unit_name(name))
+		finding_failure(ret, advice,
+			"\"%s\" is no name of a unit, such as sshd.service; there are spaces "
+			"between names",
+			utf8_show(name, strlen(name), shown));
+	else if (needs_file(name) && !find_unit(m, name, path, &st))
+		finding_failure(ret, advice,
+			"There is no unit %.255s here, which a new system is judged by", name);
+	else if (needs_file(name) && is_null_device(m, path))
+		finding_failure(ret, advice,
+			"%.255s is masked here, and a new system is judged by it", name);
 }
 
 /* Words with spaces between them, each the name of a unit that a new system is judged by. */
 void check_health_units(struct machine *m, struct finding *ret)
 {
-	static const char advice[] =
-		"Correct health_target or health_units in otaclient.yaml: no system without it is "
-		"committed";
 	char names[sizeof(m->settings.health_units) + sizeof(m->settings.health_target) + 1];
-	char path[UNIT_PATH_MAX], *rest = names, *name;
-	struct stat st;
+	char *rest = names, *name;
 
 	machine_configure(m);
 	if (!has_systemd(m, ret))
@@ -254,13 +320,9 @@ void check_health_units(struct machine *m, struct finding *ret)
 	}
 	snprintf(
 		names, sizeof(names), "%s %s", m->settings.health_target, m->settings.health_units);
-	while ((name = strsep(&rest, " \t")))
-		if (name[0] && !strchr(name, '/') && !strchr(name, '@') &&
-			!find_unit(m, name, path, &st))
-			finding_failure(ret, advice,
-				"There is no unit %.255s here, which a new system "
-				"is judged by",
-				name);
+	while ((name = strsep(&rest, " \t\n\r\f\v")))
+		if (name[0])
+			check_health_unit(m, name, ret);
 	finding_ok(ret, "The units that a new system is judged by are there");
 }
 

@@ -2,24 +2,21 @@
  * watchdog_checks: does a system that hangs come back by itself? A trial that hangs before it has committed is left by
  * the next start, but somebody has to bring that about.
  */
-#include <dirent.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/decimal.h"
 #include "otaclient/doctor/checks.h"
+#include "otaclient/doctor/layered_conf.h"
 #include "otaclient/doctor/system_conf.h"
 
 enum {
-	DROP_INS_MAX = 256, /* of all folders together */
 	VALUE_MAX = 64,
 };
 
 /* Where systemd looks, the most important first. */
-static const char *const roots[] = {"/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"};
+static const char *const conf_folders[] = {"/etc/systemd", "/run/systemd", "/usr/local/lib/systemd",
+	"/usr/lib/systemd", "/lib/systemd", NULL};
 
 static bool has_device(const struct machine *m, char *ret_identity, size_t size)
 {
@@ -43,88 +40,6 @@ void check_watchdog(struct machine *m, struct finding *ret)
 
 /* --- what systemd is told to do with it --- */
 
-struct drop_in {
-	char name[NAME_MAX + 1];
-	char path[PATH_MAX];
-};
-
-struct drop_ins {
-	unsigned n;
-	struct drop_in list[DROP_INS_MAX];
-};
-
-static bool is_known(const struct drop_ins *d, const char *name)
-{
-	for (unsigned i = 0; i < d->n; i++)
-		if (strcmp(d->list[i].name, name) == 0)
-			return true;
-	return false;
-}
-
-/* The first folder that has a name is the one whose file counts. */
-static void collect(const struct machine *m, const char *root, struct drop_ins *d)
-{
-	char folder[PATH_MAX / 2], full[PATH_MAX];
-	AUTO_CLOSEDIR DIR *dir = NULL;
-	struct dirent *e;
-
-	snprintf(folder, sizeof(folder), "%s/systemd/system.conf.d", root);
-	dir = opendir(machine_path(m, folder, full));
-	while (dir && d->n < DROP_INS_MAX && (e = readdir(dir))) {
-		struct drop_in *f = &d->list[d->n];
-		size_t len = strlen(e->d_name);
-
-		if (e->d_name[0] == '.' || len < 5 || strcmp(e->d_name + len - 5, ".conf") != 0 ||
-			is_known(d, e->d_name))
-			continue;
-		snprintf(f->name, sizeof(f->name), "%s", e->d_name);
-		snprintf(f->path, sizeof(f->path), "%s/%s", folder, e->d_name);
-		d->n++;
-	}
-}
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(((const struct drop_in *)a)->name, ((const struct drop_in *)b)->name);
-}
-
-static void read_setting(const struct machine *m, const char *path, char value[VALUE_MAX])
-{
-	AUTO_BUF struct buf b = {0};
-	char v[VALUE_MAX];
-
-	if (machine_read(m, path, SYSTEM_CONF_MAX_BYTES, &b) == 0 &&
-		system_conf_value(buf_str(&b), b.len_bytes, "Manager", "RuntimeWatchdogSec", v,
-			sizeof(v)) == 0)
-		memcpy(value, v, sizeof(v));
-}
-
-/* RuntimeWatchdogSec as systemd would read it now; "" = it is not set. -ENOMEM. */
-static int find_setting(const struct machine *m, char value[VALUE_MAX])
-{
-	AUTO_FREE struct drop_ins *d = calloc(1, sizeof(*d));
-	char path[PATH_MAX];
-	struct stat st;
-
-	if (!d)
-		return -ENOMEM;
-	memset(value, 0, VALUE_MAX);
-	for (size_t i = 0; i < ARRAY_SIZE(roots); i++) {
-		snprintf(path, sizeof(path), "%s/systemd/system.conf", roots[i]);
-		if (machine_stat(m, path, &st) < 0)
-			continue;
-		read_setting(m, path, value);
-		break;
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(roots); i++)
-		collect(m, roots[i], d);
-	if (d->n > 0)
-		qsort(d->list, d->n, sizeof(d->list[0]), by_name);
-	for (unsigned i = 0; i < d->n; i++)
-		read_setting(m, d->list[i].path, value);
-	return 0;
-}
-
 static void judge_armed(const struct machine *m, const char *value, struct finding *ret)
 {
 	char state[VALUE_MAX], timeout[VALUE_MAX];
@@ -145,8 +60,8 @@ static void judge_armed(const struct machine *m, const char *value, struct findi
 
 void check_watchdog_use(struct machine *m, struct finding *ret)
 {
-	static const char advice[] =
-		"Put RuntimeWatchdogSec=30 below [Manager] of a file in /etc/systemd/system.conf.d";
+	static const char advice[] = "Put RuntimeWatchdogSec=60 below [Manager] of "
+				     "/etc/systemd/system.conf.d/otaclient-watchdog.conf";
 	char value[VALUE_MAX], identity[VALUE_MAX];
 	struct stat st;
 	uint64_t ms;
@@ -155,7 +70,8 @@ void check_watchdog_use(struct machine *m, struct finding *ret)
 		finding_not_looked(ret, "There is no watchdog");
 	else if (machine_stat(m, "/run/systemd/system", &st) < 0)
 		finding_not_looked(ret, "systemd does not run here");
-	else if (find_setting(m, value) < 0)
+	else if (layered_conf_find(m, conf_folders, "system.conf", "Manager", "RuntimeWatchdogSec",
+			 value, sizeof(value)) < 0)
 		finding_not_looked(ret, "Out of memory");
 	else if (!value[0] || strcmp(value, "default") == 0)
 		finding_warning(ret, advice, "systemd is not told to use the watchdog");

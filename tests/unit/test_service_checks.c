@@ -95,6 +95,30 @@ static void somebody_should_guard_the_commit(void **state)
 	assert_ok(c, check_guard, "A new system that is not committed in time is restarted");
 }
 
+static void the_guard_should_wait_for_the_health_checks(void **state)
+{
+	struct checked_machine *c = *state;
+
+	put_program(c, "lib/systemd/systemd");
+	put_link(c, "etc/systemd/system/sysinit.target.wants/otaclient-commit-guard.timer", "x");
+	put(c, "lib/systemd/system/otaclient-commit-guard.timer", "[Timer]\nOnBootSec=20min\n");
+	assert_ok(c, check_guard, "A new system that is not committed in time is restarted");
+	put(c, "etc/systemd/system/otaclient-commit-guard.timer.d/time.conf",
+		"[Timer]\nOnBootSec=\nOnBootSec=5min\n");
+	assert_warning(c, check_guard,
+		"otaclient-commit-guard.timer restarts a new system 5min after its start, but it "
+		"may "
+		"take 300 s until it is healthy");
+	put(c, "etc/otaclient/otaclient.yaml", "health_timeout_s: 120\n");
+	assert_ok(c, check_guard, "A new system that is not committed in time is restarted");
+	put(c, "etc/otaclient/otaclient.yaml", "health_check: false\n");
+	assert_ok(c, check_guard, "A new system that is not committed in time is restarted");
+	put(c, "etc/otaclient/otaclient.yaml", "");
+	put(c, "etc/systemd/system/otaclient-commit-guard.timer.d/time.conf",
+		"[Timer]\nOnBootSec=soon\n");
+	assert_ok(c, check_guard, "A new system that is not committed in time is restarted");
+}
+
 static void what_a_system_is_judged_by_must_be_there(void **state)
 {
 	struct checked_machine *c = *state;
@@ -111,6 +135,23 @@ static void what_a_system_is_judged_by_must_be_there(void **state)
 	put(c, "etc/systemd/system/a.service", "");
 	put(c, "usr/lib/systemd/system/b.service", "");
 	assert_ok(c, check_health_units, "The units that a new system is judged by are there");
+	put_link(c, "etc/systemd/system/b.service", "/dev/null");
+	assert_failure(c, check_health_units, "b.service is masked here");
+	/* What systemd makes from /etc/fstab, and without any file. */
+	put(c, "run/systemd/generator/data.mount", "");
+	put(c, "etc/otaclient/otaclient.yaml",
+		"health_units: data.mount dev-sda1.device user.slice\n");
+	assert_ok(c, check_health_units, "The units that a new system is judged by are there");
+	put(c, "etc/otaclient/otaclient.yaml", "health_units: sshd\n");
+	assert_failure(
+		c, check_health_units, "\"sshd\" is no name of a unit, such as sshd.service");
+	put(c, "etc/otaclient/otaclient.yaml", "health_units: a.service,data.mount\n");
+	assert_failure(c, check_health_units,
+		"\"a.service,data.mount\" is no name of a unit, such as sshd.service; there are "
+		"spaces "
+		"between names");
+	put(c, "etc/otaclient/otaclient.yaml", "health_units: ../a.service\n");
+	assert_failure(c, check_health_units, "\"../a.service\" is no name of a unit");
 	put(c, "etc/otaclient/otaclient.yaml", "health_check: false\n");
 	assert_warning(c, check_health_units, "A new system is committed as soon as");
 }
@@ -188,6 +229,7 @@ int main(void)
 		checked_machine_test(the_unit_must_be_ours_and_enabled),
 		checked_machine_test(downloads_need_their_program),
 		checked_machine_test(somebody_should_guard_the_commit),
+		checked_machine_test(the_guard_should_wait_for_the_health_checks),
 		checked_machine_test(what_a_system_is_judged_by_must_be_there),
 		checked_machine_test(a_unit_of_another_client_goes_before_ours),
 		checked_machine_test(only_one_client_may_run),

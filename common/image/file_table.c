@@ -7,8 +7,8 @@
  * the seal, which also gives back what the arrays have too much.
  *
  * The indexes are open hash tables of 32-bit references, at most three quarters full: about 100
- * bytes per file altogether. They need no secret seed: a table is read from lists that a trusted
- * signer vouches for.
+ * bytes per file altogether. Each table has a hash of its own, so that nobody can write a list whose
+ * paths, digests or inodes all have one place.
  *
  * Elsewhere: the text forms (list_text), what is done with the entries (the plan, the standby
  * writer).
@@ -91,23 +91,9 @@ static uint32_t slot_next(uint32_t slot, uint32_t n_slots)
 	return slot + 1 < n_slots ? slot + 1 : 0;
 }
 
-static uint64_t hash_step(uint64_t h, uint64_t v)
+static uint32_t hash_of(const struct file_table *t, const void *data, size_t len)
 {
-	h = (h ^ v) * 0x9E3779B97F4A7C15;
-	return h ^ h >> 32;
-}
-
-static uint32_t hash_bytes(const char *s, size_t len)
-{
-	uint64_t h = len, v;
-
-	for (; len >= sizeof(v); s += sizeof(v), len -= sizeof(v)) {
-		memcpy(&v, s, sizeof(v));
-		h = hash_step(h, v);
-	}
-	v = 0;
-	memcpy(&v, s, len);
-	return (uint32_t)(hash_step(hash_step(h, v), 1) >> 32);
+	return (uint32_t)(keyed_hash(&t->hash_key, data, len) >> 32);
 }
 
 /* A slot is chosen by the high bits of the hash, so the low ones are news. */
@@ -122,8 +108,10 @@ struct file_table *file_table_new(void)
 {
 	struct file_table *t = calloc(1, sizeof(*t));
 
-	if (t)
-		t->root_mtime.nsec = MTIME_UNKNOWN;
+	if (!t)
+		return NULL;
+	t->root_mtime.nsec = MTIME_UNKNOWN;
+	hash_key_choose(&t->hash_key);
 	return t;
 }
 
@@ -174,7 +162,7 @@ static uint32_t n_entries(const struct file_table *t)
 static uint32_t *content_slot(
 	const struct file_table *t, const struct digest *digest, uint32_t *ret_hash)
 {
-	uint32_t hash = hash_bytes((const char *)digest->bytes, sizeof(uint64_t));
+	uint32_t hash = hash_of(t, digest->bytes, sizeof(digest->bytes));
 	uint32_t i = slot_first(hash, t->content_slots);
 
 	*ret_hash = ref_hash(hash);
@@ -256,17 +244,19 @@ static int content_add(struct file_table *t, const struct content *c, uint32_t *
 
 /* ---- hard link groups ---- */
 
-static struct group_slot *group_slot(struct group_slot *slots, uint32_t n_slots, uint64_t inode)
+static struct group_slot *group_slot(
+	const struct file_table *t, struct group_slot *slots, uint32_t n_slots, uint64_t inode)
 {
-	uint32_t i = slot_first((uint32_t)(hash_step(inode, 1) >> 32), n_slots);
+	uint32_t i = slot_first(hash_of(t, &inode, sizeof(inode)), n_slots);
 
 	while (slots[i].inode != 0 && slots[i].inode != inode)
 		i = slot_next(i, n_slots);
 	return &slots[i];
 }
 
-static int groups_grow(struct group_map *g)
+static int groups_grow(const struct file_table *t)
 {
+	struct group_map *g = t->groups;
 	uint32_t n_slots = g->n_slots ? g->n_slots * 2 : INDEX_FIRST;
 	struct group_slot *slots = calloc(n_slots, sizeof(*slots));
 
@@ -274,7 +264,7 @@ static int groups_grow(struct group_map *g)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < g->n_slots; i++)
 		if (g->slots[i].inode != 0)
-			*group_slot(slots, n_slots, g->slots[i].inode) = g->slots[i];
+			*group_slot(t, slots, n_slots, g->slots[i].inode) = g->slots[i];
 	free(g->slots);
 	g->slots = slots;
 	g->n_slots = n_slots;
@@ -292,10 +282,10 @@ static int group_of(struct file_table *t, uint64_t inode, uint32_t file, uint32_
 	if (!t->groups)
 		return -ENOMEM;
 	if (slots_full(t->groups->n_used + 1, t->groups->n_slots))
-		r = groups_grow(t->groups);
+		r = groups_grow(t);
 	if (r < 0)
 		return r;
-	slot = group_slot(t->groups->slots, t->groups->n_slots, inode);
+	slot = group_slot(t, t->groups->slots, t->groups->n_slots, inode);
 	if (slot->inode == 0) {
 		*slot = (struct group_slot){.inode = inode, .file = file};
 		t->groups->n_used++;
@@ -394,7 +384,7 @@ static struct text ref_path(const struct file_table *t, uint32_t ref)
  * must carry. */
 static uint32_t *path_slot(const struct file_table *t, struct text path, uint32_t *ret_hash)
 {
-	uint32_t hash = hash_bytes(path.at, path.len);
+	uint32_t hash = hash_of(t, path.at, path.len);
 	uint32_t i = slot_first(hash, t->path_slots);
 
 	*ret_hash = ref_hash(hash);

@@ -16,12 +16,13 @@
 
 #include "common/base/arena.h"
 #include "common/base/err.h"
+#include "common/base/keyed_hash.h"
 #include "common/crypto/digest.h"
 
 #define FILE_TABLE_NONE UINT32_MAX /* "no such index" */
 
 enum {
-	FILE_TABLE_ENTRIES_MAX = 16 << 20, /* entries of all kinds; bounds memory against a hostile list */
+	FILE_TABLE_ENTRIES_MAX = 16 << 20, /* of all kinds; bounds memory against a hostile list */
 	FILE_TABLE_XATTRS_MAX = 16 << 20,  /* as many again */
 };
 #define CONTENT_SIZE_UNKNOWN UINT64_MAX
@@ -99,6 +100,7 @@ struct file_table {
 	uint64_t total_size_bytes; /* sum over all names, unknown sizes as 0 */
 
 	/* private to file_table.c */
+	struct hash_key hash_key;
 	struct arena arena;
 	struct group_map *groups; /* inode column -> first file; gone after the seal */
 	uint32_t caps[4], xattrs_cap;

@@ -57,7 +57,7 @@ struct group_map {
 	uint32_t n_used, n_slots;
 	struct group_slot {
 		uint64_t inode;
-		uint32_t file;
+		uint32_t file, n_names;
 	} * slots;
 };
 
@@ -290,6 +290,7 @@ static int group_of(struct file_table *t, uint64_t inode, uint32_t file, uint32_
 		*slot = (struct group_slot){.inode = inode, .file = file};
 		t->groups->n_used++;
 	}
+	slot->n_names++;
 	*ret_first = slot->file;
 	return 0;
 }
@@ -574,6 +575,24 @@ static int check_parents(struct file_table *t, uint32_t ref, struct ota_err *err
 	return 0;
 }
 
+/* What the file system cannot hold is refused before anything is touched. */
+static int check_names(const struct file_table *t, struct ota_err *err)
+{
+	for (uint32_t i = 0; t->groups && i < t->groups->n_slots; i++) {
+		const struct group_slot *slot = &t->groups->slots[i];
+		char shown[UTF8_SHOW_MAX];
+		struct text path;
+
+		if (slot->n_names <= FILE_TABLE_NAMES_MAX)
+			continue;
+		path = t->files[slot->file].path;
+		return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
+			"The image gives the file %s %u names, but ext4 has at most %d for a file",
+			utf8_show(path.at, path.len, shown), slot->n_names, FILE_TABLE_NAMES_MAX);
+	}
+	return 0;
+}
+
 /* One inode has one owner, one mode and one content: those of the group's first line. */
 static int settle_groups(struct file_table *t, struct ota_err *err)
 {
@@ -622,6 +641,8 @@ int file_table_seal(struct file_table *t, struct ota_err *err)
 		r = each_entry(t, err, check_parents);
 	if (r == 0)
 		r = settle_groups(t, err);
+	if (r == 0)
+		r = check_names(t, err);
 	if (r < 0)
 		return r;
 	trim(t);

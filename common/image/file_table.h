@@ -24,6 +24,7 @@
 enum {
 	FILE_TABLE_ENTRIES_MAX = 16 << 20, /* of all kinds; bounds memory against a hostile list */
 	FILE_TABLE_XATTRS_MAX = 16 << 20,  /* as many again */
+	FILE_TABLE_NAMES_MAX = 65000,      /* of one file: what ext4 can count */
 };
 #define CONTENT_SIZE_UNKNOWN UINT64_MAX
 

@@ -354,6 +354,25 @@ static void a_group_takes_owner_and_mode_of_its_first_file(void **state)
 	assert_null(t->groups);
 }
 
+static void a_file_has_as_many_names_as_the_file_system_counts(void **state)
+{
+	char names[FILE_TABLE_NAMES_MAX + 1][16];
+
+	for (unsigned n = FILE_TABLE_NAMES_MAX; n <= FILE_TABLE_NAMES_MAX + 1; n++) {
+		AUTO_FILE_TABLE struct file_table *t = file_table_new();
+
+		for (unsigned i = 0; i < n; i++) {
+			snprintf(names[i], sizeof(names[i]), "/n%u", i);
+			add_file_of_group(t, names[i], 1, 7);
+		}
+		if (n <= FILE_TABLE_NAMES_MAX)
+			seals(t);
+		else
+			seal_says(t, "The image gives the file /n0 65001 names, but ext4 has at "
+				     "most 65000 for a file");
+	}
+}
+
 static void a_group_has_one_content(void **state)
 {
 	AUTO_FILE_TABLE struct file_table *t = file_table_new();
@@ -474,6 +493,7 @@ int main(void)
 		cmocka_unit_test(equal_digests_are_one_content),
 		cmocka_unit_test(one_digest_has_one_size_and_a_known_one_counts),
 		cmocka_unit_test(a_group_takes_owner_and_mode_of_its_first_file),
+		cmocka_unit_test(a_file_has_as_many_names_as_the_file_system_counts),
 		cmocka_unit_test(a_group_has_one_content),
 		cmocka_unit_test(many_groups_are_kept_apart),
 		cmocka_unit_test(limits_are_kept),

@@ -38,15 +38,18 @@ def payload_of(image):
 
 
 def sign(payload, key):
-    signed = b64(b'{"alg": "ES256"}') + b"." + b64(json.dumps(payload).encode())
+    """@payload: what JSON can say, or bytes."""
+    text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    signed = b64(b'{"alg": "ES256"}') + b"." + b64(text)
     sig = subprocess.run(["openssl", "dgst", "-sha256", "-sign", key], input=signed, check=True, capture_output=True).stdout
     return signed + b"." + b64(sig)
 
 
-def forge(good, bad, key, lists=None, payload=None, cert=None, rehash=True):
+def forge(good, bad, key, lists=None, payload=None, cert=None, rehash=True, raw=None):
     """
     Copy the image @good to @bad, change some of its lists ({name: function of its bytes}) and its payload (function of
-    the parsed JSON, in place), take another certificate, and sign. With rehash False the digests stay those of the good lists.
+    the parsed JSON, in place; @raw: of its text, returning another), take another certificate, and sign. With rehash False the
+    digests stay those of the good lists.
     """
     copy_image(good, bad)
     items = payload_of(good)
@@ -61,7 +64,7 @@ def forge(good, bad, key, lists=None, payload=None, cert=None, rehash=True):
                 item["hash"] = hashlib.sha256(read(path)).hexdigest()
     if payload:
         payload(items)
-    write(os.path.join(bad, "metadata.jwt"), sign(items, key))
+    write(os.path.join(bad, "metadata.jwt"), sign(raw(json.dumps(items).encode()) if raw else items, key))
     return bad
 
 

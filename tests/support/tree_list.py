@@ -42,32 +42,43 @@ def _data(path, st):
     return str(st.st_rdev)
 
 
+def group(paths):
+    """The names of one inode, to compare; of very many, which are compared once for each of them, a digest."""
+    names = tuple(sorted(paths))
+    return names if len(names) < 100 else (names[0], len(names), hashlib.sha256(b"\0".join(names)).hexdigest())
+
+
 def list_tree(root, skip=OURS):
-    root = os.fsencode(root)
-    inodes, stats = {}, {}
+    """From inside: a path may be as long as the system takes, and be below any root."""
+    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    os.chdir(root)
+    try:
+        return _list_here(skip)
+    finally:
+        os.fchdir(before)
+        os.close(before)
 
-    def add(path, full):
-        st = os.lstat(full)
-        stats[path] = (full, st)
-        if not stat.S_ISDIR(st.st_mode):
-            inodes.setdefault(st.st_ino, []).append(path)
 
-    def walk(path, full):
-        for name in os.listdir(full):
-            p, f = path + b"/" + name, full + b"/" + name
+def _list_here(skip):
+    inodes, stats, folders = {}, {b"/": (b".", os.lstat("."))}, [b""]
+    while folders:
+        path = folders.pop()
+        for name in os.listdir(path[1:] or b"."):
+            p = path + b"/" + name
             if p in skip:
                 continue
-            add(p, f)
-            if stat.S_ISDIR(stats[p][1].st_mode):
-                walk(p, f)
-
-    add(b"/", root)
-    walk(b"", root)
+            st = os.lstat(p[1:])
+            stats[p] = (p[1:], st)
+            if stat.S_ISDIR(st.st_mode):
+                folders.append(p)
+            else:
+                inodes.setdefault(st.st_ino, []).append(p)
+    names = {ino: group(paths) for ino, paths in inodes.items()}
     return {path: Entry(
         kind={stat.S_IFDIR: "dir", stat.S_IFREG: "file", stat.S_IFLNK: "link"}.get(stat.S_IFMT(st.st_mode), "special"),
         mode=stat.S_IMODE(st.st_mode), uid=st.st_uid, gid=st.st_gid, data="" if stat.S_ISDIR(st.st_mode) else _data(full, st),
         xattrs=_xattrs(full), mtime_ns=st.st_mtime_ns,
-        names=() if stat.S_ISDIR(st.st_mode) else tuple(sorted(inodes[st.st_ino])))
+        names=() if stat.S_ISDIR(st.st_mode) else names[st.st_ino])
         for path, (full, st) in stats.items()}
 
 

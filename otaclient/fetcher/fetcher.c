@@ -3,6 +3,9 @@
  *
  * Jobs that the socket has no room for wait in their slot. Everything the program says is checked here: a job that it
  * was not given, a code that does not exist or a text with control characters is not passed on.
+ *
+ * A program that dies, perhaps because memory was short, is started once more, and gets its jobs anew. One that lies is
+ * not.
  */
 #include "otaclient/fetcher/fetcher.h"
 
@@ -38,13 +41,16 @@ enum {
 struct slot {
 	bool busy, sent;
 	struct packet_head head;
-	char *text[PACKET_TEXTS]; /* owned, until it was sent */
+	char *text[PACKET_TEXTS]; /* owned */
 	int fd;                   /* the caller's */
+	unsigned n_lost;          /* programs that it was lost with */
 	void (*done)(void *ctx, const struct fetcher_result *result);
 	void *ctx;
 };
 
 struct fetcher {
+	const struct http_config *http; /* borrowed; NULL: it cannot be started again */
+	bool restarted;
 	pid_t pid;
 	int jobs_fd, needs_fd, wake_fd;
 	struct slot slots[FETCHER_JOBS_MAX];
@@ -148,6 +154,9 @@ static int program_lost(struct fetcher *f, struct ota_err *err)
 {
 	int status = 0;
 
+	closep(&f->jobs_fd);
+	closep(&f->needs_fd);
+	f->jobs_fd = f->needs_fd = -1;
 	if (f->pid <= 0)
 		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC,
 			"The program that fetches, " FETCHER_PROGRAM ", is gone");
@@ -164,6 +173,12 @@ static int program_lost(struct fetcher *f, struct ota_err *err)
 			"The program that fetches, " FETCHER_PROGRAM ", cannot be run");
 	return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC,
 		"The program that fetches, " FETCHER_PROGRAM ", has ended");
+}
+
+static void slot_forget_texts(struct slot *s)
+{
+	for (size_t i = 0; i < PACKET_TEXTS; i++)
+		free(TAKE_PTR(s->text[i]));
 }
 
 /* ---- what it says ---- */
@@ -203,11 +218,13 @@ static int on_result(struct fetcher *f, const struct packet *p)
 
 	if (!s || !s->busy || !s->sent)
 		return -EBADMSG;
+	result.retries += s->n_lost;
 	count_bytes(f, p->head.wire_bytes);
 	if (p->head.r != 0) {
 		read_failure(p, &result.err);
 		result.r = result.err.errnum;
 	}
+	slot_forget_texts(s);
 	s->busy = false;
 	f->n_busy--;
 	s->done(s->ctx, &result);
@@ -248,12 +265,6 @@ static int take_packets(struct fetcher *f)
 
 /* ---- what it is told ---- */
 
-static void slot_forget_texts(struct slot *s)
-{
-	for (size_t i = 0; i < PACKET_TEXTS; i++)
-		free(TAKE_PTR(s->text[i]));
-}
-
 /* @ret_waiting: is one left that the socket has no room for? */
 static int send_jobs(struct fetcher *f, bool *ret_waiting)
 {
@@ -272,7 +283,6 @@ static int send_jobs(struct fetcher *f, bool *ret_waiting)
 		if (r < 0)
 			return r;
 		s->sent = true;
-		slot_forget_texts(s);
 	}
 	return 0;
 }
@@ -311,7 +321,7 @@ static int await_ready(struct fetcher *f, struct ota_err *err)
 
 /* ---- the contract ---- */
 
-static int fetcher_start(struct fetcher *f, const struct http_config *http, struct ota_err *err)
+static int fetcher_start(struct fetcher *f, struct ota_err *err)
 {
 	char path[PATH_MAX];
 	int r = program_find(path);
@@ -324,7 +334,7 @@ static int fetcher_start(struct fetcher *f, const struct http_config *http, stru
 	if (r < 0)
 		return ota_err_set(
 			err, r, OTA_E_UNSPECIFIC, "Cannot start %s: %s", path, strerror(-r));
-	r = send_config(f, http);
+	r = send_config(f, f->http);
 	if (r < 0)
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot tell %s what to do: %s", path,
 			strerror(-r));
@@ -370,7 +380,8 @@ int fetcher_new(const struct http_config *http, struct fetcher **ret_fetcher, st
 
 	if (!f)
 		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "No memory for a fetcher");
-	r = fetcher_start(f, http, &why);
+	f->http = http;
+	r = fetcher_start(f, &why);
 	if (r < 0) {
 		if (err)
 			*err = why;
@@ -471,7 +482,34 @@ static int wait_for(struct fetcher *f, uint32_t wait_ms, bool jobs_wait)
 	return 0;
 }
 
-int fetcher_run(struct fetcher *f, uint32_t wait_ms, struct ota_err *err)
+/* Whatever the dead program has written for a job that is not done: it begins anew. */
+static int slot_rewind(struct slot *s)
+{
+	s->sent = false;
+	s->n_lost++;
+	return ftruncate(s->fd, 0) < 0 || lseek(s->fd, 0, SEEK_SET) < 0 ? -errno : 0;
+}
+
+/* Once. @err says how the program ended, if another one is of no use. */
+static int fetcher_restart(struct fetcher *f, struct ota_err *err)
+{
+	int r = program_lost(f, err);
+
+	if (!f->http || f->restarted)
+		return r;
+	f->restarted = true;
+	f->trouble = *err;
+	for (size_t i = 0; i < FETCHER_JOBS_MAX; i++)
+		if (f->slots[i].busy && slot_rewind(&f->slots[i]) < 0)
+			return r;
+	*err = (struct ota_err){0};
+	r = fetcher_start(f, err);
+	if (r < 0)
+		program_lost(f, NULL);
+	return r;
+}
+
+static int serve_program(struct fetcher *f, uint32_t wait_ms)
 {
 	bool jobs_wait = false;
 	int r = send_jobs(f, &jobs_wait);
@@ -484,7 +522,23 @@ int fetcher_run(struct fetcher *f, uint32_t wait_ms, struct ota_err *err)
 		r = needs_answer(f->needs_fd, &f->packet);
 		r = r == -EAGAIN ? 0 : r;
 	}
-	return r < 0 ? program_lost(f, err) : 0;
+	return r;
+}
+
+int fetcher_run(struct fetcher *f, uint32_t wait_ms, struct ota_err *err)
+{
+	struct ota_err why = {0};
+	int r = f->jobs_fd < 0 ? -EPIPE : serve_program(f, wait_ms);
+
+	if (r == -EPIPE) {
+		r = fetcher_restart(f, &why);
+	} else if (r < 0) {
+		f->restarted = true; /* such a one gets no second chance */
+		r = program_lost(f, &why);
+	}
+	if (r < 0 && err)
+		*err = why;
+	return r;
 }
 
 void fetcher_wakeup(struct fetcher *f)

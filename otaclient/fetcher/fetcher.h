@@ -55,8 +55,8 @@ struct fetcher_job {
 struct fetcher;
 
 /*
- * Start the program. @http: proxy, tls_ca, cookies, user_agent, max_connections and times count. 0, or with the
- * sentence what keeps it from starting.
+ * Start the program. @http: proxy, tls_ca, cookies, user_agent, max_connections and times count; borrowed as long as
+ * the fetcher is there. 0, or with the sentence what keeps it from starting.
  */
 int fetcher_new(const struct http_config *http, struct fetcher **ret_fetcher, struct ota_err *err);
 void fetcher_free(struct fetcher *f); /* ends it at once; jobs go without done() */
@@ -73,8 +73,8 @@ int fetcher_add(struct fetcher *f, const struct fetcher_job *job, struct ota_err
 size_t fetcher_pending(const struct fetcher *f);
 
 /*
- * Wait up to @wait_ms for something to happen, and see to it. 0; or the program has ended, or does not keep to what
- * was agreed: nothing more comes of it.
+ * Wait up to @wait_ms for something to happen, and see to it. 0; or the program has ended a second time, or does not
+ * keep to what was agreed: nothing more comes of it. The first time it is started again, and all jobs begin anew.
  */
 int fetcher_run(struct fetcher *f, uint32_t wait_ms, struct ota_err *err);
 void fetcher_wakeup(struct fetcher *f); /* any thread: fetcher_run() returns */

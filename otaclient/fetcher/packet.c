@@ -54,7 +54,9 @@ int packet_send(int socket, const struct packet_head *head, const char *const te
 	do
 		n = sendmsg(socket, &msg, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
 	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
+	if (n < 0)
+		return errno == ECONNRESET ? -EPIPE : -errno; /* it has died before it read */
+	return 0;
 }
 
 /* All texts lie in the bytes that came, and each ends there. */

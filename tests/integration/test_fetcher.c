@@ -186,19 +186,82 @@ static void authorities_that_cannot_be_read_are_said_at_the_start(void **state)
 		err.msg, "Cannot read the CAs in /nowhere/ca.pem: No such file or directory");
 }
 
-static void a_program_that_is_killed_is_missed(void **state)
+/* Run it until its program is another than @before, or it fails. */
+static int run_until_another(struct fetcher *f, pid_t before, struct ota_err *err)
 {
+	int r = 0;
+
+	while (r == 0 && fetcher_pid(f) == before)
+		r = fetcher_run(f, 1000, err);
+	return r;
+}
+
+static void a_program_that_is_killed_is_started_again_once(void **state)
+{
+	const struct http_config http = {0};
 	AUTO_FETCHER struct fetcher *f = NULL;
 	struct ota_err err = {0};
 
-	assert_int_equal(fetcher_new(&(struct http_config){0}, &f, &err), 0);
+	assert_int_equal(fetcher_new(&http, &f, &err), 0);
 	assert_int_equal(kill(fetcher_pid(f), SIGTERM), 0);
-	while (fetcher_run(f, 1000, &err) == 0)
-		;
+	assert_int_equal(run_until_another(f, fetcher_pid(f), &err), 0);
+	assert_true(fetcher_pid(f) > 0);
+	err = fetcher_trouble(f);
+	assert_string_equal(
+		err.msg, "The program that fetches, otaclient-fetcher, was ended by signal 15");
+	assert_status_says(fetcher_pid(f), "\nSeccomp:\t2\n");
+	assert_int_equal(kill(fetcher_pid(f), SIGTERM), 0);
+	assert_int_equal(run_until_another(f, fetcher_pid(f), &err), -EIO);
 	assert_string_equal(
 		err.msg, "The program that fetches, otaclient-fetcher, was ended by signal 15");
 	assert_int_equal(fetcher_run(f, 0, &err), -EIO);
 	assert_string_equal(err.msg, "The program that fetches, otaclient-fetcher, is gone");
+}
+
+/* What the first one has written of it is not part of what the second one writes. */
+static void a_job_begins_anew_with_the_second_program(void **state)
+{
+	const struct http_config http = {.retry_base_ms = 1};
+	AUTO_FETCHER struct fetcher *f = NULL;
+	AUTO_DIGEST_CTX struct digest_ctx *ctx = digest_ctx_new();
+	struct origin origin = {0};
+	struct ota_err err = {0};
+	struct digest is, wanted;
+	AUTO_CLOSE int fd = open_file();
+	struct got got = {0};
+	struct stat st;
+	uint64_t size;
+
+	origin_start(
+		&origin, &(struct origin_options){
+				 .script = "{\"/a\": [{\"body\": \"first\", \"stall_after\": 3},"
+					   " {\"body\": \"hello\"}]}"});
+	assert_int_equal(fetcher_new(&http, &f, &err), 0);
+	assert_int_equal(fetcher_add(f,
+				 &(struct fetcher_job){.url = origin_url(&origin, "/a"),
+					 .name = "part",
+					 .fd = fd,
+					 .plain_bytes = 1000,
+					 .max_wire_bytes = 1000,
+					 .done = note,
+					 .ctx = &got},
+				 &err),
+		0);
+	do {
+		assert_int_equal(fetcher_run(f, 1000, &err), 0);
+		assert_int_equal(fstat(fd, &st), 0);
+	} while (st.st_size < 3);
+	assert_int_equal(kill(fetcher_pid(f), SIGKILL), 0);
+	while (!got.done)
+		if (fetcher_run(f, 1000, &err) < 0)
+			fail_msg("%s", err.msg);
+	assert_int_equal(got.result.r, 0);
+	assert_int_equal(got.result.retries, 1);
+	assert_int_equal(fetcher_take(&fd, ctx, &is, &size), 0);
+	digest_of("hello", 5, &wanted);
+	assert_true(digest_equal(&is, &wanted));
+	assert_int_equal(size, 5);
+	origin_stop(&origin);
 }
 
 /* ---- what is believed ---- */
@@ -392,7 +455,8 @@ int main(void)
 		cmocka_unit_test(a_name_is_looked_up_for_it),
 		cmocka_unit_test(a_name_that_leads_nowhere_is_an_outage),
 		cmocka_unit_test(authorities_that_cannot_be_read_are_said_at_the_start),
-		cmocka_unit_test(a_program_that_is_killed_is_missed),
+		cmocka_unit_test(a_program_that_is_killed_is_started_again_once),
+		cmocka_unit_test(a_job_begins_anew_with_the_second_program),
 		cmocka_unit_test(a_file_that_somebody_can_write_to_is_not_taken),
 		LIAR(a_result_of_no_job_is_the_end),
 		LIAR(a_second_result_is_the_end),

@@ -17,8 +17,9 @@
 enum {
 	HTTP_ADDRESSES_MAX = 512, /* what look_up() may answer, with the NUL; some eight of IPv6 */
 	HTTP_CONNECT_TIMEOUT_MS = 16 * 1000,
-	HTTP_STALL_TIMEOUT_MS = 32 * 1000, /* a transfer without a byte for this long is retried */
-	HTTP_TRIES_MAX = 8,                /* per file, over all causes */
+	HTTP_STALL_TIMEOUT_MS = 32 * 1000, /* a transfer without a byte for so long is retried */
+	HTTP_STALL_MIN_BYTES = 512, /* fewer than these, once it has begun, are as good as none */
+	HTTP_TRIES_MAX = 8,         /* per file, over all causes */
 	HTTP_REDIRECTS_MAX = 5,
 	HTTP_PIECE_MAX_BYTES = 16 * 1024, /* what a sink that may be full must be able to take */
 };

@@ -253,11 +253,24 @@ static bool body_piece(struct transfer *t, const char *data, size_t len)
 	return true;
 }
 
+/*
+ * @n bytes came, the @first of a header or a body or later ones. Somebody who sends one now and then must not hold
+ * the try for ever.
+ */
+static void note_alive(struct transfer *t, size_t n, bool first)
+{
+	t->fresh_bytes += n;
+	if (!first && t->fresh_bytes < HTTP_STALL_MIN_BYTES)
+		return;
+	t->fresh_bytes = 0;
+	t->last_byte_ms = clock_monotonic_ms();
+}
+
 static size_t on_header(char *line, size_t size, size_t n, void *ctx)
 {
 	struct transfer *t = ctx;
 
-	t->last_byte_ms = clock_monotonic_ms();
+	note_alive(t, n, t->fields_bytes == 0);
 	t->fields_bytes += n;
 	if (t->fields_bytes > FIELDS_MAX_BYTES)
 		return too_many_fields(t);
@@ -268,9 +281,9 @@ static size_t on_body(char *data, size_t size, size_t n, void *ctx)
 {
 	struct transfer *t = ctx;
 
-	t->last_byte_ms = clock_monotonic_ms();
+	note_alive(t, n, t->try_bytes + t->error_bytes == 0);
 	if (t->takes_body) /* error pages are no sign of life */
-		t->shared->last_byte_ms = t->last_byte_ms;
+		t->shared->last_byte_ms = clock_monotonic_ms();
 	if (n > 0 && !body_piece(t, data, n))
 		return 0;
 	return t->paused ? CURL_WRITEFUNC_PAUSE : n;
@@ -473,7 +486,9 @@ struct verdict try_timed_out(struct transfer *t, enum outcome outcome)
 {
 	note_status(t);
 	try_error(t, -ETIMEDOUT, OTA_E_NETWORK,
-		outcome == OUTCOME_FINAL ? "its time is up" : "no byte came for too long");
+		outcome == OUTCOME_FINAL ? "its time is up"
+		: t->fresh_bytes > 0     ? "hardly a byte came for too long"
+					 : "no byte came for too long");
 	return (struct verdict){outcome, -ETIMEDOUT};
 }
 
@@ -629,7 +644,7 @@ int try_begin(struct transfer *t)
 	/* Without a validator the rest could be of another version of the file. */
 	t->asked_range = t->offset > 0 && t->validator[0] && !t->no_range;
 	t->takes_body = t->begun = t->paused = false;
-	t->try_bytes = t->error_bytes = t->fields_bytes = 0;
+	t->try_bytes = t->error_bytes = t->fields_bytes = t->fresh_bytes = 0;
 	t->verdict = (struct verdict){OUTCOME_UNKNOWN, 0};
 	t->result.err = (struct ota_err){0};
 	t->curl_text[0] = t->said[0] = '\0';

@@ -86,7 +86,8 @@ struct transfer {
 	uint64_t try_bytes, error_bytes, fields_bytes;
 	bool says_text;           /* the body of an answer that is not for the sink is text/plain */
 	char said[HTTP_SAID_MAX]; /* through a proxy: the first line of it; "" = nothing */
-	uint64_t last_byte_ms;
+	uint64_t last_byte_ms;    /* or of the last HTTP_STALL_MIN_BYTES */
+	uint64_t fresh_bytes;     /* that came since then */
 	struct verdict verdict; /* set by a callback that ends the try */
 	char curl_text[CURL_ERROR_SIZE];
 };

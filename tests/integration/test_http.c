@@ -309,6 +309,25 @@ static void fetch_resumes_after_a_stall(void **state)
 	assert_true(origin_saw(&b->origin, 1, "\"range\": \"bytes=100000-\""));
 }
 
+/* Each byte comes in time, but the file never would. */
+static void a_server_that_feeds_it_byte_by_byte_is_left(void **state)
+{
+	struct bench *b = *state;
+
+	b->config.stall_timeout_ms = STALL_MS;
+	b->request.tries_max = 2;
+	b->request.outlast_outages = true;
+	b->request.total_timeout_ms = 60 * 1000;
+	serve(b, "{\"/f\": [{\"size\": 300000, \"piece\": 1, \"piece_delay_ms\": 10}],"
+		 " \"/fields\": [{\"slow_fields_ms\": 10}]}");
+	assert_int_equal(get(b, "/f"), -ETIMEDOUT);
+	assert_non_null(strstr(b->result.err.msg, "/f: hardly a byte came for too long"));
+	assert_int_equal(b->result.retries, 1);
+	b->request.outlast_outages = false;
+	assert_int_equal(get(b, "/fields"), -ETIMEDOUT);
+	assert_non_null(strstr(b->result.err.msg, "/fields: hardly a byte came for too long"));
+}
+
 static void a_server_without_ranges_is_asked_from_the_start(void **state)
 {
 	struct bench *b = *state;
@@ -2009,6 +2028,7 @@ static const struct CMUnitTest resuming_tests[] = {
 	TEST(fetch_resumes_after_connection_is_cut),
 	TEST(fetch_resumes_by_date_where_there_is_no_etag),
 	TEST(fetch_resumes_after_a_stall),
+	TEST(a_server_that_feeds_it_byte_by_byte_is_left),
 	TEST(a_server_without_ranges_is_asked_from_the_start),
 	TEST(a_server_that_says_it_has_no_ranges_is_believed),
 	TEST(a_file_that_changed_meanwhile_is_not_continued),

@@ -117,6 +117,7 @@ static bool answer_begins(struct transfer *t)
 	int r;
 
 	http_answer_init(&t->answer);
+	t->headed = false;
 	t->says_text = false;
 	t->said[0] = '\0';
 	t->takes_body = status == 200 || (status == 206 && t->asked_range);
@@ -199,8 +200,10 @@ static bool header_line(struct transfer *t, const char *line, size_t len)
 		return true; /* trailers say nothing that we believe */
 	if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
 		return answer_begins(t);
-	if (line[0] == '\r' || line[0] == '\n')
+	if (line[0] == '\r' || line[0] == '\n') {
+		t->headed = status_of(t) >= 200; /* else it is an interim answer */
 		return answer_begun(t);
+	}
 	if (!http_field_split(line, len, &field))
 		return true;
 	http_answer_add(&t->answer, &field);
@@ -470,6 +473,11 @@ struct verdict try_judge(struct transfer *t, CURLcode code)
 
 	if (t->verdict.outcome != OUTCOME_UNKNOWN)
 		return t->verdict;
+	/* libcurl takes the fields that came before the cut for all of them, and the body for empty. */
+	if (code == CURLE_OK && !t->headed && status < 400) {
+		try_error(t, -EIO, OTA_E_NETWORK, "the server's answer ends in its header");
+		return (struct verdict){OUTCOME_OUTAGE, -EIO};
+	}
 	if (status == 304 && t->asked_condition && code == CURLE_OK)
 		return (struct verdict){OUTCOME_DONE, 0};
 	if (status >= 300 && status < 400)
@@ -643,7 +651,7 @@ int try_begin(struct transfer *t)
 {
 	/* Without a validator the rest could be of another version of the file. */
 	t->asked_range = t->offset > 0 && t->validator[0] && !t->no_range;
-	t->takes_body = t->begun = t->paused = false;
+	t->takes_body = t->headed = t->begun = t->paused = false;
 	t->try_bytes = t->error_bytes = t->fields_bytes = t->fresh_bytes = 0;
 	t->verdict = (struct verdict){OUTCOME_UNKNOWN, 0};
 	t->result.err = (struct ota_err){0};

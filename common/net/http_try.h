@@ -81,6 +81,7 @@ struct transfer {
 	bool no_address;              /* there is none: it gets no socket */
 	struct http_answer answer;
 	bool asked_range, asked_condition, takes_body;
+	bool headed; /* the header of an answer is complete, whomever it is for */
 	bool begun;  /* the header of the answer for the sink is complete */
 	bool paused; /* libcurl keeps what data() could not take */
 	uint64_t try_bytes, error_bytes, fields_bytes;

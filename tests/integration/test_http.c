@@ -309,6 +309,26 @@ static void fetch_resumes_after_a_stall(void **state)
 	assert_true(origin_saw(&b->origin, 1, "\"range\": \"bytes=100000-\""));
 }
 
+static void a_header_that_is_cut_is_no_answer(void **state)
+{
+	struct bench *b = *state;
+
+	/* Behind the status line and behind fields; of a body, of a redirect, of nothing new. */
+	serve(b, "{\"/f\": [{\"size\": 3000, \"cut_header\": 22}, {\"size\": 3000, \"cut_header\": "
+		 "40},"
+		 " {\"redirect\": \"/f\", \"cut_header\": 25}, {\"status\": 304, \"cut_header\": "
+		 "25},"
+		 " {\"status\": 103, \"cut_header\": 25}, {\"size\": 3000}],"
+		 " \"/never\": [{\"size\": 0, \"cut_header\": 30}]}");
+	get(b, "/f");
+	assert_fetched(b, 3000);
+	assert_int_equal(b->result.retries, 5);
+	assert_int_equal(get(b, "/never"), -EIO);
+	assert_int_equal(b->result.err.code, OTA_E_NETWORK);
+	assert_non_null(
+		strstr(b->result.err.msg, "/never: the server's answer ends in its header"));
+}
+
 /* Each byte comes in time, but the file never would. */
 static void a_server_that_feeds_it_byte_by_byte_is_left(void **state)
 {
@@ -2028,6 +2048,7 @@ static const struct CMUnitTest resuming_tests[] = {
 	TEST(fetch_resumes_after_connection_is_cut),
 	TEST(fetch_resumes_by_date_where_there_is_no_etag),
 	TEST(fetch_resumes_after_a_stall),
+	TEST(a_header_that_is_cut_is_no_answer),
 	TEST(a_server_that_feeds_it_byte_by_byte_is_left),
 	TEST(a_server_without_ranges_is_asked_from_the_start),
 	TEST(a_server_that_says_it_has_no_ranges_is_believed),

@@ -28,6 +28,7 @@ ranges and an ETag), else it is a 404. An answer is an object; all keys are opti
     stall_after     send nothing more after so many body bytes, and keep the connection open for stall_ms
     stall_ms        60000
     piece           bytes per write (65536), with piece_delay_ms between them
+    cut_header      close the connection behind so many bytes of the header
     slow_fields_ms  an endless header, one short field each so many milliseconds
     endless         true: a chunked body without an end
     endless_fields  no end of the "header" or, behind a whole chunked body, of the "trailer"; or of one "line" of the
@@ -161,7 +162,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             fields["Content-Length"] = str(length)
         fields.update(answer.get("headers", {}))
         lines = [f"HTTP/1.1 {status} Scripted"] + [f"{k}: {v}" for k, v in fields.items() if v is not None]
-        self.wfile.write(("\r\n".join(lines) + "\r\n").encode("latin-1"))
+        header = ("\r\n".join(lines) + "\r\n").encode("latin-1")
+        self.wfile.write(header[:answer.get("cut_header")])
+        if "cut_header" in answer:
+            raise Cut
         while "slow_fields_ms" in answer:
             self.wfile.write(b"X: y\r\n")
             time.sleep(answer["slow_fields_ms"] / 1000)

@@ -114,6 +114,29 @@ class Link(unittest.TestCase):
             with self.assertRaises(ConnectionResetError):
                 self.back(self.connect(), bytes(1 << 20))
 
+    def received(self, client, data):
+        """All that comes back of @data until the connection ends."""
+        client.sendall(data)
+        got = b""
+        while more := client.recv(65536):
+            got += more
+        return got
+
+    def test_each_connection_ends_behind_exactly_so_many_bytes(self):
+        for n in (0, 1, 1000, 1001):
+            self.relay.end_each_after = n
+            for _ in range(2):
+                self.assertEqual(n, len(self.received(self.connect(), bytes(1001))))
+
+    def test_one_connection_ends_behind_the_nth_byte_of_all(self):
+        first, second, third = (self.connect() for _ in range(3))
+        self.relay.end_once_after(15)
+        self.assertEqual(b"0123456789", self.back(first, b"0123456789")[0])
+        self.assertEqual(b"01234", self.received(second, b"0123456789"))
+        self.assertEqual(b"01234", self.relay.ended)
+        self.assertEqual(b"0123456789", self.back(third, b"0123456789")[0])
+        self.assertEqual(b"abc", self.back(first, b"abc")[0])
+
     def test_a_server_that_is_away_is_a_reset(self):
         port = free_port()
         relay = Relay(("127.0.0.1", port), ("127.0.0.1", free_port()))

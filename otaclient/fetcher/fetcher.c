@@ -34,6 +34,7 @@ enum {
 	FD_FREE = 10, /* above what the child needs */
 	ALONE_WAIT_MS = 1000,
 	ALONE_POLL_MS = 2,
+	READY_WAIT_MS = 30 * 1000, /* it reads one file; a loaded machine takes some 100 ms */
 	ROUNDS_MAX = 64, /* packets in a row before other things get a look */
 };
 
@@ -306,11 +307,31 @@ static int send_config(struct fetcher *f, const struct http_config *http)
 	return packet_send(f->jobs_fd, &head, text, -1, false);
 }
 
+static int wait_until_readable(int fd, uint64_t end_ms)
+{
+	struct pollfd one = {.fd = fd, .events = POLLIN};
+	int n;
+
+	do {
+		uint64_t now = clock_monotonic_ms();
+
+		n = poll(&one, 1, now < end_ms ? (int)(end_ms - now) : 0);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n == 0 ? -ETIMEDOUT : 0;
+}
+
 static int await_ready(struct fetcher *f, struct ota_err *err)
 {
 	AUTO_CLOSE int fd = -1;
-	int r = packet_receive(f->jobs_fd, true, &f->packet, &fd);
+	int r = wait_until_readable(f->jobs_fd, clock_monotonic_ms() + READY_WAIT_MS);
 
+	if (r == -ETIMEDOUT)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+			"The program that fetches, " FETCHER_PROGRAM
+			", does not get ready within %d s",
+			READY_WAIT_MS / 1000);
+	if (r == 0)
+		r = packet_receive(f->jobs_fd, false, &f->packet, &fd);
 	if (r < 0 || f->packet.head.type != PACKET_READY)
 		return program_lost(f, err);
 	if (f->packet.head.r == 0)

@@ -201,11 +201,11 @@ static int job_keep_file(struct job *j, struct ota_err *err)
 static int job_check_file(struct job *j, struct ota_err *err)
 {
 	struct digest digest;
-	int r = fetcher_take(&j->fd, j->worker->digest, &digest, &j->n_bytes);
+	int r = fetcher_take(&j->fd, plain_max(j), j->worker->digest, &digest, &j->n_bytes);
 
-	if (r < 0)
+	if (r < 0 && r != -EFBIG)
 		return store_failed(r, "look at its file", err);
-	if (!digest_equal(&digest, &j->content->digest))
+	if (r == -EFBIG || !digest_equal(&digest, &j->content->digest))
 		return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
 			"What the fetcher has written is not what it has told of");
 	return 0;

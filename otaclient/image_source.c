@@ -213,7 +213,7 @@ static int part_wait(struct source *s, struct part *part, struct ota_err *err)
 static int part_check(struct source *s, struct part *part, struct ota_err *err)
 {
 	struct digest digest;
-	int r = fetcher_take(&part->fd, s->digest, &digest, &part->n_bytes);
+	int r = fetcher_take(&part->fd, part->max_bytes, s->digest, &digest, &part->n_bytes);
 
 	if (r < 0)
 		return part_failed(r, part, err);

@@ -35,7 +35,7 @@ enum {
 	ALONE_WAIT_MS = 1000,
 	ALONE_POLL_MS = 2,
 	READY_WAIT_MS = 30 * 1000, /* it reads one file; a loaded machine takes some 100 ms */
-	ROUNDS_MAX = 64, /* packets in a row before other things get a look */
+	ROUNDS_MAX = 64,           /* packets in a row before other things get a look */
 };
 
 /* A job from fetcher_add() to its done(). */
@@ -503,6 +503,19 @@ static int wait_for(struct fetcher *f, uint32_t wait_ms, bool jobs_wait)
 	return 0;
 }
 
+/* @r: it said what it may not say, or cannot be spoken to. Such a one gets no second chance. */
+static int program_refused(struct fetcher *f, int r, struct ota_err *err)
+{
+	f->restarted = true;
+	program_lost(f, NULL);
+	if (r == -EBADMSG)
+		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC,
+			"The program that fetches, " FETCHER_PROGRAM
+			", does not keep to what was agreed");
+	return ota_err_set(err, r, OTA_E_UNSPECIFIC,
+		"Cannot speak to the program that fetches, " FETCHER_PROGRAM ": %s", strerror(-r));
+}
+
 /* Whatever the dead program has written for a job that is not done: it begins anew. */
 static int slot_rewind(struct slot *s)
 {
@@ -551,12 +564,10 @@ int fetcher_run(struct fetcher *f, uint32_t wait_ms, struct ota_err *err)
 	struct ota_err why = {0};
 	int r = f->jobs_fd < 0 ? -EPIPE : serve_program(f, wait_ms);
 
-	if (r == -EPIPE) {
+	if (r == -EPIPE)
 		r = fetcher_restart(f, &why);
-	} else if (r < 0) {
-		f->restarted = true; /* such a one gets no second chance */
-		r = program_lost(f, &why);
-	}
+	else if (r < 0)
+		r = program_refused(f, r, &why);
 	if (r < 0 && err)
 		*err = why;
 	return r;
@@ -617,9 +628,10 @@ bool fetcher_can_take(int fd)
 	return ask_lease(fd) == -EAGAIN; /* we hold it ourselves */
 }
 
-int fetcher_take(
-	int *fd, struct digest_ctx *ctx, struct digest *ret_digest, uint64_t *ret_size_bytes)
+int fetcher_take(int *fd, uint64_t max_bytes, struct digest_ctx *ctx, struct digest *ret_digest,
+	uint64_t *ret_size_bytes)
 {
+	struct stat st;
 	char path[32];
 	int reading, r;
 
@@ -634,5 +646,9 @@ int fetcher_take(
 		return -EBUSY;
 	if (r < 0)
 		return -EOPNOTSUPP;
+	if (fstat(reading, &st) < 0)
+		return -errno;
+	if ((uint64_t)st.st_size > max_bytes) /* holes cost the fetcher nothing, but us years */
+		return -EFBIG;
 	return digest_of_fd(ctx, reading, ret_digest, ret_size_bytes);
 }

@@ -87,9 +87,10 @@ struct ota_err fetcher_trouble(const struct fetcher *f);
 
 /*
  * The file of a job that is done, in place of *@fd from now on for reading only: is nobody left who could write to it,
- * and what is in it? 0, or -EBUSY: the fetcher still holds it; -EOPNOTSUPP: its file system cannot tell; or -errno.
+ * and what is in it? 0, or -EBUSY: the fetcher still holds it; -EFBIG: it has more than @max_bytes; -EOPNOTSUPP: its
+ * file system cannot tell; or -errno.
  */
-int fetcher_take(
-	int *fd, struct digest_ctx *ctx, struct digest *ret_digest, uint64_t *ret_size_bytes);
+int fetcher_take(int *fd, uint64_t max_bytes, struct digest_ctx *ctx, struct digest *ret_digest,
+	uint64_t *ret_size_bytes);
 /* Can the file system of @fd, which is open for writing, tell? */
 bool fetcher_can_take(int fd);

@@ -150,7 +150,7 @@ static void a_name_is_looked_up_for_it(void **state)
 	if (got.result.r != 0)
 		fail_msg("%s", got.result.err.msg);
 	assert_int_equal(got.result.status, 200);
-	assert_int_equal(fetcher_take(&fd, ctx, &is, &size), 0);
+	assert_int_equal(fetcher_take(&fd, 1000, ctx, &is, &size), 0);
 	digest_of("hello", 5, &wanted);
 	assert_true(digest_equal(&is, &wanted));
 	assert_int_equal(size, 5);
@@ -257,7 +257,7 @@ static void a_job_begins_anew_with_the_second_program(void **state)
 			fail_msg("%s", err.msg);
 	assert_int_equal(got.result.r, 0);
 	assert_int_equal(got.result.retries, 1);
-	assert_int_equal(fetcher_take(&fd, ctx, &is, &size), 0);
+	assert_int_equal(fetcher_take(&fd, 1000, ctx, &is, &size), 0);
 	digest_of("hello", 5, &wanted);
 	assert_true(digest_equal(&is, &wanted));
 	assert_int_equal(size, 5);
@@ -275,12 +275,23 @@ static void a_file_that_somebody_can_write_to_is_not_taken(void **state)
 	uint64_t size;
 
 	assert_true(fetcher_can_take(fd));
-	assert_int_equal(fetcher_take(&fd, ctx, &digest, &size), -EBUSY);
+	assert_int_equal(fetcher_take(&fd, 1000, ctx, &digest, &size), -EBUSY);
 	closep(&other);
 	other = -1;
-	assert_int_equal(fetcher_take(&fd, ctx, &digest, &size), 0);
+	assert_int_equal(fetcher_take(&fd, 1000, ctx, &digest, &size), 0);
 	assert_int_equal(size, 0);
 	assert_int_equal(write(fd, "x", 1), -1);
+}
+
+static void a_file_that_is_too_long_is_not_even_read(void **state)
+{
+	AUTO_DIGEST_CTX struct digest_ctx *ctx = digest_ctx_new();
+	AUTO_CLOSE int fd = open_file();
+	struct digest digest;
+	uint64_t size;
+
+	assert_int_equal(ftruncate(fd, (off_t)1 << 40), 0); /* all holes */
+	assert_int_equal(fetcher_take(&fd, ((uint64_t)1 << 40) - 1, ctx, &digest, &size), -EFBIG);
 }
 
 /* The test is the program. */
@@ -338,6 +349,8 @@ static void a_result_of_no_job_is_the_end(void **state)
 
 	say(l, (struct packet_head){.type = PACKET_RESULT, .id = 7}, NULL, -1);
 	assert_int_equal(fetcher_run(l->fetcher, 0, &l->err), -EIO);
+	assert_string_equal(l->err.msg,
+		"The program that fetches, otaclient-fetcher, does not keep to what was agreed");
 	assert_false(l->got.done);
 }
 
@@ -458,6 +471,7 @@ int main(void)
 		cmocka_unit_test(a_program_that_is_killed_is_started_again_once),
 		cmocka_unit_test(a_job_begins_anew_with_the_second_program),
 		cmocka_unit_test(a_file_that_somebody_can_write_to_is_not_taken),
+		cmocka_unit_test(a_file_that_is_too_long_is_not_even_read),
 		LIAR(a_result_of_no_job_is_the_end),
 		LIAR(a_second_result_is_the_end),
 		LIAR(what_it_says_is_made_fit_to_be_shown),

@@ -76,6 +76,7 @@ static void serve_line(const struct cert_store *certs, char *line)
 	AUTO_CLOSE int store_fd = -1;
 	struct ota_err err = {0};
 	unsigned n = 0;
+	int r;
 
 	folder[strcspn(folder, "\n")] = '\0';
 	store_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -83,7 +84,10 @@ static void serve_line(const struct cert_store *certs, char *line)
 		perror(folder);
 		exit(2);
 	}
-	if (fetch(certs, url, store_fd, &n, &err) == 0)
+	r = fetch(certs, url, store_fd, &n, &err);
+	closep(&store_fd);
+	store_fd = -1; /* whoever reads the answer may count our descriptors */
+	if (r == 0)
 		printf("ok %u\n", n);
 	else
 		printf("E%03d %d: %s\n", (int)err.code, err.errnum, err.msg);

@@ -71,6 +71,7 @@ class Choice:
         self.words = []  # kernel command line, without the kernel
         self.initrds = []
         self.fell_back = False  # the default entry failed, another one was tried
+        self.uuid = ""  # of the root file system
         self.role = ""  # "slot_a" or "slot_b"
 
     def release(self):
@@ -97,6 +98,7 @@ def choose(image):
         raise NoBoot(f"GRUB has no initrd for {choice.kernel}: {said}")
 
     root = next((w.removeprefix("root=UUID=") for w in choice.words if w.startswith("root=")), "")
+    choice.uuid = root
     slots = [p for p in parts if p.role.startswith("slot_")]
     part = next((p for p in slots if disk.probe(image, "UUID", p.start, p.size) == root), None)
     if part is None:

@@ -33,6 +33,7 @@ class Options:
         self.net = NET  # the machine's address, the host has the one before; "host" = no network of its own
         self.ports = []  # pairs: bridge of the host, address/bits; eth0, eth1, … in place of the cable to the host
         self.console = None  # file that takes what the daemon prints; None = our stderr
+        self.mark = None  # file that is told when the boot loader begins and ends
         self.env = {}
         self.binds = []  # pairs: host path, path on the machine
         self.hostname = "ecu"
@@ -73,7 +74,9 @@ def boot(image, options):
         while True:
             boots += 1
             say(f"power at {time.monotonic():.3f}")
+            _mark(options, "GRUB begins")
             choice = loader.choose(image)
+            _mark(options, "GRUB has ended")
             fallback = ", fallback" if choice.fell_back else ""
             say(f"boot {boots}: entry {choice.entry}{fallback}, {choice.kernel}, root on {choice.role}")
             outcome = _run_once(image, choice, options, boots)
@@ -92,6 +95,12 @@ def boot(image, options):
         # Of all processes of the machine, and of the loader; what the kernel does for its disk is not in it.
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         say(f"took {used.ru_utime + used.ru_stime:.2f} s of CPU")
+
+
+def _mark(options, text):
+    if options.mark:
+        with open(options.mark, "wb", buffering=0) as f:
+            f.write(text.encode())
 
 
 def _run_once(image, choice, options, boots):

@@ -97,8 +97,42 @@ static int settle(const char *what, int dir_fd, const char *tmp, const char *nam
 	return sync_dir(what, dir_fd);
 }
 
+/*
+ * The same for a reader of the raw disk. Content and inode of the new file are there before the
+ * folder names it, and those of the old one stay until it is seen that the folder does not: of the
+ * blocks that are written back in between, in whatever order, only the folder's counts.
+ */
+static int settle_published(const char *what, int dir_fd, const char *tmp, const char *name)
+{
+	struct stat st;
+	int r = io_publish_boot(what, dir_fd);
+
+	if (r == 0)
+		r = io_point(what);
+	/* An exchange would take a folder, where a rename does not. */
+	if (r == 0 && fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
+		r = -EISDIR;
+	if (r == 0 && renameat2(dir_fd, tmp, dir_fd, name, RENAME_EXCHANGE) < 0) {
+		/* There is no old one, or the file system cannot do it. */
+		bool plain = errno == ENOENT || errno == EINVAL || errno == ENOSYS;
+
+		r = plain && renameat(dir_fd, tmp, dir_fd, name) == 0 ? 0 : -errno;
+	}
+	if (r < 0) {
+		unlinkat(dir_fd, tmp, 0);
+		return r;
+	}
+	r = io_publish_boot(what, dir_fd);
+	/* What could not be published may still be the old one for the boot loader. */
+	if (r == 0)
+		unlinkat(dir_fd, tmp, 0);
+	return r;
+}
+
+typedef int settle_fn(const char *what, int dir_fd, const char *tmp, const char *name);
+
 static int put_file(const char *what, int dir_fd, const char *name, const void *data, size_t len,
-	int src_fd, mode_t mode)
+	int src_fd, mode_t mode, settle_fn *end)
 {
 	char tmp[IO_TMP_NAME_MAX];
 	AUTO_CLOSE int fd = -1;
@@ -121,18 +155,24 @@ static int put_file(const char *what, int dir_fd, const char *name, const void *
 		unlinkat(dir_fd, tmp, 0);
 		return r;
 	}
-	return settle(what, dir_fd, tmp, name);
+	return end(what, dir_fd, tmp, name);
 }
 
 int io_replace_file(const char *what, int dir_fd, const char *name, const void *data,
 	size_t len_bytes, mode_t mode)
 {
-	return put_file(what, dir_fd, name, data, len_bytes, -1, mode);
+	return put_file(what, dir_fd, name, data, len_bytes, -1, mode, settle);
+}
+
+int io_replace_boot_file(const char *what, int dir_fd, const char *name, const void *data,
+	size_t len_bytes, mode_t mode)
+{
+	return put_file(what, dir_fd, name, data, len_bytes, -1, mode, settle_published);
 }
 
 int io_install_file(const char *what, int dir_fd, const char *name, int src_fd, mode_t mode)
 {
-	return put_file(what, dir_fd, name, NULL, 0, src_fd, mode);
+	return put_file(what, dir_fd, name, NULL, 0, src_fd, mode, settle);
 }
 
 int io_replace_symlink(const char *what, int dir_fd, const char *name, const char *target)

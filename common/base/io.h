@@ -43,7 +43,16 @@ void io_tmp_name(char ret_name[IO_TMP_NAME_MAX]);
 int io_replace_file(const char *what, int dir_fd, const char *name, const void *data,
 	size_t len_bytes, mode_t mode);
 
-/* The same with the content of @src_fd from its start; its owner is not kept. */
+/*
+ * The same for a file that a boot loader cannot do without: at no write of the disk is there neither
+ * the old file nor the new one for a reader that does not replay the journal. After 0 it is
+ * published, as by io_publish_boot(). @dir_fd is open for reading. A cut may leave the old content
+ * under an unfinished name.
+ */
+int io_replace_boot_file(const char *what, int dir_fd, const char *name, const void *data,
+	size_t len_bytes, mode_t mode);
+
+/* The same as io_replace_file() with the content of @src_fd from its start; its owner is not kept. */
 int io_install_file(const char *what, int dir_fd, const char *name, int src_fd, mode_t mode);
 
 /* Replace or make the symbolic link @name; rename and fsync of the folder as above. */

@@ -112,6 +112,50 @@ static void a_stop_at_any_step_leaves_the_old_or_the_new_file(void **state)
 	io_set_hook(NULL, NULL);
 }
 
+static void a_file_for_the_boot_loader_is_made_and_replaced(void **state)
+{
+	struct tmp_dir *d = *state;
+
+	assert_int_equal(io_replace_boot_file("t", d->fd, "f", "one", 3, 0600), 0);
+	content_is(d, "f", "one");
+	assert_int_equal(mode_of(d, "f"), 0600);
+	assert_int_equal(io_replace_boot_file("t", d->fd, "f", "two", 3, 0640), 0);
+	content_is(d, "f", "two");
+	assert_int_equal(mode_of(d, "f"), 0640);
+	assert_int_equal(n_entries(d), 1);
+	/* A link is replaced, not what it points at. */
+	assert_int_equal(io_replace_symlink("t", d->fd, "l", "f"), 0);
+	assert_int_equal(io_replace_boot_file("t", d->fd, "l", "three", 5, 0600), 0);
+	content_is(d, "l", "three");
+	content_is(d, "f", "two");
+	assert_int_equal(io_mkdir("t", d->fd, "sub", 0755), 0);
+	assert_int_equal(io_replace_boot_file("t", d->fd, "sub", "x", 1, 0600), -EISDIR);
+	assert_int_equal(n_entries(d), 3);
+	assert_int_equal(io_unlink("t", d->fd, "sub", AT_REMOVEDIR), 0);
+}
+
+static void a_stop_at_any_step_leaves_the_boot_loader_the_old_or_the_new_file(void **state)
+{
+	struct tmp_dir *d = *state;
+	struct stopper s = {0};
+	unsigned n_steps;
+
+	io_set_hook(stop, &s);
+	assert_int_equal(io_replace_boot_file("save", d->fd, "f", "old", 3, 0644), 0);
+	n_steps = s.n_steps;
+	/* Before the file, before its sync, published, before it gets its name, published again. */
+	assert_int_equal(n_steps, 5);
+	for (unsigned i = 1; i <= n_steps; i++) {
+		s = (struct stopper){.fail_at = i};
+		assert_int_equal(
+			io_replace_boot_file("save", d->fd, "f", "new", 3, 0644), -ECANCELED);
+		content_is(d, "f", i < n_steps ? "old" : "new");
+		/* The old one goes when the new one is published. */
+		assert_int_equal(n_entries(d), i < n_steps ? 1 : 2);
+	}
+	io_set_hook(NULL, NULL);
+}
+
 static void a_file_is_installed_from_its_start_wherever_it_stands(void **state)
 {
 	struct tmp_dir *d = *state;
@@ -270,6 +314,8 @@ int main(void)
 		tmp_dir_test(a_file_is_made_and_replaced),
 		tmp_dir_test(the_folder_may_be_opened_as_a_path_only),
 		tmp_dir_test(a_stop_at_any_step_leaves_the_old_or_the_new_file),
+		tmp_dir_test(a_file_for_the_boot_loader_is_made_and_replaced),
+		tmp_dir_test(a_stop_at_any_step_leaves_the_boot_loader_the_old_or_the_new_file),
 		tmp_dir_test(a_file_is_installed_from_its_start_wherever_it_stands),
 		tmp_dir_test(a_link_is_replaced_at_once),
 		tmp_dir_test(a_second_name_replaces_what_was_there),

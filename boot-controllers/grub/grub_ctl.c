@@ -74,6 +74,13 @@ int grub_read_file(int dir_fd, const char *name, size_t max_bytes, struct buf *r
 	return S_ISREG(st.st_mode) ? file_read_fd(fd, max_bytes, ret) : -ENOENT;
 }
 
+static int said_written(int r, const char *path, struct ota_err *err)
+{
+	return r < 0 ? ota_err_set(
+			       err, r, OTA_E_UNSPECIFIC, "Cannot write %s: %s", path, strerror(-r))
+		     : 0;
+}
+
 int grub_write_file(const char *what, int dir_fd, const char *name, const char *path,
 	const struct buf *content, mode_t mode, struct ota_err *err)
 {
@@ -88,9 +95,15 @@ int grub_write_file(const char *what, int dir_fd, const char *name, const char *
 		(st.st_mode & 07777) == mode)
 		return 0;
 	r = io_replace_file(what, dir_fd, name, buf_str(content), content->len_bytes, mode);
-	return r < 0 ? ota_err_set(
-			       err, r, OTA_E_UNSPECIFIC, "Cannot write %s: %s", path, strerror(-r))
-		     : 0;
+	return said_written(r, path, err);
+}
+
+int grub_write_cfg(const struct grub_ctl *ctl, const struct buf *content, struct ota_err *err)
+{
+	int r = io_replace_boot_file("replace grub.cfg", ctl->grub_fd, "grub.cfg", buf_str(content),
+		content->len_bytes, 0600);
+
+	return said_written(r, "/boot/grub/grub.cfg", err);
 }
 
 int grub_publish(const struct grub_ctl *ctl, const char *what, struct ota_err *err)
@@ -286,6 +299,7 @@ struct transfer {
 	int src_fd;
 	uint64_t size_bytes;
 	bool there; /* the folder has it already */
+	bool from_top; /* it is the file at the top of /boot */
 };
 
 static void transfer_done(struct transfer *t)
@@ -299,8 +313,8 @@ static int open_kernel_file(int dir_fd, const char *name)
 	return openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
-static int transfer_init(
-	struct transfer *t, int from_fd, const char *prefix, const char *release, int slot_fd)
+static int transfer_init(const struct grub_ctl *ctl, struct transfer *t, int from_fd,
+	const char *prefix, const char *release, int slot_fd)
 {
 	AUTO_CLOSE int old = -1;
 	struct stat st, old_st;
@@ -311,6 +325,8 @@ static int transfer_init(
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
+	t->from_top = fstatat(ctl->boot_fd, t->name, &old_st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		      old_st.st_ino == st.st_ino && old_st.st_dev == st.st_dev;
 	t->size_bytes = (uint64_t)st.st_size;
 	old = open_kernel_file(slot_fd, t->name);
 	t->there = old >= 0 && fstat(old, &old_st) == 0 && S_ISREG(old_st.st_mode) &&
@@ -318,14 +334,25 @@ static int transfer_init(
 	return 0;
 }
 
+static uint64_t transfer_need(const struct transfer *t)
+{
+	return t->there || t->from_top ? 0 : t->size_bytes;
+}
+
+/*
+ * The one at the top stays the file that it is: before the machine is taken over, its boot loader reads it there, and a
+ * name that is replaced leads nowhere while it is written back.
+ */
 static int transfer_run(const struct grub_ctl *ctl, struct transfer *t, int slot_fd)
 {
 	int r = 0;
 
-	if (!t->there)
+	if (!t->there && t->from_top)
+		r = io_replace_link("link a kernel file", ctl->boot_fd, t->name, slot_fd, t->name);
+	else if (!t->there)
 		r = io_install_file("copy a kernel file", slot_fd, t->name, t->src_fd, 0644);
 	/* A client of the older layout looks for them at the top of /boot. */
-	if (r == 0)
+	if (r == 0 && !t->from_top)
 		r = io_replace_link("link a kernel file", slot_fd, t->name, ctl->boot_fd, t->name);
 	return r;
 }
@@ -384,14 +411,12 @@ int grub_install_kernel(const struct grub_ctl *ctl, int from_fd, const char *rel
 
 	if (r < 0)
 		return r;
-	r = transfer_init(&kernel, from_fd, "vmlinuz-", release, slot_fd);
+	r = transfer_init(ctl, &kernel, from_fd, "vmlinuz-", release, slot_fd);
 	if (r == 0)
-		r = transfer_init(&initrd, from_fd, "initrd.img-", release, slot_fd);
+		r = transfer_init(ctl, &initrd, from_fd, "initrd.img-", release, slot_fd);
 	if (r == 0) {
-		int r2 = check_space(ctl, release,
-			(kernel.there ? 0 : kernel.size_bytes) +
-				(initrd.there ? 0 : initrd.size_bytes),
-			err);
+		int r2 = check_space(
+			ctl, release, transfer_need(&kernel) + transfer_need(&initrd), err);
 
 		if (r2 < 0)
 			return r2;

@@ -114,10 +114,7 @@ static int write_frame(const struct grub_ctl *ctl, struct ota_err *err)
 	if (r == 0)
 		r = grub_publish(ctl, "publish what grub.cfg points at", err);
 	if (r == 0)
-		r = grub_write_file("replace grub.cfg", ctl->grub_fd, "grub.cfg",
-			"/boot/grub/grub.cfg", &text, 0600, err);
-	if (r == 0)
-		r = grub_publish(ctl, "publish grub.cfg", err);
+		r = grub_write_cfg(ctl, &text, err);
 	return r < 0 ? ota_err_wrap(err, r, "Cannot make grub.cfg") : 0;
 }
 

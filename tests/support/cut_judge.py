@@ -120,7 +120,7 @@ class Judge:
         return self.checked[key]
 
     def version(self, disk, role):
-        """The version that a slot holds, or None and why it is none."""
+        """The version that a slot must hold, and why it does not."""
         key = (role, disk.state(role))
         if key not in self.held:
             self.held[key] = self._version(disk, role)
@@ -140,15 +140,12 @@ class Judge:
             subprocess.run(["umount", point], check=True)
         if [f"UUID={_uuid(disk, role)}", "/"] not in [line.split()[:2] for line in fstab.splitlines()]:
             return None, f"its fstab does not name it as /: {fstab}"
-        nearest = None
-        for version in self.scene.versions[role]:
-            parents = {os.path.dirname(path) for path in OF_THE_MACHINE} | {b"/"}
-            found = differences(self.trees[version], have, ignore_mtime_of=parents)
-            if not found:
-                return version, None
-            if nearest is None or len(found) < len(nearest):
-                nearest = found
-        return None, f"{len(nearest)} differences: {'; '.join(nearest[:5])}" if nearest else "no version belongs there"
+        version = self.scene.versions.get(role)
+        if version is None:
+            return None, "no version belongs there"
+        parents = {os.path.dirname(path) for path in OF_THE_MACHINE} | {b"/"}
+        found = differences(self.trees[version], have, ignore_mtime_of=parents)
+        return version, f"{len(found)} differences from {version}: {'; '.join(found[:5])}" if found else None
 
 
 class Start:

@@ -19,7 +19,7 @@ import shutil
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from ecu_lab import Ecu, Lab, Programs, run  # noqa: E402
+from ecu_lab import Ecu, Lab, Programs, run, wait_for  # noqa: E402
 from trees import Tree, noise, text  # noqa: E402
 from write_log import LoggedDisk, read  # noqa: E402
 
@@ -27,6 +27,7 @@ BOOT_MIB = 12
 SLOT_MIB = 20
 VERSIONS = ("v1", "v2", "v3")
 RELEASE = "5.10.0-{}-small"
+COUNTED = "boot_attempts: 2\n"  # the other versions try a new system once
 
 # As grub-mkconfig writes it, with the two variables that count.
 DISTRIBUTION_CFG = """
@@ -70,7 +71,8 @@ def make_root(lab, root, version):
     t.file("/etc/group", b"root:x:0:\notafetcher:x:990:\n")
     t.file("/etc/fstab", b"")
     t.file("/etc/default/grub", b"GRUB_DEFAULT=0\nGRUB_TIMEOUT=1\nGRUB_CMDLINE_LINUX=\"quiet\"\n")
-    t.file("/etc/otaclient/otaclient.yaml", b"tls_ca: /etc/otaclient/origin-ca.pem\nupdate_cooldown_s: 0\n")
+    settings = f"tls_ca: /etc/otaclient/origin-ca.pem\nupdate_cooldown_s: 0\n{COUNTED if version == 'v3' else ''}"
+    t.file("/etc/otaclient/otaclient.yaml", settings.encode())
     for source, target in ((f"{lab.tls()}/ca.pem", "/etc/otaclient/origin-ca.pem"),
                            (f"{lab.certs()}/dev.root.pem", "/opt/ota/client/certs/dev.root.pem"),
                            (f"{lab.certs()}/dev.interm.pem", "/opt/ota/client/certs/dev.interm.pem")):  # fmt: skip
@@ -136,11 +138,12 @@ class Scene:
     before; a step of several operations has one for each, and is done with the last.
     """
 
-    def __init__(self, folder, name, versions, turns):
+    def __init__(self, folder, name, versions, again, turns):
         self.name = name
         self.base = f"{folder}/{name}.base"  # image of the disk before
         self.log = f"{folder}/{name}.log"
-        self.versions = versions  # role -> versions that may boot there; the last one is what a second run brings
+        self.versions = versions  # role -> the version that may boot there
+        self.again = again  # the version that a second run brings
         self.turns = turns
         self.records = read(self.log)
         self.roles_before = turns[0][1]
@@ -180,14 +183,48 @@ def _turns_of_an_update(active, standby, status):
     ]
 
 
-# Name, what the machine does, versions, turns; each begins where the one before has ended.
+def _turns_of_a_rollback(active, other):
+    return [
+        (None, active, {"SUCCESS"}),
+        ("status file", active, {"FAILURE", "ROLLBACK_FAILURE"}),
+        ("replace grubenv at flip", other, {"ROLLBACK_FAILURE"}),
+        ("GRUB begins", active | other, {"ROLLBACK_FAILURE"}),
+        ("replace grubenv at commit", other, {"ROLLBACK_FAILURE"}),
+    ]
+
+
+TURNS_OF_AN_ABORT = [
+    (None, A, {"SUCCESS"}),
+    ("status file", A, {"FAILURE"}),
+    ("status file", A, {"ABORTED"}),
+]
+
+# Name, what the machine does, the versions that may boot in each slot, the one that a second run brings, and turns. Each
+# scene begins where the one before has ended.
 STORY = (
-    ("bootstrap", lambda story: story.start(), {"slot_a": ["v1"]}, [(None, A, {"INITIALIZED"})]),
+    ("bootstrap", lambda story: story.start(), {"slot_a": "v1"}, "v2", [(None, A, {"INITIALIZED"})]),
     (
         "first_update",
         lambda story: story.update("v2"),
-        {"slot_a": ["v1"], "slot_b": ["v2"]},
+        {"slot_a": "v1", "slot_b": "v2"},
+        "v2",
         _turns_of_an_update(A, B, "INITIALIZED"),
+    ),
+    ("rollback", lambda story: story.roll_back(), {"slot_a": "v1", "slot_b": "v2"}, "v3", _turns_of_a_rollback(B, A)),
+    ("abort", lambda story: story.abort("v3"), {"slot_a": "v1"}, "v3", TURNS_OF_AN_ABORT),
+    (
+        "update",
+        lambda story: story.update("v3"),
+        {"slot_a": "v1", "slot_b": "v3"},
+        "v3",
+        _turns_of_an_update(A, B, "ABORTED"),
+    ),
+    (
+        "counted_update",
+        lambda story: story.update("v2"),
+        {"slot_a": "v2", "slot_b": "v3"},
+        "v2",
+        _turns_of_an_update(B, A, "SUCCESS"),
     ),
 )
 
@@ -207,7 +244,7 @@ class Story:
         self.ecu = SmallEcu(lab, "small", self.image)
 
     def record(self):
-        for name, act, _, _ in STORY:
+        for name, act, *_ in STORY:
             run("cp", "--sparse=always", self.image, self.lab.path(f"{name}.base"))
             with LoggedDisk(self.lab.write_log, self.image, self.lab.path(f"{name}.log"), self.lab.path("logged")) as disk:
                 self.ecu.use(disk.path)
@@ -226,7 +263,23 @@ class Story:
         self.ecu.switch_on()
         self.ecu.update(version, self.origin.url(version))
 
+    def roll_back(self):
+        self.ecu.switch_on()
+        self.ecu.otactl("rollback", "--wait")
+
+    def abort(self, version):
+        """While the contents come slowly."""
+        self.ecu.switch_on()
+        self.ecu.update(version, self.origin.slow_url(version), wait=False)
+        wait_for("contents come", lambda: self._phase() == "DOWNLOADING_OTA_FILES", 30)
+        self.ecu.otactl("abort")
+        wait_for("the update is aborted", lambda: self.ecu.status()["ota_status"] == "ABORTED", 30)
+
+    def _phase(self):
+        update = self.ecu.status()["update_status"]
+        return update and update["phase"]
+
 
 def scenes(folder):
     """Of a story that was recorded there."""
-    return [Scene(folder, name, versions, turns) for name, _, versions, turns in STORY]
+    return [Scene(folder, name, versions, again, turns) for name, _, versions, again, turns in STORY]

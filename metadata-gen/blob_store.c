@@ -29,7 +29,7 @@ static int by_digest_cmp(const void *a, const void *b)
 
 int blob_no_memory(struct ota_err *err)
 {
-	return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+	return ota_err_no_memory(err, "a content");
 }
 
 int blob_store_new(

@@ -90,7 +90,7 @@ static void *worker_main(void *arg)
 		int r;
 
 		if (!hand)
-			r = ota_err_set(&err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+			r = ota_err_no_memory(&err, "compressing");
 		else if (job->data)
 			r = blob_fill(hand, job->blob, job->data, job->spare, &err);
 		else
@@ -106,7 +106,7 @@ int fill_queue_new(struct blob_store *store, unsigned n_jobs, struct fill_queue 
 	AUTO_FILL_QUEUE struct fill_queue *q = calloc(1, sizeof(*q));
 
 	if (!q)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "compressing");
 	q->store = store;
 	q->last = &q->first;
 	pthread_mutex_init(&q->lock, NULL);
@@ -132,7 +132,7 @@ int fill_queue_push(
 
 	if (!job) {
 		free(data);
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "compressing");
 	}
 	*job = (struct job){.blob = blob, .data = data, .spare = spare};
 	pthread_mutex_lock(&q->lock);

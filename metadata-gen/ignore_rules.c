@@ -131,13 +131,13 @@ int ignore_rules_parse(
 	AUTO_IGNORE_RULES struct ignore_rules *rules = calloc(1, sizeof(*rules));
 
 	if (!rules)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the ignore rules");
 	for (size_t at = 0; at < len_bytes;) {
 		const char *end = memchr(text + at, '\n', len_bytes - at);
 		size_t len = end ? (size_t)(end - (text + at)) : len_bytes - at;
 
 		if (parse_line(rules, text + at, len) < 0)
-			return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+			return ota_err_no_memory(err, "the ignore rules");
 		at += len + 1;
 	}
 	*ret_rules = TAKE_PTR(rules);

@@ -284,7 +284,7 @@ static int collect_items(struct check *c, struct ota_err *err)
 
 	c->items = calloc((size_t)t->n_contents + t->n_files + 1, sizeof(*c->items));
 	if (!c->items)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the image's contents");
 	for (uint32_t i = 0; i < t->n_contents; i++)
 		if (t->contents[i].has_zst)
 			c->items[c->n_items++] = (struct item){
@@ -364,7 +364,7 @@ static int check_item(void *ctx, size_t index, struct ota_err *err)
 	struct blob_hand *hand = hand_rack_take(&c->rack);
 
 	if (!hand)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "hashing");
 	if (item->path.at)
 		check_plain(c, item, hand);
 	else if (c->zst_fd >= 0)
@@ -457,7 +457,7 @@ int image_check(const char *image_dir, const struct image_check_options *options
 	if (c.dir_fd < 0)
 		r = ota_err_wrap(err, -errno, "Cannot open the image %s", image_dir);
 	else if (!c.table)
-		r = ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		r = ota_err_no_memory(err, "the image's lists");
 	else
 		r = cert_store_open(options->certs_dir, keep_note, &c.notes, &store, err);
 	if (r == 0)

@@ -110,7 +110,7 @@ int image_lists_check(const struct image_lists *lists, struct ota_err *err)
 	int r;
 
 	if (!t)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the image's lists");
 	r = list_text_read_dirs(buf_str(&lists->dirs), lists->dirs.len_bytes, "dirs.txt", t, err);
 	if (r == 0)
 		r = list_text_read_symlinks(buf_str(&lists->symlinks), lists->symlinks.len_bytes,

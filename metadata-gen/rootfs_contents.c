@@ -95,7 +95,7 @@ static int read_index(void *ctx, size_t index, struct ota_err *err)
 	int r;
 
 	if (!hand)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "hashing");
 	r = read_item(rd, item, hand, err);
 	hand_rack_put(&rd->rack, hand);
 	return r < 0 ? ota_err_wrap(err, r, "Cannot take in %s", item->path) : 0;
@@ -153,7 +153,7 @@ int rootfs_contents_read(struct rootfs_tree *tree, int root_fd, const struct roo
 	int r = collect(&rd, tree, &bytes);
 
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the list of files");
 	qsort(rd.items, rd.n_items, sizeof(*rd.items), large_first);
 	mark_likely_copies(&rd);
 	progress_start(&rd.progress, "Reading", rd.n_items, bytes);

@@ -228,7 +228,7 @@ static int place_plain(struct build *b, struct ota_err *err)
 	int r;
 
 	if (!hand)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "hashing");
 	for (size_t i = 0; i < b->tree->n_entries; i++) {
 		struct rootfs_entry *e = b->tree->entries[i];
 
@@ -311,7 +311,7 @@ static int build_image(struct build *b, struct ota_err *err)
 		return r;
 	b->tree = rootfs_tree_new(b->opt->prefix);
 	if (!b->tree)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the names of the tree");
 	r = b->opt->tar ? read_tar(b, err) : read_folder(b, err);
 	if (r == 0)
 		r = image_lists_write(b->tree, &b->lists, err);

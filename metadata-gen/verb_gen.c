@@ -157,7 +157,7 @@ static int run(const struct gen_options *o)
 	struct ota_err err = {0};
 
 	if (!tree) {
-		ota_err_set(&err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		ota_err_no_memory(&err, "the names of the tree");
 		return verb_failed(&err);
 	}
 	if (gen(o, &report, tree, &err) < 0)

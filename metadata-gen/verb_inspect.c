@@ -168,7 +168,7 @@ static int inspect(struct inspection *in, const char *image_dir, struct ota_err 
 		return ota_err_wrap(err, -errno, "Cannot open the image %s", image_dir);
 	in->table = file_table_new();
 	if (!in->table)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the image's lists");
 	r = read_part(in, IMAGE_JWT, IMAGE_META_JWT_MAX_BYTES, &in->jwt, err);
 	if (r == 0)
 		r = image_meta_parse(buf_str(&in->jwt), in->jwt.len_bytes, &in->meta, err);
@@ -276,7 +276,7 @@ int verb_inspect(int argc, char **argv)
 	if (inspect(&in, image_dir, &err) < 0)
 		return verb_failed(&err);
 	if (show(&in, json) < 0) {
-		ota_err_set(&err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		ota_err_no_memory(&err, "the figures");
 		return verb_failed(&err);
 	}
 	return 0;

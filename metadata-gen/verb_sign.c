@@ -109,7 +109,7 @@ static int write_output(const char *path, const struct buf *jwt, struct ota_err 
 	int r;
 
 	if (!parent)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "a path");
 	dir_fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	r = dir_fd < 0 ? -errno
 		       : io_replace_file(

@@ -290,7 +290,7 @@ static int job_ask(struct job *j, struct ota_err *err)
 	int r = job_url(j, zst, &url);
 
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "No memory for its URL");
+		return ota_err_no_memory(err, "its URL");
 	digest_to_hex(&j->content->digest, hex);
 	snprintf(control, sizeof(control), "file_sha256=%s%s", hex,
 		zst ? ",file_compression_alg=zst" : "");
@@ -415,7 +415,7 @@ static void *worker_main(void *arg)
 
 static int no_memory(struct ota_err *err)
 {
-	return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "No memory to fetch contents");
+	return ota_err_no_memory(err, "the fetching of contents");
 }
 
 /*

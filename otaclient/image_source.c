@@ -76,7 +76,7 @@ int image_source_base_url(const char *url, char **ret_base_url, struct ota_err *
 	if (r == 0)
 		r = buf_puts(&base, "/");
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "No memory for the image's URL");
+		return ota_err_no_memory(err, "the image's URL");
 	r = http_url_check(buf_str(&base), err);
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot use the image's URL");
@@ -144,7 +144,7 @@ static int part_request(struct source *s, struct part *part, const char *base, s
 	int r = image_url_part(base, part->name, &url);
 
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "No memory for a URL");
+		return ota_err_no_memory(err, "a URL");
 	if (part->digest) {
 		digest_to_hex(part->digest, hex);
 		snprintf(control, sizeof(control), "file_sha256=%s", hex);
@@ -420,8 +420,7 @@ static int make_table(struct image *image, struct ota_err *err)
 
 	image->table = file_table_new();
 	if (!image->table)
-		return ota_err_set(
-			err, -ENOMEM, OTA_E_UNSPECIFIC, "No memory for the image's lists");
+		return ota_err_no_memory(err, "the image's lists");
 	r = read_lists(image, false, err);
 	if (r == 0)
 		r = file_table_seal(image->table, err);
@@ -446,7 +445,7 @@ static int open_image(struct source *s, struct image *image, struct ota_err *err
 	if (r == 0)
 		r = fetcher_new(&s->config->http, &s->fetcher, err);
 	if (r == 0 && !(s->digest = digest_ctx_new()))
-		r = ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "No memory for a digest");
+		r = ota_err_no_memory(err, "a digest");
 	if (r == 0)
 		r = check_format(s, image->base_url, err);
 	if (r == 0)

@@ -87,7 +87,7 @@ static int wish_extend(
 				PROXY_ORIGINS_MAX);
 		wish->origins[wish->n_origins] = strdup(origins[i]);
 		if (!wish->origins[wish->n_origins])
-			return ota_err_set(err, -ENOMEM, OTA_E_OTAPROXY_FAILED, "Out of memory");
+			return ota_err_no_memory(err, "the list of servers");
 		wish->n_origins++;
 		n_new++;
 	}

@@ -154,7 +154,7 @@ static int open_dir(const char *dir, int *ret_fd, struct ota_err *err)
 		int r;
 
 		if (!parent)
-			return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+			return ota_err_no_memory(err, "a path");
 		for (size_t len = strlen(parent); len > 1 && parent[len - 1] == '/'; len--)
 			parent[len - 1] = '\0';
 		slash = strrchr(parent, '/');
@@ -272,7 +272,7 @@ int status_store_write_complete(
 	if (r == 0)
 		r = buf_printf(&text, "crc32=%08" PRIx32 "\n", crc32_of(text.data, text.len_bytes));
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the mark of a complete slot");
 	return write_text("complete mark", dir, "complete", text.data, text.len_bytes, err);
 }
 

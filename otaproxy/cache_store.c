@@ -256,11 +256,11 @@ int cache_store_open(
 	int r;
 
 	if (!s)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the cache");
 	s->dir_fd = s->v1_fd = s->tmp_fd = s->folders[0].fd = -1;
 	s->dir = strdup(dir);
 	if (!s->dir)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the cache");
 	if (!is_boot_id(boot_id))
 		return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC, "\"%s\" is no boot id", boot_id);
 	r = open_dir(s, err);

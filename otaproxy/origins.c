@@ -115,8 +115,7 @@ int origins_parse(const char *text, size_t len_bytes, const char *name,
 	int r;
 
 	if (!o)
-		return ota_err_set(
-			err, -ENOMEM, OTA_E_UNSPECIFIC, "No memory for the list of servers");
+		return ota_err_no_memory(err, "the list of servers");
 	for (unsigned number = 1; len_bytes > 0; number++) {
 		const char *end = memchr(text, '\n', len_bytes);
 		size_t len = end ? (size_t)(end - text) : len_bytes;

@@ -95,7 +95,7 @@ static int ctl_new(const struct boot_env *env, struct cboot_ctl **ret_ctl,
 	int r;
 
 	if (!ctl)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the boot controller");
 	ctl->base.ops = &cboot_ops;
 	ctl->root_fd = -1;
 	if ((size_t)snprintf(ctl->root, sizeof(ctl->root), "%s", env->root) >=
@@ -104,7 +104,7 @@ static int ctl_new(const struct boot_env *env, struct cboot_ctl **ret_ctl,
 			"The root's path is too long");
 	ctl->tools_path = env->tools_path ? strdup(env->tools_path) : NULL;
 	if (env->tools_path && !ctl->tools_path)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the boot controller");
 	ctl->root_fd = open(ctl->root[0] ? ctl->root : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (ctl->root_fd < 0)
 		return ota_err_set(err, errno == ENOENT ? -ENODEV : -errno, OTA_E_UNSPECIFIC,

@@ -266,5 +266,5 @@ int extlinux_set_root(const char *text, size_t len_bytes, const char *part_uuid,
 			err, -EBADMSG, OTA_E_UNSPECIFIC, "There is no APPEND line in it");
 	if (r == 0)
 		r = buf_append(ret, buf_str(&out), out.len_bytes);
-	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Out of memory") : 0;
+	return r < 0 ? ota_err_no_memory(err, "extlinux.conf") : 0;
 }

@@ -95,7 +95,7 @@ static int table_parse(const char *text, size_t len, struct table *ret, struct o
 	const char *p = text, *end = text + len;
 
 	if (!t.lines)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "an fstab");
 	if (len > FSTAB_MAX_BYTES)
 		return ota_err_set(err, -E2BIG, OTA_E_UNSPECIFIC, "An fstab has more than %d bytes",
 			FSTAB_MAX_BYTES);

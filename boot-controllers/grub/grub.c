@@ -89,7 +89,7 @@ static int ctl_new(const struct boot_env *env, struct grub_ctl **ret_ctl, struct
 	char path[PATH_MAX];
 
 	if (!ctl)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the boot controller");
 	ctl->base.ops = &grub_ops;
 	ctl->boot_fd = ctl->grub_fd = -1;
 	ctl->tries = MAX_OF(1U, MIN_OF(env->boot_attempts, (unsigned)GRUB_TRIES_MAX));
@@ -97,7 +97,7 @@ static int ctl_new(const struct boot_env *env, struct grub_ctl **ret_ctl, struct
 	ctl->version = strdup(env->version ? env->version : OTA_VERSION);
 	ctl->tools_path = env->tools_path ? strdup(env->tools_path) : NULL;
 	if (!ctl->version || (env->tools_path && !ctl->tools_path))
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the boot controller");
 	if ((size_t)snprintf(ctl->root, sizeof(ctl->root), "%s", env->root) >=
 		sizeof(ctl->root) - 64)
 		return ota_err_set(err, -ENAMETOOLONG, OTA_E_BOOTCONTROL_STARTUP,

@@ -311,7 +311,7 @@ int grub_cfg_hook_first(
 		r = buf_append(ret, at, (size_t)(from - at));
 	if (r == 0)
 		r = buf_append(ret, to, (size_t)(end - to));
-	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Out of memory") : 0;
+	return r < 0 ? ota_err_no_memory(err, "grub.cfg") : 0;
 }
 
 int grub_cfg_committed(const char *slot_id, struct buf *ret)

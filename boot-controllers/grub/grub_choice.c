@@ -189,7 +189,7 @@ int grub_choice_commit(const struct grub_ctl *ctl, unsigned slot, struct ota_err
 	int r = grub_cfg_committed(grub_slot_id[slot], &b);
 
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "ota-committed.cfg");
 	r = grub_write_file("replace ota-committed.cfg", ctl->grub_fd, "ota-committed.cfg",
 		"/boot/grub/ota-committed.cfg", &b, 0644, err);
 	return r < 0 ? r : grub_publish(ctl, "publish ota-committed.cfg", err);

@@ -109,6 +109,11 @@ int(ota_err_wrap)(struct ota_err *err, int r, const char *fmt, ...)
 	return r;
 }
 
+int(ota_err_no_memory)(struct ota_err *err, const char *what)
+{
+	return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "No memory for %s", what);
+}
+
 void ota_err_blame(struct ota_err *err, enum ota_code code)
 {
 	if (err && err->code == OTA_E_UNSPECIFIC)

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <stdbool.h>
 
 enum {
@@ -60,7 +61,10 @@ int ota_err_set(struct ota_err *err, int errnum, enum ota_code code, const char 
 int ota_err_wrap(struct ota_err *err, int r, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* The same two, so that compilers and analysers know that what they return is negative. */
+/* "No memory for @what": -ENOMEM. */
+int ota_err_no_memory(struct ota_err *err, const char *what);
+
+/* The same three, so that compilers and analysers know that what they return is negative. */
 #define ota_err_set(err, errnum, ...)                      \
 	__extension__({                                    \
 		int ota_r_ = (errnum);                     \
@@ -76,6 +80,12 @@ int ota_err_wrap(struct ota_err *err, int r, const char *fmt, ...)
 		if (ota_r_ >= 0)                            \
 			__builtin_unreachable();            \
 		ota_r_;                                     \
+	})
+#define ota_err_no_memory(err, what)                \
+	__extension__({                             \
+		int ota_r_ = -ENOMEM;               \
+		(ota_err_no_memory)((err), (what)); \
+		ota_r_;                             \
 	})
 
 /* Blame @code if nobody has yet; for the caller that knows which part of the work this was. */

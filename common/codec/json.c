@@ -58,13 +58,15 @@ int json_doc_parse(const char *text, size_t len_bytes, size_t max_bytes, struct 
 			"The JSON text is nested deeper than %d levels", JSON_DEPTH_MAX);
 	doc = malloc(sizeof(*doc));
 	if (!doc)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "a JSON text");
 	doc->root = json_loadb(text, len_bytes, JSON_REJECT_DUPLICATES, &why);
 	if (!doc->root) {
 		bool no_memory = json_error_code(&why) == json_error_out_of_memory;
 
 		free(doc);
-		return ota_err_set(err, no_memory ? -ENOMEM : -EBADMSG, OTA_E_UNSPECIFIC,
+		if (no_memory)
+			return ota_err_no_memory(err, "a JSON text");
+		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
 			"The text is no valid JSON in line %d, column %d: %s", why.line, why.column,
 			why.text);
 	}

@@ -251,7 +251,7 @@ int cert_store_open(const char *dir, void (*note)(void *ctx, const char *sentenc
 	int r;
 
 	if (!store || !(store->dir = strdup(dir)))
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the certificates");
 	r = load_files(store, &n);
 	ERR_clear_error();
 	if (r < 0)
@@ -373,7 +373,7 @@ static int chain_verify(const struct chain *chain, X509 *x509, bool *ret_known, 
 
 	if (!ctx || X509_STORE_CTX_init(ctx, chain->trusted, x509, chain->intermediates) != 1) {
 		X509_STORE_CTX_free(ctx);
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the check of a certificate");
 	}
 	param = X509_STORE_CTX_get0_param(ctx);
 	X509_VERIFY_PARAM_set_time(param, (time_t)clock_unix_s());

@@ -52,7 +52,7 @@ int sign_key_load(const char *path, struct sign_key **ret_key, struct ota_err *e
 	if (pem.data)
 		OPENSSL_cleanse(pem.data, pem.cap_bytes);
 	if (!key)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the signing key");
 	if (!key->pkey)
 		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
 			"%s holds no PEM private key without a passphrase", path);

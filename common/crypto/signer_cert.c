@@ -137,7 +137,7 @@ int signer_cert_parse(
 			len_bytes, CERT_PEM_MAX_BYTES);
 	cert = calloc(1, sizeof(*cert));
 	if (!cert)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the signing certificate");
 	r = x509_cert_from_pem(pem, len_bytes, &cert->x509, NULL);
 	if (r < 0)
 		return ota_err_set(err, r, OTA_E_METADATAJWT_CERT_INVALID,
@@ -177,7 +177,7 @@ int signer_cert_check(const struct signer_cert *cert, const void *data, size_t l
 	bool good;
 
 	if (!ctx)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the check of a signature");
 	good = EVP_DigestVerifyInit_ex(
 		       ctx, NULL, "SHA256", NULL, NULL, X509_get0_pubkey(cert->x509), NULL) == 1 &&
 	       EVP_DigestVerify(ctx, sig_der, sig_len, data, len_bytes) == 1;

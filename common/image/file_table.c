@@ -440,8 +440,7 @@ static int index_entry(struct file_table *t, uint32_t ref, struct ota_err *err)
 
 static int no_memory(struct ota_err *err)
 {
-	return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC,
-		"There is not enough memory for the image's list of files");
+	return ota_err_no_memory(err, "the image's list of files");
 }
 
 static int path_index_make(struct file_table *t, uint32_t n, struct ota_err *err)

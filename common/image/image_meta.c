@@ -119,7 +119,7 @@ static int decode_part(const char *what, const char *text, size_t len_bytes, str
 	if (r == -EBADMSG)
 		return invalid(err, "its %s is not base64url", what);
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "metadata.jwt");
 	return 0;
 }
 

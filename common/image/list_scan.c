@@ -8,6 +8,7 @@
  */
 #include "common/image/list_scan.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -52,8 +53,8 @@ int scan_table_failed(const struct scan *s, int r)
 			"Line %u of %s is too much: at most %d entries, and sizes with a 64-bit "
 			"sum",
 			s->line_no, s->list, FILE_TABLE_ENTRIES_MAX);
-	return ota_err_set(
-		s->err, r, OTA_E_UNSPECIFIC, "There is not enough memory to read %s", s->list);
+	assert(r == -ENOMEM);
+	return ota_err_no_memory(s->err, s->list);
 }
 
 /* ---- columns ---- */

@@ -402,7 +402,7 @@ static bool copy_text(const char *text, char **ret_copy)
 
 static int no_memory(struct ota_err *err)
 {
-	return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "No memory for an HTTP client");
+	return ota_err_no_memory(err, "an HTTP client");
 }
 
 int http_client_new(

@@ -98,7 +98,7 @@ static int check_parts(const char *url, struct ota_err *err)
 	CURLUcode code;
 
 	if (!parts)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "No memory for a URL");
+		return ota_err_no_memory(err, "a URL");
 	code = curl_url_set(parts, CURLUPART_URL, url, CURLU_PATH_AS_IS);
 	curl_url_cleanup(parts);
 	if (code == CURLUE_OK)

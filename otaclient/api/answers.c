@@ -264,7 +264,7 @@ int answer_status(const struct answerer *a, struct buf *ret_bytes, struct ota_er
 	int r;
 
 	if (!now)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the status");
 	status_get(a->status, now);
 	/* An ECU that only speaks for others has nothing to wait for. */
 	if (!now->known && is_available(c, c->ecu_id))

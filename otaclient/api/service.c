@@ -410,7 +410,7 @@ int api_service_start(const struct api_config *config, struct status *status,
 	int r;
 
 	if (!s)
-		return ota_err_set(err, -ENOMEM, OTA_E_STARTUP_FAILED, "Out of memory");
+		return ota_err_no_memory(err, "the API");
 	grpc_door_open();
 	s->config = *config;
 	s->answerer = (struct answerer){
@@ -425,7 +425,7 @@ int api_service_start(const struct api_config *config, struct status *status,
 	if (config->tree) {
 		s->answerer.recent = recent_requests_new();
 		if (!s->answerer.recent)
-			return ota_err_set(err, -ENOMEM, OTA_E_STARTUP_FAILED, "Out of memory");
+			return ota_err_no_memory(err, "the requests that the API remembers");
 	}
 	s->server = grpc_server_create(&channel_args, NULL);
 	s->queue = grpc_completion_queue_create_for_next(NULL);

@@ -292,7 +292,7 @@ void wire_status_ecu_from(const struct status_snapshot *snapshot, const char *ec
 
 static int no_memory(struct ota_err *err)
 {
-	return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+	return ota_err_no_memory(err, "a message of the API");
 }
 
 static int unpack(const ProtobufCMessageDescriptor *desc, const void *data, size_t len_bytes,

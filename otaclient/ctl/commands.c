@@ -123,7 +123,7 @@ static int ask(struct ctl *c, enum api_method m, struct wire_answer *ret_answer)
 	struct wire_request request = {.ecus = ecus, .n_ecus = c->opt.n_ecu_ids};
 
 	if (!ecus)
-		return ota_err_set(&c->err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(&c->err, "the request");
 	for (size_t i = 0; i < request.n_ecus; i++) {
 		ecus[i].ecu_id = c->opt.ecu_ids[i];
 		ecus[i].update.version = c->opt.version;
@@ -160,7 +160,7 @@ static int wait_for_end(struct ctl *c, enum api_method m, const struct wire_answ
 	};
 
 	if (!ecus)
-		return ota_err_set(&c->err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(&c->err, "the ECUs that are watched");
 	for (size_t i = 0; i < follow.n_ecus; i++)
 		ecus[i].ecu_id = c->opt.ecu_ids[i];
 	follow_start(&follow, before, clock_monotonic_ms());
@@ -258,7 +258,7 @@ static int do_history(struct ctl *c)
 	int r;
 
 	if (!records)
-		return ota_err_set(&c->err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(&c->err, "the records");
 	r = flight_recorder_read_file(path, records, &n, &c->err);
 	if (r < 0)
 		return r;

@@ -38,7 +38,7 @@ static void watch_done(struct watch *w)
 
 static int out_of_memory(struct ctl *c)
 {
-	return ota_err_set(&c->err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+	return ota_err_no_memory(&c->err, "the display");
 }
 
 static void show(struct watch *w, const char *reason)

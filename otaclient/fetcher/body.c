@@ -93,7 +93,7 @@ static int decoder_ready(struct body *b)
 	if (!b->zstd)
 		b->zstd = zstd_decoder_new();
 	if (!b->zstd)
-		return ota_err_set(b->err, -ENOMEM, OTA_E_UNSPECIFIC, "No memory to decompress");
+		return ota_err_no_memory(b->err, "the decompression");
 	zstd_decoder_start(b->zstd, b->job.plain_bytes);
 	return 0;
 }

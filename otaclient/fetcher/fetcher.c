@@ -400,7 +400,7 @@ int fetcher_new(const struct http_config *http, struct fetcher **ret_fetcher, st
 	int r;
 
 	if (!f)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "No memory for a fetcher");
+		return ota_err_no_memory(err, "a fetcher");
 	f->http = http;
 	r = fetcher_start(f, &why);
 	if (r < 0) {
@@ -475,7 +475,7 @@ int fetcher_add(struct fetcher *f, const struct fetcher_job *job, struct ota_err
 	if (!copy_text(job->url, &s->text[JOB_URL]) || !copy_text(job->name, &s->text[JOB_NAME]) ||
 		!copy_text(job->cache_control, &s->text[JOB_CACHE_CONTROL])) {
 		slot_forget_texts(s);
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "No memory to fetch a file");
+		return ota_err_no_memory(err, "the fetching of a file");
 	}
 	s->busy = true;
 	f->n_busy++;

@@ -151,7 +151,7 @@ static void job_begin(struct fetcher_process *p, struct slot *s, int fd)
 	if (body_set(s->body, &p->packet, fd) == 0)
 		result.r = body_start(s->body, p->client, slot_done, s, &result.err);
 	else
-		ota_err_set(&result.err, -ENOMEM, OTA_E_UNSPECIFIC, "No memory to fetch");
+		ota_err_no_memory(&result.err, "the fetching of a file");
 	if (result.r < 0)
 		slot_done(s, &result);
 }

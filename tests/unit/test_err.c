@@ -45,8 +45,19 @@ static void wrapping_a_silent_error_speaks_for_it(void **state)
 	assert_string_equal(err.msg, "Cannot open x: No such file or directory");
 }
 
+static void a_lack_of_memory_says_for_what(void **state)
+{
+	struct ota_err err = {0};
+
+	assert_int_equal(ota_err_no_memory(&err, "an image's lists"), -ENOMEM);
+	assert_int_equal(err.errnum, -ENOMEM);
+	assert_int_equal(err.code, OTA_E_UNSPECIFIC);
+	assert_string_equal(err.msg, "No memory for an image's lists");
+}
+
 static void nobody_needs_to_listen(void **state)
 {
+	assert_int_equal(ota_err_no_memory(NULL, "x"), -ENOMEM);
 	assert_int_equal(ota_err_set(NULL, -EIO, OTA_E_NETWORK, "x"), -EIO);
 	assert_int_equal(ota_err_wrap(NULL, -EIO, "x"), -EIO);
 	ota_err_blame(NULL, OTA_E_NETWORK);
@@ -101,6 +112,7 @@ int main(void)
 		cmocka_unit_test(a_set_error_carries_code_and_sentence),
 		cmocka_unit_test(wrapping_puts_words_in_front_and_keeps_the_code),
 		cmocka_unit_test(wrapping_a_silent_error_speaks_for_it),
+		cmocka_unit_test(a_lack_of_memory_says_for_what),
 		cmocka_unit_test(nobody_needs_to_listen),
 		cmocka_unit_test(blame_falls_only_where_nobody_was_blamed),
 		cmocka_unit_test(long_sentences_are_cut_at_their_end),

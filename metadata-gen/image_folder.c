@@ -190,7 +190,7 @@ static int lock_partial(struct image_folder *f, struct ota_err *err)
 
 static int no_memory(struct ota_err *err)
 {
-	return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+	return ota_err_no_memory(err, "a path");
 }
 
 int image_folder_name(struct image_folder *f, const char *path, struct ota_err *err)
@@ -257,11 +257,11 @@ int image_folder_publish(struct image_folder *f, struct ota_err *err)
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot make the image %s durable", f->path);
 	r = io_point("image.publish");
+	if (r == 0 && renameat2(f->parent_fd, from, f->parent_fd, to,
+			      f->old_fd >= 0 ? RENAME_EXCHANGE : RENAME_NOREPLACE) < 0)
+		r = -errno;
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot put the image in its place %s", f->path);
-	if (renameat2(f->parent_fd, from, f->parent_fd, to,
-		    f->old_fd >= 0 ? RENAME_EXCHANGE : RENAME_NOREPLACE) < 0)
-		return ota_err_wrap(err, -errno, "Cannot put the image in its place %s", f->path);
 	f->published = true;
 	if (fsync(f->parent_fd) < 0)
 		return ota_err_wrap(err, -errno, "Cannot make the image %s durable", f->path);

@@ -53,7 +53,7 @@ static int damaged(struct tar *t, struct ota_err *err)
 
 static int no_memory(struct ota_err *err)
 {
-	return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+	return ota_err_no_memory(err, "the tar stream");
 }
 
 /*
@@ -88,10 +88,8 @@ static bool canonical_path(const char *text, char ret_path[PATH_MAX])
 
 static int take_path(struct tar *t, const char *text, char ret_path[PATH_MAX], struct ota_err *err)
 {
-	if (!text)
-		return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
-			"The tar stream %s has an entry without a name behind %s", t->name,
-			t->path[0] ? t->path : "/");
+	if (!text) /* libarchive has a reason */
+		return damaged(t, err);
 	if (!canonical_path(text, ret_path))
 		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
 			"The tar stream %s has the name \"%.200s\", which leads out of the root or "
@@ -183,8 +181,7 @@ static int make_node(
 		const char *target = archive_entry_symlink(e);
 
 		if (!target)
-			return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
-				"The link %s in the tar stream %s has no target", t->path, t->name);
+			return damaged(t, err);
 		node->target = rootfs_tree_strndup(t->tree, target, strlen(target));
 		if (!node->target)
 			return no_memory(err);
@@ -213,18 +210,24 @@ static int fill_hole(piece_fn *fn, void *ctx, uint64_t from, uint64_t to)
 	return 0;
 }
 
+static int content_failed(struct tar *t, int r, struct ota_err *err)
+{
+	return ota_err_wrap(err, r, "Cannot write the content of %s", t->path);
+}
+
 /* Hand the content of the current entry, @size_bytes long, to @fn. */
 static int read_content(
 	struct tar *t, uint64_t size_bytes, piece_fn *fn, void *ctx, struct ota_err *err)
 {
 	uint64_t at = 0;
+	int r;
 
 	for (;;) {
 		const void *data;
 		size_t len;
 		la_int64_t offset;
-		int r = archive_read_data_block(t->archive, &data, &len, &offset);
 
+		r = archive_read_data_block(t->archive, &data, &len, &offset);
 		if (r == ARCHIVE_EOF)
 			break;
 		if (r != ARCHIVE_OK)
@@ -236,12 +239,11 @@ static int read_content(
 		if (r == 0 && len > 0)
 			r = fn(ctx, data, len, (uint64_t)offset);
 		if (r < 0)
-			return ota_err_wrap(err, r, "Cannot write the content of %s", t->path);
+			return content_failed(t, r, err);
 		at = (uint64_t)offset + len;
 	}
-	if (fill_hole(fn, ctx, at, size_bytes) < 0)
-		return ota_err_wrap(err, -EIO, "Cannot write the content of %s", t->path);
-	return 0;
+	r = fill_hole(fn, ctx, at, size_bytes);
+	return r < 0 ? content_failed(t, r, err) : 0;
 }
 
 struct memory_piece {

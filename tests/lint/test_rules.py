@@ -89,8 +89,24 @@ class ErrorSentences(unittest.TestCase):
         self.assertEqual([(5, "Cannot read %s: %s bytes are missing"), (7, "One way"), (7, "The other way")],
                          list(error_sentences.sentences(self.SOURCE)))
 
-    def named(self, fmt, *texts):
-        return error_sentences.Tests(texts).name(fmt)
+    def test_formats_of_a_files_own_helpers_are_found(self):
+        declared = 'static int %s(struct x *x, const char *fmt, ...)%s;\n'
+        attribute = ' __attribute__((format(printf, 2, 3)))'
+        body = 'static int %s(struct x *x, const char *fmt, ...)\n{\n%s;\n}\n'
+        use = 'int f(void)\n{\n\treturn %s(x, "It has %%d bytes", 3);\n}\n'
+        said = "\tvsnprintf(why, n, fmt, ap);\n\treturn ota_err_set(x->err, -EBADMSG, 0, \"x is invalid: %s\", why)"
+
+        def found(name, end):
+            source = declared % (name, attribute) + body % (name, end) + use % name
+            return [fmt for _, fmt in error_sentences.sentences(source)]
+        self.assertEqual(found("invalid", said), ["x is invalid: %s", "It has %d bytes"])
+        self.assertEqual(found("invalid", "\tprint(x, fmt)"), [])
+        self.assertEqual(found("note", said), ["x is invalid: %s"])
+        before = attribute[1:] + " " + body % ("invalid", said) + use % "invalid"
+        self.assertIn("It has %d bytes", [fmt for _, fmt in error_sentences.sentences(before)])
+
+    def named(self, fmt, *texts, others=()):
+        return fmt not in error_sentences.Tests(texts).unnamed({fmt, *others})
 
     def test_a_text_that_fits_names_a_sentence(self):
         fmt = "Cannot read %s: %s bytes are missing"
@@ -103,6 +119,19 @@ class ErrorSentences(unittest.TestCase):
         fmt = "Cannot read %s: %s bytes are missing"
         self.assertFalse(self.named(fmt))
         self.assertFalse(self.named(fmt, "Cannot read", "missing", "Cannot write /a: 7 bytes are left"))
+
+    def test_a_text_names_the_format_that_fits_best(self):
+        fmt = "Cannot write %s"
+        self.assertTrue(self.named(fmt, "Cannot write to the log: full"))
+        self.assertFalse(self.named(fmt, "Cannot write to the log: full", others=["Cannot write to the log: %s"]))
+        self.assertTrue(self.named(fmt, "Cannot write /a: Cannot write to the log: full",
+                                   others=["Cannot write to the log: %s"]))
+
+    def test_a_part_of_several_sentences_names_those_of_which_it_is_most(self):
+        part, others = "is no folder", ["The tar stream %s has the link %s, but %s is no folder"]
+        self.assertTrue(self.named("%s is no folder", part, others=others))
+        self.assertFalse(self.named(others[0], part, others=["%s is no folder"]))
+        self.assertTrue(self.named(others[0], part))
 
     def test_texts_of_tests_in_python_are_found(self):
         texts = list(error_sentences.python_texts('f("one " "two", f"three {x} four")'))

@@ -1,15 +1,14 @@
 /*
  * conf_tree: libyaml's events become nodes; limits on the way. Contract: conf_tree.h.
  *
- * All nodes and texts live in the tree's arena. What a plain scalar means is decided by the words and
- * patterns of YAML 1.1 in the tables below.
+ * All nodes and texts live in the tree's arena. What a plain scalar means is decided by the words
+ * of YAML 1.1 in the tables below, and by yaml_number.
  */
 #include "common/config/conf_tree.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
@@ -18,6 +17,7 @@
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
+#include "common/config/yaml_number.h"
 
 struct conf_tree {
 	struct arena mem;
@@ -31,18 +31,6 @@ static const char *const bool_words[] = {
 	"yes", "Yes", "YES", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF",
 	"true", "True", "TRUE", "false", "False", "FALSE",
 };
-
-/* What begins with a digit, a sign or a dot; anything else is a string. */
-static const struct {
-	enum conf_kind kind;
-	const char *pattern;
-} number_kinds[] = {
-	{CONF_INT,          "^[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"},
-	{CONF_OTHER_SCALAR, "^[-+]?[1-9][0-9_]*(:[0-5]?[0-9])+(\\.[0-9_]*)?$"},
-	{CONF_OTHER_SCALAR, "^[-+]?([0-9][0-9_]*\\.[0-9_]*|\\.[0-9][0-9_]*)([eE][-+][0-9]+)?$"},
-	{CONF_OTHER_SCALAR, "^([-+]?\\.(inf|Inf|INF)|\\.(nan|NaN|NAN))$"},
-	{CONF_OTHER_SCALAR, "^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?$"},
-};
 /* clang-format on */
 
 /* One list or map that is being filled. */
@@ -54,8 +42,6 @@ struct level {
 
 struct builder {
 	yaml_parser_t parser;
-	regex_t patterns[ARRAY_SIZE(number_kinds)];
-	unsigned n_patterns; /* compiled: none until the first number */
 	const char *name;    /* of the file */
 	struct conf_tree *tree;
 	unsigned n_nodes;
@@ -71,43 +57,20 @@ static bool is_among(const char *text, const char *const *words, size_t n_words)
 	return false;
 }
 
-static int number_kind(struct builder *b, const char *text, enum conf_kind *ret_kind)
-{
-	for (; b->n_patterns < ARRAY_SIZE(number_kinds); b->n_patterns++)
-		if (regcomp(&b->patterns[b->n_patterns], number_kinds[b->n_patterns].pattern,
-			    REG_EXTENDED | REG_NOSUB) != 0)
-			return -ENOMEM;
-	*ret_kind = CONF_STRING;
-	for (size_t i = 0; i < ARRAY_SIZE(number_kinds) && *ret_kind == CONF_STRING; i++)
-		if (regexec(&b->patterns[i], text, 0, NULL, 0) == 0)
-			*ret_kind = number_kinds[i].kind;
-	return 0;
-}
-
-/* What a text without quotes is. 0 or -ENOMEM. */
-static int plain_kind(struct builder *b, const char *text, enum conf_kind *ret_kind)
+/* What a text without quotes is. */
+static enum conf_kind plain_kind(const char *text)
 {
 	if (is_among(text, null_words, ARRAY_SIZE(null_words)))
-		*ret_kind = CONF_NULL;
-	else if (is_among(text, bool_words, ARRAY_SIZE(bool_words)))
-		*ret_kind = CONF_BOOL;
-	else if (strchr("+-.0123456789", text[0]))
-		return number_kind(b, text, ret_kind);
-	else
-		*ret_kind = CONF_STRING;
-	return 0;
+		return CONF_NULL;
+	if (is_among(text, bool_words, ARRAY_SIZE(bool_words)))
+		return CONF_BOOL;
+	return strchr("+-.0123456789", text[0]) ? yaml_number_kind(text) : CONF_STRING;
 }
 
 static int bad_yaml(const struct builder *b, size_t line, const char *what, struct ota_err *err)
 {
 	return ota_err_set(
 		err, -EBADMSG, OTA_E_UNSPECIFIC, "%s, line %zu: %s", b->name, line, what);
-}
-
-static int no_memory(const struct builder *b, struct ota_err *err)
-{
-	return ota_err_set(
-		err, -ENOMEM, OTA_E_UNSPECIFIC, "Cannot read %s: %s", b->name, strerror(ENOMEM));
 }
 
 static int scalar_take(
@@ -120,11 +83,9 @@ static int scalar_take(
 		return bad_yaml(b, node->line, "a text has a NUL character in it", err);
 	node->text = arena_strndup(&b->tree->mem, text, len);
 	if (!node->text)
-		return no_memory(b, err);
-	node->kind = CONF_STRING;
-	if (event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
-		plain_kind(b, node->text, &node->kind) < 0)
-		return no_memory(b, err);
+		return ota_err_no_memory(err, b->name);
+	node->kind = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE ? plain_kind(node->text)
+									 : CONF_STRING;
 	return 0;
 }
 
@@ -178,7 +139,7 @@ static int node_begin(struct builder *b, const yaml_event_t *event, struct ota_e
 		return bad_yaml(b, line, "tags (\"!…\") are not understood", err);
 	node = arena_alloc(&b->tree->mem, sizeof(*node));
 	if (!node)
-		return no_memory(b, err);
+		return ota_err_no_memory(err, b->name);
 	node->line = line;
 	if (event->type == YAML_SCALAR_EVENT)
 		r = scalar_take(b, event, node, err);
@@ -227,7 +188,7 @@ static int parse_all(struct builder *b, struct ota_err *err)
 
 		if (!yaml_parser_parse(&b->parser, &event)) {
 			if (b->parser.error == YAML_MEMORY_ERROR)
-				return no_memory(b, err);
+				return ota_err_no_memory(err, b->name);
 			return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
 				"%s, line %zu: this is no YAML: %s", b->name,
 				b->parser.problem_mark.line + 1,
@@ -255,12 +216,10 @@ int conf_tree_parse(const char *text, size_t len_bytes, const char *name,
 			CONF_SIZE_MAX_BYTES / 1024);
 	tree = calloc(1, sizeof(*tree));
 	if (!tree || !yaml_parser_initialize(&b.parser))
-		return no_memory(&b, err);
+		return ota_err_no_memory(err, name);
 	b.tree = tree;
 	yaml_parser_set_input_string(&b.parser, (const unsigned char *)text, len_bytes);
 	r = parse_all(&b, err);
-	while (b.n_patterns > 0)
-		regfree(&b.patterns[--b.n_patterns]);
 	yaml_parser_delete(&b.parser);
 	if (r < 0)
 		return r;

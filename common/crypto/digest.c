@@ -1,20 +1,19 @@
 /*
- * digest: SHA-256 over libcrypto's EVP. Contract: digest.h.
+ * digest: SHA-256 by libcrypto. Contract: digest.h.
  *
- * The algorithm is looked up once for the process: the look-up takes locks and allocates, and an update hashes
- * hundreds of thousands of small files. A libcrypto without SHA-256, or one that fails in the middle of it,
- * ends the process: there is no state in which it would be right to go on without knowing a digest.
+ * Its old functions, not EVP: those allocate for each digest, and so can fail where there is no state in which it would
+ * be right to go on. These cannot, and an update hashes hundreds of thousands of small files.
  */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "common/crypto/digest.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <openssl/evp.h>
+#include <openssl/sha.h>
 
 #include "common/base/hex.h"
 
@@ -24,7 +23,7 @@ enum {
 };
 
 struct digest_ctx {
-	EVP_MD_CTX *evp;
+	SHA256_CTX sha256;
 	unsigned char read_buffer[READ_BUFFER_BYTES];
 };
 
@@ -33,16 +32,6 @@ const struct digest digest_of_nothing = {
 		  0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99,
 		  0x1b, 0x78, 0x52, 0xb8, 0x55},
 };
-
-static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
-static EVP_MD *sha256; /* never freed: it lives as long as the process */
-
-static void sha256_fetch(void)
-{
-	sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-	if (!sha256)
-		abort();
-}
 
 bool digest_equal(const struct digest *a, const struct digest *b)
 {
@@ -63,24 +52,11 @@ int digest_from_hex(const char *text, size_t len_bytes, struct digest *ret_diges
 
 struct digest_ctx *digest_ctx_new(void)
 {
-	struct digest_ctx *ctx = malloc(sizeof(*ctx));
-
-	if (!ctx)
-		return NULL;
-	pthread_once(&sha256_once, sha256_fetch);
-	ctx->evp = EVP_MD_CTX_new();
-	if (!ctx->evp) {
-		free(ctx);
-		return NULL;
-	}
-	return ctx;
+	return malloc(sizeof(struct digest_ctx));
 }
 
 void digest_ctx_free(struct digest_ctx *ctx)
 {
-	if (!ctx)
-		return;
-	EVP_MD_CTX_free(ctx->evp);
 	free(ctx);
 }
 
@@ -91,27 +67,26 @@ void digest_ctx_freep(struct digest_ctx **ctx)
 
 void digest_start(struct digest_ctx *ctx)
 {
-	if (EVP_DigestInit_ex2(ctx->evp, sha256, NULL) != 1)
-		abort();
+	SHA256_Init(&ctx->sha256);
 }
 
 void digest_add(struct digest_ctx *ctx, const void *data, size_t len_bytes)
 {
-	if (EVP_DigestUpdate(ctx->evp, data, len_bytes) != 1)
-		abort();
+	SHA256_Update(&ctx->sha256, data, len_bytes);
 }
 
 void digest_final(struct digest_ctx *ctx, struct digest *ret_digest)
 {
-	if (EVP_DigestFinal_ex(ctx->evp, ret_digest->bytes, NULL) != 1)
-		abort();
+	SHA256_Final(ret_digest->bytes, &ctx->sha256);
 }
 
 void digest_of(const void *data, size_t len_bytes, struct digest *ret_digest)
 {
-	pthread_once(&sha256_once, sha256_fetch);
-	if (EVP_Digest(data, len_bytes, ret_digest->bytes, NULL, sha256, NULL) != 1)
-		abort();
+	SHA256_CTX sha256;
+
+	SHA256_Init(&sha256);
+	SHA256_Update(&sha256, data, len_bytes);
+	SHA256_Final(ret_digest->bytes, &sha256);
 }
 
 int digest_of_fd(

@@ -177,10 +177,12 @@ static int load_file(
 		return 0;
 	}
 	r = x509_cert_from_pem(buf_str(&pem), pem.len_bytes, &x509, &more);
+	if (r == -ENOMEM)
+		return r;
 	if (r < 0) {
 		note_printf(
 			note, "Certificate file %s was skipped: it holds no PEM certificate", file);
-		return r == -ENOMEM ? r : 0;
+		return 0;
 	}
 	if (more)
 		note_printf(note, "Only the first certificate of file %s is used", file);
@@ -373,6 +375,7 @@ static int chain_verify(const struct chain *chain, X509 *x509, bool *ret_known, 
 
 	if (!ctx || X509_STORE_CTX_init(ctx, chain->trusted, x509, chain->intermediates) != 1) {
 		X509_STORE_CTX_free(ctx);
+		ERR_clear_error();
 		return ota_err_no_memory(err, "the check of a certificate");
 	}
 	param = X509_STORE_CTX_get0_param(ctx);
@@ -381,6 +384,8 @@ static int chain_verify(const struct chain *chain, X509 *x509, bool *ret_known, 
 	X509_VERIFY_PARAM_set_auth_level(param, SECURITY_LEVEL);
 	if (X509_verify_cert(ctx) == 1)
 		r = check_issuers(ctx, chain, err);
+	else if (X509_STORE_CTX_get_error(ctx) == X509_V_ERR_OUT_OF_MEM)
+		r = ota_err_no_memory(err, "the check of a certificate");
 	else
 		r = refuse(chain, X509_STORE_CTX_get_current_cert(ctx),
 			X509_STORE_CTX_get_error_depth(ctx), X509_STORE_CTX_get_error(ctx), err);

@@ -33,7 +33,6 @@ static EVP_PKEY *key_from_pem(const struct buf *pem)
 	EVP_PKEY *pkey = bio ? PEM_read_bio_PrivateKey(bio, NULL, x509_no_passphrase, NULL) : NULL;
 
 	BIO_free(bio);
-	ERR_clear_error();
 	return pkey;
 }
 
@@ -51,8 +50,9 @@ int sign_key_load(const char *path, struct sign_key **ret_key, struct ota_err *e
 		key->pkey = key_from_pem(&pem);
 	if (pem.data)
 		OPENSSL_cleanse(pem.data, pem.cap_bytes);
-	if (!key)
+	if (!key || (!key->pkey && x509_why_failed() == -ENOMEM))
 		return ota_err_no_memory(err, "the signing key");
+	ERR_clear_error();
 	if (!key->pkey)
 		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
 			"%s holds no PEM private key without a passphrase", path);
@@ -93,13 +93,14 @@ int sign_key_sign(const struct sign_key *key, const void *data, size_t len_bytes
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	AUTO_FREE unsigned char *sig = NULL;
-	size_t len = 0;
+	size_t max = 0, len;
 	bool done;
 
+	/* Where memory is short, libcrypto may say that it has made a signature of 4 GB. */
 	done = ctx &&
 	       EVP_DigestSignInit_ex(ctx, NULL, "SHA256", NULL, NULL, key->pkey, NULL) == 1 &&
-	       EVP_DigestSign(ctx, NULL, &len, data, len_bytes) == 1 && (sig = malloc(len)) &&
-	       EVP_DigestSign(ctx, sig, &len, data, len_bytes) == 1;
+	       EVP_DigestSign(ctx, NULL, &max, data, len_bytes) == 1 && (sig = malloc(max)) &&
+	       (len = max, EVP_DigestSign(ctx, sig, &len, data, len_bytes) == 1) && len <= max;
 	EVP_MD_CTX_free(ctx);
 	ERR_clear_error();
 	if (!done)

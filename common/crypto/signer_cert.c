@@ -42,6 +42,17 @@ static void bio_freep(BIO **bio)
 	BIO_free(*bio);
 }
 
+int x509_why_failed(void)
+{
+	unsigned long e;
+	int r = -EBADMSG;
+
+	while ((e = ERR_get_error()))
+		if (ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE)
+			r = -ENOMEM;
+	return r;
+}
+
 int x509_cert_from_pem(const char *pem, size_t len_bytes, X509 **ret_x509, bool *ret_more)
 {
 	CLEANUP(bio_freep) BIO *bio = NULL;
@@ -58,9 +69,9 @@ int x509_cert_from_pem(const char *pem, size_t len_bytes, X509 **ret_x509, bool 
 		second = PEM_read_bio_X509(bio, NULL, x509_no_passphrase, NULL);
 		*ret_more = second != NULL;
 	}
-	ERR_clear_error();
 	if (!x)
-		return -EBADMSG;
+		return x509_why_failed();
+	ERR_clear_error();
 	*ret_x509 = TAKE_PTR(x);
 	return 0;
 }
@@ -139,6 +150,8 @@ int signer_cert_parse(
 	if (!cert)
 		return ota_err_no_memory(err, "the signing certificate");
 	r = x509_cert_from_pem(pem, len_bytes, &cert->x509, NULL);
+	if (r == -ENOMEM)
+		return ota_err_no_memory(err, "the signing certificate");
 	if (r < 0)
 		return ota_err_set(err, r, OTA_E_METADATAJWT_CERT_INVALID,
 			"The signing certificate's file holds no PEM certificate");
@@ -176,12 +189,13 @@ int signer_cert_check(const struct signer_cert *cert, const void *data, size_t l
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	bool good;
 
-	if (!ctx)
-		return ota_err_no_memory(err, "the check of a signature");
-	good = EVP_DigestVerifyInit_ex(
+	good = ctx &&
+	       EVP_DigestVerifyInit_ex(
 		       ctx, NULL, "SHA256", NULL, NULL, X509_get0_pubkey(cert->x509), NULL) == 1 &&
 	       EVP_DigestVerify(ctx, sig_der, sig_len, data, len_bytes) == 1;
 	EVP_MD_CTX_free(ctx);
+	if (!good && x509_why_failed() == -ENOMEM)
+		return ota_err_no_memory(err, "the check of a signature");
 	ERR_clear_error();
 	if (!good)
 		return ota_err_set(err, -EPERM, OTA_E_METADATAJWT_CERT_INVALID,

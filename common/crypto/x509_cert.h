@@ -19,8 +19,14 @@ struct signer_cert {
 };
 
 /*
+ * Why libcrypto has just refused something from outside: -ENOMEM if memory was short, else -EBADMSG. Its error queue is
+ * left empty.
+ */
+int x509_why_failed(void);
+
+/*
  * The first certificate of a PEM text. @ret_more (may be NULL): does another one follow? -EBADMSG if there is
- * none. libcrypto's error queue is left empty.
+ * none, -ENOMEM. libcrypto's error queue is left empty.
  */
 int x509_cert_from_pem(const char *pem, size_t len_bytes, X509 **ret_x509, bool *ret_more);
 

@@ -4,6 +4,7 @@
 #include "common/codec/json.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include <jansson.h>
@@ -43,6 +44,26 @@ static bool is_too_deep(const char *text, size_t len_bytes)
 	return false;
 }
 
+/*
+ * Where memory is short, jansson calls many a good text invalid, and reads others without some of their bytes. So it is
+ * asked for by way of us.
+ */
+static _Thread_local bool memory_was_short;
+static pthread_once_t memory_watched = PTHREAD_ONCE_INIT;
+
+static void *take_memory(size_t size_bytes)
+{
+	void *p = malloc(size_bytes);
+
+	memory_was_short |= !p;
+	return p;
+}
+
+static void watch_memory(void)
+{
+	json_set_alloc_funcs(take_memory, free);
+}
+
 int json_doc_parse(const char *text, size_t len_bytes, size_t max_bytes, struct json_doc **ret_doc,
 	struct ota_err *err)
 {
@@ -59,12 +80,13 @@ int json_doc_parse(const char *text, size_t len_bytes, size_t max_bytes, struct 
 	doc = malloc(sizeof(*doc));
 	if (!doc)
 		return ota_err_no_memory(err, "a JSON text");
+	pthread_once(&memory_watched, watch_memory);
+	memory_was_short = false;
 	doc->root = json_loadb(text, len_bytes, JSON_REJECT_DUPLICATES, &why);
-	if (!doc->root) {
-		bool no_memory = json_error_code(&why) == json_error_out_of_memory;
-
+	if (!doc->root || memory_was_short) {
+		json_decref(doc->root);
 		free(doc);
-		if (no_memory)
+		if (memory_was_short)
 			return ota_err_no_memory(err, "a JSON text");
 		return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC,
 			"The text is no valid JSON in line %d, column %d: %s", why.line, why.column,
@@ -152,12 +174,15 @@ static int put_piece(const char *data, size_t len_bytes, void *ctx)
 
 int json_put_string(struct buf *out, const char *text, size_t len_bytes)
 {
-	json_t *v = json_stringn(text, len_bytes);
 	size_t before = out->len_bytes;
+	json_t *v;
 	int r;
 
+	pthread_once(&memory_watched, watch_memory);
+	memory_was_short = false;
+	v = json_stringn(text, len_bytes);
 	if (!v)
-		return -EBADMSG;
+		return memory_was_short ? -ENOMEM : -EBADMSG;
 	r = json_dump_callback(v, put_piece, out, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
 	json_decref(v);
 	if (r == 0)

@@ -97,12 +97,13 @@ static int check_parts(const char *url, struct ota_err *err)
 	CURLU *parts = curl_url();
 	CURLUcode code;
 
-	if (!parts)
-		return ota_err_no_memory(err, "a URL");
-	code = curl_url_set(parts, CURLUPART_URL, url, CURLU_PATH_AS_IS);
+	code = parts ? curl_url_set(parts, CURLUPART_URL, url, CURLU_PATH_AS_IS)
+		     : CURLUE_OUT_OF_MEMORY;
 	curl_url_cleanup(parts);
 	if (code == CURLUE_OK)
 		return 0;
+	if (code == CURLUE_OUT_OF_MEMORY)
+		return ota_err_no_memory(err, "a URL");
 	return ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST, "The URL \"%s\" is malformed: %s",
 		http_url_text(url, text), curl_url_strerror(code));
 }

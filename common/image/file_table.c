@@ -112,6 +112,7 @@ struct file_table *file_table_new(void)
 		return NULL;
 	t->root_mtime.nsec = MTIME_UNKNOWN;
 	hash_key_choose(&t->hash_key);
+	t->entries_max = FILE_TABLE_ENTRIES_MAX;
 	return t;
 }
 
@@ -299,7 +300,7 @@ static int group_of(struct file_table *t, uint64_t inode, uint32_t file, uint32_
 
 static int room_for_entry(const struct file_table *t)
 {
-	return n_entries(t) < FILE_TABLE_ENTRIES_MAX ? 0 : -E2BIG;
+	return n_entries(t) < t->entries_max ? 0 : -E2BIG;
 }
 
 int file_table_add_dir(struct file_table *t, const struct dir_entry *d)
@@ -536,8 +537,8 @@ static int add_implied(struct file_table *t, struct text path, struct ota_err *e
 	r = file_table_add_dir(t, &d);
 	if (r == -E2BIG)
 		return ota_err_set(err, r, OTA_E_OTA_IMAGE_INVALID,
-			"The image has more than %d entries with the directory %s",
-			FILE_TABLE_ENTRIES_MAX, utf8_show(path.at, path.len, shown));
+			"The image has more than %u entries with the directory %s", t->entries_max,
+			utf8_show(path.at, path.len, shown));
 	if (r < 0)
 		return no_memory(err);
 	slot = path_slot(t, path, &hash);

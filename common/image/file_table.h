@@ -100,6 +100,9 @@ struct file_table {
 
 	uint64_t total_size_bytes; /* sum over all names, unknown sizes as 0 */
 
+	uint32_t
+		entries_max; /* FILE_TABLE_ENTRIES_MAX; tests make it smaller before they add anything */
+
 	/* private to file_table.c */
 	struct hash_key hash_key;
 	struct arena arena;

@@ -50,9 +50,9 @@ int scan_table_failed(const struct scan *s, int r)
 {
 	if (r == -E2BIG)
 		return ota_err_set(s->err, r, OTA_E_OTA_IMAGE_INVALID,
-			"Line %u of %s is too much: at most %d entries, and sizes with a 64-bit "
+			"Line %u of %s is too much: at most %u entries, and sizes with a 64-bit "
 			"sum",
-			s->line_no, s->list, FILE_TABLE_ENTRIES_MAX);
+			s->line_no, s->list, s->t->entries_max);
 	assert(r == -ENOMEM);
 	return ota_err_no_memory(s->err, s->list);
 }

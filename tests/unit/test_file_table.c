@@ -406,12 +406,24 @@ static void limits_are_kept(void **state)
 
 	assert_int_equal(file_table_add_file(t, &f, &d, UINT64_MAX - 1, false, 0), 0);
 	assert_int_equal(file_table_add_file(t, &f, &e, 2, false, 0), -E2BIG);
-	t->n_symlinks = FILE_TABLE_ENTRIES_MAX - 1; /* pretended, there are none behind it */
+	t->entries_max = 1;
 	assert_int_equal(file_table_add_file(t, &f, &d, UINT64_MAX - 1, false, 0), -E2BIG);
 	assert_int_equal(file_table_add_dir(t, &dir), -E2BIG);
 	assert_int_equal(file_table_add_symlink(t, &link), -E2BIG);
-	t->n_symlinks = 0;
 	assert_int_equal(t->n_files, 1);
+}
+
+static void directories_without_a_line_count_too(void **state)
+{
+	AUTO_FILE_TABLE struct file_table *t = file_table_new();
+	struct ota_err err = {0};
+
+	assert_int_equal(t->entries_max, 16777216);
+	t->entries_max = 3;
+	add_file(t, "/a/b/c/file", 1);
+	assert_int_equal(file_table_seal(t, &err), -E2BIG);
+	assert_string_equal(err.msg, "The image has more than 3 entries with the directory /a");
+	assert_int_equal(err.code, OTA_E_OTA_IMAGE_INVALID);
 }
 
 static void add_xattr(struct file_table *t, enum entry_kind kind, uint32_t index, const char *name)
@@ -497,6 +509,7 @@ int main(void)
 		cmocka_unit_test(a_group_has_one_content),
 		cmocka_unit_test(many_groups_are_kept_apart),
 		cmocka_unit_test(limits_are_kept),
+		cmocka_unit_test(directories_without_a_line_count_too),
 		cmocka_unit_test(attributes_are_found_by_entry),
 		cmocka_unit_test(an_xattr_is_there_once),
 	};

@@ -356,6 +356,24 @@ static void a_list_beyond_the_limit_is_refused_unread(void **state)
 	assert_int_equal(err.code, OTA_E_OTA_IMAGE_INVALID);
 }
 
+static void more_than_the_table_holds_is_refused_with_its_line(void **state)
+{
+	static const char dirs[] = "0755,0,0,'/a'\n0755,0,0,'/b'";
+	static const char links[] = "0777,0,0,'/c','t'";
+	AUTO_FILE_TABLE struct file_table *t = file_table_new();
+	struct ota_err err = {0};
+
+	t->entries_max = 1;
+	assert_int_equal(list_text_read_dirs(dirs, strlen(dirs), "dirs.txt", t, &err), -E2BIG);
+	assert_string_equal(err.msg, "Line 2 of dirs.txt is too much: at most 1 entries, and sizes "
+				     "with a 64-bit sum");
+	assert_int_equal(
+		list_text_read_symlinks(links, strlen(links), "symlinks.txt", t, &err), -E2BIG);
+	assert_string_equal(err.msg, "Line 1 of symlinks.txt is too much: at most 1 entries, and "
+				     "sizes with a 64-bit sum");
+	assert_int_equal(err.code, OTA_E_OTA_IMAGE_INVALID);
+}
+
 /* ---- columns ---- */
 
 static void sentences_say_what_was_expected_and_what_is_there(void **state)
@@ -833,6 +851,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(an_empty_line_in_between_is_refused),
 		cmocka_unit_test(a_name_broken_by_a_line_feed_is_refused),
 		cmocka_unit_test(a_list_beyond_the_limit_is_refused_unread),
+		cmocka_unit_test(more_than_the_table_holds_is_refused_with_its_line),
 		cmocka_unit_test(sentences_say_what_was_expected_and_what_is_there),
 		cmocka_unit_test(the_largest_numbers_are_read),
 		cmocka_unit_test(a_missing_size_is_unknown_and_never_nothing),

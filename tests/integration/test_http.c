@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -27,6 +28,7 @@
 #include "common/net/http.h"
 #include "common/net/http_answer.h"
 #include "tests/support/origin.h"
+#include "tests/unit/in_child.h"
 
 enum {
 	MAX_BYTES = 1 << 20,
@@ -1673,6 +1675,27 @@ static void a_watched_descriptor_ends_the_wait(void **state)
 	close(ends[1]);
 }
 
+/* poll() refuses more descriptors than a process may have open. */
+static int wait_without_descriptors(void *ctx)
+{
+	const struct rlimit none = {0, 0};
+	AUTO_HTTP_CLIENT struct http_client *c = NULL;
+	struct ota_err err = {0};
+
+	CHECK(http_client_new(&(struct http_config){0}, &c, &err) == 0);
+	http_client_watch(c, STDIN_FILENO);
+	CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+	CHECK(http_client_run(c, 10 * 1000, &err) == -EIO);
+	CHECK(err.code == OTA_E_NETWORK);
+	CHECK(strncmp(err.msg, "The HTTP library failed: Unrecoverable error", 44) == 0);
+	return 0;
+}
+
+static void a_library_that_cannot_wait_is_no_endless_loop(void **state)
+{
+	assert_int_equal(in_child(wait_without_descriptors, NULL), 0);
+}
+
 static int yield_at_data(void *ctx, const void *data, size_t len_bytes, struct ota_err *err)
 {
 	http_client_yield(*(struct http_client **)ctx);
@@ -2148,6 +2171,7 @@ static const struct CMUnitTest many_tests[] = {
 	TEST(a_client_can_go_while_transfers_are_paused),
 	TEST(another_thread_can_wake_the_client),
 	TEST(a_watched_descriptor_ends_the_wait),
+	TEST(a_library_that_cannot_wait_is_no_endless_loop),
 	TEST(a_sink_can_end_the_run),
 };
 

@@ -62,7 +62,7 @@ static void anything_else_is_refused_with_its_reason(void **state)
 		{"null",                          "are no JSON object"},
 		{"{\"a\": \"1\"} x",              "are no JSON object"},
 		{"{\"a\": \"1\", \"a\": \"2\"}",  "are no JSON object"},
-		{"{\"a\": 1}",                    "the value of \"a\" is no string"},
+		{"{\"a\": 1}",                    "The request's cookies are invalid: the value of \"a\" is no string"},
 		{"{\"a\": null}",                 "the value of \"a\" is no string"},
 		{"{\"a\": {\"b\": \"1\"}}",       "the value of \"a\" is no string"},
 		{"{\"\": \"1\"}",                 "a name that no cookie may have"},
@@ -70,7 +70,8 @@ static void anything_else_is_refused_with_its_reason(void **state)
 		{"{\"a=b\": \"1\"}",              "a name that no cookie may have"},
 		{"{\"a\\r\\nX\": \"1\"}",         "a name that no cookie may have"},
 		{"{\"\xc3\xa9\": \"1\"}",         "a name that no cookie may have"},
-		{"{\"a\": \"1\\r\\nX: 2\"}",      "the value of \"a\" has a character"},
+		{"{\"a\": \"1\\r\\nX: 2\"}",      "The request's cookies are invalid: the value of \"a\" has a character that no cookie "
+		                                  "may have"},
 		{"{\"a\": \"1\\n\"}",             "the value of \"a\" has a character"},
 		{"{\"a\": \"1; b=2\"}",           "the value of \"a\" has a character"},
 		{"{\"a\": \" 1\"}",               "the value of \"a\" has a character"},

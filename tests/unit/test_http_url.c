@@ -30,15 +30,33 @@ static void http_and_https_urls_are_fine(void **state)
 
 static void other_urls_are_refused(void **state)
 {
-	static const char *const urls[] = {"", "host", "ftp://host/", "http:/host", "http://",
-		"http://user@/", "http://host/a b", "http://host/\n", "http://host/\x7f",
-		"http://host/\xc3\xa9", "http://host:0x50/", "http://[::1/", "http://:80/"};
+	/* clang-format off */
+	static const struct {
+		const char *url, *sentence;
+	} rows[] = {
+		{"",                     "The URL \"\" begins with neither http:// nor https://"},
+		{"host",                 "The URL \"host\" begins with neither http:// nor https://"},
+		{"ftp://host/",          "The URL \"ftp://host/\" begins with neither http:// nor https://"},
+		{"http:/host",           "The URL \"http:/host\" begins with neither http:// nor https://"},
+		{"http://",              "The URL \"http://\" has no host"},
+		{"http://user@/",        "The URL \"http:///\" has no host"},
+		{"http://:80/",          "The URL \"http://:80/\" has no host"},
+		{"http://host/a b",      "The URL has the byte 0x20 at position 13, which no URL may have"},
+		{"http://host/\n",       "The URL has the byte 0x0a at position 12, which no URL may have"},
+		{"http://host/\x7f",     "The URL has the byte 0x7f at position 12, which no URL may have"},
+		{"http://host/\xc3\xa9", "The URL has the byte 0xc3 at position 12, which no URL may have"},
+		{"http://host:0x50/",    "The URL \"http://host:0x50/\" is malformed: Port number was not a "
+					 "decimal number between 0 and 65535"},
+		{"http://[::1/",         "The URL \"http://[::1/\" is malformed: Bad IPv6 address"},
+	};
+	/* clang-format on */
 
-	for (size_t i = 0; i < ARRAY_SIZE(urls); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct ota_err err = {0};
 
-		if (http_url_check(urls[i], &err) != -EINVAL)
-			fail_msg("%s was taken", urls[i]);
+		if (http_url_check(rows[i].url, &err) != -EINVAL)
+			fail_msg("%s was taken", rows[i].url);
+		assert_string_equal(err.msg, rows[i].sentence);
 		assert_int_equal(err.code, OTA_E_INVALID_REQUEST);
 	}
 }
@@ -50,7 +68,8 @@ static void a_long_url_is_refused(void **state)
 
 	memset(url + 12, 'a', sizeof(url) - 13);
 	assert_int_equal(http_url_check(url, &err), -EINVAL);
-	assert_non_null(strstr(err.msg, "is longer than 16384 bytes"));
+	assert_memory_equal(err.msg, "The URL http://host/aaa", 23);
+	assert_non_null(strstr(err.msg, "aaa is longer than 16384 bytes"));
 	url[HTTP_URL_MAX_BYTES] = '\0';
 	assert_int_equal(http_url_check(url, &err), 0);
 }

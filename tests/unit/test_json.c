@@ -82,15 +82,15 @@ static void bad_texts_are_refused_with_the_place(void **state)
 	static const struct {
 		const char *text, *reason;
 	} bad[] = {
-		{"",			  "The text is no valid JSON in line 1, column 0"},
-		{"[1] 2",                     "end of file expected"                         },
-		{"[1,\n ]",                   "line 2, column 2"                             },
-		{"{\"a\": 1, \"a\": 2}",      "duplicate object key"                         },
-		{"[\"\\u0000\"]",             "NUL"					  },
-		{"[\"\xff\"]",                "unable to decode byte 0xff"                   },
-		{"[\"\\ud800\"]",             "invalid Unicode"                              },
-		{"[99999999999999999999999]", "too big integer"                              },
-		{"{'a': 1}",                  "string or '}' expected"                       },
+		{"",			  "The text is no valid JSON in line 1, column 0: '[' or '{' expected"},
+		{"[1] 2",                     "end of file expected"                                              },
+		{"[1,\n ]",                   "line 2, column 2"						  },
+		{"{\"a\": 1, \"a\": 2}",      "duplicate object key"                                              },
+		{"[\"\\u0000\"]",             "NUL"							       },
+		{"[\"\xff\"]",                "unable to decode byte 0xff"                                        },
+		{"[\"\\ud800\"]",             "invalid Unicode"						   },
+		{"[99999999999999999999999]", "too big integer"                                                   },
+		{"{'a': 1}",                  "string or '}' expected"                                            },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {

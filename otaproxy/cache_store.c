@@ -81,10 +81,11 @@ static int lock_dir(int dir_fd, const char *dir, struct ota_err *err)
 {
 	if (flock(dir_fd, LOCK_EX | LOCK_NB) == 0)
 		return 0;
-	return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
-		errno == EWOULDBLOCK ? "The cache %s is in use by another otaproxy"
-				     : "Cannot lock the cache %s",
-		dir);
+	if (errno == EWOULDBLOCK)
+		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC,
+			"The cache %s is in use by another otaproxy", dir);
+	return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot lock the cache %s: %s", dir,
+		strerror(errno));
 }
 
 /* What the other client's proxy keeps in the same folder, and what every file system has. */

@@ -6,14 +6,13 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -22,6 +21,9 @@
 #include "common/base/clock.h"
 #include "common/base/folder.h"
 #include "tests/unit/cache_room.h"
+#include "tests/unit/in_child.h"
+#include "tests/unit/refusal.h"
+#include "tests/unit/sentence.h"
 
 enum {
 	NAME_OF_BODY_MAX = 256,
@@ -417,6 +419,7 @@ static void a_wiped_store_is_empty_and_goes_on(void **state)
 	AUTO_CACHE_TEMP struct cache_temp *temp = NULL;
 	struct cache_store *old = cache_room_open(d, BOOT_1);
 	struct cache_key key = cache_room_put(old, "old"), mine;
+	char name[CACHE_NAME_MAX];
 	struct ota_err err = {0};
 
 	cache_store_free(old);
@@ -429,8 +432,9 @@ static void a_wiped_store_is_empty_and_goes_on(void **state)
 	assert_false(cache_room_has(store, &key));
 	assert_false(cache_room_has(store, &mine));
 	assert_int_equal(cache_temp_publish(temp, &mine, NULL, &err), -ENOENT);
-	assert_non_null(strstr(err.msg, "Cannot put "));
-	assert_non_null(strstr(err.msg, " into the cache /tmp/"));
+	cache_key_name(&mine, name);
+	assert_sentence(
+		&err, "Cannot put %s into the cache %s: No such file or directory", name, d->path);
 	cache_room_put(store, "new");
 	assert_true(cache_room_has(store, &mine));
 	assert_int_equal(cache_store_wipe(store, NULL), 0);
@@ -531,7 +535,8 @@ static void what_cannot_be_removed_or_moved_is_said(void **state)
 	assert_false(cache_room_is_there(d, "v1/" BOOT_1));
 	cache_store_free(TAKE_PTR(store));
 	assert_int_equal(open_fails(d->path, BOOT_2, &err), -ELOOP);
-	assert_non_null(strstr(err.msg, "Cannot remove the unfinished files of the cache /tmp/"));
+	assert_sentence(&err, "Cannot remove the unfinished files of the cache %s: %s", d->path,
+		strerror(ELOOP));
 }
 
 static void the_boot_id_is_a_uuid_in_a_file(void **state)
@@ -560,16 +565,6 @@ static void the_boot_id_is_a_uuid_in_a_file(void **state)
 	assert_int_equal(cache_boot_id_read(path, id, NULL), -EBADMSG);
 }
 
-/* A process may be kept from writing, or from opening, as by a full disk. */
-static void set_limit(int what, rlim_t value)
-{
-	struct rlimit limit;
-
-	assert_int_equal(getrlimit((__rlimit_resource_t)what, &limit), 0);
-	limit.rlim_cur = MIN_OF(value, limit.rlim_max);
-	assert_int_equal(setrlimit((__rlimit_resource_t)what, &limit), 0);
-}
-
 static void what_the_file_system_refuses_is_said(void **state)
 {
 	struct tmp_dir *d = *state;
@@ -580,31 +575,85 @@ static void what_the_file_system_refuses_is_said(void **state)
 	struct cache_meta meta = meta_of("");
 	struct cache_hit hit;
 	struct ota_err err = {0}, find_err = {0}, temp_err = {0}, reader_err = {0};
+	char name[CACHE_NAME_MAX];
 	int r, find_r, temp_r, reader_r, fd;
 
 	assert_int_equal(cache_temp_new(store, &temp, NULL), 0);
-	signal(SIGXFSZ, SIG_IGN);
-	set_limit(RLIMIT_FSIZE, 100);
+	refusal_limit(RLIMIT_FSIZE, 100);
 	r = cache_temp_publish(temp, &key, &meta, &err);
-	set_limit(RLIMIT_FSIZE, RLIM_INFINITY);
+	refusal_limit(RLIMIT_FSIZE, RLIM_INFINITY);
 	assert_int_equal(r, -EFBIG);
-	assert_non_null(strstr(err.msg, "Cannot write the head of an entry of the cache /tmp/"));
-	assert_non_null(strstr(err.msg, ": File too large"));
+	assert_sentence(
+		&err, "Cannot write the head of an entry of the cache %s: File too large", d->path);
 	assert_int_equal(cache_temp_publish(temp, &key, &meta, NULL), 0);
 
-	set_limit(RLIMIT_NOFILE, 3);
+	refusal_limit(RLIMIT_NOFILE, 3);
 	find_r = cache_store_find(store, &key, &hit, &find_err);
 	temp_r = cache_temp_new(store, &no_temp, &temp_err);
 	reader_r = cache_temp_open_reader(temp, &fd, &reader_err);
-	set_limit(RLIMIT_NOFILE, 1024);
+	refusal_limit(RLIMIT_NOFILE, 1024);
+	cache_key_name(&key, name);
 	assert_int_equal(find_r, -EMFILE);
-	assert_non_null(strstr(find_err.msg, "Cannot open url-"));
-	assert_non_null(strstr(find_err.msg, ": Too many open files"));
+	assert_sentence(
+		&find_err, "Cannot open %s of the cache %s: Too many open files", name, d->path);
 	assert_int_equal(temp_r, -EMFILE);
-	assert_non_null(strstr(temp_err.msg, "Cannot make a file in the cache /tmp/"));
+	assert_sentence(
+		&temp_err, "Cannot make a file in the cache %s: Too many open files", d->path);
 	assert_int_equal(reader_r, -EMFILE);
-	assert_non_null(
-		strstr(reader_err.msg, "Cannot open an unfinished file of the cache /tmp/"));
+	assert_sentence(&reader_err,
+		"Cannot open an unfinished file of the cache %s: Too many open files", d->path);
+}
+
+/* What the opening says where @n_more files may be open. */
+static const struct ota_err *open_with(const struct tmp_dir *d, int n_more)
+{
+	static struct ota_err err;
+	int r, next = dup(0);
+
+	close(next);
+	refusal_limit(RLIMIT_NOFILE, (rlim_t)(next + n_more));
+	r = open_fails(d->path, BOOT_2, &err);
+	refusal_limit(RLIMIT_NOFILE, 1024);
+	assert_int_equal(r, -EMFILE);
+	return &err;
+}
+
+static void a_store_that_may_not_open_one_more_file_says_what_for(void **state)
+{
+	struct tmp_dir *d = *state;
+	struct cache_store *old = cache_room_open(d, BOOT_1);
+
+	cache_room_put(old, "hello");
+	cache_store_free(old);
+	assert_sentence(
+		open_with(d, 0), "Cannot open the cache folder %s: Too many open files", d->path);
+	assert_sentence(open_with(d, 1),
+		"Cannot open the folder v1 of the cache %s: Too many open files", d->path);
+	assert_sentence(open_with(d, 2),
+		"Cannot open the folder tmp of the cache %s: Too many open files", d->path);
+	assert_sentence(open_with(d, 3),
+		"Cannot open the folder " BOOT_2 " of the cache %s: Too many open files", d->path);
+	assert_sentence(open_with(d, 4),
+		"Cannot remove the unfinished files of the cache %s: Too many open files", d->path);
+	assert_sentence(open_with(d, 5),
+		"Cannot look for older entries of the cache %s: Too many open files", d->path);
+}
+
+static int open_where_nothing_can_be_locked(void *ctx)
+{
+	const struct tmp_dir *d = ctx;
+	struct cache_store *store = NULL;
+	struct ota_err err = {0};
+
+	CHECK(refusal_call(SYS_flock, ENOLCK) == 0);
+	CHECK(cache_store_open(d->path, BOOT_1, &store, &err) == -ENOLCK);
+	CHECK(sentence_is(&err, "Cannot lock the cache %s: No locks available", d->path));
+	return 0;
+}
+
+static void a_cache_that_cannot_be_locked_is_not_used(void **state)
+{
+	assert_int_equal(in_child(open_where_nothing_can_be_locked, *state), 0);
 }
 
 struct crowd {
@@ -695,6 +744,8 @@ int main(void)
 		tmp_dir_test(what_cannot_be_removed_or_moved_is_said),
 		tmp_dir_test(the_boot_id_is_a_uuid_in_a_file),
 		tmp_dir_test(what_the_file_system_refuses_is_said),
+		tmp_dir_test(a_store_that_may_not_open_one_more_file_says_what_for),
+		tmp_dir_test(a_cache_that_cannot_be_locked_is_not_used),
 		tmp_dir_test(a_hit_is_whole_whatever_other_threads_do),
 	};
 

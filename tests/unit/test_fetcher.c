@@ -1,10 +1,11 @@
 /*
- * test_fetcher: fetches that are taken, run and ended in one thread. The server is a socket that accepts and never
- * answers, on the loopback.
+ * test_fetcher: fetches that are taken, run and ended in one thread. The server is a socket on the loopback that accepts
+ * and, but for one test, never answers.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,6 +22,7 @@
 #include "common/base/clock.h"
 #include "otaproxy/fetcher.h"
 #include "tests/unit/cache_room.h"
+#include "tests/unit/sentence.h"
 
 enum {
 	PATIENCE_MS = 20 * 1000, /* what has not happened by then never will */
@@ -94,10 +96,9 @@ static void on_wake(void *ctx)
 	fetcher_yield(room->fetcher);
 }
 
-static struct flight_reader *ask(struct room *room, const char *url)
+static struct flight_reader *ask_for(struct room *room, const char *url, struct cache_key key)
 {
-	struct flight_order order = {
-		.url = strdup(url), .key = cache_key_of_url(url), .keep = FLIGHT_SHARE};
+	struct flight_order order = {.url = strdup(url), .key = key, .keep = FLIGHT_SHARE};
 	const struct flight_sleeper sleeper = {.sleep = on_sleep, .wake = on_wake, .ctx = room};
 	struct flight_reader *reader = NULL;
 	struct flight *f = NULL;
@@ -111,6 +112,11 @@ static struct flight_reader *ask(struct room *room, const char *url)
 	assert_int_equal(flight_reader_look(reader, false, &answer), FLIGHT_WAITING);
 	fetcher_take(room->fetcher, f);
 	return reader;
+}
+
+static struct flight_reader *ask(struct room *room, const char *url)
+{
+	return ask_for(room, url, cache_key_of_url(url));
 }
 
 static void assert_failed(struct flight_reader *reader, int errnum, const char *sentence)
@@ -197,6 +203,53 @@ static void end_ends_all_that_is_under_way(void **state)
 	assert_failed(b, -ECANCELED, "The proxy ends");
 }
 
+/* Run until the server is asked, and have it answer with @text. */
+static void answer_with(struct room *room, const char *text)
+{
+	struct pollfd server = {.fd = room->server_fd, .events = POLLIN};
+	uint64_t start_ms = clock_monotonic_ms();
+	int fd;
+
+	while (poll(&server, 1, 0) == 0) {
+		assert_true(clock_monotonic_ms() - start_ms < PATIENCE_MS);
+		fetcher_run(room->fetcher, 10);
+	}
+	fd = accept4(room->server_fd, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(fd >= 0);
+	/* Before the question: it is of no interest. */
+	assert_int_equal(file_write_all(fd, text, strlen(text)), 0);
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	while (fetcher_run(room->fetcher, 10), recv(fd, (char[4096]){0}, 4096, MSG_DONTWAIT) != 0)
+		assert_true(clock_monotonic_ms() - start_ms < PATIENCE_MS);
+	close(fd);
+}
+
+static void upper_proxy_that_has_another_content_is_not_believed(void **state)
+{
+	struct room *room = *state;
+	struct cache_key key = cache_room_key("hello", CACHE_PLAIN);
+	struct cache_key other = cache_room_key("other", CACHE_PLAIN);
+	char hex[DIGEST_HEX_MAX], text[512], upper[sizeof(room->server_url)];
+	struct fetcher_config config = {.upper_proxy = upper};
+	struct flight_answer answer = {0};
+	struct flight_reader *reader;
+
+	fetcher_free(TAKE_PTR(room->fetcher));
+	snprintf(upper, sizeof(upper), "%.*s", (int)strlen(room->server_url) - 2, room->server_url);
+	assert_int_equal(fetcher_new(&config, &room->fetcher, NULL), 0);
+	reader = ask_for(room, "http://origin/x", key);
+	digest_to_hex(&other.digest, hex);
+	snprintf(text, sizeof(text),
+		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nota-file-cache-control: "
+		"file_sha256=%s\r\n\r\nother",
+		hex);
+	answer_with(room, text);
+	assert_int_equal(flight_reader_look(reader, false, &answer), FLIGHT_FAILED);
+	assert_int_equal(answer.err.errnum, -EPROTO);
+	assert_sentence(&answer.err, "The upper proxy answers with another content");
+	flight_reader_leave(reader);
+}
+
 #define room_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -207,6 +260,7 @@ int main(void)
 		room_test(run_ends_when_another_thread_wakes_it),
 		room_test(run_ends_when_there_is_something_to_read),
 		room_test(end_ends_all_that_is_under_way),
+		room_test(upper_proxy_that_has_another_content_is_not_believed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,8 @@
 #include "otaproxy/flight_body.h"
 #include "common/base/folder.h"
 #include "tests/unit/cache_room.h"
+#include "tests/unit/refusal.h"
+#include "tests/unit/sentence.h"
 
 enum {
 	BODY_BYTES = 5 * FLIGHT_BODY_GATHER_BYTES,
@@ -256,6 +258,31 @@ static void body_of_which_the_disk_takes_nothing_is_in_memory(void **state)
 	flight_body_free(b);
 }
 
+static void what_can_be_kept_nowhere_is_said(void **state)
+{
+	struct room *room = *state;
+	struct flight_body *b = flight_body_new(room->store, 0, false);
+	struct ota_err err = {0}, memory_err = {0};
+	uint64_t readable;
+	int r, memory_r;
+
+	refusal_limit(RLIMIT_FSIZE, 100);
+	r = flight_body_add(b, body, 1000, &readable, &err);
+	refusal_limit(RLIMIT_FSIZE, RLIM_INFINITY);
+	assert_int_equal(r, -EFBIG);
+	assert_sentence(&err, "Cannot write to the cache: File too large");
+	refusal_limit(RLIMIT_NOFILE, 3);
+	memory_r = flight_body_leave_disk(b, &memory_err);
+	refusal_limit(RLIMIT_NOFILE, 1024);
+	assert_int_equal(memory_r, -EMFILE);
+	assert_sentence(&memory_err, "Cannot hold a body in memory: Too many open files");
+	/* Neither has changed anything. */
+	assert_int_equal(flight_body_size(b), 0);
+	assert_int_equal(add(b, 0, 1000), 1000);
+	assert_reads(b, 1000);
+	flight_body_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -275,6 +302,7 @@ int main(void)
 			rest_of_a_body_that_the_disk_has_no_room_for_is_in_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			body_of_which_the_disk_takes_nothing_is_in_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_can_be_kept_nowhere_is_said, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,6 +22,7 @@
 #include "common/base/folder.h"
 #include "otaproxy/inflight.h"
 #include "tests/unit/cache_room.h"
+#include "tests/unit/sentence.h"
 
 enum {
 	BODY_BYTES = 3 * INFLIGHT_HOLD_BYTES,
@@ -335,6 +336,56 @@ static void body_that_begins_anew_must_repeat_itself(void **state)
 	room->body[100] ^= 1;
 	assert_int_equal(flight_add(f, room->body, 1000, &err), -EBADMSG);
 	assert_string_equal(err.msg, "The body began anew, with other bytes than were passed on");
+	flight_end(f, -EBADMSG, 200, &err);
+	flight_reader_leave(r);
+}
+
+/* Readers may have told their clients of it already. */
+static void body_that_begins_anew_must_be_the_same_version(void **state)
+{
+	/* clang-format off */
+	static const struct flight_answer others[] = {
+		{.total_bytes = BODY_BYTES, .form = CACHE_ZST},
+		{.total_bytes = BODY_BYTES - 1, .form = CACHE_PLAIN},
+		{.total_bytes = UINT64_MAX, .form = CACHE_PLAIN},
+		{.total_bytes = BODY_BYTES, .form = CACHE_PLAIN, .etag = "\"2\""},
+		{.total_bytes = BODY_BYTES, .form = CACHE_PLAIN, .content_encoding = "gzip"},
+	};
+	/* clang-format on */
+	struct room *room = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		struct sleeper s = SLEEPER_INIT;
+		struct flight *f = NULL;
+		struct flight_reader *r = join(room, &s, &f);
+		struct ota_err err = {0};
+
+		begin(f, BODY_BYTES);
+		add(room, f, 0, 2 * INFLIGHT_HOLD_BYTES);
+		assert_int_equal(flight_begin(f, &others[i], &err), -EBADMSG);
+		assert_sentence(
+			&err, "The server sends another form or version of the body than before");
+		flight_end(f, -EBADMSG, 200, &err);
+		flight_reader_leave(r);
+	}
+}
+
+static void body_that_begins_anew_must_not_be_shorter(void **state)
+{
+	struct room *room = *state;
+	struct sleeper s = SLEEPER_INIT;
+	struct flight *f = NULL;
+	struct flight_reader *r;
+	struct ota_err err = {0};
+
+	room->key = cache_key_of_url(URL);
+	r = join(room, &s, &f);
+	begin(f, UINT64_MAX);
+	add(room, f, 0, 1000);
+	begin(f, UINT64_MAX);
+	add(room, f, 0, 999);
+	assert_int_equal(flight_complete(f, &err), -EBADMSG);
+	assert_sentence(&err, "The body began anew, and is shorter than before");
 	flight_end(f, -EBADMSG, 200, &err);
 	flight_reader_leave(r);
 }
@@ -790,6 +841,8 @@ int main(void)
 		room_test(what_was_gathered_of_a_body_that_begins_anew_is_forgotten),
 		room_test(wrong_body_breaks_every_reader_and_is_not_kept),
 		room_test(body_that_begins_anew_must_repeat_itself),
+		room_test(body_that_begins_anew_must_be_the_same_version),
+		room_test(body_that_begins_anew_must_not_be_shorter),
 		room_test(flight_goes_on_when_its_readers_leave),
 		room_test(only_a_content_of_known_length_goes_on_without_readers),
 		room_test(failure_before_any_answer_has_its_status),

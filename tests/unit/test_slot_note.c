@@ -1,4 +1,5 @@
 /* slot_note: what one slot leaves for the other, read from two folders. What comes of it: test_cboot_rollback.c. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,9 +11,11 @@
 #include <string.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/io.h"
 #include "otaclient/slot_note.h"
 #include "otaclient/status_store.h"
 #include "tests/support/machine_dir.h"
+#include "tests/unit/sentence.h"
 
 static char dir[PATH_MAX];
 static struct slot_pair here, there; /* as slot 0 and slot 1 see them; the folders are 0 and 1 */
@@ -145,6 +148,23 @@ static void the_mark_is_with_the_slot_that_can_be_written(void **state)
 	assert_string_equal(mark, "/boot/ota-slot_b");
 }
 
+static int fail_publishing(void *ctx, const char *what)
+{
+	return strcmp(what, "publish the status") == 0 ? -EIO : 0;
+}
+
+static void a_note_that_the_other_slot_may_not_see_is_a_failure(void **state)
+{
+	struct ota_err err = {0};
+	int r;
+
+	io_set_hook(fail_publishing, NULL);
+	r = slot_note_leave(&there, &err);
+	io_set_hook(NULL, NULL);
+	assert_int_equal(r, -EIO);
+	assert_sentence(&err, "Cannot publish %s: Input/output error", there.active.status_dir);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -156,6 +176,7 @@ int main(void)
 		T(what_was_given_up_is_not_gone_on_with),
 		T(an_own_request_is_none_of_the_others),
 		T(the_mark_is_with_the_slot_that_can_be_written),
+		T(a_note_that_the_other_slot_may_not_see_is_a_failure),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,6 +22,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/base/io.h"
+#include "tests/unit/sentence.h"
 
 static char base[64];
 static char dir[96]; /* the status folder, not made yet */
@@ -343,6 +344,43 @@ static void a_folder_without_a_parent_is_an_error(void **state)
 	assert_string_equal(err.msg, want);
 }
 
+static void a_folder_that_cannot_be_used_is_named(void **state)
+{
+	static const char relative[] = "no-such-folder";
+	struct ota_err err = {0};
+	char path[128];
+
+	(void)state;
+	assert_int_equal(status_store_write_status(relative, STATUS_FAILURE, &err), -EINVAL);
+	assert_sentence(&err, "Cannot make status folder no-such-folder: the path is not absolute");
+	put("status", "SUCCESS");
+	snprintf(path, sizeof(path), "%s/status", dir);
+	err = (struct ota_err){0};
+	assert_int_equal(status_store_write_status(path, STATUS_FAILURE, &err), -ENOTDIR);
+	assert_sentence(&err, "Cannot open status folder %s: Not a directory", path);
+	err = (struct ota_err){0};
+	assert_int_equal(
+		status_store_read_complete(path, &(struct complete_mark){0}, &err), -ENOTDIR);
+	assert_sentence(&err, "Cannot read %s/complete: Not a directory", path);
+}
+
+static void what_the_files_cannot_hold_is_not_written(void **state)
+{
+	const struct release_detail release = {
+		.release_name = "\xff", .release_id = "1", .image_id = "2"};
+	const struct complete_mark mark = {.fs_uuid = "two\nlines"};
+	struct ota_err err = {0};
+
+	(void)state;
+	assert_int_equal(status_store_write_release(dir, &release, &err), -EBADMSG);
+	assert_sentence(&err, "Cannot write %s/version_detail: a name is no UTF-8", dir);
+	err = (struct ota_err){0};
+	assert_int_equal(status_store_write_complete(dir, &mark, &err), -EINVAL);
+	assert_sentence(&err,
+		"Cannot write %s/complete: the file system's UUID has more than one line", dir);
+	assert_int_equal(access(dir, F_OK), -1);
+}
+
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -365,6 +403,8 @@ int main(void)
 		CASE(every_shortened_mark_is_noticed),
 		CASE(a_write_that_fails_names_the_file_and_keeps_the_old_one),
 		CASE(a_folder_without_a_parent_is_an_error),
+		CASE(a_folder_that_cannot_be_used_is_named),
+		CASE(what_the_files_cannot_hold_is_not_written),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

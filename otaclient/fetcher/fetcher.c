@@ -356,6 +356,8 @@ static int fetcher_start(struct fetcher *f, struct ota_err *err)
 		return ota_err_set(
 			err, r, OTA_E_UNSPECIFIC, "Cannot start %s: %s", path, strerror(-r));
 	r = send_config(f, f->http);
+	if (r == -EPIPE)
+		return program_lost(f, err);
 	if (r < 0)
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot tell %s what to do: %s", path,
 			strerror(-r));

@@ -17,16 +17,21 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
+#include "common/base/run.h"
 #include "otaclient/fetcher/packet.h"
 #include "otaclient/fetcher/rights.h"
 #include "tests/support/origin.h"
 #include "tests/unit/in_child.h"
+#include "tests/unit/refusal.h"
+#include "tests/unit/sentence.h"
+#include "tests/unit/tmp_dir.h"
 
 /* ---- what it may do ---- */
 
@@ -56,6 +61,36 @@ static int try_to_open(void *ctx)
 static void it_can_open_neither_files_nor_sockets(void **state)
 {
 	assert_int_equal(in_child(try_to_open, NULL), 0);
+}
+
+/* A call that is refused, and what is said then. */
+struct refused {
+	int call;
+	const char *sentence;
+};
+
+static int give_up_without(void *ctx)
+{
+	const struct refused *refused = ctx;
+	struct ota_err err = {0};
+
+	CHECK(refusal_call(refused->call, EPERM) == 0);
+	CHECK(rights_give_up(&err) == -EPERM);
+	CHECK(sentence_is(&err, "%s", refused->sentence));
+	return 0;
+}
+
+static void it_does_not_begin_with_rights_that_it_could_not_give_up(void **state)
+{
+	struct refused rows[] = {
+		{SYS_capset,                  "The fetcher cannot become a user without rights: "
+			     "Operation not permitted"                        },
+		{SYS_landlock_create_ruleset, "The fetcher cannot give up its rights: Operation "
+					      "not permitted"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		assert_int_equal(in_child(give_up_without, &rows[i]), 0);
 }
 
 static void assert_status_says(pid_t pid, const char *line)
@@ -264,6 +299,96 @@ static void a_job_begins_anew_with_the_second_program(void **state)
 	origin_stop(&origin);
 }
 
+/* ---- a program that is none: this test, started anew beside it ---- */
+
+enum {
+	START_AS_IS,
+	START_DEAF, /* nothing can be sent to it: it is dead already */
+};
+
+static int start_and_say(const char *way)
+{
+	struct fetcher *f = NULL;
+	struct ota_err err = {0};
+
+	if (atoi(way) == START_DEAF && refusal_call(SYS_sendmsg, EPIPE) < 0)
+		return 1;
+	if (fetcher_new(&(struct http_config){0}, &f, &err) == 0)
+		return 2;
+	return printf("%s", err.msg) < 0;
+}
+
+static void copy_file(const char *from, int dir_fd, const char *to, mode_t mode)
+{
+	AUTO_BUF struct buf data = {0};
+	AUTO_CLOSE int fd = openat(dir_fd, to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+
+	assert_int_equal(file_read(AT_FDCWD, from, 64 << 20, &data), 0);
+	assert_int_equal(file_write_all(fd, data.data, data.len_bytes), 0);
+}
+
+/* With @program in the place of otaclient-fetcher; NULL = none. */
+static void assert_start_says(void **state, int way, const char *program, const char *sentence)
+{
+	AUTO_BUF struct buf out = {0};
+	char test[128], way_text[8];
+	const char *const argv[] = {test, "--start", way_text, NULL};
+	const struct tmp_dir *d;
+	struct ota_err err = {0};
+
+	assert_int_equal(tmp_dir_setup(state), 0);
+	d = *state;
+	snprintf(test, sizeof(test), "%s/test", d->path);
+	snprintf(way_text, sizeof(way_text), "%d", way);
+	copy_file("/proc/self/exe", d->fd, "test", 0700);
+	if (program) {
+		AUTO_CLOSE int fd = openat(
+			d->fd, "otaclient-fetcher", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+
+		assert_int_equal(file_write_all(fd, program, strlen(program)), 0);
+	}
+	if (run_tool(&(struct run_args){.argv = argv, .out = &out}, &err) < 0)
+		fail_msg("%s", err.msg);
+	assert_string_equal(buf_str(&out), sentence);
+	tmp_dir_teardown(state);
+}
+
+static void a_program_that_does_not_start_is_told_apart(void **state)
+{
+	assert_start_says(state, START_AS_IS, NULL,
+		"The program that fetches, otaclient-fetcher, is not installed: No such file or "
+		"directory");
+	assert_start_says(state, START_AS_IS, "This is no program.\n",
+		"The program that fetches, otaclient-fetcher, cannot be run");
+	assert_start_says(state, START_AS_IS, "#!/bin/sh\nexit 0\n",
+		"The program that fetches, otaclient-fetcher, has ended");
+	assert_start_says(state, START_AS_IS, "#!/bin/sh\nkill -TERM $$\n",
+		"The program that fetches, otaclient-fetcher, was ended by signal 15");
+}
+
+/* As when it has ended before it could be told what to do. */
+static void a_program_that_is_dead_before_it_is_told_anything_has_ended(void **state)
+{
+	assert_start_says(state, START_DEAF, "#!/bin/sh\nexec sleep 60\n",
+		"The program that fetches, otaclient-fetcher, has ended");
+}
+
+static void more_than_it_can_be_told_is_refused(void **state)
+{
+	static char cookies[PACKET_MAX_BYTES + 1];
+	struct fetcher *f = NULL;
+	struct ota_err err = {0};
+	char folder[4096] = {0};
+
+	memset(cookies, 'c', sizeof(cookies) - 1);
+	assert_true(readlink("/proc/self/exe", folder, sizeof(folder) - 1) > 0);
+	*strrchr(folder, '/') = '\0';
+	assert_int_equal(
+		fetcher_new(&(struct http_config){.cookies = cookies}, &f, &err), -EMSGSIZE);
+	assert_sentence(
+		&err, "Cannot tell %s/otaclient-fetcher what to do: Message too long", folder);
+}
+
 /* ---- what is believed ---- */
 
 static void a_file_that_somebody_can_write_to_is_not_taken(void **state)
@@ -459,17 +584,22 @@ static void a_name_that_no_host_has_is_the_end(void **state)
 	assert_int_equal(fetcher_run(l->fetcher, 0, &l->err), -EIO);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 #define LIAR(f) cmocka_unit_test_setup_teardown(f, liar_setup, liar_teardown)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_can_open_neither_files_nor_sockets),
+		cmocka_unit_test(it_does_not_begin_with_rights_that_it_could_not_give_up),
 		cmocka_unit_test(the_program_has_no_rights_before_it_gets_a_job),
 		cmocka_unit_test(a_name_is_looked_up_for_it),
 		cmocka_unit_test(a_name_that_leads_nowhere_is_an_outage),
 		cmocka_unit_test(authorities_that_cannot_be_read_are_said_at_the_start),
 		cmocka_unit_test(a_program_that_is_killed_is_started_again_once),
 		cmocka_unit_test(a_job_begins_anew_with_the_second_program),
+		cmocka_unit_test(a_program_that_is_killed_is_missed),
+		cmocka_unit_test(a_program_that_does_not_start_is_told_apart),
+		cmocka_unit_test(a_program_that_is_dead_before_it_is_told_anything_has_ended),
+		cmocka_unit_test(more_than_it_can_be_told_is_refused),
 		cmocka_unit_test(a_file_that_somebody_can_write_to_is_not_taken),
 		cmocka_unit_test(a_file_that_is_too_long_is_not_even_read),
 		LIAR(a_result_of_no_job_is_the_end),
@@ -481,5 +611,7 @@ int main(void)
 		LIAR(a_name_that_no_host_has_is_the_end),
 	};
 
+	if (argc == 3 && strcmp(argv[1], "--start") == 0)
+		return start_and_say(argv[2]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

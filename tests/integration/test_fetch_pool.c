@@ -25,6 +25,7 @@
 #include "common/codec/zstd_stream.h"
 #include "otaclient/fetch_pool.h"
 #include "tests/support/origin.h"
+#include "tests/unit/sentence.h"
 
 enum {
 	CONTENTS_MAX = 2048,
@@ -380,11 +381,15 @@ static void through_a_proxy_the_second_try_goes_past_the_cache(void **state)
 static void bytes_that_stay_wrong_break_the_image(void **state)
 {
 	struct shop *s = *state;
+	const char *hex = add(s, 1, 100, false, true);
 
-	add(s, 1, 100, false, true);
 	serve(s, "{\"/data/f1\": [{\"size\": 100}]}");
-	assert_failed(s, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
-		"Cannot fetch the content of /f1: What the server sends is not the content ");
+	assert_int_equal(run(s), -EBADMSG);
+	assert_int_equal(s->err.code, OTA_E_OTA_IMAGE_INVALID);
+	assert_sentence(&s->err,
+		"Cannot fetch the content of /f1: What the server sends is not the content %s: "
+		"its digest is another",
+		hex);
 	assert_int_equal(origin_hits(&s->origin, ""), HTTP_TRIES_MAX);
 	assert_int_equal(store_count(s, ""), 0);
 }

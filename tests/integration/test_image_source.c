@@ -20,6 +20,8 @@
 #include "common/base/file.h"
 #include "otaclient/image_source.h"
 #include "tests/support/origin.h"
+#include "tests/unit/refusal.h"
+#include "tests/unit/sentence.h"
 
 static char sample_dir[4096];
 
@@ -343,6 +345,20 @@ static void silence_is_not_waited_out_for_ever(void **state)
 		b, -ETIMEDOUT, OTA_E_OTAMETA_DOWNLOAD_FAILED, "the server is busy (status 503)");
 }
 
+/* The fetcher has our limit. */
+static void a_list_that_cannot_be_kept_is_named(void **state)
+{
+	struct bench *b = *state;
+	int r;
+
+	serve(b, NULL);
+	refusal_limit(RLIMIT_FSIZE, 100);
+	r = image_source_open(&b->config, &b->image, &b->err);
+	refusal_limit(RLIMIT_FSIZE, RLIM_INFINITY);
+	assert_int_equal(r, -EFBIG);
+	assert_sentence(&b->err, "Cannot keep the image's metadata.jwt: File too large");
+}
+
 /* ---- the URL of the request ---- */
 
 static void base_urls_have_one_form(void **state)
@@ -401,7 +417,8 @@ static void what_is_no_url_is_refused_with_its_reason(void **state)
 		assert_int_equal(image_source_base_url(rows[i].url, &base, &err), -EINVAL);
 		assert_null(base);
 		assert_int_equal(err.code, OTA_E_INVALID_REQUEST);
-		if (!strstr(err.msg, rows[i].reason))
+		if (!strstr(err.msg, "Cannot use the image's URL: ") ||
+			!strstr(err.msg, rows[i].reason))
 			fail_msg("%s: %s", rows[i].url, err.msg);
 	}
 }
@@ -430,6 +447,7 @@ int main(int argc, char **argv)
 		TEST(a_list_that_was_compressed_on_the_way_is_read),
 		TEST(it_can_be_stopped),
 		TEST(silence_is_not_waited_out_for_ever),
+		TEST(a_list_that_cannot_be_kept_is_named),
 		cmocka_unit_test(base_urls_have_one_form),
 		cmocka_unit_test(what_is_no_url_is_refused_with_its_reason),
 	};

@@ -59,8 +59,12 @@ static int64_t test_unix_s(void)
 	return time(NULL);
 }
 
+static atomic_bool in_a_hurry; /* what would be slept is over at once */
+
 static void test_sleep_ms(uint64_t ms)
 {
+	if (atomic_load(&in_a_hurry))
+		ms = 1;
 	nanosleep(&(struct timespec){.tv_sec = (time_t)(ms / 1000),
 			  .tv_nsec = (long)(ms % 1000) * 1000000},
 		NULL);
@@ -737,6 +741,25 @@ static void a_rollback_leads_to_the_other_slot(void **state)
 	assert_int_equal(stored(m, 'a'), STATUS_FAILURE);
 }
 
+static void a_restart_that_does_not_come_is_said(void **state)
+{
+	struct machine *m = *state;
+
+	assert_int_equal(request_rollback(m), 0);
+	wait_for_the_flip(m);
+	atomic_store(&in_a_hurry, true);
+	wait_for_live(m, STATUS_ROLLBACK_FAILURE);
+	atomic_store(&in_a_hurry, false);
+	assert_string_equal(now(m)->failure_reason,
+		"E304: The machine did not restart within 60 s; the next start of it tries the "
+		"other slot");
+	/* And so it does. */
+	restart(m);
+	assert_int_equal(fake_boot_running(&m->fake), 'b');
+	first_boot(m);
+	assert_int_equal(now(m)->ota_status, STATUS_SUCCESS);
+}
+
 /* What programs read in the log. */
 
 static const struct {
@@ -1157,6 +1180,7 @@ int main(void)
 		T(a_local_proxy_that_serves_needs_the_upper_one),
 		T(where_the_local_proxy_does_not_come_up_the_upper_one_is_waited_for),
 		T(a_rollback_leads_to_the_other_slot),
+		T(a_restart_that_does_not_come_is_said),
 		T(a_rollback_waits_for_the_ecus_below),
 		T(a_rollback_is_refused_by_a_pre_reboot_hook_alone),
 		T(an_ecu_below_that_was_waited_for_in_vain_is_not_waited_for_again),

@@ -3,6 +3,7 @@
  *
  * Elsewhere: reading the command line (options), looking again and again (watch), printing (view, view_json).
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,18 +48,13 @@ static int ask_status(struct ctl *c, struct wire_status *ret_status)
 
 /* --- which ECUs --- */
 
-static int name_ecu(struct ctl *c, const char *id)
+static void name_ecu(struct options *o, const char *id)
 {
-	struct options *o = &c->opt;
-
 	for (size_t i = 0; i < o->n_ecu_ids; i++)
 		if (strcmp(o->ecu_ids[i], id) == 0)
-			return 0;
-	if (o->n_ecu_ids == WIRE_ECUS_MAX)
-		return ota_err_set(&c->err, -E2BIG, OTA_E_UNSPECIFIC,
-			"%s speaks for more than %d ECUs", o->address.host, WIRE_ECUS_MAX);
+			return;
+	assert(o->n_ecu_ids < ARRAY_SIZE(o->ecu_ids)); /* no status has more of them */
 	o->ecu_ids[o->n_ecu_ids++] = id;
-	return 0;
 }
 
 /*
@@ -67,18 +63,17 @@ static int name_ecu(struct ctl *c, const char *id)
  */
 static int name_ecus(struct ctl *c, const struct wire_status *status)
 {
-	int r = 0;
-
 	if (c->opt.n_ecu_ids > 0)
 		return 0;
-	for (size_t i = 0; c->opt.all && r == 0 && i < status->n_available; i++)
-		r = name_ecu(c, status->available[i]);
-	if (r < 0 || c->opt.n_ecu_ids > 0)
-		return r;
+	for (size_t i = 0; c->opt.all && i < status->n_available; i++)
+		name_ecu(&c->opt, status->available[i]);
+	if (c->opt.n_ecu_ids > 0)
+		return 0;
 	if (status->n_ecus == 0)
 		return ota_err_set(&c->err, -ENODATA, OTA_E_UNSPECIFIC,
 			"%s does not say which ECU it is; --ecu-id is needed", c->opt.address.host);
-	return name_ecu(c, status->ecus[0].ecu_id);
+	name_ecu(&c->opt, status->ecus[0].ecu_id);
+	return 0;
 }
 
 /* --- asking for something --- */

@@ -389,6 +389,11 @@ class OtactlTest(unittest.TestCase):
         self.assertEqual(self.ctl(server, "rollback")[1],
                          "main: refused (RECOVERABLE): Rollback is not available\n")
 
+    def test_an_ecu_that_only_speaks_for_others_does_not_guess_whom_is_meant(self):
+        server = self.booted("--only-others", boot=None)
+        self.assertEqual(self.ctl(server, "update", "--url", "http://x/", "--version", "2.0"),
+                         (1, "", "otactl: 127.0.0.1 does not say which ECU it is; --ecu-id is needed\n"))
+
     def test_a_refused_update_fails_with_the_reason(self):
         self.assertEqual(
             self.ctl(self.booted(), "update", "--url", "http://busy/", "--version", "2.0"),

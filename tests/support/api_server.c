@@ -1,7 +1,7 @@
 /*
  * api_server: the daemon's API with a scripted machine behind it, for tests of clients.
  *
- *     api_server [--port N] [--no-ecu-info] [--main-is-last] [--rollback] [--ticks N] [--child ID]...
+ *     api_server [--port N] [--no-ecu-info] [--main-is-last | --only-others] [--rollback] [--ticks N] [--child ID]...
  *
  * With --ticks it stops itself when the service has called its timer N times. Prints "port N" when it listens, then one
  * line per request that reaches the machine (scripted_machine), and obeys lines on stdin: the machine's orders, and
@@ -86,6 +86,9 @@ int main(int argc, char **argv)
 		else if (strcmp(argv[i], "--main-is-last") == 0) {
 			config.available_ecu_ids = main_is_last;
 			config.n_available = ARRAY_SIZE(main_is_last);
+		} else if (strcmp(argv[i], "--only-others") == 0) {
+			config.available_ecu_ids = main_is_last;
+			config.n_available = 1;
 		} else if (strcmp(argv[i], "--rollback") == 0)
 			handler.rollback = scripted_rollback;
 		else if (strcmp(argv[i], "--ticks") == 0 && i + 1 < argc) {

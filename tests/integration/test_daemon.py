@@ -103,7 +103,8 @@ def second_instance_is_refused_and_leaves_the_first_alone():
     with Daemon().serving() as first:
         with Daemon(settings="listen_port: 50052\n") as second:
             assert second.ended() == 1
-            assert "E314: Another otaclient is running on this machine" in second.log(), second.log()
+            assert "E314: Another otaclient is running on this machine (/run/otaclient.lock is locked)" in second.log(), \
+                second.log()
         with open("/run/otaclient.pid") as f:
             assert f.read() == str(first.process.pid)
         assert status()
@@ -307,6 +308,12 @@ def variables_of_the_environment_override_the_settings():
         assert " serves ECU " not in d.log()
 
 
+def settings_that_were_named_must_be_there():
+    with Daemon("--settings", "/run/no-such-file") as d:
+        assert d.ended() == 1
+        assert "E314: Cannot read the settings in /run/no-such-file: No such file or directory" in d.log(), d.log()
+
+
 def no_certificates_are_told_at_the_start():
     with Daemon().serving() as d:
         assert "certs" in d.log() and "ertificate" in d.log(), d.log()
@@ -482,6 +489,7 @@ if __name__ == "__main__":
         unreadable_configuration_refuses_updates_and_answers_status,
         wrong_settings_are_told_and_replaced_by_what_is_usual,
         variables_of_the_environment_override_the_settings,
+        settings_that_were_named_must_be_there,
         no_certificates_are_told_at_the_start,
         proxy_that_cannot_run_is_told_once_and_done_without,
         proxy_that_can_run_is_not_mentioned_at_the_start,

@@ -17,6 +17,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -26,6 +27,9 @@
 #include "common/base/file.h"
 #include "common/base/mount.h"
 #include "common/base/run.h"
+#include "tests/unit/in_child.h"
+#include "tests/unit/refusal.h"
+#include "tests/unit/sentence.h"
 #include "tests/unit/tmp_dir.h"
 
 enum {
@@ -219,6 +223,29 @@ static void a_damaged_disk_is_not_mounted(void **state)
 	assert_false(is_mounted(b));
 }
 
+static int mount_without_a_tool(void *ctx)
+{
+	struct bench *b = ctx;
+	char dir[PATH_MAX];
+
+	CHECK(refusal_call(SYS_execve, EACCES) == 0);
+	CHECK(external_cache_mount(b->run, dir, &b->err) < 0);
+	CHECK(sentence_is(
+		&b->err, "Cannot check %s: Cannot run e2fsck: Permission denied", b->device));
+	CHECK(b->err.code == OTA_E_OTAPROXY_FAILED);
+	CHECK(!is_mounted(b));
+	return 0;
+}
+
+static void a_disk_that_cannot_be_checked_is_not_mounted(void **state)
+{
+	struct bench *b = *state;
+
+	make_image(b, "ext4", "ota_cache_src");
+	plug_in(b);
+	assert_int_equal(in_child(mount_without_a_tool, b), 0);
+}
+
 static void another_kind_of_file_system_is_not_mounted(void **state)
 {
 	struct bench *b = *state;
@@ -331,6 +358,7 @@ int main(void)
 		bench_test(the_disk_is_not_written_to),
 		bench_test(without_such_a_disk_there_is_none),
 		bench_test(a_damaged_disk_is_not_mounted),
+		bench_test(a_disk_that_cannot_be_checked_is_not_mounted),
 		bench_test(another_kind_of_file_system_is_not_mounted),
 		bench_test(a_disk_that_somebody_writes_to_is_an_error),
 		bench_test(a_mount_point_that_cannot_be_made_is_an_error),

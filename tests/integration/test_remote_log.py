@@ -14,7 +14,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "../support")]
-from log_servers import GrpcLogServer, HttpLogServer, SilentServer  # noqa: E402
+from log_servers import GrpcLogServer, HttpLogServer, OtherGrpcServer, SilentServer  # noqa: E402
 from test_daemon import Daemon, enter_private_machine, status  # noqa: E402
 from trees import make_v1, make_v2  # noqa: E402
 from update_lab import UpdateLab, run  # noqa: E402
@@ -190,6 +190,13 @@ def garbage_is_no_answer_and_lines_wait_for_a_better_one():
             ends_quickly(d)
 
 
+def grpc_server_whose_answers_are_none_is_told_of():
+    with HttpLogServer() as http, OtherGrpcServer(b"\xff") as other, daemon(http.url, other.url).serving() as d:
+        d.wait_for(f"The log server {http.url} takes no records, which wait for it: "
+                   f"127.0.0.1:{other.port} answers PutLog with what is no such message")
+        ends_quickly(d)
+
+
 # ---- the record of an update
 
 def assert_record(record, lab, stats, failure=""):
@@ -267,6 +274,7 @@ if __name__ == "__main__":
         slow_first_answer_is_waited_for_and_all_arrives,
         server_that_answers_500_has_had_the_line,
         garbage_is_no_answer_and_lines_wait_for_a_better_one,
+        grpc_server_whose_answers_are_none_is_told_of,
         record_of_an_update_goes_out_once_over_either_way,
         record_of_a_failed_update_says_why,
         update_succeeds_whatever_the_log_server_does,

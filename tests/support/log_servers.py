@@ -118,6 +118,27 @@ class GrpcLogServer:
         self.stop()
 
 
+class OtherGrpcServer:
+    """Well, if it is asked; but what is sent it answers with @words."""
+
+    def __init__(self, words):
+        class Anything(grpc.GenericRpcHandler):
+            def service(self, details):
+                answer = words if details.method.endswith("/PutLog") else b""
+                return grpc.unary_unary_rpc_method_handler(lambda request, context: answer)
+
+        self.server = grpc.server(futures.ThreadPoolExecutor(1), handlers=[Anything()])
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.server.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.server.stop(0).wait()
+
+
 class SilentServer:
     """Takes connections, or leaves them to the kernel, and never says a word; or it says @words to whoever comes."""
 

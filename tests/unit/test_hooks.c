@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -157,6 +158,21 @@ static void what_would_not_start_is_found_before(void **state)
 	assert_string_equal(err.msg, expected);
 }
 
+static void a_folder_whose_path_is_too_long_is_refused(void **state)
+{
+	static char dir[PATH_MAX];
+	const struct hooks hooks = {.dir = dir};
+	struct ota_err err = {0};
+
+	memset(dir, '/', sizeof(dir) - 1);
+	assert_int_equal(hooks_check(&hooks, &err), -ENAMETOOLONG);
+	assert_non_null(strstr(err.msg, "Cannot look at the hooks in ////"));
+	err = (struct ota_err){0};
+	assert_int_equal(
+		hooks_run(&hooks, HOOK_PRE_UPDATE, &all_facts, NULL, NULL, &err), -ENAMETOOLONG);
+	assert_non_null(strstr(err.msg, "Cannot run the hooks in ////"));
+}
+
 static void without_a_folder_nothing_is_run(void **state)
 {
 	const struct hooks none = {0};
@@ -271,6 +287,7 @@ int main(void)
 		tmp_dir_test(a_no_has_a_code_of_its_own),
 		tmp_dir_test(what_would_be_refused_is_found_before),
 		tmp_dir_test(what_would_not_start_is_found_before),
+		tmp_dir_test(a_folder_whose_path_is_too_long_is_refused),
 		tmp_dir_test(without_a_folder_nothing_is_run),
 		tmp_dir_test(those_that_nobody_waits_for_are_only_logged),
 		tmp_dir_test(of_many_that_fail_each_is_logged),

@@ -18,6 +18,8 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "otaclient/tree/tree.h"
+#include "tests/unit/sentence.h"
 
 /* ---- the clock ---- */
 
@@ -467,6 +469,39 @@ static void an_ecu_without_children_has_a_summary_too(void **state)
 	end(&lab);
 }
 
+static struct ecu_info one_child = {
+	.ecu_id = "main",
+	.n_secondaries = 1,
+	.secondaries = {{.ecu_id = "p0", .ip_addr = "127.0.0.1", .port = 1}},
+};
+
+static bool is_out_of_threads;
+
+int __real_pthread_create(
+	pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
+int __wrap_pthread_create(
+	pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
+int __wrap_pthread_create(
+	pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+{
+	return is_out_of_threads ? EAGAIN : __real_pthread_create(thread, attr, start, arg);
+}
+
+static void ecus_that_nobody_can_watch_are_an_error(void **state)
+{
+	struct tree_config config = {.ecu = &one_child, .status = status_new()};
+	struct tree *tree = NULL;
+	struct ota_err err = {0};
+	int r;
+
+	is_out_of_threads = true;
+	r = tree_new(&config, &tree, &err);
+	is_out_of_threads = false;
+	assert_int_equal(r, -EAGAIN);
+	assert_sentence(&err, "Cannot watch the ECUs below: Resource temporarily unavailable");
+	status_free(config.status);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -480,6 +515,7 @@ int main(void)
 		cmocka_unit_test(a_lie_about_this_ecu_changes_nothing),
 		cmocka_unit_test(a_child_that_hangs_holds_up_neither_the_others_nor_the_end),
 		cmocka_unit_test(an_ecu_without_children_has_a_summary_too),
+		cmocka_unit_test(ecus_that_nobody_can_watch_are_an_error),
 	};
 
 	clock_set_ops(&fake_ops);

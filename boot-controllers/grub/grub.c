@@ -99,10 +99,10 @@ static int ctl_new(const struct boot_env *env, struct grub_ctl **ret_ctl, struct
 	if (!ctl->version || (env->tools_path && !ctl->tools_path))
 		return ota_err_no_memory(err, "the boot controller");
 	if ((size_t)snprintf(ctl->root, sizeof(ctl->root), "%s", env->root) >=
-		sizeof(ctl->root) - 64)
+		sizeof(ctl->root) - GRUB_ROOT_SPARE_BYTES)
 		return ota_err_set(err, -ENAMETOOLONG, OTA_E_BOOTCONTROL_STARTUP,
 			"The root's path is too long");
-	snprintf(path, sizeof(path), "%.*s/boot", PATH_MAX - 64, ctl->root);
+	snprintf(path, sizeof(path), "%.*s/boot", PATH_MAX - GRUB_ROOT_SPARE_BYTES, ctl->root);
 	ctl->boot_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (ctl->boot_fd >= 0)
 		ctl->grub_fd = openat(ctl->boot_fd, "grub", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -154,7 +154,7 @@ static int grub_setup(struct boot_ctl *base, bool *ret_reset, struct ota_err *er
 	return r < 0 ? ota_err_wrap(err, r, "Cannot set up GRUB for two slots") : 0;
 }
 
-static int fill_slot(const struct grub_ctl *ctl, unsigned slot, struct boot_slot *ret)
+static void fill_slot(const struct grub_ctl *ctl, unsigned slot, struct boot_slot *ret)
 {
 	const struct disk_part *p = &ctl->disk.slot[slot];
 
@@ -162,22 +162,16 @@ static int fill_slot(const struct grub_ctl *ctl, unsigned slot, struct boot_slot
 	snprintf(ret->device, sizeof(ret->device), "%s", p->device);
 	snprintf(ret->fs_uuid, sizeof(ret->fs_uuid), "%s", p->fs_uuid);
 	snprintf(ret->fs_label, sizeof(ret->fs_label), "%s", p->fs_label);
-	return (size_t)snprintf(ret->status_dir, sizeof(ret->status_dir), "%s/boot/%s", ctl->root,
-		       ret->id) < sizeof(ret->status_dir)
-		       ? 0
-		       : -ENAMETOOLONG;
+	grub_boot_path(ctl, ret->id, ret->status_dir);
 }
 
 static int grub_slots(const struct boot_ctl *base, struct slot_pair *ret_slots, struct ota_err *err)
 {
 	const struct grub_ctl *ctl = grub_ctl_of_const(base);
 	struct slot_pair pair = {0};
-	int r = fill_slot(ctl, grub_active(ctl), &pair.active);
 
-	if (r == 0)
-		r = fill_slot(ctl, grub_standby(ctl), &pair.standby);
-	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "The path of /boot is too long");
+	fill_slot(ctl, grub_active(ctl), &pair.active);
+	fill_slot(ctl, grub_standby(ctl), &pair.standby);
 	*ret_slots = pair;
 	return 0;
 }

@@ -62,6 +62,13 @@ void grub_legacy_name(const struct grub_ctl *ctl, unsigned slot, char ret_name[N
 	snprintf(ret_name, NAME_MAX, "ota-partition.sda%u", ctl->disk.slot[slot].number);
 }
 
+void grub_boot_path(const struct grub_ctl *ctl, const char *name, char ret_path[PATH_MAX])
+{
+	assert(strlen("/boot/") + strlen(name) < GRUB_ROOT_SPARE_BYTES);
+	snprintf(ret_path, PATH_MAX, "%.*s/boot/%s", PATH_MAX - GRUB_ROOT_SPARE_BYTES, ctl->root,
+		name);
+}
+
 int grub_read_file(int dir_fd, const char *name, size_t max_bytes, struct buf *ret)
 {
 	AUTO_CLOSE int fd = path_open(dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);

@@ -15,6 +15,7 @@
 #include "common/base/buf.h"
 
 enum {
+	GRUB_ROOT_SPARE_BYTES = 64,          /* of PATH_MAX, for what is behind the root's path */
 	GRUB_RELEASE_MAX = 128,              /* a kernel release; the kernel itself allows 64 */
 	GRUB_SMALL_FILE_MAX_BYTES = 1 << 20, /* status and configuration files have some kB */
 	GRUB_BOOT_SPARE_BYTES = 1 << 20,     /* of /boot; for folders, status files and grubenv */
@@ -45,6 +46,9 @@ extern const char *const grub_slot_id[GRUB_N_SLOTS];
 /* "ota-slot_a.cfg" or, staged, "ota-slot_a.cfg.staged"; "ota-partition.sda3", the folder of the older layout. */
 void grub_entry_name(unsigned slot, bool staged, char ret_name[NAME_MAX]);
 void grub_legacy_name(const struct grub_ctl *ctl, unsigned slot, char ret_name[NAME_MAX]);
+
+/* /boot/@name by its whole path. @name is one of ours: so much room grub_open() has left behind the root's path. */
+void grub_boot_path(const struct grub_ctl *ctl, const char *name, char ret_path[PATH_MAX]);
 
 /* The file's content; missing or no regular file: -ENOENT. Links are not followed. */
 int grub_read_file(int dir_fd, const char *name, size_t max_bytes, struct buf *ret);

@@ -161,10 +161,7 @@ int grub_rootfs_entry(const struct grub_ctl *ctl, const char *rootfs, int root_f
 	if (wish.root_uuid[0] == '\0')
 		return ota_err_set(err, -ENODEV, OTA_E_UNSPECIFIC, "%s has no file system on %s",
 			wish.slot_id, ctl->disk.slot[slot].device);
-	if ((size_t)snprintf(boot_dir, sizeof(boot_dir), "%s/boot/%s", ctl->root, wish.slot_id) >=
-		sizeof(boot_dir))
-		return ota_err_set(
-			err, -ENAMETOOLONG, OTA_E_UNSPECIFIC, "The path of /boot is too long");
+	grub_boot_path(ctl, wish.slot_id, boot_dir);
 	r = grub_mkconfig_run(ctl, rootfs, boot_dir, &out, &why);
 	if (r == -ENOENT)
 		r = plain_entry(root_fd, &wish, ret, err);

@@ -67,10 +67,7 @@ static int frame_body(const struct grub_ctl *ctl, struct buf *ret, struct ota_er
 	char path[PATH_MAX];
 	int r;
 
-	if ((size_t)snprintf(path, sizeof(path), "%s/boot/%s", ctl->root, empty_boot) >=
-		sizeof(path))
-		return ota_err_set(
-			err, -ENAMETOOLONG, OTA_E_UNSPECIFIC, "The path of /boot is too long");
+	grub_boot_path(ctl, empty_boot, path);
 	r = grub_mkconfig_run(ctl, ctl->root, path, &out, &why);
 	if (r == -ENOENT)
 		return buf_puts(ret, grub_cfg_plain_frame);

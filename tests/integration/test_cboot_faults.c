@@ -249,6 +249,9 @@ static const struct refusal {
 	{"forget the other slot", -EROFS, OTA_E_BOOTCONTROL_PREUPDATE,
 		"Cannot take slot 1 out of CBoot's reach: Cannot remove /boot/ota-status/other_slot: "
 		"Read-only file system"},
+	{"make the standby unbootable", -EIO, OTA_E_BOOTCONTROL_PREUPDATE,
+		"Cannot take slot 1 out of CBoot's reach: Cannot make the standby unbootable: "
+		"the step was stopped"},
 	{"replace extlinux.conf", -ENOSPC, OTA_E_BOOTCONTROL_POSTUPDATE,
 		"Cannot make slot 1 bootable: Cannot write the slot's /boot/extlinux/extlinux.conf: "
 		"No space left on device"},
@@ -296,6 +299,30 @@ static void a_read_only_or_full_disk_is_told(void **state)
 		boots_a(&m, err.msg);
 		cboot_machine_done(&m);
 	}
+}
+
+/* Of which nobody has noted that it is whole. */
+static void a_slot_that_is_not_known_to_be_whole_is_not_gone_back_to(void **state)
+{
+	struct cboot_machine machine;
+	struct ota_err err = {0};
+	struct boot_ctl *ctl;
+
+	cboot_machine_init(&machine, false, false);
+	ctl = opened(&machine);
+	assert_int_equal(ctl->ops->keep(ctl, &err), -ENOENT);
+	assert_string_equal(err.msg,
+		"Cannot make CBoot ready to go back to slot 1: Slot 1 is not known to hold a whole "
+		"system");
+	assert_int_equal(err.code, OTA_E_BOOTCONTROL_PREROLLBACK);
+	err = (struct ota_err){0};
+	assert_int_equal(ctl->ops->revert(ctl, &err), -ENOENT);
+	assert_string_equal(
+		err.msg, "Cannot go back to slot 1: Slot 1 is not known to hold a whole system");
+	assert_int_equal(err.code, OTA_E_BOOTCONTROL_PREROLLBACK);
+	ctl->ops->close(ctl);
+	boots_a(&machine, err.msg);
+	cboot_machine_done(&machine);
 }
 
 /* ---- images ------------------------------------------------------------------------------------- */
@@ -379,7 +406,7 @@ static void a_menu_that_is_too_large_is_refused(void **state)
 	while (big.len_bytes <= 64 << 10)
 		assert_int_equal(buf_puts(&big, "LABEL a\nLINUX /boot/Image\nAPPEND x\n"), 0);
 	is_refused(with_menu(buf_str(&big)),
-		CANNOT "Cannot read the image's /" MENU ": File too large");
+		CANNOT "Cannot read the image's /boot/extlinux/extlinux.conf: File too large");
 }
 
 /* Nothing outside of the image is read through it, and nothing is written there. */
@@ -456,6 +483,7 @@ int main(void)
 		cmocka_unit_test(a_slot_that_cannot_be_called_good_is_gone_back_to_all_the_same),
 		cmocka_unit_test(a_step_that_is_refused_leaves_the_running_slot),
 		cmocka_unit_test(a_read_only_or_full_disk_is_told),
+		cmocka_unit_test(a_slot_that_is_not_known_to_be_whole_is_not_gone_back_to),
 		cmocka_unit_test_setup_teardown(a_menu_that_is_no_menu_is_refused, begin, end),
 		cmocka_unit_test_setup_teardown(a_menu_that_is_too_large_is_refused, begin, end),
 		cmocka_unit_test_setup_teardown(a_menu_that_is_no_file_is_not_followed, begin, end),

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "boot-controllers/cboot/firmware_update.h"
 #include "common/base/cleanup.h"
 #include "tests/support/cboot_machine.h"
 
@@ -257,6 +258,34 @@ static void what_is_not_for_this_board_or_not_what_it_says_is_refused(void **sta
 		       "the TNSPEC \"3668-another-board\"");
 }
 
+static void what_cannot_be_asked_about_is_left_alone(void **state)
+{
+	static char long_root[PATH_MAX];
+	const struct firmware_plan plan = {.wanted = true, .path = "/opt/ota/firmware/bl_payload"};
+	const char *root = image();
+	struct boot_ctl *ctl = prepared();
+	struct ota_err err = {0};
+
+	cboot_machine_fake_tool(&m, "nvbootctrl", "#!/bin/sh\necho busy >&2; exit 1\n");
+	assert_int_equal(ctl->ops->stage(ctl, root, &err), -EIO);
+	assert_non_null(
+		strstr(err.msg, CANNOT "Cannot ask which slot the boot loader runs from: "));
+	assert_non_null(strstr(err.msg, "nvbootctrl failed with status 1: busy"));
+	cboot_machine_remove(&m, "slot_0/etc/nv_boot_control.conf");
+	err = (struct ota_err){0};
+	assert_int_equal(ctl->ops->stage(ctl, root, &err), -ENOENT);
+	assert_string_equal(err.msg,
+		CANNOT "Which board this is cannot be seen: /etc/nv_boot_control.conf: No such "
+		       "file or directory");
+	memset(long_root, '/', sizeof(long_root) - 2);
+	err = (struct ota_err){0};
+	assert_int_equal(
+		firmware_update_install(cboot_ctl_of(ctl), long_root, &plan, &err), -ENAMETOOLONG);
+	assert_string_equal(err.msg, "The firmware's path is too long");
+	ctl->ops->close(ctl);
+	assert_false(cboot_machine_exists(&m, "firmware_1"));
+}
+
 /* As without them: such an image has always been installed without its firmware. */
 static void a_package_that_is_not_whole_asks_for_nothing(void **state)
 {
@@ -304,6 +333,7 @@ int main(void)
 		T(a_tool_that_fails_leaves_the_running_slot, begin),
 		T(a_boot_loader_on_the_other_slot_is_brought_in_line_first, begin),
 		T(what_is_not_for_this_board_or_not_what_it_says_is_refused, begin),
+		T(what_cannot_be_asked_about_is_left_alone, begin),
 		T(a_package_that_is_not_whole_asks_for_nothing, begin),
 	};
 

@@ -534,6 +534,20 @@ static void a_trial_that_began_under_the_older_layout_can_still_fail(void **stat
 	assert_int_equal(grub_machine_restart(&m), 'b');
 }
 
+static void a_trial_without_a_way_back_in_the_older_layout_is_not_taken_over(void **state)
+{
+	bool reset;
+
+	make_legacy('b', 'a');
+	grub_machine_remove(&m, "boot/ota-partition.sda2/vmlinuz-" KERNEL_1);
+	must(grub_machine_open(&m, &ctl, &err));
+	assert_int_equal(ctl->ops->setup(ctl, &reset, &err), -ENOENT);
+	assert_int_equal(err.code, OTA_E_BOOTCONTROL_STARTUP);
+	assert_string_equal(err.msg,
+		"Cannot set up GRUB for two slots: Cannot take over the older layout of /boot: The "
+		"slot to return to has no kernel in the older layout");
+}
+
 static void going_back_to_the_other_slot_needs_its_entry(void **state)
 {
 	start();
@@ -613,6 +627,7 @@ int main(void)
 		T(a_frame_of_another_client_is_replaced_and_its_choice_kept),
 		T(the_older_layout_is_taken_over_with_its_status),
 		T(a_trial_that_began_under_the_older_layout_can_still_fail),
+		T(a_trial_without_a_way_back_in_the_older_layout_is_not_taken_over),
 		T(going_back_to_the_other_slot_needs_its_entry),
 		T(nonsense_in_saved_entry_boots_the_committed_slot),
 		T(entries_of_other_scripts_do_not_shift_the_fallback),

@@ -117,67 +117,125 @@ static void both_kinds_of_machine_are_recognised(void **state)
 	}
 }
 
+/* @sentence with the names of this run: DIR of the folder, DISK of the loop device. */
+static const char *named(const char *sentence)
+{
+	static char text[PATH_MAX + 256];
+	size_t len = 0;
+
+	while (*sentence) {
+		const char *name = strncmp(sentence, "DISK", 4) == 0  ? device
+				   : strncmp(sentence, "DIR", 3) == 0 ? dir
+								      : NULL;
+
+		if (name) {
+			len += (size_t)snprintf(text + len, sizeof(text) - len, "%s", name);
+			sentence += name == device ? 4 : 3;
+		} else {
+			text[len++] = *sentence++;
+		}
+		assert_true(len < sizeof(text));
+	}
+	text[len] = '\0';
+	return text;
+}
+
+static void assert_refused(int r, const char *sentence)
+{
+	struct grub_disk d;
+	struct ota_err err = {0};
+
+	if (probe(&d, &err) != r)
+		fail_msg("%s", err.msg);
+	assert_string_equal(err.msg, named(sentence));
+	assert_int_equal(err.code, OTA_E_BOOTCONTROL_STARTUP);
+}
+
 static void other_layouts_are_refused(void **state)
 {
 	/* clang-format off */
 	static const struct {
 		const char *table;
 		unsigned root, boot;
-		const char *before, *after; /* the sentence, around the disk's name */
+		const char *sentence;
 	} odd[] = {
 		/* a third root */
-		{BIOS_MORE, 4, 1, "The root file system is on partition 4 of ",
-			", but on a machine that boots by BIOS the slots are partitions 2 and 3"},
-		{UEFI_MORE, 5, 2, "The root file system is on partition 5 of ",
-			", but on a machine that boots by UEFI the slots are partitions 3 and 4"},
+		{BIOS_MORE, 4, 1, "The root file system is on partition 4 of DISK, but on a machine that "
+			"boots by BIOS the slots are partitions 2 and 3"},
+		{UEFI_MORE, 5, 2, "The root file system is on partition 5 of DISK, but on a machine that "
+			"boots by UEFI the slots are partitions 3 and 4"},
 		/* a wrong order */
-		{BIOS, 1, 2, "The root file system is on partition 1 of ",
-			", but on a machine that boots by BIOS the slots are partitions 2 and 3"},
-		{UEFI, 2, 3, "The root file system is on partition 2 of ",
-			", but on a machine that boots by UEFI the slots are partitions 3 and 4"},
-		{BIOS, 2, 3, "/root/boot is not the file system of ", "p1, as it has to be for two slots"},
-		{BIOS_MORE, 3, 4, "/root/boot is not the file system of ", "p1, as it has to be for two slots"},
-		{UEFI, 3, 4, "/root/boot is not the file system of ", "p2, as it has to be for two slots"},
+		{BIOS, 1, 2, "The root file system is on partition 1 of DISK, but on a machine that "
+			"boots by BIOS the slots are partitions 2 and 3"},
+		{UEFI, 2, 3, "The root file system is on partition 2 of DISK, but on a machine that "
+			"boots by UEFI the slots are partitions 3 and 4"},
+		{BIOS, 2, 3, "DIR/root/boot is not the file system of DISKp1, as it has to be for two slots"},
+		{BIOS_MORE, 3, 4,
+			"DIR/root/boot is not the file system of DISKp1, as it has to be for two slots"},
+		{UEFI, 3, 4, "DIR/root/boot is not the file system of DISKp2, as it has to be for two slots"},
 		/* no /boot of its own */
-		{BIOS, 2, 0, "/root/boot is not the file system of ", "p1, as it has to be for two slots"},
+		{BIOS, 2, 0, "DIR/root/boot is not the file system of DISKp1, as it has to be for two slots"},
 		/* too few */
-		{"label: dos\\nsize=8MiB\\nsize=16MiB\\n", 2, 1, "The disk ",
-			" has no partition 3, which two slots need"},
-		{"label: gpt\\nsize=4MiB,type=U\\nsize=8MiB\\n4: size=16MiB\\n", 4, 2, "The disk ",
-			" has no partition 3, which two slots need"},
+		{"label: dos\\nsize=8MiB\\nsize=16MiB\\n", 2, 1,
+			"The disk DISK has no partition 3, which two slots need"},
+		{"label: gpt\\nsize=4MiB,type=U\\nsize=8MiB\\n4: size=16MiB\\n", 4, 2,
+			"The disk DISK has no partition 3, which two slots need"},
 		/* an ESP that is not the first one makes no UEFI machine */
 		{"label: gpt\\nsize=8MiB\\nsize=4MiB,type=U\\nsize=16MiB\\nsize=16MiB\\n", 4, 1,
-			"The root file system is on partition 4 of ",
-			", but on a machine that boots by BIOS the slots are partitions 2 and 3"},
+			"The root file system is on partition 4 of DISK, but on a machine that boots by "
+			"BIOS the slots are partitions 2 and 3"},
 	};
 	/* clang-format on */
 
 	for (size_t i = 0; i < ARRAY_SIZE(odd); i++) {
-		struct grub_disk d;
-		struct ota_err err = {0};
-		char want[PATH_MAX + 256];
-
 		begin_disk(odd[i].table, odd[i].root, odd[i].boot);
-		snprintf(want, sizeof(want), "%s%s%s%s", odd[i].before[0] == '/' ? dir : "",
-			odd[i].before, device, odd[i].after);
-		assert_int_equal(probe(&d, &err), -EINVAL);
-		assert_string_equal(err.msg, want);
-		assert_int_equal(err.code, OTA_E_BOOTCONTROL_STARTUP);
+		assert_refused(-EINVAL, odd[i].sentence);
 		end_disk();
 	}
 }
 
-static void a_missing_boot_folder_is_told(void **state)
+static void a_partition_without_a_device_file_is_told(void **state)
+{
+	begin_disk(BIOS, 2, 1);
+	/* The folder may itself lie in /dev. */
+	shell("mkdir dev; mount -t tmpfs dev dev; cp -a $1 ${1}p1 ${1}p2 /dev/loop-control dev; "
+	      "mkdir dev/shm; mount --bind /dev/shm dev/shm; mount --move dev /dev",
+		NULL);
+	assert_refused(-EINVAL, "Partition 3 of DISK has no device file");
+	machine_tool("umount", "-l", "/dev", NULL, NULL);
+	end_disk();
+}
+
+static void a_partition_table_that_is_gone_is_told(void **state)
+{
+	begin_disk(BIOS, 2, 1);
+	shell("dd if=/dev/zero of=$1 bs=512 count=1 conv=notrunc status=none", NULL);
+	assert_refused(-EINVAL, "Cannot read the partition table of DISK");
+	end_disk();
+}
+
+static void a_root_that_is_no_mount_point_of_a_disk_is_told(void **state)
 {
 	struct grub_disk d;
 	struct ota_err err = {0};
-	char want[PATH_MAX + 64];
+	char root[PATH_MAX];
 
+	begin_disk(BIOS, 2, 1);
+	shell("mkdir memory; mount -t tmpfs memory memory; mkdir memory/root", NULL);
+	machine_dir_path(dir, "memory/root", root);
+	assert_int_equal(grub_disk_probe(root, &d, &err), -ENOENT);
+	assert_string_equal(
+		err.msg, named("Cannot find the device of DIR/memory/root: Nothing is mounted on "
+			       "DIR/memory/root"));
+	shell("umount memory", NULL);
+	end_disk();
+}
+
+static void a_missing_boot_folder_is_told(void **state)
+{
 	begin_disk(BIOS, 2, 0);
 	shell("rmdir root/boot", NULL);
-	snprintf(want, sizeof(want), "Cannot look at %s/root/boot: No such file or directory", dir);
-	assert_int_equal(probe(&d, &err), -ENOENT);
-	assert_string_equal(err.msg, want);
+	assert_refused(-ENOENT, "Cannot look at DIR/root/boot: No such file or directory");
 	end_disk();
 }
 
@@ -187,6 +245,9 @@ int main(void)
 		cmocka_unit_test(both_kinds_of_machine_are_recognised),
 		cmocka_unit_test(other_layouts_are_refused),
 		cmocka_unit_test(a_missing_boot_folder_is_told),
+		cmocka_unit_test(a_partition_without_a_device_file_is_told),
+		cmocka_unit_test(a_partition_table_that_is_gone_is_told),
+		cmocka_unit_test(a_root_that_is_no_mount_point_of_a_disk_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,7 @@
 #include "common/base/err.h"
 
 __attribute__((format(printf, 2, 3))) static inline bool sentence_is(
-	const struct ota_err *err, const char *fmt, ...)
+	const struct ota_err *said, const char *fmt, ...)
 {
 	char want[OTA_ERR_MSG_MAX];
 	va_list ap;
@@ -19,9 +19,9 @@ __attribute__((format(printf, 2, 3))) static inline bool sentence_is(
 	va_start(ap, fmt);
 	vsnprintf(want, sizeof(want), fmt, ap);
 	va_end(ap);
-	is = strcmp(err->msg, want) == 0;
+	is = strcmp(said->msg, want) == 0;
 	if (!is)
-		fprintf(stderr, "it says: %s\nand not: %s\n", err->msg, want);
+		fprintf(stderr, "it says: %s\nand not: %s\n", said->msg, want);
 	return is;
 }
 

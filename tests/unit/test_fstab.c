@@ -11,6 +11,7 @@
 
 #include "boot-controllers/grub/fstab.h"
 #include "common/base/cleanup.h"
+#include "tests/unit/sentence.h"
 
 static const struct fstab_ids bios = {.root_uuid = "R", .boot_uuid = "B"};
 static const struct fstab_ids uefi = {.root_uuid = "R", .boot_uuid = "B", .esp_uuid = "E"};
@@ -92,6 +93,25 @@ static void too_many_lines_are_refused(void **state)
 	assert_int_equal(out.len_bytes, 0);
 }
 
+static void what_is_no_fstab_is_refused(void **state)
+{
+	static char large[FSTAB_MAX_BYTES + 1];
+	char uuid[256] = "";
+	const struct fstab_ids odd = {.root_uuid = uuid, .boot_uuid = "B"};
+	AUTO_BUF struct buf out = {0};
+	struct ota_err err = {0};
+
+	memset(large, '#', sizeof(large));
+	assert_int_equal(fstab_merge(&bios, large, sizeof(large), "", 0, &out, &err), -E2BIG);
+	assert_sentence(&err, "An fstab has more than %d bytes", FSTAB_MAX_BYTES);
+	assert_int_equal(fstab_merge(&bios, large, sizeof(large) - 1, "", 0, &out, NULL), 0);
+	/* A file system's id, which comes from its superblock. */
+	memset(uuid, 'u', sizeof(uuid) - 1);
+	err = (struct ota_err){0};
+	assert_int_equal(fstab_merge(&odd, "", 0, "", 0, &out, &err), -EINVAL);
+	assert_sentence(&err, "Cannot write an fstab: Invalid argument");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -101,6 +121,7 @@ int main(void)
 		cmocka_unit_test(short_lines_comments_and_several_swaps_survive),
 		cmocka_unit_test(the_last_line_of_a_mount_point_counts),
 		cmocka_unit_test(too_many_lines_are_refused),
+		cmocka_unit_test(what_is_no_fstab_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -140,7 +140,8 @@ static void an_absent_or_broken_entry_is_an_error(void **state)
 	assert_int_equal(buf_puts(&deep, "menuentry 'a' "), 0);
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(buf_puts(&deep, "{ "), 0);
-	assert_fails(buf_str(&deep), -E2BIG, "deeper than 64");
+	assert_fails(buf_str(&deep), -E2BIG,
+		"Braces go deeper than 64 or a command has more than 512 words");
 }
 
 static void a_quote_inside_a_path_is_not_cut_in_two(void **state)

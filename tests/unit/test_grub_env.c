@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "boot-controllers/grub/grub_env.h"
+#include "tests/unit/sentence.h"
 
 static void block_of(const char *lines, char ret_block[GRUB_ENV_BYTES])
 {
@@ -123,6 +124,28 @@ static void a_full_block_stays_as_it_was(void **state)
 	assert_int_equal(grub_env_parse(big, sizeof(big), &env, NULL), 0);
 }
 
+static void what_we_could_not_write_back_is_refused(void **state)
+{
+	static const char sign[] = "# GRUB Environment Block\n";
+	struct grub_env env;
+	char file[GRUB_ENV_FILE_MAX_BYTES];
+	struct ota_err err = {0};
+
+	memset(file, '#', sizeof(file));
+	memcpy(file, sign, strlen(sign));
+	memcpy(file + strlen(sign), "a=b\0c\n", 6);
+	assert_int_equal(grub_env_parse(file, sizeof(file), &env, &err), -EBADMSG);
+	assert_sentence(&err, "A variable of the GRUB environment block has a NUL byte");
+	/* A file may be longer than what GRUB itself would write. */
+	memset(file + strlen(sign), 'x', GRUB_ENV_BYTES);
+	memcpy(file + strlen(sign), "a=", 2);
+	file[strlen(sign) + GRUB_ENV_BYTES] = '\n';
+	err = (struct ota_err){0};
+	assert_int_equal(grub_env_parse(file, sizeof(file), &env, &err), -E2BIG);
+	assert_sentence(&err, "The variables of the GRUB environment do not fit into %d bytes",
+		GRUB_ENV_BYTES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -132,6 +155,7 @@ int main(void)
 		cmocka_unit_test(what_grub_cannot_read_is_refused),
 		cmocka_unit_test(torn_lines_are_dropped),
 		cmocka_unit_test(a_full_block_stays_as_it_was),
+		cmocka_unit_test(what_we_could_not_write_back_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -255,6 +255,9 @@ static int do_history(struct ctl *c)
 	if (!records)
 		return ota_err_no_memory(&c->err, "the records");
 	r = flight_recorder_read_file(path, records, &n, &c->err);
+	if (r == -ENOENT && !c->opt.file)
+		return ota_err_set(&c->err, r, OTA_E_UNSPECIFIC,
+			"There is no %s: otaclient makes it at its first start on a machine", path);
 	if (r < 0)
 		return r;
 	if (c->opt.json)

@@ -31,14 +31,18 @@ static bool is_that(const struct sockaddr *sa, const struct listen_address *want
 	       0;
 }
 
-/* All addresses, or one of this machine alone. */
-static bool is_always_there(const struct listen_address *a)
+static bool is_any(const struct listen_address *a)
 {
-	static const unsigned char zero[16], one[16] = {[15] = 1};
+	static const unsigned char zero[16];
 
-	if (a->v6)
-		return memcmp(a->bytes, zero, 16) == 0 || memcmp(a->bytes, one, 16) == 0;
-	return memcmp(a->bytes, zero, 4) == 0 || a->bytes[0] == 127;
+	return memcmp(a->bytes, zero, a->v6 ? 16 : 4) == 0;
+}
+
+static bool is_loopback(const struct listen_address *a)
+{
+	static const unsigned char one[16] = {[15] = 1};
+
+	return a->v6 ? memcmp(a->bytes, one, 16) == 0 : a->bytes[0] == 127;
 }
 
 void check_address(struct machine *m, struct finding *ret)
@@ -51,8 +55,12 @@ void check_address(struct machine *m, struct finding *ret)
 		finding_not_looked(ret, "\"%s\" is no address", m->ecu.ip_addr);
 		return;
 	}
-	if (is_always_there(&want)) {
-		finding_ok(ret, "Every machine has the address %s", m->ecu.ip_addr);
+	if (is_any(&want)) {
+		finding_ok(ret, "%s stands for all addresses of this machine", m->ecu.ip_addr);
+		return;
+	}
+	if (is_loopback(&want)) {
+		finding_ok(ret, "At %s only this machine itself can ask this ECU", m->ecu.ip_addr);
 		return;
 	}
 	if (getifaddrs(&list) < 0) {

@@ -649,6 +649,10 @@ start of the machine 01010101010101010101010101010101
         path = self.recorder(b"x" * 1024 * 128)
         self.assertEqual(self.alone("history", "--file", path),
                          (1, "", f"otactl: {path} is no flight recorder of otaclient\n"))
+        self.assertFalse(os.path.exists("/boot/ota/flight-recorder"))
+        self.assertEqual(self.alone("history"),
+                         (1, "", "otactl: There is no /boot/ota/flight-recorder: otaclient makes it at its first start on a "
+                          "machine\n"))
         self.assertEqual(self.alone("history", "--file", "/nonexistent"),
                          (1, "", "otactl: Cannot read /nonexistent: No such file or directory\n"))
         self.assertEqual(self.alone("history", "--file", "/dev/zero")[0], 1)

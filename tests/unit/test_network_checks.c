@@ -25,9 +25,13 @@ static void the_address_must_be_one_of_this_machine(void **state)
 	struct checked_machine *c = *state;
 
 	set_address(c, "127.0.0.1");
-	assert_ok(c, check_address, "Every machine has the address 127.0.0.1");
+	assert_ok(c, check_address, "At 127.0.0.1 only this machine itself can ask this ECU");
+	set_address(c, "::1");
+	assert_ok(c, check_address, "At ::1 only this machine itself can ask this ECU");
 	set_address(c, "::");
-	assert_ok(c, check_address, "Every machine has the address ::");
+	assert_ok(c, check_address, ":: stands for all addresses of this machine");
+	set_address(c, "0.0.0.0");
+	assert_ok(c, check_address, "0.0.0.0 stands for all addresses of this machine");
 	/* Of a net for documents, which no machine has. */
 	set_address(c, "192.0.2.77");
 	assert_failure(c, check_address, "No network interface has the address 192.0.2.77");

@@ -9,7 +9,7 @@ void check_controller(struct machine *m, struct finding *ret)
 	if (machine_open_boot(m) < 0)
 		finding_failure(ret,
 			"Every update is refused until this is right; "
-			"docs/install.md says how the disk must be",
+			"/usr/share/doc/otaclient/install.md says how the disk must be",
 			"%s", m->boot_err.msg);
 	else
 		finding_ok(ret, "%s runs from %s, the other slot is %s on %s", m->slots.active.id,

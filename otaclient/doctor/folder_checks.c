@@ -121,7 +121,8 @@ static unsigned check_programs(
 
 	if (program_folder_check(&folder, &n, &err) < 0)
 		finding_failure(ret,
-			"None of them is run until this is mended; docs/hooks.md says what may lie "
+			"None of them is run until this is mended; "
+			"/usr/share/doc/otaclient/hooks.md says what may lie "
 			"there",
 			"%s", err.msg);
 	return n;

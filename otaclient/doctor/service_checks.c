@@ -209,7 +209,8 @@ void check_unit(struct machine *m, struct finding *ret)
 	name = strrchr(program, '/');
 	if (!name || strcmp(name + 1, "otaclient") != 0)
 		finding_failure(ret,
-			"Move it away, and systemctl daemon-reload; docs/install.md says how to "
+			"Move it away, and systemctl daemon-reload; "
+			"/usr/share/doc/otaclient/install.md says how to "
 			"take "
 			"over a machine",
 			"%s does not start otaclient but \"%s\"", unit, program);
@@ -374,7 +375,8 @@ void check_clients(struct machine *m, struct finding *ret)
 			c.own.pid, c.other.name, c.other.pid);
 	else if (c.other.pid != 0)
 		finding_failure(ret,
-			"Stop it before otaclient is started; docs/install.md says how to take "
+			"Stop it before otaclient is started; /usr/share/doc/otaclient/install.md "
+			"says how to take "
 			"over "
 			"a machine",
 			"Another client runs: %s (process %u)", c.other.name, c.other.pid);

@@ -8,7 +8,9 @@ tests/support/rootfs/make makes, which it makes if it is missing. The copy that 
 namespace and no network.
 """
 import glob
+import gzip
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -104,6 +106,18 @@ class Package(unittest.TestCase):
         self.inside("sh", "-c", "dpkg -i /tmp/otaclient_*.deb")
         for path, want in INSTALLED.items():
             self.assertEqual(self.inside("stat", "-c", "%U %G %a %F", path).strip(), want, path)
+
+    def test_3_installed_the_documents_are_where_the_product_says(self):
+        named = set()
+        for path in ("/usr/bin/otactl", "/usr/bin/otaclient", "/etc/otaclient/otaclient.yaml"):
+            with open(self.root + path, "rb") as f:
+                named |= set(re.findall(rb"/usr/share/doc/[a-z./-]+[a-z]", f.read()))
+        for path in glob.glob(self.root + "/usr/share/man/man*/ota*"):
+            with gzip.open(path) as f:
+                named |= set(re.findall(rb"/usr/share/doc/[a-z./-]+[a-z]", f.read().replace(b"\\-", b"-")))
+        self.assertIn(b"/usr/share/doc/otaclient/hooks.md", named)
+        for path in sorted(named):
+            self.assertTrue(self.there(path.decode()), path)
 
     def test_4_installed_the_programs_run(self):
         for program in ("otaclient", "otactl", "otaproxy"):

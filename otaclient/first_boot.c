@@ -157,13 +157,11 @@ void first_boot_settle(struct boot_ctl *boot)
 static int act(enum first_boot_action action, const struct slot_pair *slots,
 	enum ota_status *status, struct ota_err *err)
 {
-	static const struct log_event rolled_back = {.id = JOURNAL_ROLLED_BACK};
 	const char *dir = slots->active.status_dir, *other = slots->standby.status_dir;
 	int r = 0;
 
 	if (action == FIRST_BOOT_FAIL || action == FIRST_BOOT_FAIL_ROLLBACK)
-		log_event(LOG_LEVEL_WARNING, &rolled_back, "The machine is back on the slot %s",
-			slots->active.id);
+		log_warning("The machine is back on the slot %s", slots->active.id);
 	switch (action) {
 	case FIRST_BOOT_KEEP:
 	case FIRST_BOOT_COMMIT:

@@ -14,6 +14,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "otaclient/flight_story.h"
+#include "otaclient/journal.h"
 #include "otaclient/kernel_tail.h"
 #include "otaclient/slot_mount.h"
 #include "otaclient/status_store.h"
@@ -183,6 +184,9 @@ void return_reason_tell(struct return_reason *reason, struct flight_recorder *re
 	} else if (came_back || (story.begin && strcmp(story.begin->slot, slots->active.id) == 0)) {
 		/* What was told already is of another update, of which this one has no record. */
 		compose(reason, recorder, &place, records, story.told ? 0 : n, &why);
+		/* Once for each return, whatever the status files say: an update leaves FAILURE behind. */
+		if (came_back || why.code != OTA_E_RECOVERABLE)
+			event.id = JOURNAL_ROLLED_BACK;
 	} else if (reason->was_committed) {
 		/* The records of that update are gone; that much the status files say by themselves. */
 		ota_err_set(&why, -EHOSTDOWN, OTA_E_NOT_HEALTHY,

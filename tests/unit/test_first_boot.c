@@ -19,7 +19,6 @@
 #include "common/base/io.h"
 #include "common/base/log.h"
 #include "otaclient/first_boot.h"
-#include "otaclient/journal.h"
 
 /* A boot controller that only commits, or fails to. */
 struct commit_only {
@@ -420,26 +419,6 @@ static void an_update_that_landed_on_the_wrong_slot_has_failed(void **state)
 	assert_int_equal(f->boot.n_commits, 0);
 }
 
-static void count_returns(void *ctx, const struct log_entry *entry)
-{
-	if (entry->event && strcmp(entry->event->id, JOURNAL_ROLLED_BACK) == 0)
-		++*(unsigned *)ctx;
-}
-
-static void a_machine_that_came_back_says_so_once(void **state)
-{
-	struct fixture *f = *state;
-	unsigned n = 0;
-
-	log_set_sink(count_returns, &n);
-	store(f, STATUS_UPDATING, "ota-slot_a");
-	assert_int_equal(run(f, false), 0);
-	assert_int_equal(n, 1);
-	assert_int_equal(run(f, false), 0);
-	assert_int_equal(n, 1);
-	log_set_sink(NULL, NULL);
-}
-
 static void a_commit_that_fails_may_be_tried_again(void **state)
 {
 	struct fixture *f = *state;
@@ -539,7 +518,6 @@ int main(void)
 		T(a_slot_that_was_gone_back_to_is_committed),
 		T(the_old_slot_after_an_update_says_failure),
 		T(an_update_that_landed_on_the_wrong_slot_has_failed),
-		T(a_machine_that_came_back_says_so_once),
 		T(a_commit_that_fails_may_be_tried_again),
 		T(a_cut_anywhere_in_the_commit_is_made_good_by_the_next_start),
 		T(a_reset_forgets_what_is_stored),

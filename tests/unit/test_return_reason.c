@@ -17,6 +17,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
+#include "otaclient/journal.h"
 #include "otaclient/return_reason.h"
 #include "tests/unit/tmp_dir.h"
 
@@ -126,6 +127,33 @@ static void each_start_after_a_return_says_why(void **state)
 		assert_true(now.failure_is_recoverable);
 		assert_int_equal(now.ota_status, STATUS_FAILURE);
 	}
+}
+
+/* Their codes, in three digits each; those without the id of a return in brackets. */
+static void note_event(void *ctx, const struct log_entry *entry)
+{
+	char *said = ctx;
+	const struct log_event *e = entry->event;
+	bool back = e && e->id && strcmp(e->id, JOURNAL_ROLLED_BACK) == 0;
+
+	if (e && e->code)
+		sprintf(said + strlen(said), back ? "%03d " : "(%03d) ", e->code);
+}
+
+static void a_machine_that_came_back_says_so_once(void **state)
+{
+	char said[200] = "";
+
+	log_set_sink(note_event, said);
+	try_other(fail_a_check);
+	start(*state, STATUS_FAILURE);
+	start(*state, STATUS_FAILURE);
+	flight_recorder_free(begin_update()); /* cut short */
+	start(*state, STATUS_FAILURE);
+	write_status(&slots.active, STATUS_UPDATING, "ota-slot_b"); /* with CBoot */
+	start(*state, STATUS_FAILURE);
+	log_set_sink(NULL, NULL);
+	assert_string_equal(said, "209 (209) (200) 200 ");
 }
 
 static void a_committed_slot_that_did_not_start_is_named_without_records_too(void **state)
@@ -404,6 +432,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		reason_test(each_start_after_a_return_says_why),
+		reason_test(a_machine_that_came_back_says_so_once),
 		reason_test(a_committed_slot_that_did_not_start_is_named_without_records_too),
 		reason_test(a_cut_before_the_reason_was_recorded_loses_nothing),
 		reason_test(the_last_words_of_the_kernel_are_shown_and_kept),

@@ -22,6 +22,7 @@
 #include "common/base/file.h"
 #include "common/base/hex.h"
 #include "common/base/io.h"
+#include "common/base/mount.h"
 #include "otaclient/first_boot.h"
 #include "otaclient/flight_recorder.h"
 #include "otaclient/fs_state.h"
@@ -633,5 +634,8 @@ int main(void)
 		cmocka_unit_test(a_cut_anywhere_leaves_a_machine_that_says_what_is_true),
 	};
 
+	/* Nothing that is mounted here may show outside. */
+	if (mount_own_namespace(NULL) < 0)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -596,7 +596,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(authorities_that_cannot_be_read_are_said_at_the_start),
 		cmocka_unit_test(a_program_that_is_killed_is_started_again_once),
 		cmocka_unit_test(a_job_begins_anew_with_the_second_program),
-		cmocka_unit_test(a_program_that_is_killed_is_missed),
 		cmocka_unit_test(a_program_that_does_not_start_is_told_apart),
 		cmocka_unit_test(a_program_that_is_dead_before_it_is_told_anything_has_ended),
 		cmocka_unit_test(more_than_it_can_be_told_is_refused),

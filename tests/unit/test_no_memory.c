@@ -61,8 +61,13 @@ static uint64_t test_monotonic_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+static void test_random(void *ret_data, size_t len_bytes)
+{
+	memset(ret_data, 7, len_bytes);
+}
+
 static const struct clock_ops test_clock = {
-	.unix_s = test_unix_s, .monotonic_ms = test_monotonic_ms};
+	.unix_s = test_unix_s, .monotonic_ms = test_monotonic_ms, .random = test_random};
 
 /* One run: all that it makes it also frees. 0: it has seen that the result is right. */
 typedef int run_fn(struct ota_err *err);

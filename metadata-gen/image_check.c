@@ -22,6 +22,7 @@
 #include "common/base/workers.h"
 #include "common/image/image_meta.h"
 #include "common/image/list_text.h"
+#include "common/image/patch_list.h"
 #include "common/image/utf8.h"
 #include "metadata-gen/hand_rack.h"
 #include "metadata-gen/image_parts.h"
@@ -45,6 +46,7 @@ struct check {
 	struct buf notes;    /* of the certificates' folder, each with its NUL */
 	struct buf lists[5]; /* in the order of list_rows; the table borrows them */
 	struct file_table *table;
+	struct patch_list *patches; /* NULL = none, or they cannot be read */
 	struct item *items;
 	size_t n_items;
 	int plain_fd, zst_fd;
@@ -264,6 +266,78 @@ static void check_table(struct check *c)
 		problem(c, "%s: %s", part->name, err.msg);
 }
 
+/* ---- patches ---- */
+
+static int open_dir(struct check *c, const char *name, const char *why)
+{
+	int fd = openat(c->dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		problem(c, "%s: %s, but it cannot be opened: %s", name, why, strerror(errno));
+	return fd;
+}
+
+static void check_patch(struct check *c, int dir_fd, const struct patch *p, struct digest_ctx *ctx)
+{
+	const struct patch_base *base = &c->patches->bases[p->base];
+	char name[PATCH_NAME_MAX];
+	AUTO_CLOSE int fd = -1;
+	struct digest digest;
+	uint64_t size;
+	int r;
+
+	patch_name(&c->table->contents[p->content].digest, &base->digest, name);
+	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	r = fd < 0 ? -errno : digest_of_fd(ctx, fd, &digest, &size);
+	if (r < 0)
+		problem(c, PATCH_DIR "/%s: it cannot be read: %s", name, strerror(-r));
+	else if (size != p->size_bytes)
+		problem(c, PATCH_DIR "/%s: it has %" PRIu64 " bytes instead of %" PRIu64, name,
+			size, p->size_bytes);
+	else if (!digest_equal(&digest, &p->digest))
+		problem(c, PATCH_DIR "/%s: it has another digest than the list says", name);
+}
+
+/* What a patch makes cannot be seen here, since that takes the older image. */
+static int check_patches(struct check *c, struct ota_err *err)
+{
+	AUTO_DIGEST_CTX struct digest_ctx *ctx = NULL;
+	AUTO_CLOSE int dir_fd = -1;
+
+	if (!c->patches || c->patches->n_patches == 0 || c->opt->quick)
+		return 0;
+	ctx = digest_ctx_new();
+	if (!ctx)
+		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+	dir_fd = open_dir(c, PATCH_DIR, "patches are listed");
+	for (uint32_t i = 0; i < c->patches->n_patches && dir_fd >= 0; i++)
+		check_patch(c, dir_fd, &c->patches->patches[i], ctx);
+	return 0;
+}
+
+static void read_patches(struct check *c)
+{
+	const struct image_part *part = &c->meta.patches;
+	AUTO_BUF struct buf text = {0};
+	struct ota_err err = {0};
+	struct digest digest;
+	int r;
+
+	if (part->name[0] == '\0')
+		return;
+	r = file_read(c->dir_fd, part->name, LIST_TEXT_MAX_BYTES, &text);
+	if (r < 0) {
+		problem(c, "%s: it cannot be read: %s", part->name, file_read_why(r));
+		return;
+	}
+	digest_of(buf_str(&text), text.len_bytes, &digest);
+	if (!digest_equal(&digest, &part->digest))
+		problem(c, "%s: its digest is not the one in %s", part->name, IMAGE_JWT);
+	if (patch_list_read(
+		    buf_str(&text), text.len_bytes, part->name, c->table, &c->patches, &err) < 0)
+		problem(c, "%s: %s", part->name, err.msg);
+}
+
 /* ---- contents ---- */
 
 /* As inspect counts: one blob or file stands for each content, however many were looked at. */
@@ -375,15 +449,6 @@ static int check_item(void *ctx, size_t index, struct ota_err *err)
 	return 0;
 }
 
-static int open_dir(struct check *c, const char *name, const char *why)
-{
-	int fd = openat(c->dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-
-	if (fd < 0)
-		problem(c, "%s: %s, but it cannot be opened: %s", name, why, strerror(errno));
-	return fd;
-}
-
 static int check_contents(struct check *c, struct ota_err *err)
 {
 	bool has_zst = c->n_items > 0 && !c->items[0].path.at;
@@ -422,7 +487,9 @@ static int check_image(struct check *c, const struct cert_store *store, struct o
 		r = check_contents(c, err);
 	if (r == 0)
 		check_table(c);
-	return r;
+	if (r == 0)
+		read_patches(c);
+	return r == 0 ? check_patches(c, err) : r;
 }
 
 static void check_done(struct check *c)
@@ -431,6 +498,7 @@ static void check_done(struct check *c)
 	buf_done(&c->cert);
 	buf_done(&c->notes);
 	file_table_free(c->table);
+	patch_list_free(c->patches);
 	for (size_t i = 0; i < ARRAY_SIZE(c->lists); i++)
 		buf_done(&c->lists[i]);
 	free(c->items);

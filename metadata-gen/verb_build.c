@@ -2,7 +2,8 @@
  * verb_build: a signed image from a root file system, in one step.
  *
  * The order: read what signs and what rules, lock the output, read the tree (from a folder: names first, then the
- * contents of what is listed; from a tar stream: both at once), write lists, place plain files, sign, publish.
+ * contents of what is listed; from a tar stream: both at once), write lists, place plain files, make patches, sign,
+ * publish.
  */
 #include "metadata-gen/verbs.h"
 
@@ -16,10 +17,12 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/path.h"
+#include "common/image/patch_list.h"
 #include "metadata-gen/blob_store.h"
 #include "metadata-gen/image_folder.h"
 #include "metadata-gen/image_lists.h"
 #include "metadata-gen/image_parts.h"
+#include "metadata-gen/image_patches.h"
 #include "metadata-gen/options.h"
 #include "metadata-gen/rootfs_contents.h"
 #include "metadata-gen/rootfs_select.h"
@@ -42,7 +45,7 @@ struct build_options {
 	const char *prefix;
 	bool no_compress, plain_all;
 	uint64_t level, jobs;
-	struct option_texts xattrs;
+	struct option_texts xattrs, patch_from;
 };
 
 /* Everything a build holds. */
@@ -54,11 +57,12 @@ struct build {
 	struct buf persistents;
 	struct ignore_rules *rules;
 	struct image_folder folder;
-	int plain_fd, zst_fd, store_fd, old_zst_fd;
+	int plain_fd, zst_fd, store_fd, old_zst_fd, patch_fd;
 	struct blob_store *store;
 	struct rootfs_tree *tree;
 	struct select_report report;
 	struct image_lists lists;
+	struct patches_result patches;
 	struct image_meta meta;
 };
 
@@ -70,10 +74,12 @@ static void build_done(struct build *b)
 	rootfs_tree_free(b->tree);
 	blob_store_free(b->store);
 	image_lists_done(&b->lists);
+	patches_result_done(&b->patches);
 	closep(&b->plain_fd);
 	closep(&b->zst_fd);
 	closep(&b->store_fd);
 	closep(&b->old_zst_fd);
+	closep(&b->patch_fd);
 	image_folder_close(&b->folder);
 }
 #define AUTO_BUILD CLEANUP(build_done)
@@ -253,6 +259,32 @@ static int write_list(struct build *b, const char *name, const struct buf *text,
 	return image_part_make(b->folder.fd, name, buf_str(text), text->len_bytes, ret_part, err);
 }
 
+static int make_patches(struct build *b, struct ota_err *err)
+{
+	const struct build_options *opt = b->opt;
+	AUTO_IMAGE_READER struct image_reader made = IMAGE_READER_NONE;
+	int r;
+
+	if (opt->patch_from.n == 0)
+		return 0;
+	r = make_dir(b->folder.fd, PATCH_DIR, &b->patch_fd, err);
+	if (r == 0)
+		r = image_reader_open_parts(b->folder.fd, IMAGE_PLAIN_DIR,
+			opt->no_compress ? NULL : IMAGE_ZST_DIR, &b->lists.regulars, &made, err);
+	if (r < 0)
+		return r;
+	return image_patches_make(
+		&(struct patches_config){
+			.made = &made,
+			.old_images = opt->patch_from.at,
+			.n_old_images = opt->patch_from.n,
+			.dir_fd = b->patch_fd,
+			.level = (int)opt->level,
+			.n_jobs = (unsigned)opt->jobs,
+		},
+		&b->patches, err);
+}
+
 static int write_parts(struct build *b, struct ota_err *err)
 {
 	struct image_meta *meta = &b->meta;
@@ -269,6 +301,8 @@ static int write_parts(struct build *b, struct ota_err *err)
 		r = write_list(b, "attributes.txt", &b->lists.attributes, &meta->attributes, err);
 	if (r == 0)
 		r = write_list(b, "persistents.txt", &b->persistents, &meta->persistents, err);
+	if (r == 0 && b->patch_fd >= 0)
+		r = write_list(b, "patches.txt", &b->patches.list, &meta->patches, err);
 	if (r == 0)
 		r = write_list(b, b->signer.cert_name, &b->signer.cert, &meta->certificate, err);
 	if (r == 0)
@@ -320,10 +354,29 @@ static int build_image(struct build *b, struct ota_err *err)
 	if (r == 0)
 		r = place_plain(b, err);
 	if (r == 0)
+		r = make_patches(b, err);
+	if (r == 0)
 		r = write_parts(b, err);
 	if (r == 0)
 		r = write_jwt(b, err);
 	return r == 0 ? image_folder_publish(&b->folder, err) : r;
+}
+
+static void show_warnings(const struct build *b, const struct blob_counts *counts)
+{
+	uint64_t n_old = counts->n_refused_old, n_lost = b->patches.n_unreadable;
+
+	if (n_old > 0)
+		fprintf(stderr,
+			"metadata_gen: warning: %" PRIu64
+			" compressed content%s of the image of before %s damaged and made anew\n",
+			n_old, verb_plural(n_old), n_old == 1 ? "was" : "were");
+	if (n_lost > 0)
+		fprintf(stderr,
+			"metadata_gen: warning: %" PRIu64
+			" content%s of the images to patch from %s missing or damaged, so no patch "
+			"starts there\n",
+			n_lost, verb_plural(n_lost), n_lost == 1 ? "is" : "are");
 }
 
 static void show_result(const struct build *b)
@@ -334,19 +387,19 @@ static void show_result(const struct build *b)
 
 	select_report_show(&b->report);
 	blob_store_counts(b->store, &counts);
-	if (counts.n_refused_old > 0)
-		fprintf(stderr,
-			"metadata_gen: warning: %" PRIu64
-			" compressed content%s of the image of before %s damaged and made anew\n",
-			counts.n_refused_old, verb_plural(counts.n_refused_old),
-			counts.n_refused_old == 1 ? "was" : "were");
+	show_warnings(b, &counts);
 	digest_to_hex(&b->meta.jwt_digest, hex);
 	printf("%s: %" PRIu64 " director%s, %" PRIu64 " link%s, %" PRIu64 " file%s with %" PRIu64
-	       " byte%s; %" PRIu64 " content%s compressed, %" PRIu64 " taken over\nidentity %s\n",
+	       " byte%s; %" PRIu64 " content%s compressed, %" PRIu64 " taken over\n",
 		b->folder.path, l->n_dirs, l->n_dirs == 1 ? "y" : "ies", l->n_symlinks,
 		verb_plural(l->n_symlinks), l->n_files, verb_plural(l->n_files),
 		l->total_size_bytes, verb_plural(l->total_size_bytes), counts.n_compressed,
-		verb_plural(counts.n_compressed), counts.n_reused, hex);
+		verb_plural(counts.n_compressed), counts.n_reused);
+	if (b->patch_fd >= 0)
+		printf("%" PRIu64 " patch%s with %" PRIu64 " byte%s\n", b->patches.n_patches,
+			b->patches.n_patches == 1 ? "" : "es", b->patches.patch_bytes,
+			verb_plural(b->patches.patch_bytes));
+	printf("identity %s\n", hex);
 }
 
 static int usage(const char *sentence)
@@ -366,6 +419,7 @@ static int run(const struct build_options *opt)
 		.zst_fd = -1,
 		.store_fd = -1,
 		.old_zst_fd = -1,
+		.patch_fd = -1,
 	};
 	struct ota_err err = {0};
 
@@ -396,6 +450,7 @@ int verb_build(int argc, char **argv)
 		{"jobs", OPTION_NUMBER, &o.jobs, "N", "threads (default: one for each processor)", false, 1,
 			JOBS_MAX},
 		{"plain-all", OPTION_FLAG, &o.plain_all, NULL, "store compressed contents plain as well"},
+		{"patch-from", OPTION_TEXTS, &o.patch_from, "OLD_IMAGE", "make patches for those who have this image"},
 	};
 	/* clang-format on */
 	const struct option_table table = {
@@ -416,5 +471,7 @@ int verb_build(int argc, char **argv)
 	if (strcmp(o.prefix, "/") != 0 && !path_is_canonical(o.prefix, strlen(o.prefix)))
 		return usage("--prefix wants an absolute path without \".\", \"..\", \"//\" and "
 			     "'/' at its end");
+	if (o.patch_from.n > PATCHES_PER_CONTENT_MAX)
+		return usage("--patch-from can be given 16 times at most");
 	return run(&o);
 }

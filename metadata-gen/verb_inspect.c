@@ -18,18 +18,19 @@
 #include "common/codec/json.h"
 #include "common/image/image_meta.h"
 #include "common/image/list_text.h"
+#include "common/image/patch_list.h"
 #include "metadata-gen/blob_store.h"
 #include "metadata-gen/image_parts.h"
 #include "metadata-gen/options.h"
 
 struct inspection {
 	int dir_fd;
-	struct buf jwt, cert, dirs, symlinks, regulars, attributes, persistents;
+	struct buf jwt, cert, dirs, symlinks, regulars, attributes, persistents, patches;
 	struct image_meta meta;
 	struct file_table *table;
 	struct buf signer; /* "CN=…" */
 	bool signature_ok; /* the certificate's key made the signature; says nothing of trust */
-	uint64_t n_persistents, n_link_groups, n_compressed;
+	uint64_t n_persistents, n_link_groups, n_compressed, n_patches, patch_bytes;
 	uint64_t content_bytes; /* distinct contents, plain */
 	uint64_t served_bytes;  /* to fetch for all of them: blobs, else plain files */
 };
@@ -37,7 +38,7 @@ struct inspection {
 static void inspection_done(struct inspection *in)
 {
 	struct buf *bufs[] = {&in->jwt, &in->cert, &in->dirs, &in->symlinks, &in->regulars,
-		&in->attributes, &in->persistents, &in->signer};
+		&in->attributes, &in->persistents, &in->patches, &in->signer};
 
 	file_table_free(in->table);
 	for (size_t i = 0; i < ARRAY_SIZE(bufs); i++)
@@ -90,6 +91,26 @@ static int read_list(struct inspection *in, const struct image_part *part, struc
 	return r < 0 ? r : read(buf_str(text), text->len_bytes, part->name, in->table, err);
 }
 
+static int read_patches(struct inspection *in, struct ota_err *err)
+{
+	const struct image_part *part = &in->meta.patches;
+	AUTO_PATCH_LIST struct patch_list *list = NULL;
+	int r;
+
+	if (!part->name[0])
+		return 0;
+	r = read_part(in, part->name, LIST_TEXT_MAX_BYTES, &in->patches, err);
+	if (r == 0)
+		r = patch_list_read(buf_str(&in->patches), in->patches.len_bytes, part->name,
+			in->table, &list, err);
+	if (r < 0)
+		return r;
+	in->n_patches = list->n_patches;
+	for (uint32_t i = 0; i < list->n_patches; i++)
+		in->patch_bytes += list->patches[i].size_bytes;
+	return 0;
+}
+
 static int read_lists(struct inspection *in, struct ota_err *err)
 {
 	const struct image_meta *m = &in->meta;
@@ -108,7 +129,7 @@ static int read_lists(struct inspection *in, struct ota_err *err)
 	if (r == 0)
 		r = list_text_read_persistents(buf_str(&in->persistents), in->persistents.len_bytes,
 			m->persistents.name, count_persistent, in, err);
-	return r;
+	return r == 0 ? read_patches(in, err) : r;
 }
 
 /* What a client fetches for a content; the plain size where nothing better is known. */
@@ -240,6 +261,8 @@ static int show(const struct inspection *in, bool json)
 		{"served_bytes", "bytes to fetch for all:", in->served_bytes},
 		{"xattrs", "extended attributes:", t->n_xattrs},
 		{"persistents", "persistent paths:", in->n_persistents},
+		{"patches", "patches:", in->n_patches},
+		{"patch_bytes", "bytes of patches:", in->patch_bytes},
 	};
 	/* clang-format on */
 

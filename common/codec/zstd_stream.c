@@ -17,14 +17,11 @@
 #include <zstd_errors.h>
 
 #include "common/base/cleanup.h"
+#include "common/codec/zstd_frame.h"
 
 enum {
-	FRAME_HEADER_MAX_BYTES = 18, /* magic 4, flags 1, window 1, dictionary 4, size 8 */
-	FRAME_MAGIC_BYTES = 4,
 	OUTPUT_BYTES = 128 * 1024, /* the largest block of the format */
 };
-
-static const unsigned char frame_magic[FRAME_MAGIC_BYTES] = {0x28, 0xb5, 0x2f, 0xfd};
 
 enum decoder_state {
 	DECODER_HEADER, /* collecting the frame header */
@@ -38,7 +35,7 @@ struct zstd_decoder {
 	enum decoder_state state;
 	uint64_t left_bytes; /* of plain bytes that may still come */
 	size_t header_len;
-	unsigned char header[FRAME_HEADER_MAX_BYTES];
+	unsigned char header[ZSTD_HEADER_MAX_BYTES];
 	unsigned char output[OUTPUT_BYTES];
 };
 
@@ -120,16 +117,12 @@ static int decode(struct zstd_decoder *d, const void *data, size_t len_bytes, zs
 /* 1: the header is whole and fits; 0: more bytes are needed; or -EBADMSG. */
 static int look_at_header(const struct zstd_decoder *d)
 {
-	unsigned long long content_size;
+	uint64_t size;
+	int r = zstd_frame_look(d->header, d->header_len, &size);
 
-	if (memcmp(d->header, frame_magic, MIN_OF(d->header_len, sizeof(frame_magic))) != 0)
+	if (r == 1 && size != UINT64_MAX && size > d->left_bytes)
 		return -EBADMSG;
-	content_size = ZSTD_getFrameContentSize(d->header, d->header_len);
-	if (content_size == ZSTD_CONTENTSIZE_ERROR)
-		return d->header_len < FRAME_HEADER_MAX_BYTES ? 0 : -EBADMSG;
-	if (content_size != ZSTD_CONTENTSIZE_UNKNOWN && content_size > d->left_bytes)
-		return -EBADMSG;
-	return 1;
+	return r;
 }
 
 static int feed(struct zstd_decoder *d, const unsigned char *data, size_t len_bytes,

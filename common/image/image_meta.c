@@ -41,7 +41,7 @@ struct entry {
 
 #define AT(field) offsetof(struct image_meta, field)
 
-/* In the order in which they are written; readers take any order. Ours comes last, others skip it. */
+/* In the order in which they are written; readers take any order. Ours come last, others skip them. */
 static const struct entry entries[] = {
 	{"version",		     ENTRY_VERSION, true,  0                           },
 	{"directory",                   ENTRY_PART,    true,  AT(dirs)                    },
@@ -53,6 +53,7 @@ static const struct entry entries[] = {
 	{"total_regular_size",          ENTRY_SIZE,    false, AT(total_regular_size_bytes)},
 	{"compressed_rootfs_directory", ENTRY_DIR,     false, AT(compressed_dir)          },
 	{"x_attributes",                ENTRY_PART,    false, AT(attributes)              },
+	{"x_patches",                   ENTRY_PART,    false, AT(patches)                 },
 };
 
 enum {

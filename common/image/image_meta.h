@@ -31,6 +31,7 @@ struct image_part {
 struct image_meta {
 	struct image_part dirs, symlinks, regulars, persistents, certificate;
 	struct image_part attributes; /* our extension "x_attributes"; optional */
+	struct image_part patches;    /* 〃 "x_patches" */
 	char rootfs_dir[IMAGE_META_NAME_MAX];
 	char compressed_dir[IMAGE_META_NAME_MAX]; /* "" = no compressed contents */
 	uint64_t total_regular_size_bytes;        /* 0 = not said */
@@ -57,3 +58,5 @@ int image_url_plain(const char *base, const char *rootfs_dir, const char *path, 
 	struct buf *ret_url); /* percent-encoding as docs/formats.md says */
 int image_url_blob(const char *base, const char *compressed_dir, const struct digest *digest,
 	struct buf *ret_url);
+int image_url_patch(
+	const char *base, const struct digest *made, const struct digest *old, struct buf *ret_url);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/base/cleanup.h"
+#include "common/image/patch_list.h"
 
 static bool stands_for_itself(unsigned char c)
 {
@@ -78,4 +79,13 @@ int image_url_blob(const char *base, const char *compressed_dir, const struct di
 	digest_to_hex(digest, name);
 	memcpy(name + DIGEST_HEX_MAX - 1, ".zst", sizeof(".zst"));
 	return put_url(base, compressed_dir, name, strlen(name), ret_url);
+}
+
+int image_url_patch(
+	const char *base, const struct digest *made, const struct digest *old, struct buf *ret_url)
+{
+	char name[PATCH_NAME_MAX];
+
+	patch_name(made, old, name);
+	return put_url(base, PATCH_DIR, name, strlen(name), ret_url);
 }

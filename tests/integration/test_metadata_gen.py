@@ -5,6 +5,7 @@ Arguments: the program, the folder tests/data/sample-image. Needs root, for owne
 openssl, setfacl and zstd.
 """
 
+import base64
 import hashlib
 import io
 import json
@@ -77,6 +78,12 @@ def fingerprint(folder):
             atime = st.st_atime_ns if stat.S_ISREG(st.st_mode) else 0
             found[parent, name] = (st.st_mode, st.st_size, st.st_mtime_ns, st.st_ctime_ns, atime, st.st_ino, st.st_nlink)
     return found
+
+
+def payload_of(image):
+    """What metadata.jwt says."""
+    part = read(image, "metadata.jwt").split(b".")[1]
+    return json.loads(base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4)))
 
 
 class Case(unittest.TestCase):
@@ -717,6 +724,142 @@ class Output(Case):
         write(root + "/noise", noise(400000, "x"))
         self.bad(self.build("--rootfs", root, output=small + "/image"), "No space left on device")
         self.assertEqual(os.listdir(small), [])
+
+
+class Patches(Case):
+    """Three versions of a tree; zstd's own tool decodes what is made."""
+
+    def setUp(self):
+        super().setUp()
+        self.old, self.older = self.path("old"), self.path("older")
+        self.body = noise(300_000, "body")
+        self.build_tree(self.older, version=1, release="5.10.0-1", extra=b"ancient " * 2000)
+        self.build_tree(self.old, version=2, release="5.10.0-28", extra=b"old " * 5000)
+
+    def make_tree(self, version, release, extra):
+        root = self.path(f"root-{version}")
+        word = f"version {version}".encode()
+        write(f"{root}/usr/bin/tool", self.body[:1000] + word + self.body[1000:], 0o755)
+        write(f"{root}/lib/modules/{release}/net.ko", self.body[:150_000] + word)
+        write(f"{root}/etc/config", b"setting = 1\n" * 100 + word)  # not compressed, for it is small
+        write(f"{root}/same", self.body[200_000:])
+        write(f"{root}/extra", extra)
+        write(f"{root}/only-{version}", noise(30_000, f"only {version}"))
+        write(f"{root}/empty")
+        return root
+
+    def build_tree(self, output, version, release, extra, *args):
+        self.good(self.build("--rootfs", self.make_tree(version, release, extra), *args, output=output))
+
+    def new(self, *old, jobs="2"):
+        args = [word for o in old for word in ("--patch-from", o)]
+        self.build_tree(self.image, 3, "6.1.0-3", b"new " * 5000, "--jobs", jobs, *args)
+
+    def digests(self, image):
+        return {line.split("'")[1]: line.split(",")[4] for line in lines(image, "regulars.txt")}
+
+    def content(self, image, path):
+        blob = os.path.join(image, "data.zst", self.digests(image)[path] + ".zst")
+        if not os.path.exists(blob):
+            return read(image, "data" + path)
+        return subprocess.run(["zstd", "-dqc", blob], stdout=subprocess.PIPE, check=True).stdout
+
+    def decoded(self, name, old):
+        write(self.path("base"), old)
+        argv = ["zstd", "-dqc", "--long=30", f"--patch-from={self.path('base')}", f"{self.image}/patches/{name}"]
+        return subprocess.run(argv, stdout=subprocess.PIPE, check=True).stdout
+
+    def test_changed_contents_have_a_patch_from_their_older_form(self):
+        self.new(self.old)
+        new, old = self.digests(self.image), self.digests(self.old)
+        pairs = {
+            "/usr/bin/tool": "/usr/bin/tool",
+            "/lib/modules/6.1.0-3/net.ko": "/lib/modules/5.10.0-28/net.ko",
+            "/etc/config": "/etc/config",
+        }
+        wanted = sorted(f"{new[a]}.{old[b]}.zst" for a, b in pairs.items())
+        self.assertEqual(sorted(os.listdir(self.image + "/patches")), wanted)
+        listed = [line.split(",") for line in lines(self.image, "patches.txt")]
+        self.assertEqual([f"{made}.{base}.zst" for made, base, *_ in listed], wanted)
+        sizes = {hashlib.sha256(c).hexdigest(): len(c) for c in (self.content(self.old, p) for p in pairs.values())}
+        for made, base, base_bytes, patch_bytes, digest in listed:
+            patch = read(self.image, "patches", f"{made}.{base}.zst")
+            self.assertEqual((len(patch), hashlib.sha256(patch).hexdigest()), (int(patch_bytes), digest))
+            self.assertEqual(int(base_bytes), sizes[base])
+            self.assertLess(len(patch), 200)
+        for path, base in pairs.items():
+            made = self.decoded(f"{new[path]}.{old[base]}.zst", self.content(self.old, base))
+            self.assertEqual(hashlib.sha256(made).hexdigest(), new[path])
+
+    def test_several_older_images_each_have_theirs(self):
+        self.new(self.old, self.older)
+        new, tool = self.digests(self.image), "/usr/bin/tool"
+        for image in (self.old, self.older):
+            self.assertIn(f"{new[tool]}.{self.digests(image)[tool]}.zst", os.listdir(self.image + "/patches"))
+        self.good(self.verify())
+
+    def test_equal_images_give_equal_patches_whatever_the_threads(self):
+        self.new(self.old, self.older, jobs="1")
+        first = contents(self.image + "/patches"), read(self.image, "patches.txt")
+        shutil.rmtree(self.image)
+        self.new(self.old, self.older, jobs="4")
+        self.assertEqual((contents(self.image + "/patches"), read(self.image, "patches.txt")), first)
+
+    def test_the_image_in_its_place_can_be_the_older_one(self):
+        os.rename(self.old, self.image)
+        self.new(self.image)
+        self.assertEqual(len(lines(self.image, "patches.txt")), 3)
+        self.good(self.verify())
+
+    def test_inspect_counts_them_and_metadata_names_their_list(self):
+        self.new(self.old)
+        figures = json.loads(self.good(self.run_gen("inspect", "--json", self.image)).stdout)
+        on_disk = [os.path.getsize(f"{self.image}/patches/{name}") for name in os.listdir(self.image + "/patches")]
+        self.assertEqual((figures["patches"], figures["patch_bytes"]), (3, sum(on_disk)))
+        digest = hashlib.sha256(read(self.image, "patches.txt")).hexdigest()
+        self.assertIn({"x_patches": "patches.txt", "hash": digest}, payload_of(self.image))
+
+    def test_verify_finds_what_is_wrong_with_them(self):
+        self.new(self.old)
+        name = sorted(os.listdir(self.image + "/patches"))[0]
+        path = f"{self.image}/patches/{name}"
+        patch = read(path)
+        flipped = bytes([patch[0] ^ 1]) + patch[1:]
+        for data, words in ((patch + b"x", "bytes instead of"), (flipped, "another digest than the list says")):
+            write(path, data)
+            self.bad(self.verify(), f"patches/{name}: it has", words)
+        os.unlink(path)
+        self.bad(self.verify(), f"patches/{name}: it cannot be read: No such file or directory")
+        self.good(self.verify("--quick"))
+        shutil.rmtree(self.image + "/patches")
+        self.bad(self.verify(), "patches: patches are listed, but it cannot be opened")
+        write(self.image + "/patches.txt", b"x")
+        done = self.verify("--quick")
+        self.bad(done, "patches.txt: its digest is not the one", "Line 1 of patches.txt: expected the digest")
+        os.unlink(self.image + "/patches.txt")
+        self.bad(self.verify("--quick"), "patches.txt: it cannot be read")
+
+    def test_older_contents_that_are_damaged_are_no_base(self):
+        tool = self.digests(self.old)["/usr/bin/tool"]
+        os.unlink(f"{self.old}/data/usr/bin/tool")
+        os.unlink(f"{self.old}/data/lib/modules/5.10.0-28/net.ko")
+        write(f"{self.old}/data/lib/modules/5.10.0-28/net.ko", b"x")
+        args = ("--rootfs", self.make_tree(3, "6.1.0-3", b"new " * 5000), "--patch-from", self.old)
+        done = self.good(self.build(*args))
+        self.assertIn(b"warning: 2 contents of the images to patch from are missing or damaged", done.stderr)
+        self.assertNotIn(tool, read(self.image, "patches.txt").decode())
+        self.good(self.verify())
+
+    def test_what_is_no_image_cannot_be_patched_from(self):
+        root = self.make_tree(3, "6.1.0-3", b"")
+        nothing = self.path("nothing")
+        done = self.build("--rootfs", root, "--patch-from", nothing)
+        self.bad(done, f"Cannot read the image {nothing}: It cannot be opened")
+        done = self.build("--rootfs", root, "--patch-from", root)
+        self.bad(done, f"Cannot read the image {root}: Its metadata.jwt cannot be read")
+        done = self.build("--rootfs", root, *["--patch-from", self.old] * 17)
+        self.bad(done, "--patch-from can be given 16 times at most", status=2)
+        self.assert_no_output()
 
 
 class Verify(Case):

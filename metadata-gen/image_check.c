@@ -308,7 +308,7 @@ static int check_patches(struct check *c, struct ota_err *err)
 		return 0;
 	ctx = digest_ctx_new();
 	if (!ctx)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the check of patches");
 	dir_fd = open_dir(c, PATCH_DIR, "patches are listed");
 	for (uint32_t i = 0; i < c->patches->n_patches && dir_fd >= 0; i++)
 		check_patch(c, dir_fd, &c->patches->patches[i], ctx);

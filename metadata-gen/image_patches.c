@@ -56,7 +56,7 @@ struct round {
 
 static int no_memory(struct ota_err *err)
 {
-	return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+	return ota_err_no_memory(err, "patches");
 }
 
 /* ---- one patch ---- */

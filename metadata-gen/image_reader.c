@@ -36,7 +36,7 @@ static int read_table(struct image_reader *ir, const char *name, struct ota_err 
 
 	ir->table = file_table_new();
 	if (!ir->table)
-		return ota_err_set(err, -ENOMEM, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the list of files");
 	r = list_text_read_regulars(
 		buf_str(&ir->regulars), ir->regulars.len_bytes, name, ir->table, err);
 	return r == 0 ? file_table_seal(ir->table, err) : r;
@@ -56,7 +56,7 @@ int image_reader_open_parts(int dir_fd, const char *plain_dir, const char *zst_d
 	int r = buf_append(&ret->regulars, buf_str(regulars), regulars->len_bytes);
 
 	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Out of memory");
+		return ota_err_no_memory(err, "the list of files");
 	r = open_folders(dir_fd, plain_dir, zst_dir, ret, err);
 	return r == 0 ? read_table(ret, "regulars.txt", err) : r;
 }

@@ -25,6 +25,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/io.h"
+#include "common/base/log.h"
 #include "common/crypto/digest.h"
 #include "common/image/image_meta.h"
 #include "otaclient/fetcher/fetcher.h"
@@ -82,7 +83,9 @@ struct worker {
 struct job {
 	struct worker *worker;
 	const struct content *content;
+	const struct patch *patch; /* it is made with; NULL = the whole is fetched */
 	int fd;                    /* of the temporary file; -1 = none */
+	struct fetcher_base base;  /* with a patch; fd -1 = not open */
 	char name[DIGEST_HEX_MAX]; /* of that file in the worker's folder; "" = none */
 	uint64_t n_bytes;          /* plain ones, once they were counted */
 };
@@ -128,6 +131,8 @@ static uint64_t wire_max(const struct job *j)
 {
 	uint64_t plain = plain_max(j);
 
+	if (j->patch)
+		return j->patch->size_bytes;
 	return plain + plain / 64 + (1 << 20);
 }
 
@@ -173,8 +178,9 @@ static int job_open_file(struct job *j, struct ota_err *err)
 	char hex[DIGEST_HEX_MAX];
 
 	digest_to_hex(&j->content->digest, hex);
-	j->fd = openat(
-		j->worker->tmp_fd, hex, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	/* A patch is decoded into mapped memory, which is readable too. */
+	j->fd = openat(j->worker->tmp_fd, hex,
+		(j->patch ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (j->fd < 0)
 		return store_failed(-errno, "make its file", err);
 	memcpy(j->name, hex, sizeof(j->name));
@@ -211,11 +217,13 @@ static int job_check_file(struct job *j, struct ota_err *err)
 	return 0;
 }
 
-/* Whatever is left of the job's file goes. */
+/* Whatever is left of the job's files goes. */
 static void job_drop_file(struct job *j)
 {
 	if (j->fd >= 0)
 		close(TAKE_FD(j->fd));
+	if (j->base.fd >= 0)
+		close(TAKE_FD(j->base.fd));
 	if (j->name[0])
 		unlinkat(j->worker->tmp_fd, j->name, 0);
 	j->name[0] = '\0';
@@ -249,18 +257,46 @@ static bool is_large(const struct pool *p, const struct content *content)
 	       (!size_is_known(content) || content->size_bytes >= LARGE_MIN_BYTES);
 }
 
+static int job_start(struct job *j, struct ota_err *err);
+
+/* The patch was of no use: the whole content, then. @err says why the patch was not. */
+static int job_start_whole(struct job *j, struct ota_err *err)
+{
+	struct text path = path_of(j);
+
+	j->worker->delta.errors++;
+	log_each_warning("The patch to " PATH_FMT " is not used: %s", PATH_ARG(path), err->msg);
+	*err = (struct ota_err){0};
+	job_drop_file(j);
+	j->patch = NULL;
+	return job_start(j, err);
+}
+
+/* Check what came and give it its name. */
+static int job_settle(struct job *j, const struct fetcher_result *result, struct ota_err *err)
+{
+	int r = result->r;
+
+	*err = result->err;
+	if (r == 0)
+		r = job_check_file(j, err);
+	return r == 0 ? job_keep_file(j, err) : r;
+}
+
 static void job_done(void *ctx, const struct fetcher_result *result)
 {
 	struct job *j = ctx;
 	struct worker *w = j->worker;
-	struct ota_err err = result->err;
-	int r = result->r;
+	struct ota_err err;
+	int r;
 
 	w->delta.errors += result->retries;
-	if (r == 0)
-		r = job_check_file(j, &err);
-	if (r == 0)
-		r = job_keep_file(j, &err);
+	r = job_settle(j, result, &err);
+	if (r < 0 && j->patch) {
+		r = job_start_whole(j, &err);
+		if (r == 0)
+			return;
+	}
 	if (r == 0)
 		content_stored(j);
 	else
@@ -271,45 +307,89 @@ static void job_done(void *ctx, const struct fetcher_result *result)
 	worker_next(w, j);
 }
 
-static int job_url(const struct job *j, bool zst, struct buf *ret_url)
+/* What the server has of it. */
+enum form {
+	FORM_PATCH,
+	FORM_BLOB,
+	FORM_PLAIN,
+};
+
+static enum form form_of(const struct job *j)
+{
+	if (j->patch)
+		return FORM_PATCH;
+	return j->content->has_zst && j->worker->pool->config->compressed_dir[0] ? FORM_BLOB
+										 : FORM_PLAIN;
+}
+
+static int job_url(const struct job *j, struct buf *ret_url)
 {
 	const struct fetch_config *config = j->worker->pool->config;
 	struct text path = path_of(j);
 
-	if (zst)
+	switch (form_of(j)) {
+	case FORM_PATCH:
+		return image_url_patch(config->base_url, &j->content->digest,
+			&config->patches->bases[j->patch->base].digest, ret_url);
+	case FORM_BLOB:
 		return image_url_blob(
 			config->base_url, config->compressed_dir, &j->content->digest, ret_url);
+	case FORM_PLAIN:
+		break;
+	}
 	return image_url_plain(config->base_url, config->rootfs_dir, path.at, path.len, ret_url);
 }
 
 static int job_ask(struct job *j, struct ota_err *err)
 {
-	bool zst = j->content->has_zst && j->worker->pool->config->compressed_dir[0];
+	enum form form = form_of(j);
+	const struct digest *digest = j->patch ? &j->patch->digest : &j->content->digest;
 	AUTO_BUF struct buf url = {0};
 	char hex[DIGEST_HEX_MAX], control[CONTROL_MAX];
-	int r = job_url(j, zst, &url);
+	int r = job_url(j, &url);
 
 	if (r < 0)
 		return ota_err_no_memory(err, "its URL");
-	digest_to_hex(&j->content->digest, hex);
+	digest_to_hex(digest, hex);
 	snprintf(control, sizeof(control), "file_sha256=%s%s", hex,
-		zst ? ",file_compression_alg=zst" : "");
+		form == FORM_BLOB ? ",file_compression_alg=zst" : "");
 	return fetcher_add(j->worker->fetcher,
 		&(struct fetcher_job){
 			.url = buf_str(&url),
 			.cache_control = control,
 			.fd = j->fd,
-			.digest = &j->content->digest,
-			.is_zst = zst,
+			.digest = digest,
+			.is_zst = form == FORM_BLOB,
+			.base = j->patch ? &j->base : NULL,
 			.size_known = size_is_known(j->content),
 			.plain_bytes = plain_max(j),
 			.max_wire_bytes = wire_max(j),
 			.outlast_outages = true, /* the pool watches for inactivity */
-			.undo_encoding = !zst,
+			.undo_encoding = form == FORM_PLAIN,
 			.done = job_done,
 			.ctx = j,
 		},
 		err);
+}
+
+/* Has the content a patch, and is its older content there? Without, the whole is fetched. */
+static void job_choose_patch(struct job *j)
+{
+	const struct pool *p = j->worker->pool;
+	const struct fetch_config *config = p->config;
+	uint32_t patch = FILE_TABLE_NONE;
+
+	j->patch = NULL;
+	if (config->patches)
+		patch = config->patch_of(
+			config->patch_ctx, (uint32_t)(j->content - p->table->contents));
+	if (patch == FILE_TABLE_NONE)
+		return;
+	j->base.size_bytes =
+		config->patches->bases[config->patches->patches[patch].base].size_bytes;
+	j->base.fd = config->open_base(config->patch_ctx, config->patches->patches[patch].base);
+	if (j->base.fd >= 0)
+		j->patch = &config->patches->patches[patch];
 }
 
 static int job_start(struct job *j, struct ota_err *err)
@@ -347,8 +427,10 @@ static void worker_next(struct worker *w, struct job *j)
 {
 	while ((j->content = take_next(w))) {
 		struct ota_err err = {0};
-		int r = job_start(j, &err);
+		int r;
 
+		job_choose_patch(j);
+		r = job_start(j, &err);
 		if (r < 0) {
 			job_failed(j, r, &err);
 			job_drop_file(j);
@@ -459,7 +541,7 @@ static int worker_init(struct worker *w, struct pool *p, struct ota_err *err)
 		return no_memory(err);
 	w->n_jobs = n_jobs;
 	for (unsigned i = 0; i < n_jobs; i++)
-		w->jobs[i] = (struct job){.worker = w, .fd = -1};
+		w->jobs[i] = (struct job){.worker = w, .fd = -1, .base = {.fd = -1}};
 	return 0;
 }
 

@@ -1,8 +1,9 @@
 /*
  * fetch_pool: bring contents of an image from its server into a folder, each under its digest.
  *
- * A content is asked for as a compressed blob where the image has one, else as a plain file of the
- * image. Its bytes count only when their digest is right, and only then get their name.
+ * A content is asked for as a patch where one was chosen, else as a compressed blob where the image has one, else as
+ * a plain file of the image. Its bytes count only when their digest is right, and only then get their name. A patch
+ * that is of no use, for whatever reason, costs a warning and the whole content.
  *
  * Formats: docs/formats.md, "URLs of an image's files" and "ota-file-cache-control".
  */
@@ -14,6 +15,7 @@
 
 #include "common/base/err.h"
 #include "common/image/file_table.h"
+#include "common/image/patch_list.h"
 #include "common/net/http.h"
 
 enum {
@@ -31,6 +33,13 @@ struct fetch_config {
 	unsigned n_threads;         /* 0 = FETCH_THREADS_DEFAULT */
 	uint32_t inactivity_ms;     /* no byte for this long fails the pool; 0 = the above */
 	uint64_t max_unknown_size_bytes; /* limit where the list gives no size; 0 = the above */
+
+	const struct patch_list *patches; /* NULL = none */
+	/* The patch for a content, an index of the list; FILE_TABLE_NONE = fetch the whole. Any thread. */
+	uint32_t (*patch_of)(void *ctx, uint32_t content);
+	/* The older content of a patch, open for reading, or -errno. Any thread. */
+	int (*open_base)(void *ctx, uint32_t base);
+	void *patch_ctx;
 };
 
 struct fetch_progress {

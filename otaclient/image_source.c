@@ -1,8 +1,8 @@
 /*
  * image_source: fetching and believing an image's metadata. Contract: image_source.h.
  *
- * Order: which format → metadata.jwt → certificate → signature → lists, each against its digest → table. Files
- * come one after the other by one fetcher into unnamed files; small ones are read from there, lists are mapped.
+ * Order: which format → metadata.jwt → certificate → signature → lists, each against its digest → table → patches.
+ * Files come one after the other by one fetcher into unnamed files; small ones are read from there, lists are mapped.
  */
 #include "otaclient/image_source.h"
 
@@ -18,6 +18,7 @@
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/hex.h"
+#include "common/base/log.h"
 #include "common/codec/json.h"
 #include "common/crypto/digest.h"
 #include "common/image/list_text.h"
@@ -26,7 +27,8 @@
 
 enum {
 	PROBE_MAX_BYTES = 64 * 1024,
-	RUN_MS = 500, /* between two looks at stop() */
+	RUN_MS = 500,          /* between two looks at stop() */
+	PATCHES_TRIES_MAX = 2, /* the update can do without them */
 };
 
 struct source {
@@ -369,25 +371,21 @@ static int map_text(int fd, uint64_t size, struct image_text *text)
 	return 0;
 }
 
-static int fetch_list(
-	struct source *s, struct image *image, enum image_list list, struct ota_err *err)
+/* @tries_max: 0 = as many as for all. */
+static int fetch_text(struct source *s, const struct image *image,
+	const struct image_part *signed_part, unsigned tries_max, struct image_text *text,
+	struct ota_err *err)
 {
-	const struct image_part *signed_part =
-		(const struct image_part *)(const void *)((const char *)&image->meta +
-							  list_table[list].part_offset);
-	struct image_text *text = &image->texts[list];
 	struct part part = {
+		.tries_max = tries_max,
 		.name = signed_part->name,
 		.max_bytes = LIST_TEXT_MAX_BYTES,
 		.digest = &signed_part->digest,
 		.outlast_outages = true, /* part_wait() watches for inactivity */
 		.fd = -1,
 	};
-	int r;
+	int r = part_fetch_file(s, &part, image->base_url, err);
 
-	if (!signed_part->name[0])
-		return 0;
-	r = part_fetch_file(s, &part, image->base_url, err);
 	if (r == 0) {
 		r = map_text(part.fd, part.n_bytes, text);
 		r = r < 0 ? part_failed(r, &part, err) : 0;
@@ -397,6 +395,18 @@ static int fetch_list(
 		return r;
 	memcpy(text->name, signed_part->name, sizeof(text->name));
 	return 0;
+}
+
+static int fetch_list(
+	struct source *s, struct image *image, enum image_list list, struct ota_err *err)
+{
+	const struct image_part *signed_part =
+		(const struct image_part *)(const void *)((const char *)&image->meta +
+							  list_table[list].part_offset);
+
+	if (!signed_part->name[0])
+		return 0;
+	return fetch_text(s, image, signed_part, 0, &image->texts[list], err);
 }
 
 static int read_lists(struct image *image, bool after_seal, struct ota_err *err)
@@ -429,6 +439,37 @@ static int make_table(struct image *image, struct ota_err *err)
 	return r;
 }
 
+/* ---- patches ---- */
+
+static void text_done(struct image_text *text)
+{
+	if (text->len_bytes > 0)
+		munmap((void *)(uintptr_t)text->text, text->len_bytes);
+}
+
+/* Whatever is wrong with them, the update can do without; only an abort is one. */
+static int fetch_patches(struct source *s, struct image *image, struct ota_err *err)
+{
+	const struct image_part *part = &image->meta.patches;
+	CLEANUP(text_done) struct image_text text = {.text = ""};
+	struct ota_err why = {0};
+	int r;
+
+	if (!part->name[0])
+		return 0;
+	r = fetch_text(s, image, part, PATCHES_TRIES_MAX, &text, &why);
+	if (r == 0)
+		r = patch_list_read(
+			text.text, text.len_bytes, part->name, image->table, &image->patches, &why);
+	if (r == -ECANCELED) {
+		*err = why;
+		return r;
+	}
+	if (r < 0)
+		log_warning("The image's patches are not used: %s", why.msg);
+	return 0;
+}
+
 /* ---- the contract ---- */
 
 static void image_init(struct image *image)
@@ -452,7 +493,9 @@ static int open_image(struct source *s, struct image *image, struct ota_err *err
 		r = fetch_signed(s, image, err);
 	for (unsigned i = 0; r == 0 && i < IMAGE_LIST_COUNT; i++)
 		r = fetch_list(s, image, (enum image_list)i, err);
-	return r == 0 ? make_table(image, err) : r;
+	if (r == 0)
+		r = make_table(image, err);
+	return r == 0 ? fetch_patches(s, image, err) : r;
 }
 
 int image_source_open(
@@ -480,9 +523,9 @@ int image_source_open(
 void image_done(struct image *image)
 {
 	file_table_free(image->table);
+	patch_list_free(image->patches);
 	for (size_t i = 0; i < IMAGE_LIST_COUNT; i++)
-		if (image->texts[i].len_bytes > 0)
-			munmap((void *)(uintptr_t)image->texts[i].text, image->texts[i].len_bytes);
+		text_done(&image->texts[i]);
 	buf_done(&image->jwt);
 	buf_done(&image->cert);
 	free(image->base_url);

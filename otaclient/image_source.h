@@ -2,6 +2,8 @@
  * image_source: from the URL of an update request to a verified image in memory: its signed
  * metadata, its lists, and the file_table made of them.
  *
+ * Patches are an offer: an image whose list of them cannot be had is installed without, with a warning in the log.
+ *
  * Nothing of the image is used before its signature was checked against the installed certificates,
  * and no list before its digest was. The lists stay mapped for as long as the image lives, because
  * the table borrows from them.
@@ -20,6 +22,7 @@
 #include "common/crypto/cert_store.h"
 #include "common/image/file_table.h"
 #include "common/image/image_meta.h"
+#include "common/image/patch_list.h"
 #include "common/net/http.h"
 
 enum {
@@ -62,6 +65,7 @@ struct image {
 	struct buf cert;
 	struct image_text texts[IMAGE_LIST_COUNT];
 	struct file_table *table; /* sealed */
+	struct patch_list *patches; /* NULL: it offers none, or none that can be had */
 };
 
 /*

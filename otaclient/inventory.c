@@ -33,6 +33,7 @@ struct candidate {
 	uint32_t path; /* as in struct content_source */
 	uint32_t
 		content; /* what hashing found; FILE_TABLE_NONE = not hashed, or CONTENT_UNWANTED */
+	uint32_t base;   /* that it is, or FILE_TABLE_NONE */
 	uint32_t n_links;
 	uint32_t
 		disk_kib; /* what it takes on the disk: a file with holes takes less than its size */
@@ -79,6 +80,7 @@ void inventory_free(struct inventory *inv)
 	free(inv->kept_ino);
 	free(inv->anchor);
 	free(inv->foreign_paths);
+	free(inv->base_paths);
 	arena_done(&inv->arena);
 	free(inv);
 }
@@ -86,6 +88,17 @@ void inventory_free(struct inventory *inv)
 void inventory_freep(struct inventory **inv)
 {
 	inventory_free(*inv);
+}
+
+int inventory_want_bases(struct inventory *inv, const struct patch_list *patches)
+{
+	inv->base_paths = malloc(((size_t)patches->n_bases + 1) * sizeof(*inv->base_paths));
+	if (!inv->base_paths)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < patches->n_bases; i++)
+		inv->base_paths[i] = FILE_TABLE_NONE;
+	inv->patches = patches;
+	return 0;
 }
 
 static void search_done(struct search *s)
@@ -122,19 +135,41 @@ static void drop_repeated_sizes(struct search *s)
 		s->sizes = less;
 }
 
+/* The patches whose bases this search looks for; standby's are on the move while they would be needed. */
+static const struct patch_list *wanted_patches(const struct search *s)
+{
+	return s->on_standby ? NULL : s->inv->patches;
+}
+
+/* Of what a content could be made that has no place. */
+static void collect_base_sizes(struct search *s, uint32_t content)
+{
+	const struct patch_list *list = wanted_patches(s);
+
+	for (uint32_t i = list->first[content]; i < list->first[content + 1]; i++)
+		if (s->inv->base_paths[list->patches[i].base] == FILE_TABLE_NONE)
+			s->sizes[s->n_sizes++] = list->bases[list->patches[i].base].size_bytes;
+}
+
 /* The sizes of all contents that have no place yet (of all, for the first look at standby). */
 static int collect_sizes(struct search *s)
 {
 	const struct file_table *t = s->table;
+	const struct patch_list *list = wanted_patches(s);
+	size_t n_max = (size_t)t->n_contents + (list ? list->n_patches : 0) + 1;
 
 	free(s->sizes);
 	s->n_sizes = 0;
-	s->sizes = malloc(((size_t)t->n_contents + 1) * sizeof(*s->sizes));
+	s->sizes = malloc(n_max * sizeof(*s->sizes));
 	if (!s->sizes)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < t->n_contents; i++)
-		if (s->inv->sources[i].place == PLACE_NOWHERE && t->contents[i].size_bytes > 0)
-			s->sizes[s->n_sizes++] = t->contents[i].size_bytes;
+	for (uint32_t i = 0; i < t->n_contents; i++) {
+		if (s->inv->sources[i].place != PLACE_NOWHERE || t->contents[i].size_bytes == 0)
+			continue;
+		s->sizes[s->n_sizes++] = t->contents[i].size_bytes;
+		if (list)
+			collect_base_sizes(s, i);
+	}
 	qsort(s->sizes, s->n_sizes, sizeof(*s->sizes), compare_u64);
 	drop_repeated_sizes(s);
 	return 0;
@@ -171,6 +206,7 @@ static int add_candidate(struct search *s, const struct tree_entry *e, uint32_t 
 		.size_bytes = (uint64_t)e->st.st_size,
 		.path = file,
 		.content = FILE_TABLE_NONE,
+		.base = FILE_TABLE_NONE,
 		.n_links = (uint32_t)e->st.st_nlink,
 		.disk_kib = (uint32_t)(e->st.st_blocks / 2),
 	};
@@ -262,6 +298,14 @@ const char *inventory_path(const struct inventory *inv, const struct file_table 
 	return path_by_number(inv, table, inv->sources[content].path, buf);
 }
 
+const char *inventory_base_path(const struct inventory *inv, const struct file_table *table,
+	uint32_t base, char buf[PATH_MAX])
+{
+	uint32_t path = inv->base_paths ? inv->base_paths[base] : FILE_TABLE_NONE;
+
+	return path == FILE_TABLE_NONE ? NULL : path_by_number(inv, table, path, buf);
+}
+
 static int open_candidate(const struct search *s, const struct candidate *c)
 {
 	char buf[PATH_MAX];
@@ -303,6 +347,8 @@ static int hash_candidate(void *ctx, size_t index, struct ota_err *err)
 		return r == -ECANCELED ? r : 0;
 	if (file_table_find_content(s->table, &d) != FILE_TABLE_NONE)
 		c->content = file_table_find_content(s->table, &d);
+	if (wanted_patches(s))
+		c->base = patch_list_find_base(s->inv->patches, &d);
 	pthread_mutex_lock(&s->lock);
 	round->hashed_bytes += size;
 	pthread_mutex_unlock(&s->lock);
@@ -564,6 +610,20 @@ int inventory_guess_active(struct inventory *inv, const struct file_table *table
 	return r;
 }
 
+/* Write down what the hashing of the active slot showed. */
+static void settle_active(struct search *s)
+{
+	for (size_t i = 0; i < s->n_candidates; i++) {
+		const struct candidate *c = &s->candidates[i];
+
+		if (c->base != FILE_TABLE_NONE)
+			s->inv->base_paths[c->base] = c->path;
+		if (is_found(c) && s->inv->sources[c->content].place == PLACE_NOWHERE)
+			s->inv->sources[c->content] =
+				(struct content_source){.path = c->path, .place = PLACE_ACTIVE};
+	}
+}
+
 int inventory_search_active(struct inventory *inv, const struct file_table *table, int active_fd,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err)
 {
@@ -587,16 +647,6 @@ int inventory_search_active(struct inventory *inv, const struct file_table *tabl
 	r = hash_round(&s, has_missing_size, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < s.n_candidates; i++) {
-		const struct candidate *c = &s.candidates[i];
-		struct content_source *src;
-
-		if (!is_found(c))
-			continue;
-		src = &inv->sources[c->content];
-		if (src->place != PLACE_NOWHERE)
-			continue;
-		*src = (struct content_source){.path = c->path, .place = PLACE_ACTIVE};
-	}
+	settle_active(&s);
 	return 0;
 }

@@ -16,6 +16,7 @@
 #include "common/base/arena.h"
 #include "common/base/err.h"
 #include "common/image/file_table.h"
+#include "common/image/patch_list.h"
 
 enum content_place {
 	PLACE_NOWHERE = 0,   /* must be fetched */
@@ -40,6 +41,8 @@ struct inventory {
 			     * FILE_TABLE_NONE */
 	uint64_t prune_back_bytes; /* what removing every unwanted file from standby frees */
 	uint64_t n_hashed_files, n_hashed_bytes;
+	const struct patch_list *patches; /* whose bases are looked for; NULL = of none */
+	uint32_t *base_paths; /* one per base: on the active slot; FILE_TABLE_NONE = not found */
 	const char **foreign_paths; /* that the image has no file at, in the arena */
 	uint32_t n_foreign, cap_foreign;
 	struct arena arena;
@@ -50,9 +53,15 @@ void inventory_free(struct inventory *inv);
 void inventory_freep(struct inventory **inv);
 #define AUTO_INVENTORY CLEANUP(inventory_freep)
 
+/* Look for the older contents of patches too, whenever the active slot is searched. Borrowed. 0 or -ENOMEM. */
+int inventory_want_bases(struct inventory *inv, const struct patch_list *patches);
+
 /* The path of a source that is somewhere, on its slot; @buf holds it where it must be put together. */
 const char *inventory_path(const struct inventory *inv, const struct file_table *table,
 	uint32_t content, char buf[PATH_MAX]);
+/* The path of an older content on the active slot, or NULL: it was not found. */
+const char *inventory_base_path(const struct inventory *inv, const struct file_table *table,
+	uint32_t base, char buf[PATH_MAX]);
 
 /* Polled by long work; true = the update is to be aborted, and the work returns -ECANCELED. */
 typedef bool inventory_stop_fn(void *ctx);
@@ -66,6 +75,7 @@ int inventory_scan_standby(struct inventory *inv, const struct file_table *table
 int inventory_guess_active(struct inventory *inv, const struct file_table *table, int active_fd,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);
 
-/* Contents still nowhere: hash whatever on the active slot has their size. */
+/* Contents still nowhere, and the older ones that they could be made of: hash whatever on the active slot has their
+ * size. */
 int inventory_search_active(struct inventory *inv, const struct file_table *table, int active_fd,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);

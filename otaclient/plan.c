@@ -22,7 +22,8 @@ struct plan *plan_new(const struct file_table *table)
 		return NULL;
 	p->actions = calloc((size_t)table->n_contents + 1, sizeof(*p->actions));
 	p->takers = calloc((size_t)table->n_contents + 1, sizeof(*p->takers));
-	if (!p->actions || !p->takers)
+	p->patch_of = calloc((size_t)table->n_contents + 1, sizeof(*p->patch_of));
+	if (!p->actions || !p->takers || !p->patch_of)
 		return NULL;
 	return TAKE_PTR(p);
 }
@@ -33,6 +34,7 @@ void plan_free(struct plan *p)
 		return;
 	free(p->actions);
 	free(p->takers);
+	free(p->patch_of);
 	free(p);
 }
 
@@ -122,6 +124,41 @@ void plan_sum_up(struct plan *p, const struct file_table *t, const struct invent
 		p->sums[a].files++;
 		p->sums[a].bytes += known_size(&t->contents[content]);
 	}
+}
+
+/* The smallest of a content's patches whose older content was found, or FILE_TABLE_NONE. */
+static uint32_t best_patch(const struct inventory *inv, uint32_t content)
+{
+	const struct patch_list *list = inv->patches;
+	uint32_t best = FILE_TABLE_NONE;
+
+	for (uint32_t i = list->first[content]; i < list->first[content + 1]; i++) {
+		const struct patch *p = &list->patches[i];
+
+		if (inv->base_paths[p->base] == FILE_TABLE_NONE)
+			continue;
+		if (best == FILE_TABLE_NONE || p->size_bytes < list->patches[best].size_bytes)
+			best = i;
+	}
+	return best;
+}
+
+void plan_use_patches(struct plan *p, const struct file_table *t, const struct inventory *inv)
+{
+	if (!inv->patches)
+		return;
+	for (uint32_t i = 0; i < t->n_contents; i++) {
+		uint32_t patch;
+
+		if (p->actions[i] != PLAN_FETCH)
+			continue;
+		patch = best_patch(inv, i);
+		if (patch == FILE_TABLE_NONE)
+			continue;
+		p->actions[i] = PLAN_PATCH;
+		p->patch_of[i] = patch;
+	}
+	plan_sum_up(p, t, inv);
 }
 
 /* What the whole image takes on an empty file system. */

@@ -23,6 +23,7 @@ enum plan_action {
 	PLAN_MOVE,     /* on standby under another name: no byte is written */
 	PLAN_REPEAT,   /* on standby, but kept where it is: further names get copies of it */
 	PLAN_COPY,     /* from the active slot */
+	PLAN_PATCH, /* made of an older content on the active slot, and a patch that is fetched */
 	PLAN_FETCH,
 	PLAN_ACTIONS,
 };
@@ -39,6 +40,7 @@ struct plan_sum {
 
 struct plan {
 	uint8_t *actions; /* enum plan_action, one per content */
+	uint32_t *patch_of; /* per content with PLAN_PATCH: an index of the image's patch_list */
 	uint32_t *takers; /* per content: link groups that still need an inode with it */
 	struct plan_sum sums[PLAN_ACTIONS];
 	uint64_t write_bytes; /* new blocks on standby, without the slack */
@@ -67,6 +69,12 @@ void plan_freep(struct plan **p);
  */
 int plan_make(struct plan *p, const struct file_table *table, const struct inventory *inv,
 	const struct space *space, bool can_keep_fs, struct ota_err *err);
+
+/*
+ * What was to be fetched is made by a patch instead where its older content is at hand; of several the smallest. The
+ * sums are counted again.
+ */
+void plan_use_patches(struct plan *p, const struct file_table *table, const struct inventory *inv);
 
 /* Count the sums again after actions have changed (a copy that turned out to be of other bytes is
  * fetched). */

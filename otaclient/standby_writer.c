@@ -555,7 +555,7 @@ int standby_missing(const struct standby_writer *w, uint32_t **ret_contents, siz
 	if (!list)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < w->c.table->n_contents; i++)
-		if (w->c.plan->actions[i] == PLAN_FETCH)
+		if (w->c.plan->actions[i] == PLAN_FETCH || w->c.plan->actions[i] == PLAN_PATCH)
 			list[n++] = i;
 	*ret_contents = list;
 	*ret_n = n;

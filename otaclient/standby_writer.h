@@ -71,7 +71,7 @@ int standby_harvest(struct standby_writer *w, struct ota_err *err);
  */
 int standby_copy(struct standby_writer *w, struct ota_err *err);
 
-/* The contents of PLAN_FETCH, in a list malloc'ed for the caller. */
+/* The contents of PLAN_PATCH and PLAN_FETCH, in a list malloc'ed for the caller. */
 int standby_missing(const struct standby_writer *w, uint32_t **ret_contents, size_t *ret_n);
 
 /* What fetch_pool got: counts them as processed. */

@@ -126,6 +126,8 @@ static int look_and_plan(struct update_session *s, bool with_standby, struct ota
 	if (!s->inventory || !s->plan)
 		return -ENOMEM;
 	r = slot_mount_space(&s->mount, &space, err);
+	if (r == 0 && s->image.patches)
+		r = inventory_want_bases(s->inventory, s->image.patches);
 	if (r == 0 && with_standby)
 		r = inventory_scan_standby(
 			s->inventory, t, s->mount.standby_fd, session_poll, s, err);
@@ -135,7 +137,11 @@ static int look_and_plan(struct update_session *s, bool with_standby, struct ota
 	if (r == 0)
 		r = inventory_search_active(
 			s->inventory, t, s->mount.active_fd, session_poll, s, err);
-	return r < 0 ? r : plan_make(s->plan, t, s->inventory, &space, with_standby, err);
+	if (r == 0)
+		r = plan_make(s->plan, t, s->inventory, &space, with_standby, err);
+	if (r == 0)
+		plan_use_patches(s->plan, t, s->inventory);
+	return r;
 }
 
 static void set_plan_sums(struct update_stats *u, const void *arg)
@@ -149,12 +155,12 @@ static void set_plan_sums(struct update_stats *u, const void *arg)
 	u->moved_bytes = sums[PLAN_MOVE].bytes + sums[PLAN_REPEAT].bytes;
 	u->copied_files = sums[PLAN_COPY].files;
 	u->copied_bytes = sums[PLAN_COPY].bytes;
-	u->fetched_files = sums[PLAN_FETCH].files;
-	u->fetched_bytes = sums[PLAN_FETCH].bytes;
-	u->total_download_files_num = sums[PLAN_FETCH].contents;
+	u->fetched_files = sums[PLAN_PATCH].files + sums[PLAN_FETCH].files;
+	u->fetched_bytes = sums[PLAN_PATCH].bytes + sums[PLAN_FETCH].bytes;
+	u->total_download_files_num = sums[PLAN_PATCH].contents + sums[PLAN_FETCH].contents;
 	u->total_download_files_size = 0;
 	for (uint32_t i = 0; i < s->image.table->n_contents; i++)
-		if (s->plan->actions[i] == PLAN_FETCH &&
+		if ((s->plan->actions[i] == PLAN_FETCH || s->plan->actions[i] == PLAN_PATCH) &&
 			s->image.table->contents[i].size_bytes != CONTENT_SIZE_UNKNOWN)
 			u->total_download_files_size += s->image.table->contents[i].size_bytes;
 	u->processed_files_num = u->kept_files;
@@ -163,7 +169,8 @@ static void set_plan_sums(struct update_stats *u, const void *arg)
 
 static void log_plan(const struct update_session *s)
 {
-	static const char *const names[PLAN_ACTIONS] = {"keep", "move", "repeat", "copy", "fetch"};
+	static const char *const names[PLAN_ACTIONS] = {
+		"keep", "move", "repeat", "copy", "patch", "fetch"};
 
 	log_info("The standby slot %s is %s", s->slots.standby.device,
 		s->plan->rebuild ? "made anew" : "changed in place");
@@ -339,6 +346,7 @@ static int copy_contents(struct update_session *s, struct ota_err *err)
 		if (r < 0)
 			return r;
 		plan_sum_up(s->plan, s->image.table, s->inventory);
+		plan_use_patches(s->plan, s->image.table, s->inventory);
 	}
 	status_change(s->env->status, set_plan_sums, s);
 	session_publish(s);
@@ -375,6 +383,23 @@ static void fetch_progress_of(void *ctx, const struct fetch_progress *delta)
 	status_change(s->env->status, add_fetched, delta);
 }
 
+static uint32_t patch_of(void *ctx, uint32_t content)
+{
+	const struct plan *plan = ((struct update_session *)ctx)->plan;
+
+	return plan->actions[content] == PLAN_PATCH ? plan->patch_of[content] : FILE_TABLE_NONE;
+}
+
+static int open_base(void *ctx, uint32_t base)
+{
+	const struct update_session *s = ctx;
+	char buf[PATH_MAX];
+	const char *path = inventory_base_path(s->inventory, s->image.table, base, buf);
+
+	return path ? path_open(s->mount.active_fd, path, O_RDONLY | O_NOATIME | O_NONBLOCK, 0)
+		    : -ENOENT;
+}
+
 int step_fetch_contents(struct update_session *s, struct ota_err *err)
 {
 	struct fetch_config config = {
@@ -384,6 +409,10 @@ int step_fetch_contents(struct update_session *s, struct ota_err *err)
 		.compressed_dir = s->image.meta.compressed_dir,
 		.store_dir_fd = standby_writer_store_fd(s->writer),
 		.inactivity_ms = s->env->inactivity_ms,
+		.patches = s->image.patches,
+		.patch_of = patch_of,
+		.open_base = open_base,
+		.patch_ctx = s,
 	};
 	AUTO_FREE uint32_t *missing = NULL;
 	size_t n_missing = 0;
@@ -391,7 +420,8 @@ int step_fetch_contents(struct update_session *s, struct ota_err *err)
 
 	if (r < 0 || n_missing == 0)
 		return r;
-	log_info("Fetching %zu contents", n_missing);
+	log_info("Fetching %zu contents, %" PRIu64 " of them as patches", n_missing,
+		s->plan->sums[PLAN_PATCH].contents);
 	r = fetch_pool_run(&config, s->image.table, missing, n_missing, fetch_progress_of,
 		session_poll, s, err);
 	session_publish(s);

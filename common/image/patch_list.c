@@ -239,7 +239,7 @@ int patch_list_read(const char *text, size_t len_bytes, const char *name,
 			ota_err_set(err, r, OTA_E_OTA_IMAGE_INVALID,
 				"%s gives an older content two sizes", name);
 		else if (r < 0)
-			ota_err_set(err, r, OTA_E_UNSPECIFIC, "No memory for %s", name);
+			ota_err_no_memory(err, name);
 	}
 	free(rd.lines);
 	return r;

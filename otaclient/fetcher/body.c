@@ -2,7 +2,8 @@
  * body: a sink for the HTTP client. Contract: body.h.
  *
  * Wrong bytes are asked for again, without a range and past the caches on the way: that is what -EAGAIN means to the
- * client.
+ * client. A patch is not worth that: it is refused, and the daemon has the whole content fetched. Nor is its digest
+ * looked at, for what it makes has one, and the daemon hashes that.
  */
 #include "otaclient/fetcher/body.h"
 
@@ -17,6 +18,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/codec/zstd_stream.h"
+#include "otaclient/fetcher/patch_work.h"
 
 enum {
 	CONTROL_MAX = 160,
@@ -29,7 +31,8 @@ enum {
 struct body {
 	struct packet_head job;
 	char *url, *name, *cache_control; /* owned; name and cache_control: NULL = none */
-	int fd;
+	int fd, base_fd; /* base_fd: of the content that a patch starts from; -1 = it is no patch */
+	struct patch_work *patch;
 	struct digest_ctx *digest;
 	struct zstd_decoder *zstd; /* NULL: none was needed yet */
 	bool is_zst;               /* the body is a frame; an answer may say otherwise */
@@ -56,6 +59,9 @@ static int wrong_bytes(struct body *b, const char *how)
 			"The server's %s is not the one that the image's metadata.jwt "
 			"names: %s",
 			b->name, how);
+	if (is_set(b, JOB_IS_PATCH))
+		return ota_err_set(b->err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
+			"What the server sends is not the patch %s: %s", hex, how);
 	return ota_err_set(b->err, -EAGAIN, OTA_E_OTA_IMAGE_INVALID,
 		"What the server sends is not the content %s: %s", hex, how);
 }
@@ -98,24 +104,36 @@ static int decoder_ready(struct body *b)
 	return 0;
 }
 
+static int patch_begin(struct body *b)
+{
+	int r;
+
+	patch_work_end(TAKE_PTR(b->patch));
+	r = patch_work_start(b->base_fd, b->job.base_bytes, b->fd, b->job.plain_bytes, &b->patch);
+	return r < 0 ? file_failed(b, r, "apply a patch in its file") : 0;
+}
+
 static int begin(struct body *b)
 {
+	int r;
+
 	b->n_bytes = 0;
+	if (is_set(b, JOB_IS_PATCH))
+		return patch_begin(b);
 	b->is_zst = is_set(b, JOB_IS_ZST);
 	digest_start(b->digest);
-	return b->is_zst ? decoder_ready(b) : 0;
+	r = preallocate(b);
+	return r == 0 && b->is_zst ? decoder_ready(b) : r;
 }
 
 static int on_restart(void *ctx, struct ota_err *err)
 {
 	struct body *b = ctx;
-	int r;
 
 	b->err = err;
 	if (ftruncate(b->fd, 0) < 0 || lseek(b->fd, 0, SEEK_SET) < 0)
 		return file_failed(b, -errno, "empty its file");
-	r = begin(b);
-	return r < 0 ? r : preallocate(b);
+	return begin(b);
 }
 
 /* ---- what a cache on the way says ---- */
@@ -164,6 +182,8 @@ static int on_header(void *ctx, const char *name, const char *value, struct ota_
 	/* It has the content by its digest, and no compression to tell of. */
 	if (has_digest && !has_alg)
 		b->is_zst = false;
+	if (is_set(b, JOB_IS_PATCH)) /* whose frame is no caches' business */
+		return b->is_zst ? wrong_bytes(b, "the cache on the way has compressed it") : 0;
 	return b->is_zst ? decoder_ready(b) : 0;
 }
 
@@ -182,6 +202,15 @@ static int take_plain(void *ctx, const void *data, size_t len)
 	return r < 0 ? file_failed(b, r, "write its file") : 0;
 }
 
+static int take_patch(struct body *b, const void *data, size_t len)
+{
+	int r = patch_work_feed(b->patch, data, len);
+
+	if (r == -EBADMSG)
+		return wrong_bytes(b, "it does not fit the older content");
+	return r < 0 ? file_failed(b, r, "apply a patch in its file") : 0;
+}
+
 static int on_data(void *ctx, const void *data, size_t len, struct ota_err *err)
 {
 	struct body *b = ctx;
@@ -189,6 +218,8 @@ static int on_data(void *ctx, const void *data, size_t len, struct ota_err *err)
 
 	b->err = err;
 	b->wire_bytes += len;
+	if (is_set(b, JOB_IS_PATCH))
+		return take_patch(b, data, len);
 	if (!b->is_zst)
 		return take_plain(b, data, len);
 	r = zstd_decoder_feed(b->zstd, data, len, take_plain, b);
@@ -209,11 +240,22 @@ static int check_digest(struct body *b)
 	return wrong_bytes(b, b->name ? how : "its digest is another");
 }
 
+static int patch_end(struct body *b)
+{
+	int r = patch_work_finish(b->patch);
+
+	patch_work_end(TAKE_PTR(b->patch));
+	b->n_bytes = b->job.plain_bytes;
+	return r < 0 ? wrong_bytes(b, "it ends early") : 0;
+}
+
 static int on_end(void *ctx, struct ota_err *err)
 {
 	struct body *b = ctx;
 
 	b->err = err;
+	if (is_set(b, JOB_IS_PATCH))
+		return patch_end(b);
 	if (b->is_zst && zstd_decoder_finish(b->zstd) < 0)
 		return wrong_bytes(b, "its zstd frame ends early");
 	if (is_set(b, JOB_SIZE_KNOWN) && b->n_bytes != b->job.plain_bytes)
@@ -235,7 +277,7 @@ struct body *body_new(void)
 
 	if (!b)
 		return NULL;
-	b->fd = -1;
+	b->fd = b->base_fd = -1;
 	b->digest = digest_ctx_new();
 	if (b->digest)
 		return b;
@@ -243,10 +285,11 @@ struct body *body_new(void)
 	return NULL;
 }
 
-int body_set(struct body *b, const struct packet *packet, int fd)
+int body_set(struct body *b, const struct packet *packet, const int fds[PACKET_FDS_MAX])
 {
 	body_rest(b);
-	b->fd = fd;
+	b->fd = fds[0];
+	b->base_fd = fds[1];
 	b->job = packet->head;
 	if (copy_text(packet->text[JOB_URL], &b->url) &&
 		copy_text(packet->text[JOB_NAME], &b->name) &&
@@ -257,8 +300,10 @@ int body_set(struct body *b, const struct packet *packet, int fd)
 
 void body_rest(struct body *b)
 {
+	patch_work_end(TAKE_PTR(b->patch));
 	closep(&b->fd);
-	b->fd = -1;
+	closep(&b->base_fd);
+	b->fd = b->base_fd = -1;
 	free(TAKE_PTR(b->url));
 	free(TAKE_PTR(b->name));
 	free(TAKE_PTR(b->cache_control));
@@ -301,8 +346,6 @@ int body_start(struct body *b, struct http_client *client,
 
 	b->err = err;
 	r = begin(b);
-	if (r == 0)
-		r = preallocate(b);
 	return r < 0 ? r : http_client_add(client, &request, err);
 }
 

@@ -1,5 +1,6 @@
 /*
- * body: the bytes of one content on their way: HTTP → zstd frame → digest → the file that the daemon has opened.
+ * body: the bytes of one content on their way: HTTP → zstd frame or patch → digest → the file that the daemon has
+ * opened.
  *
  * In the fetcher's process. A body that is done says only that its bytes looked right here.
  */
@@ -13,10 +14,10 @@ struct body;
 struct body *body_new(void); /* NULL: no memory */
 void body_free(struct body *b);
 
-/* From now on it is for the job that @packet asks for. Takes @fd over. 0 or -ENOMEM. */
-int body_set(struct body *b, const struct packet *packet, int fd);
+/* From now on it is for the job that @packet asks for. Takes @fds over. 0 or -ENOMEM. */
+int body_set(struct body *b, const struct packet *packet, const int fds[PACKET_FDS_MAX]);
 
-/* The job is done: close its file. */
+/* The job is done: close its files. */
 void body_rest(struct body *b);
 
 /* Ask @client for it; @done once, with @ctx. 0 or -errno with the sentence. */

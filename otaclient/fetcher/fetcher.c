@@ -43,7 +43,7 @@ struct slot {
 	bool busy, sent;
 	struct packet_head head;
 	char *text[PACKET_TEXTS]; /* owned */
-	int fd;                   /* the caller's */
+	int fds[PACKET_FDS_MAX];  /* the caller's: the file, and the older content of a patch */
 	unsigned n_lost;          /* programs that it was lost with */
 	void (*done)(void *ctx, const struct fetcher_result *result);
 	void *ctx;
@@ -272,11 +272,13 @@ static int send_jobs(struct fetcher *f, bool *ret_waiting)
 	*ret_waiting = false;
 	for (size_t i = 0; i < FETCHER_JOBS_MAX; i++) {
 		struct slot *s = &f->slots[i];
+		size_t n_fds = s->fds[1] >= 0 ? 2 : s->fds[0] >= 0 ? 1 : 0;
 		int r;
 
 		if (!s->busy || s->sent)
 			continue;
-		r = packet_send(f->jobs_fd, &s->head, (const char *const *)s->text, s->fd, false);
+		r = packet_send_fds(
+			f->jobs_fd, &s->head, (const char *const *)s->text, s->fds, n_fds, false);
 		if (r == -EAGAIN) {
 			*ret_waiting = true;
 			return 0;
@@ -448,7 +450,7 @@ static uint32_t flags_of(const struct fetcher_job *job)
 {
 	return (job->size_known ? JOB_SIZE_KNOWN : 0u) | (job->digest ? JOB_DIGEST_KNOWN : 0u) |
 	       (job->is_zst ? JOB_IS_ZST : 0u) | (job->undo_encoding ? JOB_UNDO_ENCODING : 0u) |
-	       (job->outlast_outages ? JOB_OUTLAST_OUTAGES : 0u);
+	       (job->outlast_outages ? JOB_OUTLAST_OUTAGES : 0u) | (job->base ? JOB_IS_PATCH : 0u);
 }
 
 static bool copy_text(const char *text, char **ret_copy)
@@ -462,7 +464,11 @@ int fetcher_add(struct fetcher *f, const struct fetcher_job *job, struct ota_err
 	struct slot *s = free_slot(f);
 
 	assert(s);
-	*s = (struct slot){.fd = job->fd, .done = job->done, .ctx = job->ctx};
+	*s = (struct slot){
+		.fds = {job->fd, job->base ? job->base->fd : -1},
+		.done = job->done,
+		.ctx = job->ctx,
+	};
 	s->head = (struct packet_head){
 		.type = PACKET_JOB,
 		.id = (uint32_t)(s - f->slots),
@@ -471,6 +477,7 @@ int fetcher_add(struct fetcher *f, const struct fetcher_job *job, struct ota_err
 		.total_timeout_ms = job->total_timeout_ms,
 		.max_wire_bytes = job->max_wire_bytes,
 		.plain_bytes = job->plain_bytes,
+		.base_bytes = job->base ? job->base->size_bytes : 0,
 	};
 	if (job->digest)
 		s->head.digest = *job->digest;
@@ -523,7 +530,7 @@ static int slot_rewind(struct slot *s)
 {
 	s->sent = false;
 	s->n_lost++;
-	return ftruncate(s->fd, 0) < 0 || lseek(s->fd, 0, SEEK_SET) < 0 ? -errno : 0;
+	return ftruncate(s->fds[0], 0) < 0 || lseek(s->fds[0], 0, SEEK_SET) < 0 ? -errno : 0;
 }
 
 /* Once. @err says how the program ended, if another one is of no use. */

@@ -34,6 +34,12 @@ struct fetcher_result {
 	unsigned status, retries;
 };
 
+/* An older content, which a patch starts from. */
+struct fetcher_base {
+	int fd; /* open for reading; the caller's until done() */
+	uint64_t size_bytes;
+};
+
 struct fetcher_job {
 	const char *url;
 	const char *name; /* of the file, for sentences; NULL = it is the content of the digest */
@@ -41,6 +47,11 @@ struct fetcher_job {
 	int fd;                      /* open for writing, empty; the caller's */
 	const struct digest *digest; /* NULL = not known */
 	bool is_zst;                 /* the server has one zstd frame of it */
+	/*
+	 * The server has a patch to it from this content; NULL = not so. fd is then open for reading as well, digest is
+	 * that of the patch, and the size is known. What is wrong with it is told at once, and not asked for again.
+	 */
+	const struct fetcher_base *base;
 	bool size_known;
 	uint64_t plain_bytes;    /* its size, or if that is not known the most that it may have */
 	uint64_t max_wire_bytes; /* the most that the body may have */

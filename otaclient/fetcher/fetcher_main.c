@@ -20,6 +20,7 @@
 #include "otaclient/fetcher/body.h"
 #include "otaclient/fetcher/fetcher.h"
 #include "otaclient/fetcher/packet.h"
+#include "otaclient/fetcher/patch_work.h"
 #include "otaclient/fetcher/rights.h"
 
 enum {
@@ -139,7 +140,7 @@ static struct slot *free_slot(struct fetcher_process *p)
 	return &p->slots[i];
 }
 
-static void job_begin(struct fetcher_process *p, struct slot *s, int fd)
+static void job_begin(struct fetcher_process *p, struct slot *s, const int fds[PACKET_FDS_MAX])
 {
 	struct http_result result = {.r = -ENOMEM};
 
@@ -148,7 +149,7 @@ static void job_begin(struct fetcher_process *p, struct slot *s, int fd)
 	if (!s->body)
 		give_up();
 	s->busy = true;
-	if (body_set(s->body, &p->packet, fd) == 0)
+	if (body_set(s->body, &p->packet, fds) == 0)
 		result.r = body_start(s->body, p->client, slot_done, s, &result.err);
 	else
 		ota_err_no_memory(&result.err, "the fetching of a file");
@@ -160,15 +161,17 @@ static void take_jobs(struct fetcher_process *p)
 {
 	for (;;) {
 		struct slot *s = free_slot(p);
-		int fd = -1, r = packet_receive(FETCHER_JOBS_FD, false, &p->packet, &fd);
+		int fds[PACKET_FDS_MAX];
+		int r = packet_receive_fds(FETCHER_JOBS_FD, false, &p->packet, fds);
 
 		if (r == -EAGAIN)
 			return;
 		/* The daemon never asks for more than there are places, nor for nothing. */
-		if (r < 0 || p->packet.head.type != PACKET_JOB || fd < 0 || s->busy ||
-			!p->packet.text[JOB_URL])
+		if (r < 0 || p->packet.head.type != PACKET_JOB || fds[0] < 0 || s->busy ||
+			!p->packet.text[JOB_URL] ||
+			!(p->packet.head.flags & JOB_IS_PATCH) != (fds[1] < 0))
 			give_up();
-		job_begin(p, s, fd);
+		job_begin(p, s, fds);
 	}
 }
 
@@ -259,6 +262,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	patch_work_catch_faults();
 	r = start(&p, &err);
 	tell(&(struct packet_head){.type = PACKET_READY, .r = r, .code = (uint32_t)err.code},
 		r < 0 ? err.msg : NULL);

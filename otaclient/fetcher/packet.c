@@ -13,22 +13,22 @@
 
 union control {
 	struct cmsghdr head;
-	char bytes[CMSG_SPACE(sizeof(int))];
+	char bytes[CMSG_SPACE(PACKET_FDS_MAX * sizeof(int))];
 };
 
-static void control_put(struct msghdr *msg, union control *control, int fd)
+static void control_put(struct msghdr *msg, union control *control, const int *fds, size_t n_fds)
 {
 	memset(control, 0, sizeof(*control));
 	msg->msg_control = control;
-	msg->msg_controllen = sizeof(*control);
+	msg->msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
 	control->head.cmsg_level = SOL_SOCKET;
 	control->head.cmsg_type = SCM_RIGHTS;
-	control->head.cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(&control->head), &fd, sizeof(fd));
+	control->head.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+	memcpy(CMSG_DATA(&control->head), fds, n_fds * sizeof(int));
 }
 
-int packet_send(int socket, const struct packet_head *head, const char *const text[PACKET_TEXTS],
-	int fd, bool wait)
+int packet_send_fds(int socket, const struct packet_head *head,
+	const char *const text[PACKET_TEXTS], const int *fds, size_t n_fds, bool wait)
 {
 	struct packet_head sent = *head;
 	struct iovec parts[1 + PACKET_TEXTS] = {
@@ -49,14 +49,20 @@ int packet_send(int socket, const struct packet_head *head, const char *const te
 	}
 	if (total > sizeof(sent) + PACKET_MAX_BYTES)
 		return -EMSGSIZE;
-	if (fd >= 0)
-		control_put(&msg, &control, fd);
+	if (n_fds > 0)
+		control_put(&msg, &control, fds, n_fds);
 	do
 		n = sendmsg(socket, &msg, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == ECONNRESET ? -EPIPE : -errno; /* it has died before it read */
 	return 0;
+}
+
+int packet_send(int socket, const struct packet_head *head, const char *const text[PACKET_TEXTS],
+	int fd, bool wait)
+{
+	return packet_send_fds(socket, head, text, &fd, fd >= 0 ? 1 : 0, wait);
 }
 
 /* All texts lie in the bytes that came, and each ends there. */
@@ -81,25 +87,28 @@ static int texts_find(struct packet *p, size_t n_bytes)
 	return n_bytes == 0 ? 0 : -EBADMSG;
 }
 
-/* The one descriptor that may come; of more none is kept. */
-static int control_get(struct msghdr *msg)
+static void close_all(int fds[PACKET_FDS_MAX])
 {
-	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
-	int fds[sizeof(union control) / sizeof(int)];
-	size_t n;
-
-	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-		return -1;
-	n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-	memcpy(fds, CMSG_DATA(c), n * sizeof(int));
-	if (n == 1)
-		return fds[0];
-	for (size_t i = 0; i < n; i++)
-		close(fds[i]);
-	return -1;
+	for (size_t i = 0; i < PACKET_FDS_MAX; i++) {
+		closep(&fds[i]);
+		fds[i] = -1;
+	}
 }
 
-int packet_receive(int socket, bool wait, struct packet *ret_packet, int *ret_fd)
+/* What came with the packet. There is no room for more, so more are not received. */
+static void control_get(struct msghdr *msg, int ret_fds[PACKET_FDS_MAX])
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+
+	for (size_t i = 0; i < PACKET_FDS_MAX; i++)
+		ret_fds[i] = -1;
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+		memcpy(ret_fds, CMSG_DATA(c),
+			MIN_OF(c->cmsg_len - CMSG_LEN(0), PACKET_FDS_MAX * sizeof(int)));
+}
+
+int packet_receive_fds(
+	int socket, bool wait, struct packet *ret_packet, int ret_fds[PACKET_FDS_MAX])
 {
 	struct iovec parts[] = {
 		{&ret_packet->head, sizeof(ret_packet->head) },
@@ -110,7 +119,6 @@ int packet_receive(int socket, bool wait, struct packet *ret_packet, int *ret_fd
 		.msg_iovlen = ARRAY_SIZE(parts),
 		.msg_control = &control,
 		.msg_controllen = sizeof(control)};
-	AUTO_CLOSE int fd = -1;
 	ssize_t n;
 	int r;
 
@@ -121,12 +129,25 @@ int packet_receive(int socket, bool wait, struct packet *ret_packet, int *ret_fd
 		return errno == ECONNRESET ? -EPIPE : -errno;
 	if (n == 0)
 		return -EPIPE;
-	fd = control_get(&msg);
+	control_get(&msg, ret_fds);
 	if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || (size_t)n < sizeof(ret_packet->head))
-		return -EBADMSG;
-	r = texts_find(ret_packet, (size_t)n - sizeof(ret_packet->head));
+		r = -EBADMSG;
+	else
+		r = texts_find(ret_packet, (size_t)n - sizeof(ret_packet->head));
+	if (r < 0)
+		close_all(ret_fds);
+	return r;
+}
+
+int packet_receive(int socket, bool wait, struct packet *ret_packet, int *ret_fd)
+{
+	int fds[PACKET_FDS_MAX];
+	int r = packet_receive_fds(socket, wait, ret_packet, fds);
+
 	if (r < 0)
 		return r;
-	*ret_fd = TAKE_FD(fd);
+	if (fds[1] >= 0)
+		close_all(fds);
+	*ret_fd = fds[0];
 	return 0;
 }

@@ -15,13 +15,14 @@
 
 enum {
 	PACKET_TEXTS = 4,
+	PACKET_FDS_MAX = 2,
 	PACKET_MAX_BYTES = 24 * 1024, /* a URL of 16 KiB and its company */
 };
 
 enum packet_type {
 	/* To the fetcher. */
 	PACKET_CONFIG = 1, /* first of all: struct http_config */
-	PACKET_JOB,        /* with the file to write to */
+	PACKET_JOB,        /* with the file to write to, and with a patch the older content */
 	PACKET_ANSWER,     /* to PACKET_NAME: addresses; to PACKET_SOCKET: with the socket; r */
 	/* To the daemon. */
 	PACKET_READY,    /* there is nothing left that it might give up; or r and its sentence */
@@ -38,6 +39,7 @@ enum job_flag {
 	JOB_IS_ZST = 1 << 2,
 	JOB_UNDO_ENCODING = 1 << 3,
 	JOB_OUTLAST_OUTAGES = 1 << 4,
+	JOB_IS_PATCH = 1 << 5, /* the size is known */
 };
 
 /* Which fields count, the type says; the others are 0. */
@@ -54,8 +56,9 @@ struct packet_head {
 	uint32_t max_connections, stall_timeout_ms, retry_base_ms; /* CONFIG */
 	uint64_t max_wire_bytes;                                   /* JOB */
 	uint64_t plain_bytes;              /* JOB: the size, or the most; RESULT: what came */
+	uint64_t base_bytes;               /* JOB with a patch: the size of the older content */
 	uint64_t wire_bytes;               /* PROGRESS, RESULT: not yet told */
-	struct digest digest;              /* JOB */
+	struct digest digest;              /* JOB: of the content; with a patch: of the patch */
 	uint32_t text_bytes[PACKET_TEXTS]; /* with their NUL; 0 = no such text */
 };
 
@@ -79,12 +82,18 @@ struct packet {
 	char bytes[PACKET_MAX_BYTES];   /* used by packet_receive() */
 };
 
-/* @fd: handed over too; -1 = none. 0, or -EMSGSIZE, -EAGAIN (the socket is full, with @wait false), -EPIPE … */
+/* @fds: handed over too. 0, or -EMSGSIZE, -EAGAIN (the socket is full, with @wait false), -EPIPE … */
+int packet_send_fds(int socket, const struct packet_head *head,
+	const char *const text[PACKET_TEXTS], const int *fds, size_t n_fds, bool wait);
+/* @fd: -1 = none. */
 int packet_send(int socket, const struct packet_head *head, const char *const text[PACKET_TEXTS],
 	int fd, bool wait);
 
 /*
- * The next packet; -EAGAIN: there is none, -EPIPE: the other end is gone, -EBADMSG: it is none of ours. The descriptor
- * that came with it, or -1, is the caller's.
+ * The next packet; -EAGAIN: there is none, -EPIPE: the other end is gone, -EBADMSG: it is none of ours. The descriptors
+ * that came with it, or -1, are the caller's.
  */
+int packet_receive_fds(
+	int socket, bool wait, struct packet *ret_packet, int ret_fds[PACKET_FDS_MAX]);
+/* Of more than one descriptor none is kept. */
 int packet_receive(int socket, bool wait, struct packet *ret_packet, int *ret_fd);

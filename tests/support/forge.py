@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 LISTS = {"directory": "dirs.txt", "symboliclink": "symlinks.txt", "regular": "regulars.txt", "persistent": "persistents.txt",
-         "x_attributes": "attributes.txt"}
+         "x_attributes": "attributes.txt", "x_patches": "patches.txt"}
 
 
 def b64(data):

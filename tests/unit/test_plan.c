@@ -203,6 +203,60 @@ static void sums_follow_changed_actions(void **state)
 	assert_int_equal(f->plan->sums[PLAN_FETCH].contents, 4);
 }
 
+#define HEX(c) c "111111111111111111111111111111111111111111111111111111111111111"
+
+static void what_is_fetched_is_patched_where_the_older_content_is_found(void **state)
+{
+	/* To /d two patches, the better one from a content that is not there; to /e and /g one each. */
+	static const char text
+		[] = "2222222222222222222222222222222222222222222222222222222222222222," HEX("a") ",9,80," HEX(
+			"0") "\n"
+			     "2222222222222222222222222222222222222222222222222222222222222222"
+			     "," HEX("b") ",9,70," HEX(
+				     "0") "\n"
+					  "22222222222222222222222222222222222222222222222222222222"
+					  "22222222," HEX("c") ",9,60," HEX(
+						  "0") "\n"
+						       "3333333333333333333333333333333333333333333"
+						       "333333333333333333333," HEX(
+							       "a") ",9,80," HEX("0") "\n"
+										      "555555555555"
+										      "555555555555"
+										      "555555555555"
+										      "555555555555"
+										      "555555555555"
+										      "5555," HEX("c") ",9,80," HEX(
+											      "0");
+	AUTO_PATCH_LIST struct patch_list *patches = NULL;
+	struct fixture *f = *state;
+	uint32_t d = content_of(f, "/d"), e = content_of(f, "/e"), g = content_of(f, "/g");
+
+	assert_int_equal(
+		patch_list_read(text, strlen(text), "patches.txt", f->table, &patches, NULL), 0);
+	assert_int_equal(inventory_want_bases(f->inv, patches), 0);
+	f->inv->base_paths[0] = f->inv->base_paths[1] = 0;
+	f->inv->sources[e].place = PLACE_ACTIVE;
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
+	plan_use_patches(f->plan, f->table, f->inv);
+
+	assert_int_equal(f->plan->actions[d], PLAN_PATCH);
+	assert_int_equal(patches->patches[f->plan->patch_of[d]].size_bytes, 70);
+	assert_int_equal(f->plan->actions[e], PLAN_COPY);
+	assert_int_equal(f->plan->actions[g], PLAN_FETCH);
+	assert_int_equal(f->plan->sums[PLAN_PATCH].contents, 1);
+	assert_int_equal(f->plan->sums[PLAN_PATCH].bytes, 4096);
+	assert_int_equal(f->plan->sums[PLAN_FETCH].contents, 2);
+}
+
+static void without_patches_nothing_is_patched(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
+	plan_use_patches(f->plan, f->table, f->inv);
+	assert_int_equal(f->plan->sums[PLAN_PATCH].contents, 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -216,6 +270,11 @@ int main(void)
 		T(too_few_inodes_are_no_room_either),
 		T(the_store_and_its_like_need_inodes_too),
 		T(sums_follow_changed_actions),
+		cmocka_unit_test_setup_teardown(
+			what_is_fetched_is_patched_where_the_older_content_is_found, setup,
+			teardown),
+		cmocka_unit_test_setup_teardown(
+			without_patches_nothing_is_patched, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -125,10 +125,13 @@ int disk_part_probe_fs(struct disk_part *part, struct ota_err *err)
 	blkid_probe_enable_superblocks(p, 1);
 	blkid_probe_set_superblocks_flags(
 		p, BLKID_SUBLKS_UUID | BLKID_SUBLKS_LABEL | BLKID_SUBLKS_TYPE);
-	/* 1: nothing found, -2: several things found; both are "no file system that we could use". */
-	if (blkid_do_safeprobe(p) == -1)
-		return ota_err_set(err, -EIO, OTA_E_BOOTCONTROL_STARTUP,
-			"Cannot read the superblock of %s", part->device);
+	part->fs_uuid[0] = part->fs_label[0] = '\0';
+	/*
+	 * Nothing found, several things, or what cannot be read: no file system that we could use.
+	 * A new one may be what mends it, so that is not a reason to do without the slot.
+	 */
+	if (blkid_do_safeprobe(p) != 0)
+		return 0;
 	probe_value(p, "UUID", part->fs_uuid);
 	probe_value(p, "LABEL", part->fs_label);
 	return 0;

@@ -17,6 +17,8 @@
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "tests/support/machine_dir.h"
+#include "tests/unit/in_child.h"
+#include "tests/unit/refusal.h"
 
 static char dir[PATH_MAX], device[64];
 
@@ -239,6 +241,26 @@ static void a_missing_boot_folder_is_told(void **state)
 	end_disk();
 }
 
+static int probe_without_reading(void *ctx)
+{
+	struct disk_part part = {0};
+
+	snprintf(part.device, sizeof(part.device), "%sp2", device);
+	CHECK(disk_part_probe_fs(&part, NULL) == 0);
+	CHECK(strcmp(part.fs_label, "the-root") == 0 && strlen(part.fs_uuid) == 36);
+	CHECK(refusal_call(SYS_read, EIO) == 0 && refusal_call(SYS_pread64, EIO) == 0);
+	CHECK(disk_part_probe_fs(&part, NULL) == 0);
+	CHECK(!part.fs_label[0] && !part.fs_uuid[0]);
+	return 0;
+}
+
+static void a_partition_that_cannot_be_read_has_no_file_system(void **state)
+{
+	begin_disk(BIOS, 2, 1);
+	assert_int_equal(in_child(probe_without_reading, NULL), 0);
+	end_disk();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -247,6 +269,7 @@ int main(void)
 		cmocka_unit_test(a_missing_boot_folder_is_told),
 		cmocka_unit_test(a_partition_without_a_device_file_is_told),
 		cmocka_unit_test(a_partition_table_that_is_gone_is_told),
+		cmocka_unit_test(a_partition_that_cannot_be_read_has_no_file_system),
 		cmocka_unit_test(a_root_that_is_no_mount_point_of_a_disk_is_told),
 	};
 

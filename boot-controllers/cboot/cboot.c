@@ -181,8 +181,8 @@ static int cboot_setup(struct boot_ctl *base, bool *ret_reset, struct ota_err *e
 	AUTO_CLOSE int fd = cboot_open_status_dir(cboot_ctl_of(base));
 
 	if (fd < 0)
-		return ota_err_set(err, fd, OTA_E_BOOTCONTROL_STARTUP, "Cannot make /%s: %s",
-			CBOOT_STATUS_DIR, strerror(-fd));
+		return ota_err_set(err, fd, OTA_E_BOOTCONTROL_STARTUP,
+			"Cannot make the status folder /%s: %s", CBOOT_STATUS_DIR, strerror(-fd));
 	/* The status is the slot's own; whoever flashes a slot starts without one. */
 	*ret_reset = false;
 	return 0;

@@ -106,7 +106,7 @@ static int write_menu(int root_fd, const struct buf *menu, struct ota_err *err)
 	if (r == 0)
 		r = io_replace_file("replace extlinux.conf", dir_fd, "extlinux.conf", buf_str(menu),
 			menu->len_bytes, 0644);
-	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write the slot's %s: %s",
+	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write the slot's menu %s: %s",
 			       extlinux_path, strerror(-r))
 		     : 0;
 }

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "boot-controllers/cboot/nvbootctrl.h"
 #include "common/base/cleanup.h"
 #include "common/base/io.h"
 #include "tests/support/cboot_machine.h"
@@ -198,6 +199,24 @@ static int run_update(struct cboot_machine *m, struct ota_err *err)
 }
 
 /* One step is refused, what comes behind it is not: other than after a power cut, the controller tidies up. */
+static void a_call_of_a_tool_that_is_refused_is_named(void **state)
+{
+	struct cboot_machine machine;
+	struct ota_err err = {0};
+
+	cboot_machine_init(&machine, false, false);
+	disk.only = "boot slot 1";
+	disk.errnum = -EIO;
+	io_set_hook(fail_step, NULL);
+	assert_int_equal(
+		nvbootctrl_set_active(&(struct nvbootctrl){.root = "", .tools_path = machine.tools},
+			disk.only, NVBOOTCTRL_LOADER, 1, &err),
+		-EIO);
+	io_set_hook(NULL, NULL);
+	assert_string_equal(err.msg, "Cannot boot slot 1: the step was stopped");
+	cboot_machine_done(&machine);
+}
+
 static void a_step_that_is_refused_leaves_the_running_slot(void **state)
 {
 	static const struct {
@@ -245,7 +264,7 @@ static const struct refusal {
 } refusals[] = {
   /* clang-format off */
 	{"make the status folder", -EROFS, OTA_E_BOOTCONTROL_STARTUP,
-		"Cannot make /boot/ota-status: Read-only file system"},
+		"Cannot make the status folder /boot/ota-status: Read-only file system"},
 	{"forget the other slot", -EROFS, OTA_E_BOOTCONTROL_PREUPDATE,
 		"Cannot take slot 1 out of CBoot's reach: Cannot remove /boot/ota-status/other_slot: "
 		"Read-only file system"},
@@ -253,7 +272,7 @@ static const struct refusal {
 		"Cannot take slot 1 out of CBoot's reach: Cannot make the standby unbootable: "
 		"the step was stopped"},
 	{"replace extlinux.conf", -ENOSPC, OTA_E_BOOTCONTROL_POSTUPDATE,
-		"Cannot make slot 1 bootable: Cannot write the slot's /boot/extlinux/extlinux.conf: "
+		"Cannot make slot 1 bootable: Cannot write the slot's menu /boot/extlinux/extlinux.conf: "
 		"No space left on device"},
 	{"copy /boot/ota", -ENOSPC, OTA_E_BOOTCONTROL_POSTUPDATE,
 		"Cannot make slot 1 bootable: Cannot copy /boot/ota to the slot: No space left on device"},
@@ -424,7 +443,7 @@ static void a_menu_that_is_no_file_is_not_followed(void **state)
 		CANNOT "Cannot read the image's /" MENU ": Too many levels of symbolic links");
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(mkdir(path, 0755), 0);
-	is_refused(root, CANNOT "Cannot write the slot's /" MENU ": Is a directory");
+	is_refused(root, CANNOT "Cannot write the slot's menu /" MENU ": Is a directory");
 	assert_int_equal(rmdir(path), 0);
 	/* Nobody writes into it. The running system's menu stands in, and replaces it. */
 	assert_int_equal(mkfifo(path, 0644), 0);
@@ -481,6 +500,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tools_that_fail_hang_or_die_leave_the_running_slot),
 		cmocka_unit_test(a_slot_that_cannot_be_called_good_is_gone_back_to_all_the_same),
+		cmocka_unit_test(a_call_of_a_tool_that_is_refused_is_named),
 		cmocka_unit_test(a_step_that_is_refused_leaves_the_running_slot),
 		cmocka_unit_test(a_read_only_or_full_disk_is_told),
 		cmocka_unit_test(a_slot_that_is_not_known_to_be_whole_is_not_gone_back_to),

@@ -79,8 +79,12 @@ static const struct fault {
 		"Cannot make a folder in /boot: Input/output error"},
 	{do_setup, "publish grub.cfg", "Cannot set up GRUB for two slots: Cannot make grub.cfg: "
 		"Cannot write back /boot (publish grub.cfg): Input/output error"},
+	{do_prepare, "remove the menu entry", "Cannot take ota-slot_b out of GRUB's reach: "
+		"Cannot remove ota-slot_b.cfg: Input/output error"},
 	{do_prepare, "remove the standby's folder", "Cannot take ota-slot_b out of GRUB's reach: "
 		"Cannot remove ota-slot_b from /boot: Input/output error"},
+	{do_prepare, "make the slot's folder", "Cannot take ota-slot_b out of GRUB's reach: "
+		"Cannot make /boot/ota-slot_b: Input/output error"},
 	{do_stage, "remove an old kernel file", "Cannot make ota-slot_b bootable: "
 		"Cannot remove an old kernel from /boot: Input/output error"},
 	{do_stage, "copy a kernel file", "Cannot make ota-slot_b bootable: "
@@ -144,6 +148,22 @@ static void a_way_back_that_cannot_be_made_ready_is_said(void **state)
 		"grubenv at keep): Input/output error");
 	assert_int_equal(grub_machine_try(&m).slot, 'b');
 	must(do_keep());
+}
+
+static void a_slot_that_cannot_be_kept_is_said(void **state)
+{
+	int r;
+
+	start();
+	grub_machine_remove(&m, "boot/grub/ota-committed.cfg");
+	io_set_hook(fail_at, (void *)(uintptr_t) "replace ota-committed.cfg");
+	r = ctl->ops->commit(ctl, &err);
+	io_set_hook(NULL, NULL);
+	assert_int_equal(r, -EIO);
+	assert_sentence(&err,
+		"Cannot keep ota-slot_a for good: Cannot write /boot/grub/ota-committed.cfg: "
+		"Input/output error");
+	must(ctl->ops->commit(ctl, &err));
 }
 
 static void an_entry_of_another_file_system_is_not_the_slots(void **state)
@@ -296,6 +316,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_step_that_fails_is_said_and_can_be_repeated),
 		T(a_way_back_that_cannot_be_made_ready_is_said),
+		T(a_slot_that_cannot_be_kept_is_said),
 		T(an_entry_of_another_file_system_is_not_the_slots),
 		T(a_full_boot_that_does_not_even_take_what_is_in_its_place_is_said),
 		T(an_image_without_a_place_for_its_files_is_refused),

@@ -397,8 +397,9 @@ static int start_daemon(struct loop *l, int listen_fd, struct ota_err *err)
 		on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL,
 		MHD_OPTION_END);
 	info = l->daemon ? MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
-	if (!info)
-		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "Cannot start the HTTP server");
+	if (!info) /* the library has only errno to say why */
+		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "Cannot start the HTTP server: %s",
+			strerror(errno));
 	fetcher_watch(l->fetcher, info->epoll_fd);
 	return 0;
 }

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 /* @what: RLIMIT_…, as far as it can be raised. Past RLIMIT_FSIZE a write fails with EFBIG, past RLIMIT_NOFILE an open. */
 static inline int refusal_limit(int what, rlim_t value)

@@ -109,6 +109,15 @@ static int exchange(const struct peer_address *peer, enum api_method m, const st
 	return r;
 }
 
+/* @r of reading it; 0 is fine. */
+static int cannot_read(
+	const struct peer_address *address, enum api_method m, int r, struct ota_err *err)
+{
+	return r < 0 ? ota_err_wrap(err, r, "Cannot read the answer of %s to %s", address->host,
+			       strrchr(api_method_path(m), '/') + 1)
+		     : 0;
+}
+
 int peer_status_until(const struct peer_address *address, uint32_t timeout_ms,
 	const atomic_bool *stop, struct wire_status *ret_status, struct ota_err *err)
 {
@@ -119,8 +128,7 @@ int peer_status_until(const struct peer_address *address, uint32_t timeout_ms,
 	if (r < 0)
 		return r;
 	r = wire_status_decode(answer.data, answer.len_bytes, ret_status, err);
-	return r < 0 ? ota_err_wrap(err, r, "Cannot read the answer of %s to Status", address->host)
-		     : 0;
+	return cannot_read(address, API_STATUS, r, err);
 }
 
 int peer_ask_until(const struct peer_address *address, enum api_method m,
@@ -137,7 +145,7 @@ int peer_ask_until(const struct peer_address *address, enum api_method m,
 	if (r < 0)
 		return r;
 	r = wire_answer_decode(m, answer.data, answer.len_bytes, ret_answer, err);
-	return r < 0 ? ota_err_wrap(err, r, "Cannot read the answer of %s", address->host) : 0;
+	return cannot_read(address, m, r, err);
 }
 
 int peer_status(const struct peer_address *address, uint32_t timeout_ms,

@@ -332,7 +332,8 @@ static void it_can_be_stopped(void **state)
 
 	b->stop_at_poll = 2;
 	serve(b, "{\"/regulars.txt\": [{\"file\": \"regulars.txt\", \"stall_after\": 1000}]}");
-	assert_refused(b, -ECANCELED, OTA_E_ABORTED, "was stopped");
+	assert_refused(
+		b, -ECANCELED, OTA_E_ABORTED, "The fetching of the image's metadata was stopped");
 }
 
 static void silence_is_not_waited_out_for_ever(void **state)

@@ -708,6 +708,8 @@ start of the machine 01010101010101010101010101010101
                 (["rollback", "--timeout", "3"], "--timeout is only for --wait"),
                 (["update", "--url", "u", "--version", "2", "--all", "--ecu-id", "a"],
                  "--all and --ecu-id exclude each other"),
+                (["update", "--url", "u", "--version", "2", *(f"--ecu-id={i}" for i in range(1025))],
+                 "More than 1024 times --ecu-id"),
                 (["update", "--url", "", "--version", "2"], "--url is empty"),
                 (["update", "--url", "u", "--version", ""], "--version is empty"),
                 (["update", "--url", "u", "--version", "2", "--ecu-id", ""], "--ecu-id is empty"),

@@ -27,6 +27,8 @@
 #include "common/base/file.h"
 #include "otaclient/proxy_counts.h"
 #include "otaclient/proxy_origins.h"
+#include "tests/unit/no_threads.h"
+#include "tests/unit/sentence.h"
 #include "tests/unit/tmp_dir.h"
 
 enum {
@@ -285,6 +287,20 @@ static bool is_gone(pid_t pid)
 }
 
 /* ---- the command line ---- */
+
+static void without_a_thread_there_is_none(void **state)
+{
+	struct bench *b = *state;
+	int r;
+
+	no_threads = true;
+	r = proxy_child_new(&b->config, &b->child, &b->err);
+	no_threads = false;
+	assert_int_equal(r, -EAGAIN);
+	assert_sentence(&b->err,
+		"Cannot start the thread that watches over otaproxy: Resource temporarily "
+		"unavailable");
+}
 
 static void nothing_runs_until_it_is_wanted(void **state)
 {
@@ -874,6 +890,7 @@ static void origins_that_cannot_be_written_are_an_error(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		bench_test(without_a_thread_there_is_none),
 		bench_test(nothing_runs_until_it_is_wanted),
 		bench_test(it_is_told_everything_by_its_command_line),
 		bench_test(it_inherits_nothing_and_is_told_no_more_than_is_set),

@@ -90,6 +90,20 @@ static void what_is_no_block_device_is_no_slot(void **state)
 	assert_sentence(&b->err, "The standby slot %s is no block device", b->dir->path);
 }
 
+static void slot_of_the_running_system_is_left_alone(void **state)
+{
+	struct bench *b = *state;
+	struct stat st;
+
+	/* Whatever it is mounted from. */
+	assert_int_equal(stat("/", &st), 0);
+	assert_int_equal(unlink(b->slot.device), 0);
+	assert_int_equal(mknod(b->slot.device, S_IFBLK | 0600, st.st_dev), 0);
+	assert_int_equal(slot_mount_hold(&b->m, &b->slot, "/", &b->err), -EBUSY);
+	assert_sentence(
+		&b->err, "The standby slot %s is where the running system is", b->slot.device);
+}
+
 static void device_without_a_driver_is_said(void **state)
 {
 	struct bench *b = *state;
@@ -206,6 +220,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(what_is_no_block_device_is_no_slot),
+		T(slot_of_the_running_system_is_left_alone),
 		T(device_without_a_driver_is_said),
 		T(slot_whose_user_cannot_be_seen_is_left_alone),
 		T(device_whose_size_is_not_told_has_no_room),

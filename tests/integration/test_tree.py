@@ -528,6 +528,13 @@ class TreeTest(unittest.TestCase):
         self.assertIn(f"ECU p1 at 127.0.0.1, port {other.port}, does not report itself, but ECU q7: "
                       "is its id in ecu_info.yaml right?", odd[0])
 
+    def test_bytes_that_are_no_answer_are_told(self):
+        child = self.scripted("p1", Status=status_bytes({"ecu_id": "p1"}), Update=lambda *_: b"\xff" * 100)
+        main = self.ecu("main", child)
+        entry, = main.stub.Update(request("p1"), timeout=LIMIT_S).ecu
+        self.assertEqual((entry.ecu_id, entry.result), ("p1", pb.RECOVERABLE))
+        self.assertIn("Cannot read the answer of 127.0.0.1 to Update: The message is no ", entry.message)
+
     def test_bytes_that_are_no_status_are_told_and_survived(self):
         bad = [b"\xff" * 100, pb.StatusResponse(ecu_v2=[pb.StatusResponseEcuV2(ecu_id="p1")] * 1025)
                .SerializeToString(), b"\x1a\x05\x0a\x03a\0b"]

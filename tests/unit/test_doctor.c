@@ -11,6 +11,9 @@
 
 #include "boot-controllers/boot_inspect.h"
 #include "tests/unit/checked_machine.h"
+#include "tests/unit/in_child.h"
+#include "tests/unit/refusal.h"
+#include "tests/unit/sentence.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "otaclient/doctor/doctor.h"
@@ -54,6 +57,28 @@ static void run(struct checked_machine *c, uint32_t limit_ms, struct seen *ret)
 	for (unsigned v = 0; v <= VERDICT_FAILURE; v++)
 		sum += counts.n[v];
 	assert_int_equal(sum, ret->n);
+}
+
+static void ignore(void *ctx, const char *group, const char *id, const struct finding *f)
+{
+}
+
+static int run_without_a_process(void *ctx)
+{
+	const struct doctor_options o = {.root = "/nowhere", .limit_ms = 1000};
+	struct doctor_counts counts = {0};
+	struct ota_err err = {0};
+
+	CHECK(refusal_call(SYS_clone, EAGAIN) == 0);
+	CHECK(doctor_run(&o, ignore, NULL, &counts, &err) == -EAGAIN);
+	CHECK(sentence_is(
+		&err, "Cannot start a process for the checks: Resource temporarily unavailable"));
+	return 0;
+}
+
+static void a_machine_that_cannot_start_a_process_is_not_looked_at(void **state)
+{
+	assert_int_equal(in_child(run_without_a_process, NULL), 0);
 }
 
 /* --- a boot loader whose checks misbehave --- */
@@ -232,6 +257,7 @@ int main(void)
 		checked_machine_test(a_check_that_hangs_or_crashes_does_not_keep_the_others),
 		checked_machine_test(a_controller_that_hangs_later_is_told_once),
 		checked_machine_test(nothing_is_changed),
+		cmocka_unit_test(a_machine_that_cannot_start_a_process_is_not_looked_at),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,6 +19,8 @@
 #include <cmocka.h>
 
 #include "common/base/clock.h"
+#include "tests/unit/no_threads.h"
+#include "tests/unit/sentence.h"
 
 /* ---- the clock ---- */
 
@@ -458,6 +460,23 @@ static void several_threads_may_log(void **state)
 	assert_int_equal(first.n_got, 1200);
 }
 
+static void without_a_thread_it_does_not_start(void **state)
+{
+	const struct log_way way = {"first", server_check, server_send, &first};
+	struct ota_err err = {0};
+	int r;
+
+	make();
+	no_threads = true;
+	r = log_sender_start(sender, &way, 1, &err);
+	no_threads = false;
+	assert_int_equal(r, -EAGAIN);
+	assert_sentence(&err,
+		"Cannot start the thread that sends to the log server: Resource temporarily "
+		"unavailable");
+	end();
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -480,6 +499,7 @@ int main(void)
 		TEST(a_flush_does_not_wait_for_a_server_that_takes_nothing),
 		TEST(a_flush_waits_only_so_long),
 		TEST(several_threads_may_log),
+		TEST(without_a_thread_it_does_not_start),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,6 +26,7 @@
 #include "otaclient/fetcher/fetcher.h"
 #include "otaclient/fetcher/packet.h"
 #include "otaclient/image_source.h"
+#include "tests/unit/no_threads.h"
 #include "tests/unit/sentence.h"
 #include "tests/unit/tmp_dir.h"
 
@@ -105,7 +106,7 @@ int __wrap_fetcher_new(
 	liar.kept_fd = -1;
 	*ret_fetcher = fetcher_new_for_test(jobs[0], needs[0]);
 	assert_non_null(*ret_fetcher);
-	assert_int_equal(pthread_create(&liar.thread, NULL, liar_thread, NULL), 0);
+	assert_int_equal(__real_pthread_create(&liar.thread, NULL, liar_thread, NULL), 0);
 	return 0;
 }
 
@@ -215,6 +216,19 @@ static void content_is_not_what_a_liar_says(void **state)
 	assert_sentence(&err, "No byte came for 1 s: The server sends nothing");
 }
 
+static void pool_without_a_thread_of_its_own_is_said(void **state)
+{
+	struct ota_err err;
+	int r;
+
+	no_threads = true;
+	r = fetch_content(*state, &err);
+	no_threads = false;
+	assert_int_equal(r, -EAGAIN);
+	assert_sentence(
+		&err, "Cannot start a thread to fetch contents: Resource temporarily unavailable");
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -222,6 +236,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(file_that_a_liar_can_still_write_to_is_not_read),
 		cmocka_unit_test(liar_that_says_nothing_is_not_waited_for),
 		tmp_dir_test(content_is_not_what_a_liar_says),
+		tmp_dir_test(pool_without_a_thread_of_its_own_is_said),
 	};
 
 	if (argc != 2)

@@ -331,6 +331,21 @@ static void a_write_that_fails_names_the_file_and_keeps_the_old_one(void **state
 	assert_int_equal(status_store_read_status(dir), STATUS_SUCCESS);
 }
 
+static void a_file_that_cannot_be_removed_is_named(void **state)
+{
+	struct ota_err err = {0};
+	int r;
+
+	(void)state;
+	put("complete", "x");
+	io_set_hook(fail_always, NULL);
+	r = status_store_remove_complete(dir, &err);
+	io_set_hook(NULL, NULL);
+	assert_int_equal(r, -EIO);
+	assert_sentence(&err, "Cannot remove %s/complete: Input/output error", dir);
+	assert_file("complete", "x");
+}
+
 static void a_folder_without_a_parent_is_an_error(void **state)
 {
 	struct ota_err err = {0};
@@ -402,6 +417,7 @@ int main(void)
 		CASE(every_changed_byte_of_a_mark_is_noticed),
 		CASE(every_shortened_mark_is_noticed),
 		CASE(a_write_that_fails_names_the_file_and_keeps_the_old_one),
+		CASE(a_file_that_cannot_be_removed_is_named),
 		CASE(a_folder_without_a_parent_is_an_error),
 		CASE(a_folder_that_cannot_be_used_is_named),
 		CASE(what_the_files_cannot_hold_is_not_written),

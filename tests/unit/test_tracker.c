@@ -19,6 +19,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "otaclient/tree/tree.h"
+#include "tests/unit/no_threads.h"
 #include "tests/unit/sentence.h"
 
 /* ---- the clock ---- */
@@ -475,18 +476,6 @@ static struct ecu_info one_child = {
 	.secondaries = {{.ecu_id = "p0", .ip_addr = "127.0.0.1", .port = 1}},
 };
 
-static bool is_out_of_threads;
-
-int __real_pthread_create(
-	pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
-int __wrap_pthread_create(
-	pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
-int __wrap_pthread_create(
-	pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
-{
-	return is_out_of_threads ? EAGAIN : __real_pthread_create(thread, attr, start, arg);
-}
-
 static void ecus_that_nobody_can_watch_are_an_error(void **state)
 {
 	struct tree_config config = {.ecu = &one_child, .status = status_new()};
@@ -494,9 +483,9 @@ static void ecus_that_nobody_can_watch_are_an_error(void **state)
 	struct ota_err err = {0};
 	int r;
 
-	is_out_of_threads = true;
+	no_threads = true;
 	r = tree_new(&config, &tree, &err);
-	is_out_of_threads = false;
+	no_threads = false;
 	assert_int_equal(r, -EAGAIN);
 	assert_sentence(&err, "Cannot watch the ECUs below: Resource temporarily unavailable");
 	status_free(config.status);

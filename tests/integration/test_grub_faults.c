@@ -77,8 +77,8 @@ static const struct fault {
   /* clang-format off */
 	{do_setup, "make the empty boot folder", "Cannot set up GRUB for two slots: Cannot make grub.cfg: "
 		"Cannot make a folder in /boot: Input/output error"},
-	{do_setup, "publish grub.cfg", "Cannot set up GRUB for two slots: Cannot make grub.cfg: "
-		"Cannot write back /boot (publish grub.cfg): Input/output error"},
+	{do_setup, "publish what grub.cfg points at", "Cannot set up GRUB for two slots: Cannot make grub.cfg: "
+		"Cannot write back /boot (publish what grub.cfg points at): Input/output error"},
 	{do_prepare, "remove the menu entry", "Cannot take ota-slot_b out of GRUB's reach: "
 		"Cannot remove ota-slot_b.cfg: Input/output error"},
 	{do_prepare, "remove the standby's folder", "Cannot take ota-slot_b out of GRUB's reach: "

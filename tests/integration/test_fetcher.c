@@ -23,6 +23,7 @@
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/run.h"
 #include "otaclient/fetcher/packet.h"
@@ -303,8 +304,18 @@ static void a_job_begins_anew_with_the_second_program(void **state)
 
 enum {
 	START_AS_IS,
-	START_DEAF, /* nothing can be sent to it: it is dead already */
+	START_DEAF,  /* nothing can be sent to it: it is dead already */
+	START_HASTY, /* with a clock that is ahead each time it is looked at */
 };
+
+static uint64_t hasty_ms(void)
+{
+	static uint64_t now_ms;
+
+	return now_ms += 3600 * 1000;
+}
+
+static const struct clock_ops hasty = {.monotonic_ms = hasty_ms};
 
 static int start_and_say(const char *way)
 {
@@ -313,6 +324,8 @@ static int start_and_say(const char *way)
 
 	if (atoi(way) == START_DEAF && refusal_call(SYS_sendmsg, EPIPE) < 0)
 		return 1;
+	if (atoi(way) == START_HASTY)
+		clock_set_ops(&hasty);
 	if (fetcher_new(&(struct http_config){0}, &f, &err) == 0)
 		return 2;
 	return printf("%s", err.msg) < 0;
@@ -371,6 +384,12 @@ static void a_program_that_is_dead_before_it_is_told_anything_has_ended(void **s
 {
 	assert_start_says(state, START_DEAF, "#!/bin/sh\nexec sleep 60\n",
 		"The program that fetches, otaclient-fetcher, has ended");
+}
+
+static void a_program_that_does_not_get_ready_is_not_waited_for(void **state)
+{
+	assert_start_says(state, START_HASTY, "#!/bin/sh\nexec sleep 60\n",
+		"The program that fetches, otaclient-fetcher, does not get ready within 30 s");
 }
 
 static void more_than_it_can_be_told_is_refused(void **state)
@@ -551,6 +570,24 @@ static void packets_with_wrong_lengths_are_the_end(void **state)
 	}
 }
 
+static void a_job_that_is_longer_than_a_packet_is_the_end(void **state)
+{
+	static char url[PACKET_MAX_BYTES + 1];
+	struct liar *l = *state;
+	struct got got = {0};
+	struct ota_err err = {0};
+
+	memset(url, 'u', sizeof(url) - 1);
+	assert_int_equal(
+		fetcher_add(l->fetcher,
+			&(struct fetcher_job){.url = url, .fd = -1, .done = note, .ctx = &got},
+			&err),
+		0);
+	assert_int_equal(fetcher_run(l->fetcher, 0, &err), -EMSGSIZE);
+	assert_sentence(&err,
+		"Cannot speak to the program that fetches, otaclient-fetcher: Message too long");
+}
+
 static void it_gets_sockets_of_the_internet_only(void **state)
 {
 	struct liar *l = *state;
@@ -598,6 +635,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_job_begins_anew_with_the_second_program),
 		cmocka_unit_test(a_program_that_does_not_start_is_told_apart),
 		cmocka_unit_test(a_program_that_is_dead_before_it_is_told_anything_has_ended),
+		cmocka_unit_test(a_program_that_does_not_get_ready_is_not_waited_for),
 		cmocka_unit_test(more_than_it_can_be_told_is_refused),
 		cmocka_unit_test(a_file_that_somebody_can_write_to_is_not_taken),
 		cmocka_unit_test(a_file_that_is_too_long_is_not_even_read),
@@ -606,6 +644,7 @@ int main(int argc, char **argv)
 		LIAR(what_it_says_is_made_fit_to_be_shown),
 		LIAR(absurd_counts_are_not_counted),
 		cmocka_unit_test(packets_with_wrong_lengths_are_the_end),
+		LIAR(a_job_that_is_longer_than_a_packet_is_the_end),
 		LIAR(it_gets_sockets_of_the_internet_only),
 		LIAR(a_name_that_no_host_has_is_the_end),
 	};

@@ -140,7 +140,7 @@ int peer_ask_until(const struct peer_address *address, enum api_method m,
 	int r = wire_request_encode(m, request, &bytes);
 
 	if (r < 0)
-		return ota_err_wrap(err, r, "Cannot ask %s", address->host);
+		return ota_err_no_memory(err, "the request");
 	r = exchange(address, m, &bytes, timeout_ms, stop, &answer, err);
 	if (r < 0)
 		return r;

@@ -77,7 +77,20 @@ def places(lab):
     return total
 
 
+# Some of the last words of an update with a fault.
+SAID = [f"E313: Update failed in {phase}: {what}: Input/output error" for phase, what in (
+    ("CALCULATING_DELTA", "Cannot copy /x"),
+    ("DOWNLOADING_OTA_FILES", "Cannot fetch the content of /usr/new: Cannot keep its file"),
+    ("APPLYING_UPDATE", "Cannot clear the standby slot at /etc/hosts"),
+    ("APPLYING_UPDATE", "Step \"prune and place\" failed"),
+    ("PROCESSING_POSTUPDATE", "Cannot carry over /etc/machine to the standby slot"),
+    ("PROCESSING_POSTUPDATE", "Cannot write the standby slot to the disk"),
+    ("PROCESSING_POSTUPDATE", "Cannot write {device} to the disk"),
+)]
+
+
 def every_failing_step_is_survived():
+    said = set()
     with lab_before_the_update() as lab:
         total = places(lab)
         for at in range(1, total + 1):
@@ -86,6 +99,7 @@ def every_failing_step_is_survived():
             last = p.stderr.strip().splitlines()[-1]
             assert p.returncode == 1 and last[0] == "E" and last[4:6] == ": ", f"{at} of {total}: {p.returncode} {p.stderr[-500:]}"
             assert "Input/output error" in last and last[:4] not in ("E000", "E100"), f"{at}: {last}"
+            said.add(last)
             assert lab.status("a") == "FAILURE", f"{at}: {lab.status('a')}: {last}"
             # whatever the loader would try now must not be committed
             assert lab.status("b") != "UPDATING", f"{at}: {last}"
@@ -95,6 +109,8 @@ def every_failing_step_is_survived():
             except Exception as e:
                 raise AssertionError(f"after a fault at {at} of {total} ({last}): {e}") from e
             assert is_flipped(lab) and lab.status("b") == "UPDATING"
+        missing = {s.format(device=lab.device) for s in SAID} - said
+        assert not missing, f"{missing} are not among {said}"
         print(f"  {total} faults")
 
 

@@ -50,13 +50,15 @@ static void print_help(void)
 /* getopt says '?': a short option that is unknown, a long one, or one with a value that it does not take. */
 static int unknown_option(const struct option *longs, char **argv)
 {
-	if (optopt == 0)
-		return usage_error("There is no option '%s'", argv[optind - 1]);
+	const char letter[] = {'-', (char)optopt, '\0'};
+	bool is_letter = optopt > ' ' && optopt <= '~';
+
 	for (const struct option *o = longs; o->name; o++)
 		if (o->val == optopt && strncmp(argv[optind - 1], "--", 2) == 0)
 			return usage_error("--%s takes no value", o->name);
-	if (optopt > ' ' && optopt <= '~')
-		return usage_error("There is no option '-%c'", optopt);
+	if (optopt == 0 || is_letter)
+		return usage_error(
+			"There is no option '%s'", is_letter ? letter : argv[optind - 1]);
 	return usage_error("There is no option of one byte, \\x%02x", (unsigned char)optopt);
 }
 

@@ -258,12 +258,13 @@ static void fill_names(bool in_front, struct option ret_names[NAMES_MAX])
 /* getopt says '?': a short option that is unknown, a long one, or one with a value that it does not take. */
 static void unknown_option(char **argv, struct ota_err *err)
 {
-	if (optopt > ' ' && optopt <= '~')
-		wrong(err, "There is no option '-%c'", optopt);
+	const char letter[] = {'-', (char)optopt, '\0'};
+	bool is_letter = optopt > ' ' && optopt <= '~';
+
+	if (optopt == 0 || is_letter)
+		wrong(err, "There is no option '%s'", is_letter ? letter : argv[optind - 1]);
 	else if (optopt > 0 && optopt < OPT_END)
 		wrong(err, "--%s takes no value", option_name(optopt));
-	else if (optopt == 0)
-		wrong(err, "There is no option '%s'", argv[optind - 1]);
 	else
 		wrong(err, "There is no option of one byte, \\x%02x", (unsigned char)optopt);
 }

@@ -40,6 +40,7 @@ struct trial {
 	struct trial_config config;
 	bool is_rollback;
 	atomic_bool stopping;
+	uint64_t deadline_ms;       /* monotonic; the thread's */
 	char said[OTA_ERR_MSG_MAX]; /* why it is not committed yet, as last logged; "" = nothing */
 
 	pthread_mutex_t lock;
@@ -146,6 +147,14 @@ static bool is_stopping(void *trial)
 	return atomic_load(&((struct trial *)trial)->stopping);
 }
 
+/* Of one round: many programs that each take their time may take much more than there is. */
+static bool is_to_end(void *trial)
+{
+	const struct trial *t = trial;
+
+	return is_stopping(trial) || clock_monotonic_ms() >= t->deadline_ms + TRIAL_OVERTIME_MS;
+}
+
 static void sleep_until(struct trial *t, uint64_t until_ms)
 {
 	for (uint64_t now; !is_stopping(t) && (now = clock_monotonic_ms()) < until_ms;)
@@ -228,8 +237,13 @@ static int give_up(const struct trial *t, const struct ota_err *last, struct ota
 static int try_once(struct trial *t, struct ota_err *err)
 {
 	const struct trial_config *c = &t->config;
-	int r = c->check ? c->check(c->ctx, is_stopping, t, err) : 0;
+	int r = c->check ? c->check(c->ctx, is_to_end, t, err) : 0;
 
+	if (r == -ECANCELED) {
+		*err = (struct ota_err){0};
+		return ota_err_set(err, r, OTA_E_NOT_HEALTHY,
+			"The checks that were begun have not come to their end");
+	}
 	return r < 0 ? r : commit(t, err);
 }
 
@@ -237,7 +251,6 @@ void trial_run(struct trial *t)
 {
 	struct ota_err err = {0}, why;
 	struct note note;
-	uint64_t deadline_ms;
 
 	read_note(t, &note);
 	write_note(t, &note);
@@ -246,13 +259,13 @@ void trial_run(struct trial *t)
 		go_back(t, &note, &why);
 		return;
 	}
-	deadline_ms = note.begun_ms + (uint64_t)t->config.timeout_s * 1000;
-	while (clock_monotonic_ms() < deadline_ms) {
+	t->deadline_ms = note.begun_ms + (uint64_t)t->config.timeout_s * 1000;
+	while (clock_monotonic_ms() < t->deadline_ms) {
 		err = (struct ota_err){0};
 		if (try_once(t, &err) == 0 || is_stopping(t))
 			return;
 		say_why_not(t, &err);
-		sleep_until(t, MIN_OF(deadline_ms, clock_monotonic_ms() + TRIAL_ROUND_MS));
+		sleep_until(t, MIN_OF(t->deadline_ms, clock_monotonic_ms() + TRIAL_ROUND_MS));
 		if (is_stopping(t))
 			return;
 	}

@@ -19,6 +19,8 @@
 
 enum {
 	TRIAL_ROUND_MS = 3000, /* between two rounds of checks */
+	/* How long a round that was begun in time may go on: each of its programs may take as long. */
+	TRIAL_OVERTIME_MS = 60000,
 	TRIAL_RESTART_WAIT_MS =
 		60000, /* for a restart that was asked for, until it is asked for again */
 };
@@ -31,7 +33,10 @@ struct trial_config {
 	const char *run_dir; /* made if it is missing */
 	uint32_t timeout_s;
 
-	/* All checks, once: 0, -ECANCELED after @stop, or what is not as it should be. NULL = there are none. */
+	/*
+	 * All checks, once: 0, -ECANCELED after @stop, which also ends what takes too long, or what is not as it
+	 * should be. NULL = there are none.
+	 */
 	int (*check)(void *ctx, bool (*stop)(void *stop_ctx), void *stop_ctx, struct ota_err *err);
 	/* The system is kept, and the status does not say so yet. May be NULL. */
 	void (*committed)(void *ctx);

@@ -314,6 +314,32 @@ static void a_system_that_never_is_well_is_left_in_time(void **state)
 	assert_int_equal(fake_boot_running(&m->fake), 'a');
 }
 
+/* As many programs that each take their time: asked between two of them, and while one runs. */
+static int check_without_end(
+	void *ctx, bool (*stop)(void *stop_ctx), void *stop_ctx, struct ota_err *err)
+{
+	struct machine *m = ctx;
+
+	for (m->n_rounds++; !stop(stop_ctx); now_ms += 1000)
+		assert_true(m->n_rounds < 10 && now_ms < (uint64_t)10000 * 1000);
+	return ota_err_set(err, -ECANCELED, OTA_E_NOT_HEALTHY, "The health check was stopped");
+}
+
+static void a_round_that_comes_to_no_end_is_left_in_time(void **state)
+{
+	struct machine *m = *state;
+	uint64_t began = now_ms;
+
+	m->config.check = check_without_end;
+	begin(m, STATUS_UPDATING);
+	run_for(m, 400 * 1000);
+	assert_int_equal(m->n_rounds, 1);
+	assert_in_range(now_ms - began, 360 * 1000, 401 * 1000);
+	assert_gone_back(m, 1);
+	assert_string_equal(m->why.msg,
+		"Not healthy within 300 s: The checks that were begun have not come to their end");
+}
+
 static void a_restart_that_does_not_come_is_asked_for_again(void **state)
 {
 	struct machine *m = *state;
@@ -579,6 +605,7 @@ int main(void)
 		T(without_checks_it_is_committed_as_well),
 		T(checks_are_repeated_every_few_seconds_until_all_is_well),
 		T(a_system_that_never_is_well_is_left_in_time),
+		T(a_round_that_comes_to_no_end_is_left_in_time),
 		T(a_restart_that_does_not_come_is_asked_for_again),
 		T(a_loader_that_cannot_be_told_does_not_keep_the_machine_there),
 		T(a_commit_that_fails_is_repeated_and_then_the_machine_goes_back),

@@ -167,7 +167,7 @@ int grub_choice_write_in_place(const struct grub_ctl *ctl, const char *what,
 	int r = grub_choice_write(ctl, what, choice, &no_room);
 
 	if (r == -ENOSPC || r == -EDQUOT)
-		fd = path_open(ctl->grub_fd, "grubenv", O_WRONLY, 0);
+		fd = path_open(ctl->grub_fd, "grubenv", O_WRONLY | O_NONBLOCK | O_NOCTTY, 0);
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size != sizeof(block)) {
 		if (r < 0 && err)
 			*err = no_room;

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "boot-controllers/grub/grub_env.h"
 #include "common/base/cleanup.h"
@@ -416,6 +417,26 @@ static void a_full_boot_does_not_keep_a_start_from_being_counted_anew(void **sta
 	assert_int_equal(err.code, OTA_E_BOOTCONTROL_STARTUP);
 }
 
+static void what_stands_in_grubenvs_place_on_a_full_boot_does_not_hold_it_up(void **state)
+{
+	char path[PATH_MAX];
+	unsigned n = 0;
+
+	m.env.committed_attempts = 2;
+	commit_b();
+	restarts_are("b");
+	start();
+	grub_machine_remove(&m, "boot/grub/grubenv");
+	machine_dir_path(m.dir, "boot/grub/grubenv", path);
+	assert_int_equal(mkfifo(path, 0644), 0);
+	io_set_hook(no_room, &n);
+	assert_int_equal(ctl->ops->settle(ctl, true, &err), -ENOSPC);
+	io_set_hook(NULL, NULL);
+	/* Once there is room it is replaced. */
+	settle();
+	assert_env("saved_entry", "ota-slot_b");
+}
+
 static void a_boot_that_takes_no_writes_is_told(void **state)
 {
 	m.env.committed_attempts = 2;
@@ -591,6 +612,7 @@ int main(void)
 		T(a_slot_that_is_to_be_changed_is_no_spare),
 		T(a_count_of_the_committed_slot_that_grub_cannot_write_changes_nothing),
 		T(a_full_boot_does_not_keep_a_start_from_being_counted_anew),
+		T(what_stands_in_grubenvs_place_on_a_full_boot_does_not_hold_it_up),
 		T(a_boot_that_takes_no_writes_is_told),
 		T(nonsense_about_the_spare_boots_the_committed_slot),
 		T(a_block_of_another_client_is_understood),

@@ -29,6 +29,7 @@ env | grep ^OTA_ | sort > /boot/health.env
 case $(cat /boot/health) in
 well) exit 0 ;;
 hang) sleep 1000 ;;
+do) . /boot/health.do ;;
 esac
 echo 'the lidar is blind' >&2
 exit 3
@@ -141,6 +142,41 @@ class Health(unittest.TestCase):
             self.wait_for_return("slot_b", "ROLLBACK_FAILURE")
             self.assert_reason(rf"E306: .* did not commit: Not healthy within {TIMEOUT_S} s: .*{FAILED}")
         self.assertEqual(["slot_a", "slot_b"] * 4, self.ecu.boots())
+        self.ecu.check_disk()
+
+    def do(self, script):
+        """What the check is from now on."""
+        self.ecu.execute("/bin/sh", "-c", 'printf "%s\n" "$0" > /boot/health.do; echo do > /boot/health', script)
+
+    def test_a_check_that_does_harm_is_survived(self):
+        self.ecu = self.lab.make_ecu("harm", self.old)
+        self.addCleanup(self.ecu.remove)
+        with self.ecu.on():
+            # it ends the daemon, again and again: the time goes on meanwhile
+            self.do("kill -9 $PPID; sleep 1000")
+            self.ecu.update("v2", self.origin.url("v2"), wait=False)
+            self.wait_for_return("slot_a", "FAILURE")
+            self.assert_reason(rf"E209: .* did not commit: Not healthy within {TIMEOUT_S} s: .*")
+            self.assertEqual(["slot_a", "slot_b", "slot_a"], self.ecu.boots())
+
+            # it leaves no room for the commit
+            self.do("mkdir /boot/full && cat /dev/zero > /boot/full/0; i=1; while echo x > /boot/full/$i; do i=$((i + 1)); done; exit 0")
+            self.ecu.update("v2", self.origin.url("v2"), wait=False)
+            wait_for("the machine is back", lambda: len(self.ecu.boots()) == 5 and self.ecu.answers(), 240)
+            self.assertEqual("slot_a", self.ecu.boots()[-1])
+            self.assertEqual("FAILURE", self.ecu.status()["ota_status"])
+            self.assertIn("No space left on d", self.ecu.status()["failure_reason"])
+            self.ecu.execute("/bin/rm", "-r", "/boot/full")
+            self.ecu.kill_daemon()
+            self.wait_for_return("slot_a", "FAILURE")
+            self.assert_reason(rf"E209: .* Not healthy within {TIMEOUT_S} s: Cannot commit the slot ota-slot_b: .*No space left on d.*")
+
+            # it fills what is emptied by a restart, and leaves programs behind that hold on to all that they can
+            self.do("for d in /tmp /run; do mount -o remount,size=1m $d; cat /dev/zero > $d/full; done; "
+                    "setsid sleep 1000 & setsid sh -c 'cd /boot; while :; do echo more; sleep 0.01; done' & exit 0")
+            self.ecu.update("v2", self.origin.url("v2"), wait=False)
+            wait_for("the commit", lambda: self.ecu.answers() and self.seen() == ("v2", "SUCCESS", None), 240)
+            self.assertEqual("slot_b", self.ecu.boots()[-1])
         self.ecu.check_disk()
 
 

@@ -28,6 +28,7 @@ TELL = """#!/bin/sh
 ANSWER = """#!/bin/sh
 [ -e /boot/say-no-in-$OTA_HOOK ] && { echo "not now, says SYSTEM" >&2; exit 3; }
 [ -e /boot/hang-in-$OTA_HOOK ] && { trap '' TERM; echo "asking the driver"; while :; do sleep 1; done; }
+if [ -e /boot/do-in-$OTA_HOOK ]; then mv /boot/do-in-$OTA_HOOK /boot/done && . /boot/done; fi
 if [ "$OTA_STANDBY_ROOT" ]; then
     . "$OTA_STANDBY_ROOT/etc/os-release" && echo "$ID $(id -u) $(pwd)" > "$OTA_STANDBY_ROOT/etc/completed"
 fi
@@ -140,6 +141,30 @@ class Hooks(unittest.TestCase):
             ecu.kill_daemon()
             wait_for("the daemon is back", ecu.answers, 30)
             self.assertEqual(("INITIALIZED", ""), (ecu.status()["ota_status"], ecu.status()["failure_reason"]))
+
+    def test_a_hook_that_ends_the_daemon_or_the_machine_is_survived(self):
+        ecu = self.fresh("harm")
+        before = {"pre-update": "INITIALIZED", "post-update": "FAILURE", "pre-reboot": "FAILURE"}
+        with ecu.on():
+            for script in ("kill -9 $PPID; sleep 100", "reboot; sleep 100"):
+                for hook in before:
+                    n_boots = len(ecu.boots()) + script.startswith("reboot")
+                    ecu.execute("/bin/sh", "-c", f'echo "{script}" > /boot/do-in-{hook}'.replace("$", "\\$"))
+                    ecu.update("v2", self.origin.url("v2"), wait=False)
+                    wait_for(f"{hook}: {script}", lambda n=n_boots: ecu.has("/boot/done") and len(ecu.boots()) == n and ecu.answers(), 120)
+                    self.assertEqual("slot_a", ecu.boots()[-1])
+                    self.assertEqual(before[hook], ecu.status()["ota_status"], f"{hook}: {script}")
+                    ecu.execute("/bin/rm", "/boot/done")
+                    # From here on an update has been begun.
+                    before["pre-update"] = "FAILURE" if hook == "post-update" else before["pre-update"]
+            for hook, script in (("post-commit", "kill -9 $PPID"), ("post-commit", "reboot")):
+                ecu.execute("/bin/sh", "-c", f'echo "{script}; sleep 100" > /boot/do-in-{hook}'.replace("$", "\\$"))
+                ecu.update("v2", self.origin.url("v2"), wait=False)
+                wait_for(f"{hook}: {script}", lambda: ecu.has("/boot/done") and ecu.answers() and
+                         ecu.status()["ota_status"] == "SUCCESS", 240)
+                ecu.execute("/bin/rm", "/boot/done")
+            self.assertEqual("v2", ecu.status()["firmware_version"])
+        ecu.check_disk()
 
     def test_a_no_before_the_restart_leaves_the_machine_on_its_system(self):
         ecu = self.fresh("parked")

@@ -56,6 +56,8 @@ struct boot_env {
 	const char *kernel_release; /* NULL = /proc/sys/kernel/osrelease */
 	const char *tools_path;     /* PATH for external tools; NULL = the default */
 	const char *version;        /* our version, written into managed files */
+	/* The daemon's: the standby slot is mounted on mnt/standby_slot in it. NULL = <root>/run/otaclient */
+	const char *run_dir;
 	/* Starts without coming up: of a flipped slot, 0 = 1; of a committed one before the other's, 0 = any number. */
 	unsigned boot_attempts, committed_attempts;
 };

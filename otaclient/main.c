@@ -413,6 +413,7 @@ static int start_boot(struct daemon *d, struct ota_err *err)
 	const struct boot_env env = {
 		.root = "",
 		.version = OTA_VERSION,
+		.run_dir = d->settings.run_dir,
 		.boot_attempts = d->settings.boot_attempts,
 		.committed_attempts = d->settings.committed_attempts,
 	};

@@ -88,6 +88,13 @@ static int recognise(int root_fd, struct tegra_release *ret_release, struct ota_
 	return 0;
 }
 
+/* As otaclient/slot_mount.c has it. */
+static void put_standby_dir(const struct boot_env *env, char ret_dir[PATH_MAX])
+{
+	snprintf(ret_dir, PATH_MAX, "%.*s%s/mnt/standby_slot", PATH_MAX - 64,
+		env->run_dir ? env->run_dir : env->root, env->run_dir ? "" : "/run/otaclient");
+}
+
 static int ctl_new(const struct boot_env *env, struct cboot_ctl **ret_ctl,
 	struct tegra_release *ret_release, struct ota_err *err)
 {
@@ -102,6 +109,7 @@ static int ctl_new(const struct boot_env *env, struct cboot_ctl **ret_ctl,
 		sizeof(ctl->root) - 64)
 		return ota_err_set(err, -ENAMETOOLONG, OTA_E_BOOTCONTROL_STARTUP,
 			"The root's path is too long");
+	put_standby_dir(env, ctl->standby_dir);
 	ctl->tools_path = env->tools_path ? strdup(env->tools_path) : NULL;
 	if (env->tools_path && !ctl->tools_path)
 		return ota_err_no_memory(err, "the boot controller");
@@ -197,8 +205,8 @@ static void fill_slot(const struct cboot_ctl *ctl, unsigned slot, struct boot_sl
 	snprintf(ret->device, sizeof(ret->device), "%s", p->device);
 	snprintf(ret->fs_uuid, sizeof(ret->fs_uuid), "%s", p->fs_uuid);
 	snprintf(ret->fs_label, sizeof(ret->fs_label), "%s", p->fs_label);
-	snprintf(ret->status_dir, sizeof(ret->status_dir), "%.*s%s/%s", PATH_MAX - 64, ctl->root,
-		standby ? "/run/otaclient/mnt/standby_slot" : "", CBOOT_STATUS_DIR);
+	snprintf(ret->status_dir, sizeof(ret->status_dir), "%.*s/%s", PATH_MAX - 64,
+		standby ? ctl->standby_dir : ctl->root, CBOOT_STATUS_DIR);
 	ret->status_inside = standby;
 }
 

@@ -17,6 +17,7 @@ struct cboot_ctl {
 	struct boot_ctl base;
 	char root[PATH_MAX]; /* "" = the machine's own */
 	char *tools_path;    /* NULL = the default */
+	char standby_dir[PATH_MAX]; /* where the daemon mounts the standby slot */
 	struct nvbootctrl tools;
 	struct cboot_disk disk;
 	bool unified; /* one switch moves boot loader and root file system */

@@ -163,6 +163,13 @@ static void slots_are_partitions_with_their_status_inside(void **state)
 	assert_string_equal(slots.standby.status_dir, dir);
 	assert_true(slots.standby.status_inside);
 	ctl->ops->close(ctl);
+	/* Where the daemon is told to mount it. */
+	m.env.run_dir = "/var/lib/ota";
+	ctl = opened();
+	must(ctl->ops->slots(ctl, &slots, &err), &err);
+	assert_string_equal(
+		slots.standby.status_dir, "/var/lib/ota/mnt/standby_slot/boot/ota-status");
+	ctl->ops->close(ctl);
 }
 
 /* ---- tools that misbehave ----------------------------------------------------------------------- */

@@ -121,6 +121,21 @@ class WholeWay(unittest.TestCase):
             self.assertEqual("", ecu.status()["failure_reason"])
         self.assert_slot_is(ecu, "slot_b", self.new)
 
+    def test_a_boot_that_cannot_be_written_is_told_and_changes_nothing(self):
+        ecu = self.fresh("sealed")
+        with ecu.on():
+            # Its recorder is open for writing while it runs, and keeps /boot writable.
+            ecu.execute("/bin/sh", "-c", "kill -9 $(cat /run/otaclient.pid); until mount -o remount,ro /boot; do :; done")
+            wait_for("the daemon is back", ecu.answers, 30)
+            with self.assertRaisesRegex(Failed, "Read-only file system"):
+                ecu.update("v2", self.origin.url("v2"))
+            self.assertEqual("FAILURE", ecu.status()["ota_status"])
+            self.assertRegex(ecu.status()["failure_reason"], "Read-only file system")
+        self.assertEqual("slot_a", ecu.boot_with("/bin/true"))
+        with ecu.on():
+            ecu.update("v2", self.origin.url("v2"))
+            self.assert_runs(ecu, "v2", "slot_b")
+
     def test_a_new_system_that_does_not_commit_is_left_again(self):
         """The loader tries the new slot once; what has not committed by then is not booted again."""
         ecu = self.fresh("trial")

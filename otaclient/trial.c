@@ -161,6 +161,15 @@ static void sleep_until(struct trial *t, uint64_t until_ms)
 		clock_sleep_ms(MIN_OF(until_ms - now, (uint64_t)SLEEP_MS));
 }
 
+/* For who asks for the status meanwhile. */
+static void remark(struct trial *t, const char *what, const char *why)
+{
+	char sentence[OTA_ERR_MSG_MAX + 32];
+
+	snprintf(sentence, sizeof(sentence), "%s: %s", what, why);
+	status_set_remark(t->config.status, sentence);
+}
+
 /* The same every few seconds is worth one line. */
 static void say_why_not(struct trial *t, const struct ota_err *err)
 {
@@ -168,6 +177,7 @@ static void say_why_not(struct trial *t, const struct ota_err *err)
 		return;
 	memcpy(t->said, err->msg, sizeof(t->said));
 	log_info("The new system is not committed yet: %s", err->msg);
+	remark(t, "Not committed yet", err->msg);
 }
 
 /* ---- the two ends ---- */
@@ -183,6 +193,7 @@ static int commit(struct trial *t, struct ota_err *err)
 		c->committed(c->ctx);
 	pthread_mutex_lock(&t->lock);
 	t->over = true;
+	status_set_remark(c->status, "");
 	status_set_live(c->status, STATUS_SUCCESS);
 	pthread_mutex_unlock(&t->lock);
 	return 0;
@@ -201,6 +212,7 @@ static void go_back(struct trial *t, struct note *note, const struct ota_err *wh
 	log_event(LOG_LEVEL_ERROR, &event,
 		"E%03d: The new system is given up, and the machine goes back: %s", why->code,
 		why->msg);
+	remark(t, "The machine goes back", why->msg);
 	snprintf(note->given_up, sizeof(note->given_up), "%s", why->msg);
 	write_note(t, note);
 	if (t->config.given_up)

@@ -76,19 +76,10 @@ struct machine {
 	unsigned n_committed, n_given_up;
 	struct ota_err why;
 	enum ota_status status_at_commit;
+	char remark[OTA_ERR_MSG_MAX + 16]; /* in the status, when the last round began */
 	char said[1024]; /* lines of the log, one after the other */
 	unsigned n_events;
 };
-
-static int check(void *ctx, bool (*stop)(void *stop_ctx), void *stop_ctx, struct ota_err *err)
-{
-	struct machine *m = ctx;
-
-	assert_non_null(stop);
-	if (m->n_rounds++ >= m->n_bad)
-		return 0;
-	return ota_err_set(err, -EIO, OTA_E_NOT_HEALTHY, "The lidar is blind");
-}
 
 static struct status_snapshot snapshot(struct machine *m)
 {
@@ -96,6 +87,17 @@ static struct status_snapshot snapshot(struct machine *m)
 
 	status_get(m->status, &now);
 	return now;
+}
+
+static int check(void *ctx, bool (*stop)(void *stop_ctx), void *stop_ctx, struct ota_err *err)
+{
+	struct machine *m = ctx;
+
+	assert_non_null(stop);
+	snprintf(m->remark, sizeof(m->remark), "%s", snapshot(m).failure_reason);
+	if (m->n_rounds++ >= m->n_bad)
+		return 0;
+	return ota_err_set(err, -EIO, OTA_E_NOT_HEALTHY, "The lidar is blind");
 }
 
 static void committed(void *ctx)
@@ -289,6 +291,9 @@ static void checks_are_repeated_every_few_seconds_until_all_is_well(void **state
 	assert_int_equal(m->n_rounds, 21);
 	assert_int_equal(now_ms - began, 20 * TRIAL_ROUND_MS);
 	assert_int_equal(m->n_committed, 1);
+	assert_string_equal(m->remark, "Not committed yet: The lidar is blind");
+	assert_string_equal(snapshot(m).failure_reason, "");
+	assert_false(snapshot(m).has_failure);
 	/* The same reason is told once. */
 	why = strstr(m->said, "The new system is not committed yet: The lidar is blind\n");
 	assert_non_null(why);
@@ -306,6 +311,8 @@ static void a_system_that_never_is_well_is_left_in_time(void **state)
 	run_for(m, 301 * 1000);
 	assert_in_range(now_ms - began, 300 * 1000, 302 * 1000);
 	assert_int_equal(m->n_rounds, 100);
+	assert_string_equal(snapshot(m).failure_reason,
+		"The machine goes back: Not healthy within 300 s: The lidar is blind");
 	assert_gone_back(m, 1);
 	assert_int_equal(m->why.code, OTA_E_NOT_HEALTHY);
 	assert_string_equal(

@@ -35,6 +35,7 @@ static const char *date_of(int64_t unix_s, char ret_date[DATE_MAX])
 /* --- certificates --- */
 
 struct trust {
+	char first_note[FINDING_WHAT_MAX / 2]; /* on a file that was skipped; "" = none was */
 	struct finding *ret;
 	struct cert_store *store;
 	unsigned n_certs;
@@ -51,6 +52,8 @@ static void note_skipped(void *ctx, const char *sentence)
 	struct trust *t = ctx;
 
 	finding_warning(t->ret, "Mend or remove it", "%s", sentence);
+	if (t->first_note[0] == '\0')
+		snprintf(t->first_note, sizeof(t->first_note), "%s", sentence);
 }
 
 static void trust_done(struct trust *t)
@@ -94,8 +97,8 @@ void check_certificates(struct machine *m, struct finding *ret)
 	if (t.n_certs == 0)
 		finding_failure(ret, "Put the root and intermediate certificates there",
 			"There is no usable chain of certificates in %s, so no image can be "
-			"trusted",
-			m->settings.certs_dir);
+			"trusted%s%s",
+			m->settings.certs_dir, t.first_note[0] ? ": " : "", t.first_note);
 	finding_ok(ret, "%s has %u certificates", m->settings.certs_dir, t.n_certs);
 }
 

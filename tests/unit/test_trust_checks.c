@@ -61,6 +61,13 @@ static void there_must_be_certificates(void **state)
 		"There is no usable chain of certificates in /opt/ota/client/certs, so no image");
 	assert_not_looked(c, check_cert_dates, "There are no certificates");
 	assert_not_looked(c, check_cert_chains, "There are no certificates");
+	/* The usual reason is worth more than that there are further ones. */
+	install(c, "root.pem", "root.pem");
+	assert_failure(c, check_certificates,
+		"so no image can be trusted: Certificate file root.pem was skipped: its name is "
+		"not "
+		"<chain>.<role>.pem");
+	unlinkat(c->dir->fd, "opt/ota/client/certs/root.pem", 0);
 	install(c, "dev.root.pem", "root.pem");
 	install(c, "dev.interm.pem", "interm.pem");
 	assert_ok(c, check_certificates, "/opt/ota/client/certs has 2 certificates");

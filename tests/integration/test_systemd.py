@@ -25,7 +25,7 @@ from systemd_box import Box  # noqa: E402
 ROOTFS = os.environ.get("OTACLIENT_ROOTFS", "/var/cache/otaclient-demo")
 HEALTH_DRIVER = os.path.abspath(sys.argv[1])
 GUARD = "otaclient-commit-guard"
-PATIENCE_S = 60
+PATIENCE_S = 120  # systemd itself gives a service that does not end 90 s
 
 
 def service(command, more="", target="multi-user.target"):

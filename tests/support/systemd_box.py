@@ -130,7 +130,10 @@ class Box:
 
     def ended(self, timeout_s):
         """The signal that it ended with, by its name."""
-        code = self.process.wait(timeout=timeout_s)
+        try:
+            code = self.process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            return f"not within {timeout_s} s"
         number = -code if code < 0 else code - 128
         return signal.Signals(number).name if number > 0 else f"not by a signal, with {code}"
 

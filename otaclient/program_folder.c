@@ -303,12 +303,22 @@ static void put_env(const struct program_folder *f, const char *ret_env[])
 	ret_env[n] = NULL;
 }
 
+/* Better words than those of the kernel, which calls a missing interpreter a missing file. */
+static bool know_why_not_started(
+	const struct program_folder *f, const char *name, char ret_why[PROGRAM_START_WHY_MAX])
+{
+	AUTO_CLOSE int fd = open(f->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return fd >= 0 && program_start_fails(fd, name, ret_why);
+}
+
 /* What run_tool() has told, as a result and a sentence of ours. */
 static int judge(const struct program_folder *f, int r, const struct ota_err *run_err,
 	struct program_result *result, struct ota_err *err)
 {
 	const char *said = result->last_line[0] ? result->last_line : "it said nothing";
 	double limit_s = (f->timeout_ms ? f->timeout_ms : RUN_TIMEOUT_DEFAULT_MS) / 1000.0;
+	char why[PROGRAM_START_WHY_MAX];
 
 	switch (r) {
 	case 0:
@@ -334,7 +344,8 @@ static int judge(const struct program_folder *f, int r, const struct ota_err *ru
 	default:
 		result->end = PROGRAM_NOT_RUN;
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "The %s %s did not start: %s", f->what,
-			result->name, run_err->msg);
+			result->name,
+			know_why_not_started(f, result->name, why) ? why : run_err->msg);
 	}
 }
 

@@ -23,7 +23,8 @@ enum {
 static bool is_text(const char *head, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)head[i] < ' ' && !strchr("\t\n\r\f", head[i]))
+		if (head[i] == 0x7f ||
+			((unsigned char)head[i] < ' ' && !strchr("\t\n\r\f", head[i])))
 			return false;
 	return memchr(head, '\0', len) == NULL;
 }

@@ -328,9 +328,33 @@ static void an_empty_program_fails(void **state)
 
 	put_mode(d, "a", "", 0755);
 	assert_int_equal(run_folder(d, (struct program_folder){0}, &t), -ENOEXEC);
-	assert_string_equal(sentence(d, &t),
-		"The test hook a did not start: Cannot run DIR/a: Exec format error");
+	assert_string_equal(sentence(d, &t), "The test hook a did not start: it is empty");
 	assert_int_equal(t.failed.end, PROGRAM_NOT_RUN);
+}
+
+static void what_does_not_start_is_told_with_the_reason(void **state)
+{
+	static const struct {
+		const char *text, *said;
+	} cases[] = {
+		{"#!/bin/sh\r\nexit 0\r\n",
+                 "its lines end with CR LF, as on Windows; a script's must end with LF"       },
+		{"#!/usr/bin/pyton3\n",     "its interpreter \"/usr/bin/pyton3\" is not there"},
+		{"\x7f"
+		 "ELF",    "Cannot run DIR/a: Exec format error"             },
+	};
+	struct tmp_dir *d = *state;
+	char want[200];
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		AUTO_TOLD struct told t = {0};
+
+		put_mode(d, "a", cases[i].text, 0755);
+		assert_true(run_folder(d, (struct program_folder){0}, &t) < 0);
+		snprintf(want, sizeof(want), "The test hook a did not start: %s", cases[i].said);
+		assert_string_equal(sentence(d, &t), want);
+		assert_int_equal(t.failed.end, PROGRAM_NOT_RUN);
+	}
 }
 
 static bool is_said(void *ctx)
@@ -470,6 +494,7 @@ int main(void)
 		tmp_dir_test(output_is_shown_as_text),
 		tmp_dir_test(the_environment_is_known),
 		tmp_dir_test(an_empty_program_fails),
+		tmp_dir_test(what_does_not_start_is_told_with_the_reason),
 		tmp_dir_test(it_ends_when_it_is_not_wanted_any_more),
 		tmp_dir_test(what_others_may_write_is_refused),
 		tmp_dir_test(links_stay_in_the_folder),

@@ -242,6 +242,40 @@ static void a_trial_that_cannot_be_forgotten_is_told(void **state)
 		strstr(err.msg, "GRUB may yet try ota-slot_b: Cannot write /boot/grub/grubenv"));
 }
 
+static struct {
+	unsigned n, at;
+} power;
+
+static int cut(void *ctx, const char *what)
+{
+	return ++power.n < power.at ? 0 : -EIO;
+}
+
+static void a_cut_while_a_trial_is_forgotten_tries_it_or_does_not(void **state)
+{
+	bool done = false;
+	unsigned n_tried = 0;
+
+	for (unsigned at = 1; !done; at++) {
+		flip_to_b();
+		m.save_env = "lose";
+		restarts_are("a");
+		m.save_env = NULL;
+		start();
+		power.n = 0;
+		power.at = at;
+		io_set_hook(cut, NULL);
+		done = ctl->ops->forget_trial(ctl, &err) == 0;
+		io_set_hook(NULL, NULL);
+		if (grub_machine_restart(&m) == 'b') {
+			assert_false(done);
+			n_tried++;
+			restarts_are("a");
+		}
+	}
+	assert_true(n_tried > 0);
+}
+
 static void what_grub_could_not_load_is_named(void **state)
 {
 	static const struct {
@@ -603,6 +637,7 @@ int main(void)
 		T(a_try_that_grub_cannot_count_is_not_made),
 		T(a_trial_that_grub_cannot_begin_is_known_and_can_be_forgotten),
 		T(a_trial_that_cannot_be_forgotten_is_told),
+		T(a_cut_while_a_trial_is_forgotten_tries_it_or_does_not),
 		T(what_grub_could_not_load_is_named),
 		T(nonsense_in_the_count_boots_the_committed_slot),
 		T(a_committed_slot_that_does_not_come_up_gives_way_to_the_other),

@@ -53,13 +53,13 @@ int blob_verify(struct blob_hand *hand, int fd, const struct digest *digest, uin
 
 		r = blob_read_some(fd, hand->chunk, BLOB_CHUNK_BYTES, at, &n);
 		if (r < 0)
-			return ota_err_wrap(err, r, "It cannot be read");
+			return ota_err_wrap(err, r, "it cannot be read");
 		if (n == 0)
 			break;
 		at += n;
 		r = zstd_decoder_feed(hand->decoder, hand->chunk, n, verify_piece, &sink);
 		if (sink.write_errno < 0)
-			return ota_err_wrap(err, sink.write_errno, "Its content cannot be written");
+			return ota_err_wrap(err, sink.write_errno, "its content cannot be written");
 		if (r < 0)
 			break;
 	}

@@ -43,17 +43,19 @@ struct tar {
 	char path[PATH_MAX]; /* of the entry being read, "/etc/hosts"; "" is the root */
 };
 
+static int no_memory(struct ota_err *err)
+{
+	return ota_err_no_memory(err, "the tar stream");
+}
+
 static int damaged(struct tar *t, struct ota_err *err)
 {
 	const char *why = archive_error_string(t->archive);
 
+	if (archive_errno(t->archive) == ENOMEM)
+		return no_memory(err);
 	return ota_err_set(err, -EBADMSG, OTA_E_UNSPECIFIC, "The tar stream %s is damaged: %s",
 		t->name, why ? why : "its end is missing");
-}
-
-static int no_memory(struct ota_err *err)
-{
-	return ota_err_no_memory(err, "the tar stream");
 }
 
 /*

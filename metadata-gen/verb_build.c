@@ -289,10 +289,11 @@ static int write_parts(struct build *b, struct ota_err *err)
 {
 	struct image_meta *meta = &b->meta;
 	AUTO_BUF struct buf size = {0};
-	int r = buf_printf(&size, "%" PRIu64, b->lists.total_size_bytes);
+	int r;
 
-	if (r == 0)
-		r = write_list(b, "dirs.txt", &b->lists.dirs, &meta->dirs, err);
+	if (buf_printf(&size, "%" PRIu64, b->lists.total_size_bytes) < 0)
+		return ota_err_no_memory(err, "a number");
+	r = write_list(b, "dirs.txt", &b->lists.dirs, &meta->dirs, err);
 	if (r == 0)
 		r = write_list(b, "symlinks.txt", &b->lists.symlinks, &meta->symlinks, err);
 	if (r == 0)

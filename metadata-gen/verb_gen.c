@@ -98,10 +98,11 @@ static int write_lists(const struct gen_options *o, int dir_fd, const struct ima
 	struct ota_err *err)
 {
 	AUTO_BUF struct buf size = {0};
-	int r = buf_printf(&size, "%" PRIu64, lists->total_size_bytes);
+	int r;
 
-	if (r == 0)
-		r = write_file(dir_fd, o->dirs, &lists->dirs, err);
+	if (buf_printf(&size, "%" PRIu64, lists->total_size_bytes) < 0)
+		return ota_err_no_memory(err, "a number");
+	r = write_file(dir_fd, o->dirs, &lists->dirs, err);
 	if (r == 0)
 		r = write_file(dir_fd, o->symlinks, &lists->symlinks, err);
 	if (r == 0)

@@ -65,11 +65,16 @@ static int read_signer(struct inspection *in, struct ota_err *err)
 
 	if (r < 0)
 		return r;
-	if (signer_cert_parse(buf_str(&in->cert), in->cert.len_bytes, &cert, &why) < 0)
-		return buf_puts(&in->signer, "unknown");
-	in->signature_ok = image_meta_verify(buf_str(&in->jwt), in->jwt.len_bytes, &in->meta,
-				   buf_str(&in->cert), in->cert.len_bytes, NULL, &why) == 0;
-	return buf_puts(&in->signer, signer_cert_name(cert));
+	/* A signer that is bad is a result; that it cannot be looked at is none. */
+	r = signer_cert_parse(buf_str(&in->cert), in->cert.len_bytes, &cert, &why);
+	if (r == 0) {
+		r = image_meta_verify(buf_str(&in->jwt), in->jwt.len_bytes, &in->meta,
+			buf_str(&in->cert), in->cert.len_bytes, NULL, &why);
+		in->signature_ok = r == 0;
+	}
+	if (r == -ENOMEM || buf_puts(&in->signer, cert ? signer_cert_name(cert) : "unknown") < 0)
+		return ota_err_no_memory(err, "the signer's certificate");
+	return 0;
 }
 
 static int count_persistent(void *ctx, const char *path, struct ota_err *err)
@@ -145,12 +150,14 @@ static uint64_t served_size(const struct content *c, int zst_fd)
 }
 
 /* Files whose first name is another file's; each first name once. */
-static void count_groups(struct inspection *in)
+static int count_groups(struct inspection *in, struct ota_err *err)
 {
 	const struct file_table *t = in->table;
 	AUTO_FREE bool *seen = calloc((size_t)t->n_files + 1, sizeof(*seen));
 
-	for (uint32_t i = 0; seen && i < t->n_files; i++) {
+	if (!seen)
+		return ota_err_no_memory(err, "the hard link groups");
+	for (uint32_t i = 0; i < t->n_files; i++) {
 		uint32_t group = t->files[i].group;
 
 		if (group == i)
@@ -158,9 +165,10 @@ static void count_groups(struct inspection *in)
 		in->n_link_groups += !seen[group];
 		seen[group] = true;
 	}
+	return 0;
 }
 
-static void sum_up(struct inspection *in)
+static int sum_up(struct inspection *in, struct ota_err *err)
 {
 	const struct file_table *t = in->table;
 	AUTO_CLOSE int zst_fd = -1;
@@ -177,7 +185,7 @@ static void sum_up(struct inspection *in)
 		in->content_bytes += c->size_bytes;
 		in->served_bytes += served_size(c, zst_fd);
 	}
-	count_groups(in);
+	return count_groups(in, err);
 }
 
 static int inspect(struct inspection *in, const char *image_dir, struct ota_err *err)
@@ -197,9 +205,7 @@ static int inspect(struct inspection *in, const char *image_dir, struct ota_err 
 		r = read_signer(in, err);
 	if (r == 0)
 		r = read_lists(in, err);
-	if (r == 0)
-		sum_up(in);
-	return r;
+	return r == 0 ? sum_up(in, err) : r;
 }
 
 /* One figure of the result: its name in JSON, its words for people. */

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """metadata_gen as its users run it: the real program on real trees and tar streams.
 
-Arguments: the program, the folder tests/data/sample-image. Needs root, for owners, device nodes and capabilities; needs tar,
-openssl, setfacl and zstd.
+Arguments: the program, the folder tests/data/sample-image, the libraries of tests/support/faulty_calls.c and failing_alloc.c.
+Needs root, for owners, device nodes and capabilities; needs tar, openssl, setfacl and zstd.
 """
 
 import base64
+import errno
 import hashlib
 import io
 import json
 import os
+import random
+import resource
 import shutil
 import signal
 import socket
@@ -21,7 +24,7 @@ import tempfile
 import time
 import unittest
 
-PROGRAM = SAMPLE = None
+PROGRAM = SAMPLE = FAULTY_CALLS = FAILING_ALLOC = None
 LISTS = ("dirs.txt", "symlinks.txt", "regulars.txt")
 ALL_LISTS = LISTS + ("attributes.txt", "persistents.txt", "total_regular_size.txt")
 
@@ -109,9 +112,10 @@ class Case(unittest.TestCase):
         return done
 
     def bad(self, done, *words, status=1):
-        self.assertEqual(done.returncode, status, done.stderr.decode() + done.stdout.decode())
+        said = done.stderr.decode("utf-8", "backslashreplace")
+        self.assertEqual(done.returncode, status, said + done.stdout.decode())
         for word in words:
-            self.assertIn(word, done.stderr.decode("utf-8", "backslashreplace"))
+            self.assertIn(word, said)
         return done
 
     def built(self, *args, **more):
@@ -125,8 +129,8 @@ class Case(unittest.TestCase):
                 shutil.copy(os.path.join(SAMPLE, "keys", name), folder)
         return folder
 
-    def verify(self, *args, image=None):
-        return self.run_gen("verify", "--certs", self.certs(), *args, image or self.image)
+    def verify(self, *args, image=None, **more):
+        return self.run_gen("verify", "--certs", self.certs(), *args, image or self.image, **more)
 
     def tree(self):
         """A small tree of all kinds that an image carries."""
@@ -256,8 +260,9 @@ class Tree(Case):
         return [line.split(",'", 1)[1].split("'")[0] for line in lines(self.image, name)]
 
     def test_names_that_no_image_can_carry_are_refused(self):
-        cases = [(b"line\nfeed", "/dir/line\\x0Afeed", "line feed"), (b"carriage\rreturn", "/dir/carriage\\x0Dreturn", "carriage"),
-                 (b"latin-\xe4", "/dir/latin-\\xE4", "UTF-8")]
+        cases = [(b"line\nfeed", "An image cannot carry the name /dir/line\\x0Afeed: ", "line feed"),
+                 (b"carriage\rreturn", "An image cannot carry the name /dir/carriage\\x0Dreturn: ", "carriage"),
+                 (b"latin-\xe4", "An image cannot carry the name /dir/latin-\\xE4: ", "UTF-8")]
         for name, shown, why in cases:
             root = self.path("bad")
             os.makedirs(root + "/dir")
@@ -386,7 +391,8 @@ class Tree(Case):
         self.assertEqual(lines(self.image, "attributes.txt"), want)
         subprocess.run(["setfacl", "-m", "u:daemon:rx", root + "/usr/bin/suid"], check=True)
         self.bad(self.build("--tar", "-", input=subprocess.run(tar, check=True, capture_output=True).stdout),
-                 "The ACL of /usr/bin/suid names users or groups without their numbers", "--xattrs-include='*'")
+                 "The ACL of /usr/bin/suid names users or groups without their numbers; make the tar with --xattrs "
+                 "--xattrs-include='*' instead of --acls\n")
 
     def test_kernel_newest_needs_a_kernel(self):
         self.bad(self.build("--rootfs", self.tree(), "--kernel", "newest"), "the tree has no file /boot/vmlinuz-<version>")
@@ -543,15 +549,72 @@ class Tar(Case):
     def test_broken_streams_are_refused(self):
         file = ("a", "file", text(100000))
         whole = self.tar(file)
-        self.bad(self.build("--tar", "-", input=whole[:50000]), "The tar stream on standard input is damaged")
-        self.bad(self.from_tar(file, end=False), "breaks off after /a: its end mark is missing")
+        self.bad(self.build("--tar", "-", input=whole[:50000]), "The tar stream on standard input is damaged: ")
+        self.bad(self.from_tar(file, end=False),
+                 "The tar stream on standard input breaks off after /a: its end mark is missing")
         self.bad(self.build("--tar", "-", input=b""), "damaged")
         self.bad(self.build("--tar", "-", input=b"no tar at all" * 100), "damaged")
-        self.bad(self.from_tar(("../a", "file", b"")), "leads out of the root")
-        self.bad(self.from_tar(("a", "hard", "b")), "/a as a hard link to /b, which is not before it")
-        self.bad(self.from_tar(("a", "link", "b"), ("a/c", "file", b"")), "/a is no folder")
+        self.bad(self.from_tar(("../a", "file", b"")), "The tar stream on standard input has the name \"../a\", which leads "
+                 "out of the root or is too long")
+        self.bad(self.from_tar(("a", "hard", "b")),
+                 "The tar stream on standard input has /a as a hard link to /b, which is not before it")
+        self.bad(self.from_tar(("a", "link", "b"), ("a/c", "file", b"")),
+                 "The tar stream on standard input has /a/c, but /a is no folder")
+        self.bad(self.from_tar(("a", "link", "x" * 5000)), "No client could install this image: The image lists /a, but the "
+                 "target of this symbolic link is too long")
+        self.bad(self.from_tar((".", "file", b"x")), "The root of the tar stream on standard input is no folder")
         self.bad(self.build("--tar", self.path("none.tar")), "Cannot open the tar file", "No such file")
         self.assert_no_output()
+
+    def test_owners_must_be_numbers_that_a_system_knows(self):
+        for uid, gid in ((-2, 0), (0, -1), (2**32 - 1, 0), (0, 2**40)):
+            self.bad(self.build("--tar", "-", input=self.raw_tar("a", b"x", uid=uid, gid=gid)),
+                     "The owner of /a in the tar stream on standard input is no user or group number")
+        self.good(self.build("--tar", "-", input=self.raw_tar("a", b"x", uid=2**32 - 2)))
+
+    def raw_tar(self, name, data, **more):
+        """One file as GNU tar would write it, with attributes that Python's module checks less than libarchive."""
+        m = tarfile.TarInfo(name)
+        m.size = len(data)
+        for key, value in more.items():
+            setattr(m, key, value)
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as t:
+            t.addfile(m, io.BytesIO(data))
+        return out.getvalue()
+
+    def test_a_sparse_file_with_more_than_its_size_is_refused(self):
+        whole = b"1\n0\n600\n".ljust(512, b"\0") + text(600).ljust(1024, b"\0")
+        headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "sparse"}
+        for size, right in ((600, True), (599, False), (5, False)):
+            out = io.BytesIO()
+            with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as t:
+                m = tarfile.TarInfo("GNUSparseFile.0/sparse")
+                m.size = len(whole) - (1024 - 600)
+                m.pax_headers = {**headers, "GNU.sparse.realsize": str(size)}
+                t.addfile(m, io.BytesIO(whole))
+            done = self.build("--tar", "-", input=out.getvalue())
+            if right:
+                self.good(done)
+                self.assertEqual(read(self.image, "data/sparse"), text(600))
+            else:
+                self.bad(done, "The tar stream on standard input is damaged at /sparse\n")
+
+    def test_a_content_that_cannot_be_written_is_named(self):
+        small = self.path("small")
+        os.mkdir(small)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], check=True)
+        self.addCleanup(subprocess.run, ["umount", small], check=True)
+        os.mkdir(self.path("root"))
+        for name, size, data in (("big", 17 << 20, random.Random(1).randbytes(17 << 20)), ("hole", 17 << 20, b"")):
+            with open(self.path("root", name), "wb") as f:
+                f.write(data)
+                f.truncate(size)
+            tar = subprocess.run(["tar", "-C", self.path("root"), "--sparse", "-c", name], check=True,
+                                 capture_output=True).stdout
+            self.bad(self.build("--tar", "-", input=tar, output=small + "/image"),
+                     f"Cannot write the content of /{name}: No space left on device\n")
+            self.assertEqual(os.listdir(small), [])
 
     def test_no_root_is_needed(self):
         os.chmod(self.work, 0o777)
@@ -701,7 +764,8 @@ class Output(Case):
         before = fingerprint(root)
         self.bad(self.build("--rootfs", root, output=root + "/var/image"), "Cannot open the folder")
         self.bad(self.build("--rootfs", root, output=root + "/image"), "lies in")
-        self.bad(self.build("--rootfs", "/", output=self.image), "lies in /, which it is to be made of")
+        self.bad(self.build("--rootfs", "/", output=self.image),
+                 f"The image {self.image} lies in /, which it is to be made of")
         self.assertEqual(fingerprint(root), before)
         self.built("--rootfs", root)
         shutil.copy(os.path.join(SAMPLE, "keys/sign.key"), self.image)
@@ -709,6 +773,24 @@ class Output(Case):
                               "--cert", os.path.join(SAMPLE, "keys/sign.pem")), "The signing key", "is going to be replaced")
         self.bad(self.build("--rootfs", self.image + "/data"), "The root file system")
         self.assertTrue(os.path.exists(self.image + "/sign.key"))
+
+    def test_an_output_without_a_name_of_its_own_is_refused(self):
+        root = self.tree()
+        for output in ("/", "..", self.work + "/.", self.work + "/root/.."):
+            self.bad(self.build("--rootfs", root, output=output, cwd=self.work),
+                     f"\"{output}\" cannot be an image folder: it has no name of its own\n")
+
+    def test_leftovers_that_cannot_be_removed_are_said(self):
+        root = self.tree()
+        held = self.image + ".partial/data"
+        write(self.image + ".partial/.metadata_gen-unfinished")
+        os.mkdir(held)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", held], check=True)
+        self.addCleanup(lambda: os.path.ismount(held) and subprocess.run(["umount", held], check=True))
+        self.bad(self.build("--rootfs", root),
+                 f"Cannot remove what an earlier build left in {self.image}.partial: Device or resource busy\n")
+        subprocess.run(["umount", held], check=True)
+        self.built("--rootfs", root)
 
     def test_a_trailing_slash_names_the_same_image(self):
         self.built("--rootfs", self.tree(), output=self.image + "//")
@@ -906,16 +988,33 @@ class Verify(Case):
         write(self.image + "/dirs.txt", b"0755,0,0,'/etc'\nnonsense\n0755,0,0,/usr\n0755,0,0,'/usr'\n0755,0,0,'/usr/bin'\n0755,0,0,'/usr/lib'")
         write(self.image + "/oci-layout")
         said = self.bad(self.verify(), "7 problems").stderr.decode()
-        for word in ("data/etc/hosts: its content has another digest", f"data.zst/{self.blob}: ",
+        for word in ("data/etc/hosts: its content has another digest than the list says\n", f"data.zst/{self.blob}: ",
                      "data/usr/lib/noise: it cannot be opened: No such file", "dirs.txt: its digest is not the one in metadata.jwt",
-                     "dirs.txt, line 2: ", "dirs.txt, line 3: ", "oci-layout: "):
+                     "dirs.txt, line 2: ", "dirs.txt, line 3: ",
+                     "oci-layout: it must not be there, clients take the image for another kind\n"):
             self.assertIn(word, said)
 
     def test_lists_that_do_not_fit_together_are_found(self):
         self.resign(lambda: write(self.image + "/symlinks.txt", b"0777,0,0,'/etc/hosts/below','x'"))
         self.bad(self.verify(), "The lists: ", "/etc/hosts")
         self.resign(lambda: write(self.image + "/regulars.txt", read(self.image, "regulars.txt").replace(b",20,,", b",21,,")))
-        self.bad(self.verify(), "data/etc/hosts: it has 20 bytes instead of 21", "files have")
+        self.bad(self.verify(), "data/etc/hosts: it has 20 bytes instead of 21",
+                 "metadata.jwt: it says that the files have 120024 bytes together, but the lists say 120025\n")
+
+    def test_contents_that_cannot_be_read_are_told(self):
+        why = "it cannot be read: Input/output error\n"
+        self.bad(self.verify(env=fault("pread", self.blob, 1, "EIO")), f"metadata_gen: data.zst/{self.blob}: {why}")
+
+    def test_folders_that_are_missing_are_told(self):
+        shutil.rmtree(self.image + "/data.zst")
+        self.bad(self.verify(), "data.zst: compressed contents are listed, but it cannot be opened: No such file or directory\n")
+        self.fresh()
+        shutil.rmtree(self.image + "/data")
+        self.bad(self.verify(), "data: files are listed, but it cannot be opened: No such file or directory\n")
+        self.fresh()
+        self.good(self.run_gen("sign", "--sign-key", os.path.join(SAMPLE, "keys/sign.key"), "--cert-file", "sign.pem",
+                               "--persistent-file", "persistents.txt", "--rootfs-directory", "data", cwd=self.image))
+        self.bad(self.verify(), "metadata.jwt: it names no folder for the compressed contents of the lists\n")
 
     def test_blank_lines_are_refused_where_clients_refuse_them(self):
         for name in LISTS:
@@ -1036,12 +1135,28 @@ class Signing(Case):
         return self.run_gen("build", "--rootfs", self.tree(), "--output", self.image, "--sign-key", key, "--cert", cert, *more)
 
     def test_a_key_that_is_not_the_certificates_is_refused_before_any_work(self):
-        self.bad(self.sign(os.path.join(SAMPLE, "keys/interm.key"), os.path.join(SAMPLE, "keys/sign.pem")), "interm.key", "sign.pem")
+        key, cert = os.path.join(SAMPLE, "keys/interm.key"), os.path.join(SAMPLE, "keys/sign.pem")
+        self.bad(self.sign(key, cert), f"Cannot sign with {key} for {cert}: The signing key does not belong to certificate ")
+        self.assert_no_output()
+
+    def test_a_key_on_another_curve_is_refused(self):
+        subprocess.run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-out",
+                        self.path("p384.key")], check=True, capture_output=True)
+        self.bad(self.sign(self.path("p384.key"), os.path.join(SAMPLE, "keys/sign.pem")),
+                 f"Signing key {self.path('p384.key')} is no EC key on P-256\n")
+        self.assert_no_output()
+
+    def test_a_certificate_with_a_name_that_no_image_can_have_is_refused(self):
+        name = os.fsencode(self.work) + b"/si\xffgn.pem"
+        shutil.copy(os.path.join(SAMPLE, "keys/sign.pem"), name)
+        self.bad(self.sign(os.path.join(SAMPLE, "keys/sign.key"), name),
+                 "\"si\\xffgn.pem\" cannot be the name of an image's file\n")
         self.assert_no_output()
 
     def test_a_certificate_with_the_name_of_a_list_is_refused(self):
         shutil.copy(os.path.join(SAMPLE, "keys/sign.pem"), self.path("dirs.txt"))
-        self.bad(self.sign(os.path.join(SAMPLE, "keys/sign.key"), self.path("dirs.txt")), "cannot be named dirs.txt")
+        self.bad(self.sign(os.path.join(SAMPLE, "keys/sign.key"), self.path("dirs.txt")),
+                 "The certificate cannot be named dirs.txt, which is another file of the image\n")
 
     def test_missing_files_are_named(self):
         self.bad(self.sign(self.path("no.key"), os.path.join(SAMPLE, "keys/sign.pem")), "no.key")
@@ -1148,6 +1263,286 @@ class Gen(Case):
         self.bad(self.gen(), "has no /boot/initrd.img-5.15.0-10-generic")
 
 
+class Sign(Case):
+    def setUp(self):
+        super().setUp()
+        self.tree()
+        write(self.path("ignore.txt"))
+        write(self.path("persistents.txt"))
+        shutil.copy(os.path.join(SAMPLE, "keys/sign.pem"), self.work)
+        self.good(self.run_gen("gen", "--target-dir", "root", cwd=self.work))
+
+    def sign(self, *args):
+        return self.run_gen("sign", "--sign-key", os.path.join(SAMPLE, "keys/sign.key"), "--cert-file", "sign.pem",
+                            "--persistent-file", "persistents.txt", *args, cwd=self.work)
+
+    def test_a_size_is_one_number(self):
+        for size in (b"", b"x", b"12 13", b"-1", b"99999999999999999999999"):
+            write(self.path("total_regular_size.txt"), size)
+            self.bad(self.sign(), "total_regular_size.txt does not hold one number\n")
+        write(self.path("total_regular_size.txt"), b"120024\r\n")
+        self.good(self.sign())
+        os.unlink(self.path("total_regular_size.txt"))
+        self.good(self.sign())
+
+    def test_folders_are_named_without_a_path(self):
+        for name in ("a/b", "..", "/", "x" * 256):
+            self.bad(self.sign("--rootfs-directory", name),
+                     f"--rootfs-directory wants the name of a folder in the image, not \"{name[:100]}\"\n")
+            self.bad(self.sign("--compressed-rootfs-directory", name),
+                     f"--compressed-rootfs-directory wants the name of a folder in the image, not \"{name[:100]}\"\n")
+        self.good(self.sign("--rootfs-directory", "data//"))
+        self.assertEqual(self.path("metadata.jwt") and os.path.exists(self.path("metadata.jwt")), True)
+
+    def test_an_output_that_cannot_be_written_is_named(self):
+        self.bad(self.sign("--output", "none/metadata.jwt"), "Cannot write none/metadata.jwt: No such file or directory\n")
+
+
+def fault(function, path, nth, what):
+    """The environment of a program of which one call comes to grief: tests/support/faulty_calls.c."""
+    # The sanitizers want to come first, where there are any; this library allocates nothing.
+    return {**os.environ, "LD_PRELOAD": FAULTY_CALLS, "ASAN_OPTIONS": "verify_asan_link_order=0",
+            "FAULTY_CALL": f"{function} {path} {nth} {getattr(errno, what, what)}"}
+
+
+class Faults(Case):
+    """A disk that fails at this moment, a file that changes then: it is said, and no half image appears."""
+
+    BIG = 17 << 20  # more than is held in memory
+
+    def failing(self, sentence, *args, files=None, **more):
+        """Each of the files makes a tree of its own. The call that fails is the value behind it."""
+        done = self.build("--jobs", "1", *args, **more)
+        self.bad(done, "metadata_gen: " + sentence + "\n")
+        self.assert_no_output()
+
+    def hex(self, data):
+        return hashlib.sha256(data).hexdigest()
+
+    def big(self, name, data):
+        write(self.path("root", name), data)
+        return self.path("root")
+
+    def test_a_file_that_changes_while_it_is_taken_in_is_refused(self):
+        root = self.tree()
+        changed = "Cannot take in /etc/hosts: it changed while "
+        self.failing(changed + "the tree was read", "--rootfs", root, env=fault("openat", "/etc/hosts", 1, "flip"))
+        self.failing(changed + "it was read", "--rootfs", root, env=fault("pread", "/etc/hosts", 2, "flip"))
+        self.failing("Cannot take in /etc/hosts: its size changed while it was read", "--rootfs", root,
+                     env=fault("pread", "/etc/hosts", 1, "grow"))
+        self.built("--rootfs", root)
+
+    def test_a_large_file_that_changes_between_two_looks_is_refused(self):
+        """Its bytes are read in 18 calls, the last of which finds the end."""
+        root = self.big("noise", random.Random(1).randbytes(self.BIG))
+        self.failing("Cannot take in /noise: it changed while it was read", "--rootfs", root,
+                     env=fault("pread", "root/noise", 19, "flip"))
+        size = os.path.getsize(root + "/noise")
+        self.failing(f"Cannot take in /noise: its size changed from {size} to {size + 1} bytes while it was read", "--rootfs",
+                     root, env=fault("pread", "root/noise", 5, "grow"))
+        os.unlink(root + "/noise")
+        # Of the same size, so that each is hashed before it is compressed.
+        self.big("text1", text(self.BIG))
+        self.big("text2", text(self.BIG))
+        self.failing("Cannot take in /text1: it changed while it was read", "--rootfs", root,
+                     env=fault("pread", "root/text1", 19, "flip"))
+
+    def test_files_that_cannot_be_read_are_named(self):
+        root = self.tree()
+        self.big("noise", random.Random(1).randbytes(self.BIG))
+        why = "Input/output error"
+        for sentence, call in (
+                (f"Cannot take in /etc/hosts: it cannot be opened: {why}", ("openat", "/etc/hosts", 1, "EIO")),
+                (f"Cannot take in /etc/hosts: it cannot be read: {why}", ("pread", "/etc/hosts", 1, "EIO")),
+                (f"Cannot take in /noise: Cannot read or compress a content: {why}", ("pread", "root/noise", 3, "EIO")),
+                (f"Cannot read the folder {root}/etc: {why}", ("fstatat", "/etc/hosts", 1, "EIO"))):
+            self.failing(sentence, "--rootfs", root, env=fault(*call))
+
+    def test_contents_that_cannot_be_written_are_named(self):
+        root = self.tree()
+        big, blob = text(self.BIG), self.hex(text(40000))
+        self.big("big", big)
+        no_space = "No space left on device"
+        for sentence, call in (
+                (f"Cannot take in /big: Cannot make a temporary file in the image: {no_space}",
+                 ("openat", "data.zst/.tmp-", 1, "ENOSPC")),
+                (f"Cannot take in /big: Cannot write a compressed content: {no_space}",
+                 ("write", "data.zst/.tmp-", 1, "ENOSPC")),
+                (f"Cannot take in /big: Cannot write {self.hex(big)}.zst: {no_space}",
+                 ("renameat", self.hex(big), 1, "ENOSPC")),
+                (f"Cannot take in /usr/lib/text: Cannot write {blob}.zst: {no_space}", ("renameat", blob, 1, "ENOSPC"))):
+            self.failing(sentence, "--rootfs", root, env=fault(*call))
+
+    def tar_of(self, **files):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as t:
+            for name, data in files.items():
+                m = tarfile.TarInfo(name)
+                m.size = len(data)
+                t.addfile(m, io.BytesIO(data))
+        return out.getvalue()
+
+    def test_contents_of_a_stream_that_cannot_be_kept_are_named(self):
+        big = text(self.BIG)
+        tar, digest = self.tar_of(big=big), self.hex(big)
+        why = "Input/output error"
+        for sentence, call in (
+                (f"Cannot make a temporary file in the image: {why}", ("openat", ".plain/.tmp-", 1, "EIO")),
+                (f"Cannot write the content of /big: {why}", ("write", ".plain/.tmp-", 1, "EIO")),
+                (f"Cannot keep a content in the image: {why}", ("renameat", ".plain/" + digest, 1, "EIO")),
+                (f"Cannot open the plain copy of {digest}: {why}", ("openat", ".plain/" + digest, 1, "EIO")),
+                (f"Cannot remove the plain copy of {digest}: {why}", ("unlinkat", ".plain/" + digest, 1, "EIO"))):
+            self.failing(sentence, "--tar", "-", input=tar, env=fault(*call))
+
+    def test_plain_files_that_cannot_be_placed_are_named(self):
+        root = self.tree()
+        served = "opt/ota/otaclient_release/big"
+        write(os.path.join(root, served), text(50000))
+        why = "Input/output error"
+        for sentence, call in (
+                (f"Cannot put etc/hosts into the image: {why}", ("renameat", "data/etc/hosts", 1, "EIO")),
+                (f"Cannot put etc/hosts into the image: {why}", ("mkdirat", "partial/data/etc$", 1, "EIO")),
+                (f"Cannot put {served} into the image: its content cannot be written: {why}",
+                 ("write", "data/" + served, 1, "EIO")),
+                (f"Cannot remove the working folder of the image: {why}", ("unlinkat", "partial/.plain$", 1, "EIO"))):
+            self.failing(sentence, "--rootfs", root, env=fault(*call))
+
+    def test_more_names_than_a_file_may_have_become_copies(self):
+        root = self.path("root")
+        for name in "abc":
+            write(os.path.join(root, name), b"the same")
+        self.good(self.build("--rootfs", root, env=fault("linkat", "data/b", 1, "EMLINK")))
+        self.assertEqual([os.stat(os.path.join(self.image, "data", n)).st_nlink for n in "abc"], [1, 2, 2])
+        self.good(self.verify())
+
+    def test_the_folder_of_the_image_may_refuse_each_step(self):
+        root = self.tree()
+        image, why = self.image, "Input/output error"
+        for sentence, call in (
+                (f"Cannot make the folder {image}.partial: {why}", ("mkdirat", "image.partial$", 1, "EIO")),
+                (f"Cannot write into the folder {image}.partial: {why}", ("openat", "/.metadata_gen-unfinished", 1, "EIO")),
+                (f"Cannot make data in the image: {why}", ("mkdirat", "partial/data$", 1, "EIO")),
+                (f"Cannot write dirs.txt into the image: {why}", ("openat", "partial/dirs.txt", 1, "EIO")),
+                (f"Cannot write metadata.jwt into the image: {why}", ("write", "partial/metadata.jwt", 1, "EIO")),
+                (f"Cannot make the image {image} durable: {why}", ("syncfs", "image.partial", 1, "EIO")),
+                (f"Cannot put the image in its place {image}: {why}", ("renameat2", "/image$", 1, "EIO"))):
+            self.bad(self.build("--rootfs", root, env=fault(*call)), f"metadata_gen: {sentence}\n")
+            shutil.rmtree(image + ".partial", ignore_errors=True)
+            self.assert_no_output()
+        self.built("--rootfs", root)
+        before = contents(image)
+        for sentence, call in ((f"Cannot lock {image}: No locks available", ("flock", "/image$", 1, "ENOLCK")),
+                               (f"Cannot put the image in its place {image}: {why}", ("renameat2", "/image$", 1, "EIO"))):
+            self.bad(self.build("--rootfs", root, env=fault(*call)), f"metadata_gen: {sentence}\n")
+            self.assertEqual(contents(image), before)
+        # It is in its place, but a power cut might undo that.
+        self.bad(self.build("--rootfs", root, env=fault("fsync", os.path.basename(self.work) + "$", 1, "EIO")),
+                 f"metadata_gen: Cannot make the image {image} durable: {why}\n")
+        self.good(self.verify())
+
+    def test_an_output_that_cannot_be_looked_into_is_not_replaced(self):
+        os.mkdir(self.image)
+        self.bad(self.build("--rootfs", self.tree(), env=fault("openat", "/image/.$", 1, "EMFILE")),
+                 f"metadata_gen: Cannot look into {self.image}: Too many open files\n")
+        self.assertEqual(os.listdir(self.image), [])
+
+    def test_gen_makes_contents_durable_before_lists_speak_of_them(self):
+        self.tree()
+        write(self.path("ignore.txt"))
+        args = ["gen", "--target-dir", "root", "--compressed-dir", "z"]
+        self.bad(self.run_gen(*args, cwd=self.work, env=fault("syncfs", "/z$", 1, "EIO")),
+                 "metadata_gen: Cannot make z durable: Input/output error\n")
+        self.assertFalse(os.path.exists(self.path("dirs.txt")))
+        self.bad(self.run_gen(*args, "--directory-file", "a/b", cwd=self.work), "Cannot write a/b: Invalid argument\n")
+
+
+class NoMemory(Case):
+    """Memory that runs out at each allocation of the program: tests/support/failing_alloc.c."""
+
+    def sweep(self, run, n_least, check):
+        """Let @run(environment) end in want of the Nth allocation, for all N; @check() looks at what it has left."""
+        mark, said, n = self.path("mark"), set(), 0
+        while True:
+            n += 1
+            done = run({**os.environ, "LD_PRELOAD": FAILING_ALLOC, "ASAN_OPTIONS": "verify_asan_link_order=0",
+                        "FAILING_ALLOC": f"{n} {mark}"})
+            reached = os.path.exists(mark)
+            if reached:
+                os.unlink(mark)
+            else:
+                self.good(done)
+                break
+            text = done.stderr.decode()
+            self.assertIn(done.returncode, (0, 1), f"allocation {n}: {text}")
+            if done.returncode == 1:
+                self.assertRegex(text, "No memory for |Cannot allocate memory|[Oo]ut of memory|libcrypto cannot sign",
+                                 f"allocation {n}")
+                said.add(text)
+            with self.subTest(f"allocation {n}: {text}"):
+                check(done.returncode)
+        self.assertGreater(len(said), n_least)
+        return "".join(said)
+
+    def lists(self):
+        return {name: read(self.image, name) for name in ALL_LISTS}
+
+    def test_a_build_is_whole_or_not_there(self):
+        root = self.tree()
+        self.built("--rootfs", root)
+        want = self.lists()
+        tar = subprocess.run(["tar", "-C", root, "--xattrs", "-c", "."], check=True, capture_output=True).stdout
+        rules = self.path("rules")
+        write(rules, b"# rules\n/skip\n**/skip\n")
+
+        def check(status):
+            if status == 0:
+                self.assertEqual({n: t for n, t in self.lists().items() if n != "attributes.txt"},
+                                 {n: t for n, t in want.items() if n != "attributes.txt"})
+                self.good(self.verify("--jobs", "1"))
+                shutil.rmtree(self.image)
+            elif os.path.exists(self.image + ".partial"):
+                # It could not be seen that the folder is ours; or libarchive ended the program.
+                left = os.listdir(self.image + ".partial")
+                self.assertTrue(not left or ".metadata_gen-unfinished" in left, left)
+                shutil.rmtree(self.image + ".partial")
+            self.assert_no_output()
+        for args in (["--rootfs", root], ["--tar", "-"]):
+            shutil.rmtree(self.image, ignore_errors=True)
+            said = self.sweep(lambda env: self.build("--jobs", "1", "--ignore-file", rules, *args, input=tar, env=env), 10,
+                              check)
+            for what in ("the ignore rules", "the names of the tree", "a path", "hashing", "a content", "the image's lists"):
+                self.assertIn("No memory for " + what, said, args)
+            self.assertIn("Cannot write the lists of the image: Cannot allocate memory", said, args)
+            if args[0] == "--rootfs":  # one thread only
+                self.assertIn("Cannot compress a content: Cannot allocate memory", said)
+        self.assertIn("No memory for compressing", said)
+
+    def test_gen_sign_inspect_and_verify_say_it(self):
+        root = self.tree()
+        self.built("--rootfs", root)
+        shutil.copytree(self.image, self.path("lists"))
+        write(self.path("ignore.txt"))
+        signing = ["--sign-key", os.path.join(SAMPLE, "keys/sign.key"), "--cert-file", "sign.pem", "--persistent-file",
+                   "persistents.txt"]
+        inspected = self.good(self.run_gen("inspect", "--json", self.image)).stdout
+        got = []
+
+        def inspect(env):
+            got.append(self.run_gen("inspect", "--json", self.image, env=env))
+            return got[-1]
+
+        def check_figures(status):
+            self.assertEqual(got[-1].stdout, inspected if status == 0 else b"")
+        for run, check in (
+                (lambda env: self.run_gen("gen", "--target-dir", "root", "--compressed-dir", "z", cwd=self.work, env=env),
+                 lambda status: None),
+                (lambda env: self.run_gen("sign", *signing, cwd=self.path("lists"), env=env), lambda status: None),
+                (inspect, check_figures),
+                (lambda env: self.run_gen("verify", "--certs", self.certs(), "--jobs", "1", self.image, env=env),
+                 lambda status: None)):
+            self.sweep(run, 3, check)
+
+
 class CommandLine(Case):
     def test_wrong_usage_is_status_2(self):
         for args, word in (([], "a verb is missing"), (["frob"], "there is no verb \"frob\""), (["build"], "--output is missing"),
@@ -1160,8 +1555,13 @@ class CommandLine(Case):
         self.bad(self.build(), "either --rootfs or --tar is needed", status=2)
         self.bad(self.build("--rootfs", "/x", "--tar", "y"), "either --rootfs or --tar", status=2)
         self.bad(self.build("--rootfs", "/x", "--kernel", "oldest"), "--kernel", status=2)
-        self.bad(self.build("--rootfs", "/x", "--compress-level", "20"), "from 1 to 19", status=2)
-        self.bad(self.build("--rootfs", "/x", "--jobs", "0"), "from 1 to 64", status=2)
+        self.bad(self.build("--rootfs", "/x", "--compress-level", "20"),
+                 "--compress-level wants a number from 1 to 19, not \"20\"", status=2)
+        self.bad(self.build("--rootfs", "/x", "--jobs", "0"), "--jobs wants a number from 1 to 64, not \"0\"", status=2)
+        self.bad(self.build("--rootfs", ""), "--rootfs must not be empty", status=2)
+        self.bad(self.run_gen("gen", "--target-dir", "x", "--compress-ratio", "0"),
+                 "--compress-ratio wants a number above 0, not \"0\"", status=2)
+        self.bad(self.build("--rootfs", "/x", *(["--xattr", "user."] * 33)), "--xattr is given more than 32 times", status=2)
         self.bad(self.build("--rootfs", "/x", "--prefix", "/a/../b"), "--prefix", status=2)
         self.assert_no_output()
 
@@ -1211,5 +1611,5 @@ class CommandLine(Case):
 if __name__ == "__main__":
     if os.geteuid() != 0:
         sys.exit("test_metadata_gen: needs root")
-    PROGRAM, SAMPLE = (os.path.abspath(a) for a in sys.argv[1:3])
-    unittest.main(argv=sys.argv[:1] + sys.argv[3:])
+    PROGRAM, SAMPLE, FAULTY_CALLS, FAILING_ALLOC = (os.path.abspath(a) for a in sys.argv[1:5])
+    unittest.main(argv=sys.argv[:1] + sys.argv[5:])

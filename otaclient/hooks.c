@@ -176,7 +176,7 @@ int hooks_run(const struct hooks *hooks, enum hook which, const struct hook_fact
 	if (!hooks->dir)
 		return 0;
 	if (hook_env_make(&env, which, facts) < 0)
-		return ota_err_wrap(err, -ENOMEM, "Cannot run the %s hooks", hook_names[which]);
+		return ota_err_no_memory(err, "the environment of the hooks");
 	return run_with_env(hooks, which, &env, &run, NULL, err);
 }
 

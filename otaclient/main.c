@@ -274,7 +274,7 @@ static int make_proxy(struct daemon *d, struct ota_err *err)
 	if (d->proxy_wishes)
 		return 0;
 	proxy_child_free(TAKE_PTR(d->proxy_child));
-	return ota_err_wrap(err, -ENOMEM, "Nobody can ask for it");
+	return ota_err_no_memory(err, "the wishes for a proxy");
 }
 
 /* The way of our downloads, and the local proxy if that is the way. It runs only while an update does. */

@@ -426,7 +426,7 @@ int proxy_child_new(const struct proxy_child_config *config, struct proxy_child 
 	int r;
 
 	if (!c)
-		return ota_err_wrap(err, -ENOMEM, "Cannot watch over otaproxy");
+		return ota_err_no_memory(err, "the watch over otaproxy");
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->changed, NULL);
 	c->note = config->note;
@@ -436,14 +436,14 @@ int proxy_child_new(const struct proxy_child_config *config, struct proxy_child 
 	if (config->external_folder) {
 		c->external_folder = keep(c, config->external_folder);
 		if (!c->external_folder)
-			return ota_err_wrap(err, -ENOMEM, "Cannot watch over otaproxy");
+			return ota_err_no_memory(err, "the watch over otaproxy");
 	}
 	c->program = keep(c, config->program);
 	c->run_dir = keep(c, config->run_dir);
 	c->cache_dir = keep(c, config->cache_dir);
 	if (!c->program || !c->run_dir || !c->cache_dir || !fill_args(c, config) ||
 		!fill_wipe_args(c, config) || !fill_url(c, config))
-		return ota_err_wrap(err, -ENOMEM, "Cannot watch over otaproxy");
+		return ota_err_no_memory(err, "the watch over otaproxy");
 	r = thread_start(c);
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot start the thread that watches over otaproxy");

@@ -42,7 +42,7 @@ static int origins_text(
 			return r;
 		r = buf_printf(text, "%s\n", origins[i]);
 	}
-	return r < 0 ? ota_err_wrap(err, r, "Cannot list the origins") : 0;
+	return r < 0 ? ota_err_no_memory(err, "the list of servers") : 0;
 }
 
 /* The folder may be older than the wish for a proxy; what is for nobody else has folders of its own in it. */

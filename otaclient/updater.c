@@ -412,8 +412,7 @@ static int accept_session(struct updater *u, struct update_session *s, struct ot
 	int r;
 
 	if (!s)
-		return ota_err_set(
-			err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory for an update");
+		return ota_err_no_memory(err, "an update");
 	pthread_mutex_lock(&u->lock);
 	r = refuse_if_busy(u, err);
 	if (r == 0)

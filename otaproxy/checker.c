@@ -190,8 +190,7 @@ int checker_start(
 	int r;
 
 	if (!c)
-		return ota_err_set(
-			err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory to begin");
+		return ota_err_no_memory(err, "the checker");
 	c->config = *config;
 	c->last = &c->first;
 	pthread_mutex_init(&c->lock, NULL);

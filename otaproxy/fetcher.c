@@ -270,8 +270,7 @@ int fetcher_new(
 	int r;
 
 	if (!f)
-		return ota_err_set(
-			err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory to begin");
+		return ota_err_no_memory(err, "a fetcher");
 	f->has_upper = config->upper_proxy;
 	f->refuse_hop = config->refuse_hop;
 	f->hop_ctx = config->hop_ctx;
@@ -288,8 +287,7 @@ void fetcher_take(struct fetcher *fetcher, struct flight *flight)
 	struct ota_err err = {0};
 
 	if (!t) {
-		ota_err_set(&err, -ENOMEM, OTA_E_UNSPECIFIC,
-			"There is not enough memory for another fetch");
+		ota_err_no_memory(&err, "another fetch");
 		flight_end(flight, -ENOMEM, 0, &err);
 		return;
 	}

@@ -48,8 +48,7 @@ int flight_begin(struct flight *f, const struct flight_answer *answer, struct ot
 			       f->check, &f->order.key.digest, answer->form, BODY_CONTENT_MAX_BYTES)
 		     : 0;
 	if (r < 0)
-		return ota_err_set(
-			err, r, OTA_E_UNSPECIFIC, "There is not enough memory to check a body");
+		return ota_err_no_memory(err, "the check of a body");
 	f->at = 0;
 	flight_body_rewind(f->body);
 	pthread_mutex_lock(&f->table->lock);

@@ -188,8 +188,7 @@ static int gather(struct flight_body *b, const uint8_t *data, size_t len_bytes, 
 	if (!b->gathered)
 		b->gathered = malloc(FLIGHT_BODY_GATHER_BYTES);
 	if (!b->gathered)
-		return ota_err_set(
-			err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory for a body");
+		return ota_err_no_memory(err, "a body");
 	while (len_bytes > 0) {
 		size_t n = MIN_OF(len_bytes, (size_t)FLIGHT_BODY_GATHER_BYTES - b->n_gathered);
 		int r = 0;

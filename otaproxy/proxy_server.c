@@ -448,8 +448,7 @@ int proxy_server_start(const struct proxy_server_config *config, struct proxy *p
 	int r = fd;
 
 	if (!s)
-		return ota_err_set(
-			err, -ENOMEM, OTA_E_UNSPECIFIC, "There is not enough memory to begin");
+		return ota_err_no_memory(err, "the HTTP server");
 	s->proxy = proxy;
 	fetcher.refuse_hop = refuse_hop;
 	fetcher.hop_ctx = proxy;

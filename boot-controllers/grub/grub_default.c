@@ -176,9 +176,7 @@ int grub_default_rewrite(const char *text, size_t len_bytes, struct buf *ret, st
 			GRUB_DEFAULT_MAX_BYTES, GRUB_DEFAULT_KEYS_MAX);
 	if (r == 0)
 		r = put_all(&as, ret);
-	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot rewrite /etc/default/grub: %s",
-			       strerror(-r))
-		     : 0;
+	return r < 0 ? ota_err_no_memory(err, "/etc/default/grub") : 0;
 }
 
 int grub_default_value(const char *text, size_t len_bytes, const char *key, struct buf *ret)

@@ -375,8 +375,7 @@ static int explain(struct ota_err *err, int r, const char *kernel_name)
 			"Braces go deeper than %d or a command has more than %d words",
 			GRUB_ENTRY_DEPTH_MAX, GRUB_ENTRY_WORDS_MAX);
 	default:
-		return ota_err_set(
-			err, r, OTA_E_UNSPECIFIC, "Cannot write a menu entry: %s", strerror(-r));
+		return ota_err_no_memory(err, "a menu entry");
 	}
 }
 

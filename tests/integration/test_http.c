@@ -723,6 +723,20 @@ static void wrong_bytes_are_asked_for_again(void **state)
 	assert_false(origin_saw(&b->origin, 1, "\"range\""));
 }
 
+/* What was too much of one answer may come in place of the next one on that connection. */
+static void what_is_left_of_an_answer_is_not_the_last_word(void **state)
+{
+	struct bench *b = *state;
+
+	serve(b, "{\"/f\": [{\"no_http\": true}, {\"size\": 300}], \"/never\": [{\"no_http\": "
+		 "true}]}");
+	get(b, "/f");
+	assert_fetched(b, 300);
+	assert_int_equal(b->result.retries, 1);
+	assert_int_equal(get(b, "/never"), -EPROTO);
+	assert_int_equal(b->result.retries, HTTP_TRIES_MAX - 1);
+}
+
 static void bytes_that_stay_wrong_end_with_the_sinks_sentence(void **state)
 {
 	struct bench *b = *state;
@@ -2104,6 +2118,7 @@ static const struct CMUnitTest limiting_tests[] = {
 	TEST(exactly_the_limit_is_fine),
 	TEST(an_endless_body_is_cut_at_the_limit),
 	TEST(wrong_bytes_are_asked_for_again),
+	TEST(what_is_left_of_an_answer_is_not_the_last_word),
 	TEST(bytes_that_stay_wrong_end_with_the_sinks_sentence),
 	TEST(a_sink_that_fails_ends_the_request),
 	TEST(a_coding_nobody_asked_for_is_undone_on_wish),

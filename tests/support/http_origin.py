@@ -34,6 +34,7 @@ ranges and an ETag), else it is a 404. An answer is an object; all keys are opti
     endless_fields  no end of the "header" or, behind a whole chunked body, of the "trailer"; or of one "line" of the
                     header
     hang_up         true: close without any answer
+    no_http         true: close behind a line that is none of HTTP
 
     cut_half        true: like cut_after, at half of what is to be sent
 
@@ -149,7 +150,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def play(self, answer):
         time.sleep(answer.get("delay_ms", 0) / 1000)
-        if answer.get("hang_up"):
+        if answer.get("no_http"):
+            self.wfile.write(b"what is left of something else\r\n")
+        if answer.get("hang_up") or answer.get("no_http"):
             raise Cut
         status, first, body, fields = self.choose(answer)
         length = answer.get("content_length", len(body) - first)

@@ -1,4 +1,4 @@
-"""fetch_lab: a small signed image, and the daemon's fetching of it (tests/support/fetch_driver.c), for tests of networks.
+"""fetch_lab: a small signed image, and the daemon's fetching of it (tests/support/fetch_driver.c), for network tests.
 
 Programs come from the environment: METADATA_GEN, FETCH_DRIVER, MAKE_DEV_CERTS (meson sets them). No root.
 
@@ -77,7 +77,8 @@ class Driver:
     def __init__(self, lab, *options, program=None, limit_s=60):
         self.lab, self.limit_s = lab, limit_s
         self.process = subprocess.Popen([program or os.environ["FETCH_DRIVER"], "--certs", lab.path("certs"), *options],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True)
         self.store = tempfile.mkdtemp(prefix="store.", dir=lab.work)
 
     def begin(self, url):
@@ -159,8 +160,9 @@ class FetchLab:
         end = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + days * 86400))
         begin = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() - 40 * 86400))
         with open(self.path(name + ".cnf"), "w", encoding="utf-8") as f:
-            f.write(f"[ca]\ndefault_ca=d\n[d]\ndatabase={self.path(name + '.db')}\nserial={self.path(name + '.serial')}\n"
-                    f"new_certs_dir={self.work}\ndefault_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n"
+            f.write(f"[ca]\ndefault_ca=d\n[d]\ndatabase={self.path(name + '.db')}\n"
+                    f"serial={self.path(name + '.serial')}\nnew_certs_dir={self.work}\n"
+                    f"default_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n"
                     f"[x]\nbasicConstraints=critical,CA:{'TRUE' if ca else 'FALSE'}\nsubjectAltName={subject_alt}\n"
                     "[req]\ndistinguished_name=n\n[n]\n")
         open(self.path(name + ".db"), "w", encoding="utf-8").close()

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,9 @@
 enum {
 	RUN_MS = 200,
 	CAS_MAX_BYTES = 4 << 20, /* Debian's file has some 230 kB */
+	/* libcurl's buffers, 128 KiB for each file, are not to be given back and faulted in again. */
+	MALLOC_KEEP_BYTES = 2 << 20,
+	MALLOC_MMAP_BYTES = 1 << 20, /* a window of zstd's is */
 };
 
 /* Where most systems have theirs, as one file. */
@@ -261,6 +265,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "%s: is started by otaclient alone\n", argv[0]);
 		return 2;
 	}
+	mallopt(M_TRIM_THRESHOLD, MALLOC_KEEP_BYTES);
+	mallopt(M_MMAP_THRESHOLD, MALLOC_MMAP_BYTES);
 	signal(SIGPIPE, SIG_IGN);
 	patch_work_catch_faults();
 	r = start(&p, &err);

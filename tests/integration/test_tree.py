@@ -543,6 +543,20 @@ class TreeTest(unittest.TestCase):
         main.wait_for("ECU p1: Cannot read the answer of 127.0.0.1 to Status: ", main.log)
         self.all_known(main, {"main", "p1"})
 
+    def test_a_status_larger_than_any_vehicle_is_not_read(self):
+        """Each answer is dropped as it is, and the child counts as one that says nothing."""
+        huge = status_bytes({"ecu_id": "p1", "failure_traceback": "x" * (32 << 20)})
+        endless = [huge] * 3
+        child, p2 = self.scripted("p1", Status=lambda *_: endless.pop(0) if endless else status_bytes({"ecu_id": "p1"})), \
+            self.ecu("p2")
+        main = self.ecu("main", child, p2)
+        main.wait_for("ECU p1: ", main.log)
+        self.assertEqual({e.ecu_id for e in main.status().ecu_v2} - {"p1"}, {"main", "p2"})
+        with open(f"/proc/{main.process.pid}/status") as f:
+            peak_kb = next(int(line.split()[1]) for line in f if line.startswith("VmHWM:"))
+        self.assertLess(peak_kb, 96 << 10)
+        self.all_known(main, {"main", "p1", "p2"})
+
     def test_nonsense_in_an_answer_is_left_out(self):
         huge = "z" * 3000
         answer = update_bytes({"ecu_id": "main", "result": pb.UNRECOVERABLE}, {"ecu_id": huge}, {"ecu_id": ""},

@@ -339,7 +339,7 @@ class Ecu:
             "with open(sys.argv[2], 'wb') as f:\n"
             "    pickle.dump({p: tuple(e) for p, e in tree_list.list_tree(os.environ[sys.argv[1]]).items()}, f)\n"
         )
-        out = self.lab.path(f"{role}.list")
+        out = self.lab.path(f"{self.name}.{role}.list")
         env = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.abspath(__file__)), "PYTHONDONTWRITEBYTECODE": "1"}
         run(PSEUDO_ECU, "look", self.disk, "--", sys.executable, "-c", script, role.upper(), out, env=env)
         with open(out, "rb") as f:

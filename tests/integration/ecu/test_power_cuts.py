@@ -2,12 +2,12 @@
 """
 All disks that a power cut could leave, of one machine that is installed, updated, aborted and rolled back.
 
-    test_power_cuts.py BUILD_DIR [--share PERCENT] [--seed N] [--jobs N] [--least N]
+    test_power_cuts.py BUILD_DIR [--share PERCENT] [--restarts PERCENT] [--seed N] [--jobs N] [--least N]
                        [--keep FOLDER | --scenes FOLDER] [--scene NAME [--cut NAME]]
 
 The machine's disk logs each write and each barrier (tests/support/write_log.c). From the log comes each disk that a cut
-could leave (cut_disks.py), and each is judged (cut_judge.py). --share judges a seeded part of them; --least says how many
-different ones there must be. What was recorded goes into FOLDER if something is wrong with a disk; --scenes goes on from
+could leave (cut_disks.py), and each is judged (cut_judge.py); some are started, too (cut_restart.py). --share judges a
+seeded part of them, --restarts starts a part of these; --least says how many different ones there must be. What was recorded goes into FOLDER if something is wrong with a disk; --scenes goes on from
 there, with --cut for one disk alone. Needs root, loop devices, /dev/fuse, namespaces and grub-emu.
 """
 
@@ -20,12 +20,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../../support"))
 from cut_disks import CutDisk  # noqa: E402
 from cut_judge import Judge  # noqa: E402
+from cut_restart import restarts  # noqa: E402
 from ecu_lab import enter_private, syscalls  # noqa: E402
 from pseudo_ecu import disk as ecu_disk  # noqa: E402
 from small_machine import SmallLab, Story, scenes  # noqa: E402
@@ -38,6 +40,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build")
     parser.add_argument("--share", type=int, default=100)
+    parser.add_argument("--restarts", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--least", type=int, default=0)
@@ -63,13 +66,23 @@ class Look:
     def run(self):
         judge = Judge(self.lab, self.scene)
         parts = ecu_disk.partitions_of(self.scene.base)
-        with CutDisk(self.scene.base, self.lab.path(f"cut.{self.number}.img"), parts) as disk:
+        image = self.lab.path(f"cut.{self.number}.img")
+        with restarts(self.lab, self.scene, self.number) as restart, CutDisk(self.scene.base, image, parts) as disk:
             for cut in disk.cuts(self.scene.records, self.args.seed, self.args.cut):
                 self.n_cuts += 1
                 if self._is_ours(disk, cut):
                     self.n_judged += 1
-                    self.wrong += [f"{cut.where()}: {problem}" for problem in judge.look(disk, cut)]
-        return {"cuts": self.n_cuts, "disks": len(self.seen), "judged": self.n_judged, "wrong": self.wrong}
+                    wrong = judge.look(disk, cut)
+                    if self._dice(cut, "restart") < self.args.restarts:
+                        wrong += restart.look(disk, cut)
+                    self.wrong += [f"{cut.where()}: {problem}" for problem in wrong]
+            return {
+                "cuts": self.n_cuts,
+                "disks": len(self.seen),
+                "judged": self.n_judged,
+                "started": restart.n_started,
+                "wrong": self.wrong,
+            }
 
     def _is_ours(self, disk, cut):
         """Is it another disk than before, and is it for us to judge?"""
@@ -77,9 +90,11 @@ class Look:
         if key in self.seen:
             return False
         self.seen.add(key)
-        if len(self.seen) % self.args.jobs != self.number:
-            return False
-        return random.Random(f"{self.args.seed} {self.scene.name} {cut.name}").random() * 100 < self.args.share
+        return len(self.seen) % self.args.jobs == self.number and self._dice(cut, "share") < self.args.share
+
+    def _dice(self, cut, what):
+        """From 0 to 100, the same each time."""
+        return random.Random(f"{self.args.seed} {self.scene.name} {cut.name} {what}").random() * 100
 
 
 def work(lab, scene, args, number, path):
@@ -91,8 +106,9 @@ def work(lab, scene, args, number, path):
         with open(path, "w", encoding="utf-8") as f:
             json.dump(Look(lab, scene, args, number).run(), f)
         code = 0
-    finally:
-        os._exit(code)
+    except BaseException:  # pylint: disable=broad-except
+        traceback.print_exc()
+    os._exit(code)
 
 
 def judge_scene(lab, scene, args):
@@ -114,15 +130,15 @@ def judge_scene(lab, scene, args):
         with open(path, encoding="utf-8") as f:
             found.append(json.load(f))
     wrong = [text for one in found for text in one["wrong"]]
-    judged = sum(one["judged"] for one in found)
+    judged, started = (sum(one[name] for one in found) for name in ("judged", "started"))
     print(
-        f"{scene.name}: {found[0]['cuts']} cuts, {found[0]['disks']} different disks, {judged} judged, {len(wrong)} wrong, "
-        f"{time.monotonic() - began:.0f} s",
+        f"{scene.name}: {found[0]['cuts']} cuts, {found[0]['disks']} different disks, {judged} judged, {started} started, "
+        f"{len(wrong)} wrong, {time.monotonic() - began:.0f} s",
         flush=True,
     )
     for text in sorted(wrong)[:SHOWN]:
         print(f"  {scene.name}, {text}")
-    return found[0]["disks"], judged, len(wrong)
+    return found[0]["disks"], judged, started, len(wrong)
 
 
 def keep(lab, args):
@@ -144,15 +160,15 @@ def run(args, folder):
     if not args.scenes:
         with lab.origin() as origin:
             Story(lab, origin).record()
-    disks = judged = wrong = 0
+    sums = [0, 0, 0, 0]
     for scene in scenes(args.scenes or folder):
         if args.scene in (None, scene.name):
-            found = judge_scene(lab, scene, args)
-            disks, judged, wrong = (a + b for a, b in zip((disks, judged, wrong), found))
+            sums = [a + b for a, b in zip(sums, judge_scene(lab, scene, args))]
+    disks, judged, started, wrong = sums
     if wrong:
-        again = f"{sys.argv[0]} {args.build} --scenes {keep(lab, args)} --scene NAME --cut NUMBER"
+        again = f"{sys.argv[0]} {args.build} --scenes {keep(lab, args)} --seed {args.seed} --scene NAME --cut NUMBER"
         print(f"One of them again: {again}")
-    print(f"power cuts: {disks} different disks, {judged} judged, {wrong} wrong (seed {args.seed})")
+    print(f"power cuts: {disks} different disks, {judged} judged, {started} started, {wrong} wrong (seed {args.seed})")
     if disks < args.least:
         print(f"There must be {args.least} different disks at least")
     return 1 if wrong or not judged or disks < args.least else 0

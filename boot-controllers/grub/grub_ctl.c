@@ -81,6 +81,17 @@ int grub_read_file(int dir_fd, const char *name, size_t max_bytes, struct buf *r
 	return S_ISREG(st.st_mode) ? file_read_fd(fd, max_bytes, ret) : -ENOENT;
 }
 
+static bool has_content(int dir_fd, const char *name, const struct buf *content, mode_t mode)
+{
+	AUTO_BUF struct buf old = {0};
+	struct stat st;
+
+	return grub_read_file(dir_fd, name, GRUB_CFG_MAX_BYTES, &old) == 0 &&
+	       old.len_bytes == content->len_bytes &&
+	       memcmp(buf_str(&old), buf_str(content), old.len_bytes) == 0 &&
+	       fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && (st.st_mode & 07777) == mode;
+}
+
 static int said_written(int r, const char *path, struct ota_err *err)
 {
 	return r < 0 ? ota_err_set(
@@ -91,26 +102,21 @@ static int said_written(int r, const char *path, struct ota_err *err)
 int grub_write_file(const char *what, int dir_fd, const char *name, const char *path,
 	const struct buf *content, mode_t mode, struct ota_err *err)
 {
-	AUTO_BUF struct buf old = {0};
-	struct stat st;
-	int r;
-
-	if (grub_read_file(dir_fd, name, GRUB_CFG_MAX_BYTES, &old) == 0 &&
-		old.len_bytes == content->len_bytes &&
-		memcmp(buf_str(&old), buf_str(content), old.len_bytes) == 0 &&
-		fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		(st.st_mode & 07777) == mode)
+	if (has_content(dir_fd, name, content, mode))
 		return 0;
-	r = io_replace_file(what, dir_fd, name, buf_str(content), content->len_bytes, mode);
-	return said_written(r, path, err);
+	return said_written(
+		io_replace_file(what, dir_fd, name, buf_str(content), content->len_bytes, mode),
+		path, err);
 }
 
-int grub_write_cfg(const struct grub_ctl *ctl, const struct buf *content, struct ota_err *err)
+int grub_write_boot_file(const struct grub_ctl *ctl, const char *what, const char *name,
+	const char *path, const struct buf *content, mode_t mode, struct ota_err *err)
 {
-	int r = io_replace_boot_file("replace grub.cfg", ctl->grub_fd, "grub.cfg", buf_str(content),
-		content->len_bytes, 0600);
-
-	return said_written(r, "/boot/grub/grub.cfg", err);
+	if (has_content(ctl->grub_fd, name, content, mode))
+		return 0;
+	return said_written(io_replace_boot_file(what, ctl->grub_fd, name, buf_str(content),
+				    content->len_bytes, mode),
+		path, err);
 }
 
 int grub_publish(const struct grub_ctl *ctl, const char *what, struct ota_err *err)

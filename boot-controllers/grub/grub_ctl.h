@@ -57,8 +57,9 @@ int grub_read_file(int dir_fd, const char *name, size_t max_bytes, struct buf *r
 int grub_write_file(const char *what, int dir_fd, const char *name, const char *path,
 	const struct buf *content, mode_t mode, struct ota_err *err);
 
-/* Replace grub.cfg, without which GRUB boots nothing; published. What it points at is there already. */
-int grub_write_cfg(const struct grub_ctl *ctl, const struct buf *content, struct ota_err *err);
+/* The same in GRUB's folder, for what GRUB cannot do without; published. What it points at is there already. */
+int grub_write_boot_file(const struct grub_ctl *ctl, const char *what, const char *name,
+	const char *path, const struct buf *content, mode_t mode, struct ota_err *err);
 
 /* Make what was written on /boot visible to GRUB. */
 int grub_publish(const struct grub_ctl *ctl, const char *what, struct ota_err *err);

@@ -111,7 +111,8 @@ static int write_frame(const struct grub_ctl *ctl, struct ota_err *err)
 	if (r == 0)
 		r = grub_publish(ctl, "publish what grub.cfg points at", err);
 	if (r == 0)
-		r = grub_write_cfg(ctl, &text, err);
+		r = grub_write_boot_file(ctl, "replace grub.cfg", "grub.cfg", "/boot/grub/grub.cfg",
+			&text, 0600, err);
 	return r < 0 ? ota_err_wrap(err, r, "Cannot make grub.cfg") : 0;
 }
 
@@ -157,9 +158,12 @@ static int write_active_entry(const struct grub_ctl *ctl, int root_fd, struct ot
 	if (r < 0)
 		return r;
 	grub_entry_name(slot, false, name);
-	r = grub_write_file("replace the running slot's menu entry", ctl->grub_fd, name, name,
-		&entry, 0644, err);
-	return r < 0 ? r : grub_publish(ctl, "publish the running slot's menu entry", err);
+	/* The kernel that it names first; after an update of otaclient it may be the only entry. */
+	r = grub_publish(ctl, "publish the running slot's kernel", err);
+	if (r == 0)
+		r = grub_write_boot_file(ctl, "replace the running slot's menu entry", name, name,
+			&entry, 0644, err);
+	return r;
 }
 
 /*

@@ -15,11 +15,13 @@ daemon makes grub.cfg and menu entries itself.
 """
 
 import os
+import re
 import shutil
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from ecu_lab import Ecu, Lab, Programs, run, wait_for  # noqa: E402
+from pseudo_ecu import disk  # noqa: E402
 from trees import Tree, noise, text  # noqa: E402
 from write_log import LoggedDisk, read  # noqa: E402
 
@@ -212,6 +214,7 @@ STORY = (
     ),
     ("rollback", lambda story: story.roll_back(), {"slot_a": "v1", "slot_b": "v2"}, "v3", _turns_of_a_rollback(B, A)),
     ("abort", lambda story: story.abort("v3"), {"slot_a": "v1"}, "v3", TURNS_OF_AN_ABORT),
+    ("new_release", lambda story: story.start(), {"slot_a": "v1"}, "v3", [(None, A, {"ABORTED"})]),
     (
         "update",
         lambda story: story.update("v3"),
@@ -245,10 +248,12 @@ class Story:
 
     def record(self):
         for name, act, *_ in STORY:
+            if name == "new_release":
+                self._make_older()
             run("cp", "--sparse=always", self.image, self.lab.path(f"{name}.base"))
-            with LoggedDisk(self.lab.write_log, self.image, self.lab.path(f"{name}.log"), self.lab.path("logged")) as disk:
-                self.ecu.use(disk.path)
-                self.ecu.mark = disk.mark
+            with LoggedDisk(self.lab.write_log, self.image, self.lab.path(f"{name}.log"), self.lab.path("logged")) as logged:
+                self.ecu.use(logged.path)
+                self.ecu.mark = logged.mark
                 try:
                     act(self)
                 finally:
@@ -274,6 +279,23 @@ class Story:
         wait_for("contents come", lambda: self._phase() == "DOWNLOADING_OTA_FILES", 30)
         self.ecu.otactl("abort")
         wait_for("the update is aborted", lambda: self.ecu.status()["ota_status"] == "ABORTED", 30)
+
+    def _make_older(self):
+        """grub.cfg and menu entry as an earlier release of otaclient has left them; only one slot has an entry now."""
+        boot = next(p for p in disk.partitions_of(self.image) if p.role == "boot")
+        point = self.lab.path("boot")
+        os.makedirs(point, exist_ok=True)
+        run("mount", "-o", f"loop,offset={boot.start},sizelimit={boot.size}", self.image, point)
+        for name, pattern, new in (
+            ("grub.cfg", r"(?m)^# otaclient_version: .*$", "# otaclient_version: 3.0.0"),
+            ("ota-slot_a.cfg", r"\A", "# Made by an earlier release\n"),
+        ):
+            with open(f"{point}/grub/{name}", "r+", encoding="utf-8") as f:
+                text = re.sub(pattern, new, f.read())
+                f.seek(0)
+                f.truncate()
+                f.write(text)
+        run("umount", point)
 
     def _phase(self):
         update = self.ecu.status()["update_status"]

@@ -105,3 +105,8 @@ def die_with_parent(signum):
 def sethostname(name):
     raw = os.fsencode(name)
     _check(_libc.sethostname(raw, len(raw)), "sethostname")
+
+
+def punch_hole(fd, offset, size):
+    """Make a part of a file zeroes; its size stays."""
+    _check(_libc.fallocate(fd, 3, ctypes.c_long(offset), ctypes.c_long(size)), "fallocate")

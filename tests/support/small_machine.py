@@ -14,6 +14,7 @@ slots are the host's (/usr/bin, /usr/lib), kernel and initrd are noise, and no s
 daemon makes grub.cfg and menu entries itself.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -202,7 +203,7 @@ TURNS_OF_AN_ABORT = [
 ]
 
 # Name, what the machine does, the versions that may boot in each slot, the one that a second run brings, and turns. Each
-# scene begins where the one before has ended.
+# scene begins where the one before has ended, but for what is done to the machine before it (PREPARED).
 STORY = (
     ("bootstrap", lambda story: story.start(), {"slot_a": "v1"}, "v2", [(None, A, {"INITIALIZED"})]),
     (
@@ -229,6 +230,7 @@ STORY = (
         "v2",
         _turns_of_an_update(B, A, "SUCCESS"),
     ),
+    ("other_client", lambda story: story.start(), {"slot_a": "v1"}, "v2", [(None, A, {"SUCCESS"})]),
 )
 
 
@@ -248,8 +250,7 @@ class Story:
 
     def record(self):
         for name, act, *_ in STORY:
-            if name == "new_release":
-                self._make_older()
+            PREPARED.get(name, lambda story: None)(self)
             run("cp", "--sparse=always", self.image, self.lab.path(f"{name}.base"))
             with LoggedDisk(self.lab.write_log, self.image, self.lab.path(f"{name}.log"), self.lab.path("logged")) as logged:
                 self.ecu.use(logged.path)
@@ -280,26 +281,58 @@ class Story:
         self.ecu.otactl("abort")
         wait_for("the update is aborted", lambda: self.ecu.status()["ota_status"] == "ABORTED", 30)
 
-    def _make_older(self):
-        """grub.cfg and menu entry as an earlier release of otaclient has left them; only one slot has an entry now."""
-        boot = next(p for p in disk.partitions_of(self.image) if p.role == "boot")
+    @contextlib.contextmanager
+    def boot_mounted(self):
+        part = next(p for p in disk.partitions_of(self.image) if p.role == "boot")
         point = self.lab.path("boot")
         os.makedirs(point, exist_ok=True)
-        run("mount", "-o", f"loop,offset={boot.start},sizelimit={boot.size}", self.image, point)
-        for name, pattern, new in (
-            ("grub.cfg", r"(?m)^# otaclient_version: .*$", "# otaclient_version: 3.0.0"),
-            ("ota-slot_a.cfg", r"\A", "# Made by an earlier release\n"),
-        ):
-            with open(f"{point}/grub/{name}", "r+", encoding="utf-8") as f:
-                text = re.sub(pattern, new, f.read())
-                f.seek(0)
-                f.truncate()
-                f.write(text)
-        run("umount", point)
+        run("mount", "-o", f"loop,offset={part.start},sizelimit={part.size}", self.image, point)
+        try:
+            yield point
+        finally:
+            run("umount", point)
+
+    def make_older(self):
+        """grub.cfg and menu entry as an earlier release of otaclient has left them; only one slot has an entry now."""
+        with self.boot_mounted() as boot:
+            for name, pattern, new in (
+                ("grub.cfg", r"(?m)^# otaclient_version: .*$", "# otaclient_version: 3.0.0"),
+                ("ota-slot_a.cfg", r"\A", "# Made by an earlier release\n"),
+            ):
+                with open(f"{boot}/grub/{name}", "r+", encoding="utf-8") as f:
+                    text = re.sub(pattern, new, f.read())
+                    f.seek(0)
+                    f.truncate()
+                    f.write(text)
+
+    def make_other_clients(self):
+        """A machine that was installed just now, with the older layout of /boot (docs/formats.md, "GRUB files")."""
+        run("cp", "--sparse=always", self.lab.path("bootstrap.base"), self.image)
+        release = release_of("v1")
+        with self.boot_mounted() as boot:
+            folder = f"{boot}/ota-partition.sda2"
+            os.mkdir(folder)
+            for kind in ("vmlinuz", "initrd.img"):
+                os.rename(f"{boot}/{kind}-{release}", f"{folder}/{kind}-{release}")
+                os.symlink(f"{kind}-{release}", f"{folder}/{kind}-ota")
+                os.symlink(f"ota-partition/{kind}-ota", f"{boot}/{kind}-ota")
+            for name, content in (("status", "SUCCESS"), ("version", "v1"), ("slot_in_use", "sda2")):
+                with open(f"{folder}/{name}", "w", encoding="ascii") as f:
+                    f.write(content)
+            with open(f"{boot}/grub/grub.cfg", encoding="utf-8") as f:
+                cfg = f.read().replace(f"-{release}", "-ota")
+            with open(f"{folder}/grub.cfg", "w", encoding="utf-8") as f:
+                f.write(cfg)
+            os.unlink(f"{boot}/grub/grub.cfg")
+            os.symlink("ota-partition.sda2", f"{boot}/ota-partition")
+            os.symlink("../ota-partition/grub.cfg", f"{boot}/grub/grub.cfg")
 
     def _phase(self):
         update = self.ecu.status()["update_status"]
         return update and update["phase"]
+
+
+PREPARED = {"new_release": Story.make_older, "other_client": Story.make_other_clients}
 
 
 def scenes(folder):

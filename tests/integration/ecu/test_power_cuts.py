@@ -16,6 +16,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -100,9 +101,10 @@ class Look:
 def work(lab, scene, args, number, path):
     """A worker, to its end."""
     code = 1
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         enter_private()
-        syscalls.die_with_parent(9)
+        syscalls.die_with_parent(signal.SIGKILL)
         with open(path, "w", encoding="utf-8") as f:
             json.dump(Look(lab, scene, args, number).run(), f)
         code = 0
@@ -177,6 +179,7 @@ def run(args, folder):
 def main():
     args = parse()
     args.build = os.path.abspath(args.build)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # a time limit still tidies up
     enter_private()
     folder = tempfile.mkdtemp(prefix="power-cuts.", dir="/var/tmp")
     syscalls.mount("tmpfs", folder, "tmpfs", syscalls.MS_NOSUID, "mode=0700")

@@ -117,8 +117,10 @@ def _mask(root, choice):
     if os.path.exists(f"{root}/proc/sysrq-trigger"):
         syscalls.mount("/dev/null", f"{root}/proc/sysrq-trigger", None, syscalls.MS_BIND)
     os.mkdir(f"{root}/run/pseudo-ecu", 0o755)
+    # A kernel knows its release, by whatever link it was loaded.
+    kernel = os.path.basename(os.path.realpath(f"{root}/boot{choice.kernel}"))
     shown = (
-        ("proc/sys/kernel/osrelease", choice.release()),
+        ("proc/sys/kernel/osrelease", kernel.removeprefix("vmlinuz-")),
         ("proc/cmdline", choice.cmdline()),
         ("proc/sys/kernel/random/boot_id", str(uuid.uuid4())),
     )

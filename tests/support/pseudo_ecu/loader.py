@@ -74,10 +74,6 @@ class Choice:
         self.uuid = ""  # of the root file system
         self.role = ""  # "slot_a" or "slot_b"
 
-    def release(self):
-        """Of the kernel, by its file name."""
-        return os.path.basename(self.kernel).removeprefix("vmlinuz-")
-
     def cmdline(self):
         return " ".join([f"BOOT_IMAGE={self.kernel}"] + self.words)
 

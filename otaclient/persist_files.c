@@ -459,6 +459,12 @@ static int copy_entry(struct persist *p, struct copy *c, struct ota_err *err)
 /* ---- parents ------------------------------------------------------------------------------------
  */
 
+/* Is it the new system's shape that the entry does not fit into, and not the disk that fails? */
+static bool is_in_the_way(int r)
+{
+	return r == -ENOTDIR || r == -ELOOP || r == -EXDEV;
+}
+
 /* The folder @path (a prefix of the entry's) on standby, made like the active slot's if it is
  * missing. */
 static int open_or_make_parent(
@@ -472,7 +478,7 @@ static int open_or_make_parent(
 	if (fd >= 0)
 		return fd;
 	if (fd != -ENOENT)
-		return fd;
+		return is_in_the_way(fd) ? fd : target_error(err, fd, path);
 	if (refusal_in(p, p->standby_fd, above_fd, name))
 		return -EPERM;
 	if (mkdirat(above_fd, name, 0700) < 0)
@@ -489,7 +495,8 @@ static int open_or_make_parent(
 	} else if (fchmodat(above_fd, name, 0755, 0) < 0) {
 		return target_error(err, -errno, path);
 	}
-	return path_open_in_root(p->standby_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	fd = path_open_in_root(p->standby_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	return fd < 0 ? target_error(err, fd, path) : fd;
 }
 
 /* The folder of @path on standby. Negative with err->errnum set: the target's error; without: the
@@ -524,6 +531,7 @@ static int persist_entry(void *ctx, const char *path, struct ota_err *err)
 	char parent[PATH_MAX];
 	struct copy c = {.path = path};
 	struct stat st;
+	int r;
 
 	if (why) {
 		note(p, "The persistent entry \"%s\" is refused: %s", path, why);
@@ -532,8 +540,13 @@ static int persist_entry(void *ctx, const char *path, struct ota_err *err)
 	c.name = strrchr(path, '/') + 1;
 	snprintf(parent, sizeof(parent), "%.*s", (int)(c.name - path), path);
 	src_dir = path_open_in_root(p->active_fd, parent, O_RDONLY | O_DIRECTORY, 0);
-	if (src_dir < 0 || fstatat(src_dir, c.name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-		note(p, "%s is not carried over: the active slot has none", path);
+	r = src_dir < 0 ? src_dir : 0;
+	if (r == 0 && fstatat(src_dir, c.name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		r = -errno;
+	if (r < 0) {
+		note(p, "%s is not carried over: %s", path,
+			r == -EIO || r == -EUCLEAN || r == -EBADMSG ? strerror(-r)
+								    : "the active slot has none");
 		return 0;
 	}
 	why = refusal_in(p, p->active_fd, src_dir, c.name);

@@ -509,6 +509,8 @@ static int check_entry(struct file_table *t, uint32_t ref, struct ota_err *err)
 		return refuse_path(err, path, "this path is not UTF-8");
 	if (text_begins(path, "/.ota-"))
 		return refuse_path(err, path, "what begins with /.ota- belongs to the updater");
+	if (text_is(path, "/lost+found") && ref_kind(ref) != ENTRY_DIR)
+		return refuse_path(err, path, "this is where the file system has a folder");
 	return ref_kind(ref) == ENTRY_SYMLINK
 		       ? check_target(&t->symlinks[ref & REF_INDEX_MASK], err)
 		       : 0;

@@ -354,6 +354,18 @@ static void a_group_takes_owner_and_mode_of_its_first_file(void **state)
 	assert_null(t->groups);
 }
 
+static void the_file_systems_own_folder_is_one(void **state)
+{
+	AUTO_FILE_TABLE struct file_table *t = file_table_new();
+	AUTO_FILE_TABLE struct file_table *whole = file_table_new();
+	struct dir_entry d = {.path = text_of("/lost+found"), .mode = 0700};
+
+	add_file(t, "/lost+found", 1);
+	seal_says(t, "The image lists /lost+found, but this is where the file system has a folder");
+	assert_int_equal(file_table_add_dir(whole, &d), 0);
+	seals(whole);
+}
+
 static void a_file_has_as_many_names_as_the_file_system_counts(void **state)
 {
 	char names[FILE_TABLE_NAMES_MAX + 1][16];
@@ -505,6 +517,7 @@ int main(void)
 		cmocka_unit_test(equal_digests_are_one_content),
 		cmocka_unit_test(one_digest_has_one_size_and_a_known_one_counts),
 		cmocka_unit_test(a_group_takes_owner_and_mode_of_its_first_file),
+		cmocka_unit_test(the_file_systems_own_folder_is_one),
 		cmocka_unit_test(a_file_has_as_many_names_as_the_file_system_counts),
 		cmocka_unit_test(a_group_has_one_content),
 		cmocka_unit_test(many_groups_are_kept_apart),

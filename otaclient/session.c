@@ -101,6 +101,7 @@ void session_free(struct update_session *s)
 	if (!s)
 		return;
 	standby_writer_free(s->writer);
+	standby_check_free(s->check);
 	slot_mount_done(&s->mount);
 	plan_free(s->plan);
 	inventory_free(s->inventory);

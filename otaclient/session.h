@@ -26,6 +26,7 @@
 #include "otaclient/proxy_wishes.h"
 #include "otaclient/request.h"
 #include "otaclient/slot_mount.h"
+#include "otaclient/standby_check.h"
 #include "otaclient/standby_writer.h"
 #include "otaclient/status.h"
 
@@ -96,6 +97,7 @@ struct update_session {
 	struct inventory *inventory;
 	struct plan *plan;
 	struct standby_writer *writer;
+	struct standby_check *check; /* NULL = the slot is not the image yet */
 	bool may_destroy; /* step_prepare_standby has passed: the standby slot's old content is
 			     forfeit */
 	bool refused;     /* by a hook before anything was touched: no status is to be written */

@@ -107,22 +107,29 @@ static int take_device(
 		device, buf_str(&holder));
 }
 
+static int run_fsck(
+	const struct slot_mount *m, const char *how, int *ret_status, struct ota_err *err)
+{
+	const char *const argv[] = {"e2fsck", how, m->standby.device, NULL};
+
+	return run_tool(
+		&(struct run_args){
+			.argv = argv,
+			.timeout_ms = FSCK_TIMEOUT_MS,
+			.ret_status = ret_status,
+			.stop = m->stop,
+			.stop_ctx = m->stop_ctx,
+		},
+		err);
+}
+
 /* Does it hold an ext4 file system that is, or could be made, whole? -ECANCELED: nobody wants to know. */
 static int check_fs(struct slot_mount *m)
 {
 	const char *device = m->standby.device;
-	const char *const argv[] = {"e2fsck", "-p", device, NULL};
 	struct ota_err why = {0};
 	int status = -1;
-	int r = run_tool(
-		&(struct run_args){
-			.argv = argv,
-			.timeout_ms = FSCK_TIMEOUT_MS,
-			.ret_status = &status,
-			.stop = m->stop,
-			.stop_ctx = m->stop_ctx,
-		},
-		&why);
+	int r = run_fsck(m, "-p", &status, &why);
 
 	if (r == -ECANCELED)
 		return r;
@@ -401,6 +408,27 @@ int slot_mount_close_standby(struct slot_mount *m, struct ota_err *err)
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write %s to the disk: %s",
 			m->standby.device, strerror(-r));
 	return 0;
+}
+
+int slot_mount_look_again(struct slot_mount *m, struct ota_err *err)
+{
+	int status = -1;
+	/* Without mending: to take a name away that leads nowhere would be mending, too. */
+	int r = run_fsck(m, "-fn", &status, err);
+
+	if (r < 0)
+		return r;
+	if (status != 0)
+		return ota_err_set(err, -EUCLEAN, OTA_E_UNSPECIFIC,
+			"The standby slot does not keep what is written to it: its file system is "
+			"damaged (e2fsck ended with %d)",
+			status);
+	return mount_standby(m, MS_RDONLY, "noload", err);
+}
+
+int slot_mount_end_look(struct slot_mount *m, struct ota_err *err)
+{
+	return unmount_standby(m, err);
 }
 
 void slot_mount_done(struct slot_mount *m)

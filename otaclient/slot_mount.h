@@ -65,5 +65,12 @@ int slot_mount_make_writable(struct slot_mount *m, bool rebuild, struct ota_err 
 /* Sync the standby through the descriptor that was opened at mount, unmount it, sync the device. */
 int slot_mount_close_standby(struct slot_mount *m, struct ota_err *err);
 
+/*
+ * The closed standby as the disk has it: its file system is checked as a whole, and mounted read-only, until
+ * slot_mount_end_look(). -EUCLEAN: it is damaged; -ECANCELED: stop() said so.
+ */
+int slot_mount_look_again(struct slot_mount *m, struct ota_err *err);
+int slot_mount_end_look(struct slot_mount *m, struct ota_err *err);
+
 /* Unmount what is still mounted; never fails. */
 void slot_mount_done(struct slot_mount *m);

@@ -878,6 +878,14 @@ static const struct {
 	{"/tmp",  01777},
 };
 
+/* Not of the image, but e2fsck calls a file system without it damaged. */
+static int place_lost_and_found(struct standby_writer *w, struct ota_err *err)
+{
+	if (mkdirat(w->c.standby_fd, "lost+found", 0700) < 0 && errno != EEXIST)
+		return apply_error(err, -errno, "make the folder", "/lost+found");
+	return 0;
+}
+
 static int place_needed_dirs(struct standby_writer *w, struct ota_err *err)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(needed_dirs); i++) {
@@ -910,6 +918,8 @@ int standby_place(struct standby_writer *w, struct ota_err *err)
 	r = place_dirs(w, err);
 	if (r == 0)
 		r = place_needed_dirs(w, err);
+	if (r == 0)
+		r = place_lost_and_found(w, err);
 	if (r == 0)
 		r = workers_run(t->n_symlinks, 64, 4, place_symlink, w, err);
 	if (r == 0)

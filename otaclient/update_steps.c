@@ -291,6 +291,7 @@ static int make_fs_anew(struct update_session *s, struct ota_err *err)
 	*err = (struct ota_err){0};
 	standby_writer_free(s->writer);
 	s->writer = NULL;
+	standby_check_free(TAKE_PTR(s->check));
 	s->pruned = true;
 	r = slot_mount_make_writable(&s->mount, true, err);
 	if (r == 0)
@@ -440,6 +441,9 @@ static int prune_and_place(struct update_session *s, struct ota_err *err)
 		r = standby_save_image(s->mount.standby_fd, &s->image, err);
 	if (r == 0)
 		r = standby_finish_dirs(s->writer, err);
+	if (r == 0)
+		r = standby_check_note(
+			s->image.table, s->mount.standby_fd, session_poll, s, &s->check, err);
 	return r;
 }
 
@@ -521,12 +525,20 @@ static void log_contents(struct update_session *s)
 		u->written_bytes);
 }
 
+/* Not only written, but read: what is wrong on the disk shows now, while the running system still boots. */
 int step_close_standby(struct update_session *s, struct ota_err *err)
 {
+	int r;
+
 	log_contents(s);
 	standby_writer_free(s->writer);
 	s->writer = NULL;
-	return slot_mount_close_standby(&s->mount, err);
+	r = slot_mount_close_standby(&s->mount, err);
+	if (r == 0)
+		r = slot_mount_look_again(&s->mount, err);
+	if (r == 0)
+		r = standby_check_read(s->check, s->mount.standby_fd, session_poll, s, err);
+	return r < 0 ? r : slot_mount_end_look(&s->mount, err);
 }
 
 int step_wait_for_children(struct update_session *s, struct ota_err *err)

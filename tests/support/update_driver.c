@@ -3,7 +3,7 @@
  *
  *     update_driver --url URL --certs DIR --device DEV --active DIR --work DIR [--version V] [--cookies JSON] [--release R]
  *                   [--tls-ca FILE] [--inactivity-ms N] [--retry-ms N] [--uuid U] [--label L] [--count] [--stop-at N] [--fail-at N]
- *                   [--abort-at N] [--abort-at-line TEXT] [--reboot-fails] [--own-namespace] [--threaded] [--stats]
+ *                   [--abort-at N] [--pause-at N] [--abort-at-line TEXT] [--reboot-fails] [--own-namespace] [--threaded] [--stats]
  *                   [--log-server URL] [--log-server-grpc URL] [--children-until FILE]
  *                   [--hooks DIR] [--hook-timeout-ms N] [--jetson TOOLS]
  *
@@ -11,6 +11,7 @@
  * what the daemon runs. --count prints how many durable operations and points were passed; --stop-at N ends the
  * process with status 77 before the Nth, as a crash would; --fail-at N makes the Nth fail with EIO; --abort-at N asks for an abort at the Nth,
  * --abort-at-line when the log says TEXT; what is answered stands in lines "abort at …".
+ * --pause-at N writes "paused" to the standard output at the Nth, and goes on once a line comes.
  * --children-until: the ECUs below are in an update until FILE is there.
  * --jetson: --active is the root of slot 0 of a Jetson, whose tools are in TOOLS: the real CBoot controller in place of
  * the simulated one.
@@ -47,7 +48,7 @@ static struct driver {
 	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca, *uuid,
 		*label, *release, *abort_at_line, *log_server, *log_server_grpc, *children_until,
 		*hooks, *jetson;
-	unsigned long stop_at, fail_at, abort_at, inactivity_ms, retry_ms, hook_timeout_ms;
+	unsigned long stop_at, fail_at, abort_at, pause_at, inactivity_ms, retry_ms, hook_timeout_ms;
 	bool count, stats, reboot_fails, own_namespace, threaded;
 } arg;
 
@@ -145,6 +146,16 @@ static void on_log_line(void *ctx, const struct log_entry *entry)
 	ask_for_abort(entry->text);
 }
 
+static void pause_here(const char *what)
+{
+	char line[16];
+
+	printf("paused: %s\n", what);
+	fflush(stdout);
+	if (!fgets(line, sizeof(line), stdin))
+		exit(2);
+}
+
 static int on_point(void *ctx, const char *what)
 {
 	unsigned long n = atomic_fetch_add(&n_points, 1) + 1;
@@ -155,6 +166,8 @@ static int on_point(void *ctx, const char *what)
 	}
 	if (n == arg.abort_at)
 		ask_for_abort(what);
+	if (n == arg.pause_at)
+		pause_here(what);
 	return n == arg.fail_at ? -EIO : 0;
 }
 
@@ -311,6 +324,7 @@ static void parse(int argc, char **argv)
 		{"stop-at",       required_argument, NULL, 's'},
 		{"fail-at",       required_argument, NULL, 'f'},
 		{"abort-at",      required_argument, NULL, 'A'},
+		{"pause-at",      required_argument, NULL, 'P'},
 		{"abort-at-line", required_argument, NULL, 'l'},
 		{"children-until", required_argument, NULL, 'C'},
 		{"reboot-fails",  no_argument,       NULL, 'R'},
@@ -346,6 +360,7 @@ static void parse(int argc, char **argv)
 		case 's': arg.stop_at = strtoul(optarg, NULL, 10); break;
 		case 'f': arg.fail_at = strtoul(optarg, NULL, 10); break;
 		case 'A': arg.abort_at = strtoul(optarg, NULL, 10); break;
+		case 'P': arg.pause_at = strtoul(optarg, NULL, 10); break;
 		case 'l':
 			arg.abort_at_line = optarg;
 			break;

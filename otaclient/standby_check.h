@@ -1,0 +1,29 @@
+/*
+ * standby_check: does the disk give back what the standby slot was made of?
+ *
+ * What was written went through memory, and what was kept was read before; a disk that has lost or mixed up bytes since
+ * says so only when it is asked. So the slot is read once more, from the disk, before it is set up to boot.
+ *
+ *     note     once the slot is the image, with the writable mount's descriptor
+ *     read     once it was closed and mounted anew
+ *
+ * What was changed in between (by persistent files, hooks, the boot controller) is no longer the image's, and passed
+ * over.
+ */
+#pragma once
+
+#include "common/base/err.h"
+#include "common/image/file_table.h"
+#include "otaclient/inventory.h"
+
+struct standby_check;
+
+/* @table is borrowed. 0, or -errno with a sentence; -ECANCELED: stop() said so. */
+int standby_check_note(const struct file_table *table, int standby_fd, inventory_stop_fn *stop,
+	void *stop_ctx, struct standby_check **ret_check, struct ota_err *err);
+
+/* 0; -EBADMSG (E313) for a file that has become another; what the disk said; -ECANCELED. */
+int standby_check_read(const struct standby_check *c, int standby_fd, inventory_stop_fn *stop,
+	void *stop_ctx, struct ota_err *err);
+
+void standby_check_free(struct standby_check *c);

@@ -220,6 +220,8 @@ ROWS = [
       for p in (b"/.ota-meta", b"/.ota-resources", b"/.ota-resources/" + ZERO, b"/.ota-") for make in (lambda p: regulars(regular(p)), lambda p: folders(folder(p)),
                                                                                                        lambda p: links(link(p, b"/etc")))],
     Row("nearly the updater's own", regulars(*(regular(p) for p in (b"/.ota", b"/.OTA-meta", b"/etc/.ota-meta", b"/.ota_io_tmp_0123456789ab"))), HARMLESS),
+    Row("a file for lost+found", regulars(regular(b"/lost+found")), REFUSED, "E203", ("/lost+found", "has a folder")),
+    Row("a link for lost+found", links(link(b"/lost+found", b"/etc")), REFUSED, "E203", ("/lost+found", "has a folder")),
     Row("files in lost+found", both(folders(folder(b"/lost+found", b"0700")), regulars(regular(b"/lost+found/x"))), HARMLESS),
     # persistents
     Row("persistents that escape", persistents(*NEVER_CARRIED), HARMLESS),
@@ -286,14 +288,14 @@ ROWS = [
         inodes=50_000, seconds=60),
     Row("a folder of a million entries", both(regulars(*(regular(b"/many/f%d" % i) for i in range(600_000))),
                                               links(*(link(b"/many/l%d" % i, b"t") for i in range(400_000)))), HARMLESS,
-        inodes=1_050_000, own_mib=200, seconds=600, long=True),
+        inodes=1_050_000, own_mib=200, below_mib=200, seconds=600, long=True),
     Row("one line of 64 MiB", {"lists": {"regulars.txt": lambda data: b"0" * (64 * MIB)}}, REFUSED, "E203", ("Line 1 of regulars.txt",)),
     Row("a path of 64 MiB", regulars(regular(b"/" + b"\x01'" * (16 * MIB))), REFUSED, "E203", ("no longer than the system allows",), own_mib=100),
     Row("one line of 1 GiB", {"lists": {"regulars.txt": lambda data: b"0" * (1 << 30)}}, REFUSED, "E203", ("Line 1 of regulars.txt",), seconds=120, long=True),
     Row("a list beyond 1 GiB", {"lists": {"regulars.txt": lambda data: b"\n" * ((1 << 30) + 1)}}, REFUSED, "E203", ("regulars.txt",), seconds=120, long=True),
-    Row("16 Mio folders", {"lists": {"dirs.txt": lambda data: b"".join(b"0755,0,0,'/%x'\n" % i for i in range((16 << 20) - 10))}}, REFUSED, "E307",
+    Row("16 Mio folders", {"lists": {"dirs.txt": lambda data: data + b"\n" + b"".join(b"0755,0,0,'/%x'\n" % i for i in range((16 << 20) - 10))}}, REFUSED, "E307",
         ("does not fit",), own_mib=1800, seconds=300, long=True),
-    Row("more than 16 Mio folders", {"lists": {"dirs.txt": lambda data: b"".join(b"0755,0,0,'/%x'\n" % i for i in range((16 << 20) + 10))}}, REFUSED, "E203",
+    Row("more than 16 Mio folders", {"lists": {"dirs.txt": lambda data: data + b"\n" + b"".join(b"0755,0,0,'/%x'\n" % i for i in range((16 << 20) + 10))}}, REFUSED, "E203",
         ("at most 16777216 entries",), own_mib=1800, seconds=300, long=True),
     Row("folders above folders, without a line", regulars(*(regular(b"/%d" % i + b"/d" * 2040) for i in range(50))), REFUSED, "E307", ("does not fit",)),
     Row("more folders without a line than 16 Mio", regulars(*(regular(b"/%d" % i + b"/d" * 2040) for i in range(8300))), REFUSED, "E203",
@@ -343,7 +345,7 @@ def outside():
     """The machine's own folders that an escape would lead to, the folders above the slot's mount point, and the active slot."""
     places = ["/", "/etc", "/boot", lab.path("run/mnt"), lab.path("run/mnt/standby_slot"),
               lab.active, lab.active + "/etc", lab.path("out")]
-    moving = ("/tmp", "/proc", "/run", "/root", "/var", "/etc/mtab", "/dev", "/sys", "/work")
+    moving = ("/tmp", "/proc", "/run", "/root", "/var", "/opt", "/etc/mtab", "/dev", "/sys", "/work")
     return {k: v for p in places if os.path.isdir(p) for k, v in seen(p).items() if k not in moving}
 
 
@@ -471,6 +473,7 @@ def every_hostile_image_is_refused_or_does_no_harm():
 def main():
     global lab
     with UpdateLab(slot_mib=600 if LONG else 48) as lab:
+        lab.run_in_memory()
         lab.build("good", made_good)
         os.makedirs(lab.active + "/etc")
         write(lab.active + "/etc/machine", b"of this machine\n")

@@ -11,7 +11,7 @@ import sys
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 # The C library's and the kernel's; everything else <…> needs a door.
-SYSTEM = """assert alloca byteswap complex ctype dirent dlfcn elf endian err errno error fcntl fenv float fnmatch fts ftw
+SYSTEM = """assert alloca byteswap complex ctype dirent dlfcn elf endian err errno error execinfo fcntl fenv float fnmatch fts ftw
 getopt glob grp ifaddrs inttypes iso646 langinfo libgen limits link locale malloc math mntent netdb nl_types paths poll
 pthread pty pwd regex resolv sched search semaphore setjmp shadow signal spawn stdalign stdarg stdatomic stdbool stddef
 stdint stdio stdio_ext stdlib stdnoreturn string strings syscall sysexits syslog termios tgmath threads time uchar ucontext

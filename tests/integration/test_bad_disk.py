@@ -1,0 +1,414 @@
+#!/usr/bin/env python3
+"""A disk that fails under one whole update: each call that concerns the standby slot or the status files fails once, or writes
+less than it was told; the disk fills at each moment; the medium loses its bytes at each step.
+
+Each time the update is refused with a sentence and the slot is not booted, or the slot is the image; and the next update, on a
+disk that is good again, completes. Never is a slot booted, and its status ready to be committed, that is something else.
+
+    test_bad_disk.py [--long] [TEST…]     by default a quarter of the ways to a call; with --long each call
+"""
+
+import collections
+import contextlib
+import errno
+import os
+import random
+import struct
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../support"))
+from forge import forge  # noqa: E402
+from trees import Tree, noise, text  # noqa: E402
+from update_lab import UpdateLab, enter_private_mounts, run  # noqa: E402
+
+COUNT, FAIL, SHORT, FULL = range(4)
+ONLY_HERE = b"only the active slot has it\n"
+
+
+def make_small(version):
+    """Few files, with all of keep, move, repeat, copy and fetch, a link group and a persistent file between the two versions."""
+    def make(root):
+        t = Tree(root)
+        t.system()
+        t.dir("/etc")
+        t.dir("/usr")
+        t.file("/etc/same", b"same\n", xattrs=[("user.note", b"%d" % version)])
+        t.file("/etc/hosts", b"hosts of version %d\n" % version)
+        t.file(f"/usr/moves-{version}", noise(9000, "moves"))
+        t.file("/usr/repeated", noise(8000, "repeated"))
+        t.file("/usr/large", noise(2 << 20, "large"), 0o600 + version)
+        t.link("/usr/link", f"moves-{version}")
+        t.dir(f"/usr/folder-{version}")
+        t.file(f"/usr/folder-{version}/inside", text(3000, f"inside {version}"))
+        if version == 2:
+            t.file("/usr/repeated-too", noise(8000, "repeated"))
+            t.file("/usr/new", text(30_000, "new"))
+            t.file("/usr/new-large", noise(1 << 20, "new large"))
+            t.file("/usr/copied", ONLY_HERE, 0o4755)
+            t.name("/usr/copied", "/etc/copied-too")
+            t.file("/usr/empty", b"")
+        t.done()
+    return make
+
+
+@contextlib.contextmanager
+def lab_before_the_update(slot_mib=32):
+    with UpdateLab(slot_mib=slot_mib) as lab:
+        lab.run_in_memory()
+        lab.patience = ["--retry-ms", "5"]
+        lab.build("v1", make_small(1))
+        lab.build("v2", make_small(2), persistents=("/etc/machine",))
+        lab.active = lab.path("active")
+        for path, data in (("x", ONLY_HERE), ("etc/machine", b"the machine's own\n")):
+            os.makedirs(os.path.dirname(os.path.join(lab.active, path)), exist_ok=True)
+            with open(os.path.join(lab.active, path), "wb") as f:
+                f.write(data)
+        lab.update("v1")
+        lab.save_slot("before")
+        yield lab
+
+
+def check_v2(lab):
+    """v2, and the machine's own file."""
+    with lab.mounted(writable=True) as root:
+        with open(root + "/etc/machine", "rb") as f:
+            assert f.read() == b"the machine's own\n"
+        os.unlink(root + "/etc/machine")
+    lab.check("v2", ignore_mtime_of=(b"/etc",))
+
+
+def start_again(lab, slot="before"):
+    if slot:
+        lab.restore_slot(slot)
+    for name in "ab":
+        with open(lab.path("run", "status-" + name, "status"), "w") as f:
+            f.write("SUCCESS")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(lab.path("run", "flipped"))
+
+
+def is_flipped(lab):
+    return os.path.lexists(lab.path("run", "flipped"))
+
+
+def judge(lab, p, what):
+    """"refused" or "equal"; anything else is an error."""
+    try:
+        if p.returncode == 0:
+            assert is_flipped(lab) and lab.status("b") == "UPDATING", (is_flipped(lab), lab.status("b"))
+            check_v2(lab)
+            return "equal"
+        assert p.returncode == 1, f"it ended with {p.returncode}"
+        last = p.stderr.strip().splitlines()[-1]
+        code, _, sentence = last.partition(": ")
+        assert code[0] == "E" and code not in ("E000", "E100") and sentence.isprintable(), last
+        # What the loader might try now must not be committed; and if it is tried, it is whole.
+        if is_flipped(lab):
+            assert lab.status("b") != "UPDATING", f"it may be committed: {last}"
+            check_v2(lab)
+        return "refused"
+    except Exception as e:
+        raise AssertionError(f"{what}: {e}\n{p.stderr[-700:]}") from e
+
+
+class BadDisk:
+    """The library that fails calls, and its script."""
+
+    def __init__(self, lab):
+        self.lab, self.script = lab, lab.path("script")
+        self.env = {"LD_PRELOAD": os.environ["BAD_DISK"], "BAD_DISK_FILE": self.script, "BAD_DISK_DEVICE": lab.device,
+                    "BAD_DISK_FOLDER": lab.path("run")}
+
+    def run(self, mode, at=0, error=0, way=0, env=None, options=()):
+        with open(self.script, "wb") as f:
+            f.write(struct.pack("6I", mode, error, at, way, 0, 0))
+        os.chmod(self.script, 0o666)
+        env = {**self.env, **(env or {})}
+        if "ASAN_OPTIONS" in os.environ:
+            env["ASAN_OPTIONS"] = os.environ["ASAN_OPTIONS"] + ":verify_asan_link_order=0"
+        return self.lab.driver("v2", *options, env=env)
+
+    def n_failed(self):
+        with open(self.script, "rb") as f:
+            return struct.unpack("6I", f.read(24))[5]
+
+    def calls(self):
+        """[(name, way)] of one whole update."""
+        path = self.lab.path("calls")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        p = self.run(COUNT, env={"BAD_DISK_LIST": path})
+        assert p.returncode == 0, p.stderr
+        with open(path, encoding="utf-8", errors="replace") as f:
+            return [(line.split(" ")[1], int(line.split(" ")[2])) for line in f]
+
+
+def some_of(n, share, seed):
+    """Of the calls from one place: the first, the last, and some between."""
+    if LONG:
+        return list(range(1, n + 1))
+    r = random.Random(seed)
+    return sorted({1, *(r.randrange(1, n + 1) for _ in range(share))})
+
+
+def slot_without_lost_and_found_is_no_damage():
+    with lab_before_the_update() as lab:
+        for _ in range(2):
+            with lab.mounted(writable=True) as root:
+                os.rmdir(root + "/lost+found")
+            lab.update("v2")
+            check_v2(lab)
+
+
+def each(lab, disk, cases, sentences=None):
+    """cases: (description, mode, at, error, way). Counts how they end; what they say goes to @sentences."""
+    ends, failed = collections.Counter(), []
+    for i, (what, mode, at, error, way) in enumerate(cases):
+        start_again(lab)
+        p = disk.run(mode, at, error, way)
+        if disk.n_failed() == 0:
+            ends["not reached"] += 1
+            continue
+        try:
+            ends[judge(lab, p, what)] += 1
+            if sentences is not None and p.returncode:
+                sentences.add(p.stderr.strip().splitlines()[-1])
+            if LONG or i % 8 == 0:
+                lab.update("v2")
+                check_v2(lab)
+        except Exception as e:
+            failed.append(f"{what}: {e}")
+            print(f"  WRONG {failed[-1]}", flush=True)
+    print("  " + ", ".join(f"{n} {end}" for end, n in ends.items()), flush=True)
+    assert not failed, f"{len(failed)} of {len(cases)}"
+    assert ends["not reached"] <= len(cases) // 10, ends
+    return ends
+
+
+def every_call_fails_once():
+    with lab_before_the_update() as lab:
+        disk = BadDisk(lab)
+        start_again(lab)
+        calls = disk.calls()
+        check_v2(lab)
+        ways = collections.Counter(calls)
+        names = collections.Counter(name for name, _ in calls)
+        print(f"  {len(calls)} calls on {len(ways)} ways: " + ", ".join(f"{n} {name}" for name, n in names.most_common()), flush=True)
+        assert len(calls) > 300 and len(ways) > 100, (len(calls), len(ways))
+        sentences = set()
+        # each takes a third of a second, so without --long it is a quarter of the ways
+        cases = [(f"{name} {at} of {n} on the way {way}: {errno.errorcode[error]}", FAIL, at, error, way)
+                 for i, ((name, way), n) in enumerate(sorted(ways.items())) if LONG or i % 4 == 0
+                 for at in some_of(n, 0, way) for error in ((errno.EIO, errno.ENOSPC) if LONG else (errno.EIO,))]
+        each(lab, disk, cases, sentences)
+        print(f"  {len(sentences)} sentences", flush=True)
+
+
+def what_cannot_be_read_back_is_told():
+    with lab_before_the_update() as lab:
+        disk, path = BadDisk(lab), lab.path("calls")
+        start_again(lab)
+        calls = disk.calls()
+        with open(path, encoding="utf-8") as f:
+            opened = [i for i, line in enumerate(f) if line.split(" ")[1] == "openat2" and line.split(" ")[3].startswith("usr/")]
+        start_again(lab)
+        p = disk.run(FAIL, 1, errno.EIO, calls[opened[-1]][1])  # the last that are opened are those to be read back
+        last = p.stderr.strip().splitlines()[-1]
+        assert "E313: Update failed in PROCESSING_POSTUPDATE: Cannot read /" in last, p.stderr[-500:]
+        assert last.endswith(" back from the standby slot: Input/output error"), last
+        assert judge(lab, p, "read back") == "refused" and not is_flipped(lab)
+
+
+def every_write_is_short_once():
+    with lab_before_the_update() as lab:
+        disk = BadDisk(lab)
+        start_again(lab)
+        ways = collections.Counter(call for call in disk.calls() if "write" in call[0])
+        ends = each(lab, disk, [(f"{name} {at} of {n} on the way {way} is short", SHORT, at, 0, way)
+                                for (name, way), n in sorted(ways.items()) for at in some_of(n, 1, way)])
+        assert ends["equal"] > 5, ends
+
+
+def disk_is_full_from_each_call_on():
+    with lab_before_the_update() as lab:
+        disk = BadDisk(lab)
+        start_again(lab)
+        disk.run(FULL, at=1_000_000)
+        with open(disk.script, "rb") as f:
+            n = struct.unpack("6I", f.read(24))[4]
+        print(f"  {n} calls need room", flush=True)
+        assert n > 50, n
+        each(lab, disk, [(f"full from {at} of {n} on", FULL, at, 0, 0) for at in range(1, n + 1, 1 if LONG else 6)])
+
+
+# ---- real file systems that are full
+
+def without_sizes(data):
+    """As lists of 2021 are: then nobody can tell before whether it fits."""
+    return b"\n".join(line[:line.rindex(b"'") + 1] for line in data.split(b"\n") if line) + b"\n"
+
+
+def file_system_of_each_size():
+    """In place: what v2 needs is there, but for N blocks, or N inodes; from none to all."""
+    def room(**how):
+        options = ["-b", "1024", "-O", "^has_journal", "-m", "0", *(("-N", str(how["inodes"])) if "inodes" in how else ())]
+        subprocess.run(["mkfs.ext4", "-q", "-F", *options, lab.device, *(("%dk" % how["kib"],) if "kib" in how else ())], check=True)
+
+    with lab_before_the_update() as lab:
+        lab.build("plain", make_small(2), "--plain-all", persistents=("/etc/machine",))
+        forge(lab.path("images/plain"), lab.path("images/unsized"), lab.path("certs/sign.key"), lists={"regulars.txt": without_sizes})
+        sizes = [{"kib": kib} for kib in range(2300, 6200, 60 if LONG else 390)] + [
+            {"inodes": n} for n in range(16, 80, 1 if LONG else 12)]
+        for image in ("v2", "unsized"):
+            ends = collections.Counter()
+            for how in sizes:
+                start_again(lab, slot=None)
+                room(**how)
+                with contextlib.suppress(Exception):
+                    lab.update("v1")  # as much of it as fits
+                start_again(lab, slot=None)
+                p = lab.driver(image)
+                if image == "v2":
+                    ends[judge(lab, p, f"{image} on {how}")] += 1
+                else:  # without links and times it is another tree, which the last word of the updater vouches for
+                    assert p.returncode in (0, 1) and is_flipped(lab) == (p.returncode == 0), (how, p.stderr[-500:])
+                    ends["refused" if p.returncode else "equal"] += 1
+            print(f"  {image}: {dict(ends)}", flush=True)
+            assert ends["refused"] > 2 and ends["equal"] > 2, ends
+
+
+def device_of_each_size():
+    """On a new file system: from one that holds nothing to one that holds all."""
+    ends = collections.Counter()
+    for mib in range(2, 14, 1 if LONG else 3):
+        with UpdateLab(slot_mib=mib) as lab:
+            lab.run_in_memory()
+            lab.build("v2", make_small(2))
+            subprocess.run(["dd", "if=/dev/zero", f"of={lab.device}", "bs=1M", "count=1", "status=none"], check=True)
+            start = lab.path("run/status-b")
+            os.makedirs(start, exist_ok=True)
+            p = lab.driver("v2")
+            if p.returncode == 0:
+                lab.check("v2")
+                ends["equal"] += 1
+            else:
+                assert p.returncode == 1 and "E3" in p.stderr.strip().splitlines()[-1] and not is_flipped(lab), p.stderr[-500:]
+                ends["refused"] += 1
+    print(f"  {dict(ends)}")
+    assert ends["refused"] and ends["equal"], ends
+
+
+# ---- a medium that loses what is on it
+
+BLOCK = 1024
+
+
+def used_blocks(path):
+    """The blocks of the slot's image that are not all zeros."""
+    with open(path, "rb") as f:
+        data = f.read()
+    return [at for at in range(0, len(data), BLOCK) if data[at:at + BLOCK].count(0) != BLOCK]
+
+
+def lose_bytes(lab, seed):
+    """Past every cache: the medium itself, some 5 % of its blocks, or one of them."""
+    r = random.Random(seed)
+    used = used_blocks(lab.slot)
+    picked = r.sample(used, max(1, len(used) // 20) if seed % 3 else 1)
+    with open(lab.slot, "r+b") as f:
+        for at in picked:
+            f.seek(at + r.randrange(BLOCK - 64))
+            f.write(r.randbytes(64))
+
+
+def paused_update(lab, at, meanwhile):
+    p = subprocess.Popen(
+        [os.environ["UPDATE_DRIVER"], "--url", lab.url + "/v2", "--certs", lab.path("certs"), "--device", lab.device, "--active", lab.active, "--work",
+         lab.path("run"), *lab.patience, "--pause-at", str(at)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, umask=0o077)
+    where = p.stdout.readline().strip()
+    if where:
+        meanwhile()
+    try:
+        _, stderr = p.communicate("go on\n", timeout=120)
+    except subprocess.TimeoutExpired:
+        p.kill()
+        raise
+    return where, subprocess.CompletedProcess(p.args, p.returncode, "", stderr)
+
+
+def medium_loses_bytes_at_each_step():
+    with lab_before_the_update() as lab:
+        start_again(lab)
+        total = int(lab.driver("v2", "--count").stdout.splitlines()[0])
+        check_v2(lab)
+        ends, failed = collections.Counter(), []
+        cases = [(at, seed) for at in range(1, total + 1, 1 if LONG else 3) for seed in (range(at, at + 12) if LONG else (at,))]
+        for at, seed in cases:
+            start_again(lab)
+            where, p = paused_update(lab, at, lambda seed=seed: lose_bytes(lab, seed))
+            if where == "paused: flip":
+                continue  # what is lost now is lost on a system that is about to start: its trial, not this, is about that
+            try:
+                ends[judge(lab, p, f"seed {seed} at {at} of {total} ({where})")] += 1
+                lab.update("v2")
+                check_v2(lab)
+            except Exception as e:
+                failed.append(f"seed {seed} at {at} of {total} ({where}): {e}")
+                print(f"  WRONG {failed[-1]}", flush=True)
+        print(f"  {len(cases)} times at {total} points: {dict(ends)}")
+        assert not failed, f"{len(failed)} of {len(cases)}"
+
+
+def point_of(lab, what, last=False):
+    """Its number among the points of one whole update, without a fault."""
+    start_again(lab)
+    total = int(lab.driver("v2", "--count").stdout.splitlines()[0])
+    for at in range(total, 0, -1) if last else range(1, total + 1):
+        start_again(lab)
+        where, _ = paused_update(lab, at, lambda: None)
+        if where == "paused: " + what:
+            return at
+    raise AssertionError(f"there is no {what}")
+
+
+def what_the_disk_does_not_keep_is_told():
+    def lose_large():
+        with open(lab.slot, "r+b") as f:
+            at = f.read().find(noise(2 << 20, "large")[:4096])
+            assert at > 0
+            f.seek(at + 1234)
+            f.write(b"#")
+
+    def lose_an_inode():
+        subprocess.run(["debugfs", "-w", "-R", "clri /usr/large", lab.device], check=True, capture_output=True)
+
+    with lab_before_the_update() as lab:
+        for what, meanwhile, sentence in (
+                ("sync the standby slot", lose_large, "The standby slot does not keep what is written to it: /usr/large has other bytes than the image's"),
+                ("sync the standby device", lose_an_inode,
+                 "The standby slot does not keep what is written to it: its file system is damaged (e2fsck ended with 4)")):
+            at = point_of(lab, what, last=True)
+            start_again(lab)
+            _, p = paused_update(lab, at, meanwhile)
+            assert p.stderr.endswith(f"E313: Update failed in PROCESSING_POSTUPDATE: {sentence}\n"), p.stderr[-500:]
+            assert judge(lab, p, what) == "refused" and not is_flipped(lab)
+            lab.update("v2")
+            check_v2(lab)
+
+
+if __name__ == "__main__":
+    enter_private_mounts()
+    LONG = "--long" in sys.argv
+    sys.argv[1:] = [a for a in sys.argv[1:] if a != "--long"]
+    run([
+        every_call_fails_once,
+        what_cannot_be_read_back_is_told,
+        every_write_is_short_once,
+        disk_is_full_from_each_call_on,
+        file_system_of_each_size,
+        device_of_each_size,
+        slot_without_lost_and_found_is_no_damage,
+        what_the_disk_does_not_keep_is_told,
+        medium_loses_bytes_at_each_step,
+    ])

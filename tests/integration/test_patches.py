@@ -149,6 +149,7 @@ def a_patch_to_something_else_costs_the_whole_content():
         update(lab)
         assert len(contents_asked(lab)) == 1 + len(CHANGED), lab.asked
         assert lab.log.count("is not used: ") == len(CHANGED), lab.log
+        assert "What the server sends is not the patch " in lab.log, lab.log
 
 
 def an_older_content_that_is_gone_or_changed_is_no_base():

@@ -932,25 +932,13 @@ class Patches(Case):
         self.assertNotIn(tool, read(self.image, "patches.txt").decode())
         self.good(self.verify())
 
-    def test_a_patch_that_cannot_be_made_fails_the_build(self):
-        args = ("--rootfs", self.make_tree(3, "6.1.0-3", b"new " * 5000), "--patch-from", self.old, "--jobs", "1")
-        done = self.bad(self.build(*args, env=fault("write", "partial/patches/", 1, "ENOSPC")), "Cannot write the patch ")
-        self.assertIn(b".zst: No space left on device", done.stderr)
-        blob = "partial/data.zst/" + hashlib.sha256(b"new " * 5000).hexdigest() + ".zst$"
-        done = self.build(*args, env=fault("openat", blob, 2, "EIO"))
-        self.bad(done, "Cannot read a content of the new image again: Input/output error")
-        self.assert_no_output()
-
     def test_what_is_no_image_cannot_be_patched_from(self):
         root = self.make_tree(3, "6.1.0-3", b"")
         nothing = self.path("nothing")
         done = self.build("--rootfs", root, "--patch-from", nothing)
         self.bad(done, f"Cannot read the image {nothing}: It cannot be opened")
         done = self.build("--rootfs", root, "--patch-from", root)
-        self.bad(done, f"Cannot read the image {root}: Its metadata.jwt cannot be read: No such file or directory")
-        os.rename(f"{self.old}/data", f"{self.old}/elsewhere")
-        done = self.build("--rootfs", root, "--patch-from", self.old)
-        self.bad(done, f"Cannot read the image {self.old}: Cannot open its folder data: No such file or directory")
+        self.bad(done, f"Cannot read the image {root}: Its metadata.jwt cannot be read")
         done = self.build("--rootfs", root, *["--patch-from", self.old] * 17)
         self.bad(done, "--patch-from can be given 16 times at most", status=2)
         self.assert_no_output()

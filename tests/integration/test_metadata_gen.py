@@ -932,13 +932,27 @@ class Patches(Case):
         self.assertNotIn(tool, read(self.image, "patches.txt").decode())
         self.good(self.verify())
 
+    def test_a_disk_that_fails_in_the_middle_of_it_leaves_no_image(self):
+        args = ("--rootfs", self.make_tree(3, "6.1.0-3", b"new " * 5000), "--patch-from", self.old, "--jobs", "1")
+        done = self.build(*args, env=fault("openat", "partial/patches/", 1, "ENOSPC"))
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr.decode(),
+                         "^metadata_gen: Cannot write the patch \\S+: No space left on device\n$")
+        self.bad(self.build(*args, env=fault("read", "partial/data/usr/bin/tool", 1, "EIO")),
+                 "metadata_gen: Cannot read a content of the new image again: Input/output error\n")
+        self.assert_no_output()
+
     def test_what_is_no_image_cannot_be_patched_from(self):
         root = self.make_tree(3, "6.1.0-3", b"")
         nothing = self.path("nothing")
         done = self.build("--rootfs", root, "--patch-from", nothing)
         self.bad(done, f"Cannot read the image {nothing}: It cannot be opened")
         done = self.build("--rootfs", root, "--patch-from", root)
-        self.bad(done, f"Cannot read the image {root}: Its metadata.jwt cannot be read")
+        self.bad(done, f"Cannot read the image {root}: Its metadata.jwt cannot be read: No such file or directory\n")
+        os.rename(self.old + "/data.zst", self.path("moved"))
+        done = self.build("--rootfs", root, "--patch-from", self.old)
+        self.bad(done, f"Cannot read the image {self.old}: Cannot open its folder data.zst: No such file or directory\n")
+        os.rename(self.path("moved"), self.old + "/data.zst")
         done = self.build("--rootfs", root, *["--patch-from", self.old] * 17)
         self.bad(done, "--patch-from can be given 16 times at most", status=2)
         self.assert_no_output()

@@ -174,6 +174,11 @@ ssize_t pread(int fd, void *data, size_t len, off_t at)
 	return fails_on("pread", fd) ? -1 : (ssize_t)syscall(SYS_pread64, fd, data, len, at);
 }
 
+ssize_t read(int fd, void *data, size_t len)
+{
+	return fails_on("read", fd) ? -1 : (ssize_t)syscall(SYS_read, fd, data, len);
+}
+
 ssize_t write(int fd, const void *data, size_t len)
 {
 	return fails_on("write", fd) ? -1 : (ssize_t)syscall(SYS_write, fd, data, len);

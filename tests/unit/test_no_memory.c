@@ -25,6 +25,7 @@
 #include "common/base/run.h"
 #include "common/codec/base64url.h"
 #include "common/codec/json.h"
+#include "common/codec/zstd_patch.h"
 #include "common/codec/zstd_stream.h"
 #include "common/config/conf_tree.h"
 #include "common/config/ecu_info.h"
@@ -32,6 +33,7 @@
 #include "common/config/settings.h"
 #include "common/image/image_meta.h"
 #include "common/image/list_text.h"
+#include "common/image/patch_list.h"
 #include "common/net/http.h"
 #include "common/net/http_url.h"
 #include "tests/support/failing_alloc.h"
@@ -42,6 +44,7 @@ static struct sample {
 	char dir[4096], key_path[4200], certs_dir[64];
 	struct buf jwt, cert, dirs, symlinks, regulars, attributes, persistents, zst, plain;
 	struct image_meta meta;
+	struct file_table *table; /* of the lists */
 	struct cert_store *store; /* of certs_dir */
 	unsigned char *sig;       /* of "text" */
 	size_t sig_len;
@@ -253,6 +256,33 @@ static int run_decompress(struct ota_err *err)
 	return r;
 }
 
+/* One list from the other, which is a line shorter. */
+static int run_patch(struct ota_err *err)
+{
+	const struct buf *old = &sample.plain, *made = &sample.regulars;
+	AUTO_ZSTD_PATCH_DECODER struct zstd_patch_decoder *d = NULL;
+	AUTO_FREE char *again = NULL;
+	AUTO_BUF struct buf patch = {0};
+	int r = zstd_patch_make(
+		old->data, old->len_bytes, made->data, made->len_bytes, 3, made->len_bytes, &patch);
+
+	if (r < 0)
+		return r;
+	right(r == 1);
+	d = zstd_patch_decoder_new();
+	again = malloc(made->len_bytes);
+	if (!d || !again)
+		return -ENOMEM;
+	r = zstd_patch_decoder_start(d, old->data, old->len_bytes, again, made->len_bytes);
+	if (r == 0)
+		r = zstd_patch_decoder_feed(d, patch.data, patch.len_bytes);
+	if (r == 0)
+		r = zstd_patch_decoder_finish(d);
+	if (r == 0)
+		right(memcmp(again, made->data, made->len_bytes) == 0);
+	return r;
+}
+
 static void texts_and_frames(void **state)
 {
 	sweep(run_json, 5, 0);
@@ -261,6 +291,7 @@ static void texts_and_frames(void **state)
 	sweep(run_base64url, 2, SILENT);
 	sweep(run_compress, 2, SILENT);
 	sweep(run_decompress, 2, SILENT);
+	sweep(run_patch, 3, SILENT);
 }
 
 /* ---- common/config ---- */
@@ -488,6 +519,23 @@ static int run_lists(struct ota_err *err)
 	return 0;
 }
 
+static int run_patch_list(struct ota_err *err)
+{
+	const struct content *made = &sample.table->contents[0];
+	const struct patch_base base = {
+		.digest = sample.table->contents[1].digest, .size_bytes = 5};
+	AUTO_PATCH_LIST struct patch_list *list = NULL;
+	AUTO_BUF struct buf text = {0};
+	int r = patch_list_write(&text, &made->digest, &base, 7, &made->digest);
+
+	if (r < 0)
+		return ota_err_no_memory(err, "the text");
+	r = patch_list_read(text.data, text.len_bytes, "patches.txt", sample.table, &list, err);
+	if (r == 0)
+		right(list->n_patches == 1 && list->patches[0].size_bytes == 7);
+	return r;
+}
+
 static int count_path(void *ctx, const char *path, struct ota_err *err)
 {
 	++*(unsigned *)ctx;
@@ -541,6 +589,7 @@ static void lists_and_their_table(void **state)
 	assert_true(said("No memory for regulars.txt"));
 	assert_true(said("No memory for attributes.txt"));
 	assert_true(said("No memory for the image's list of files"));
+	sweep(run_patch_list, 3, 0);
 	sweep(run_persistents, 0, 0);
 	sweep(run_write_lists, 2, SILENT);
 	sweep(run_urls, 1, SILENT);
@@ -668,6 +717,8 @@ static int setup(void **state)
 		0);
 	snprintf(sample.key_path, sizeof(sample.key_path), "%s/keys/sign.key", sample.dir);
 	install_certs();
+	sample.table = file_table_new();
+	assert_int_equal(read_table(sample.table, NULL), 0);
 	assert_int_equal(cert_store_open(sample.certs_dir, NULL, NULL, &sample.store, NULL), 0);
 	assert_int_equal(sign_key_load(sample.key_path, &key, NULL), 0);
 	assert_int_equal(sign_key_sign(key, "text", 4, &sample.sig, &sample.sig_len, NULL), 0);
@@ -690,6 +741,7 @@ static int teardown(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(bufs); i++)
 		buf_done(bufs[i]);
 	cert_store_free(sample.store);
+	file_table_free(sample.table);
 	free(sample.sig);
 	return nftw(sample.certs_dir, tmp_dir_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }

@@ -34,6 +34,7 @@ enum {
 	MKFS_TIMEOUT_MS = 5 * 60 * 1000,
 	/* exit status bits of e2fsck(8) */
 	FSCK_CORRECTED = 1,
+	FSCK_DAMAGED = 4,
 	FSCK_REBOOT = 2, /* only matters for a mounted file system */
 	/* What an empty ext4 gives to files, of the device's size: the rest is inode tables and
 	   journal. */
@@ -386,9 +387,19 @@ int slot_mount_make_writable(struct slot_mount *m, bool rebuild, struct ota_err 
 	return 0;
 }
 
+static int sync_device(const struct slot_mount *m, struct ota_err *err)
+{
+	AUTO_CLOSE int fd = open(m->standby.device, O_RDWR | O_CLOEXEC);
+	int r = fd < 0 ? -errno : io_sync_file("sync the standby device", fd);
+
+	if (r < 0)
+		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write %s to the disk: %s",
+			m->standby.device, strerror(-r));
+	return 0;
+}
+
 int slot_mount_close_standby(struct slot_mount *m, struct ota_err *err)
 {
-	AUTO_CLOSE int dev_fd = -1;
 	int r;
 
 	if (m->standby_fd < 0)
@@ -400,24 +411,21 @@ int slot_mount_close_standby(struct slot_mount *m, struct ota_err *err)
 		return ota_err_set(err, r, OTA_E_UNSPECIFIC,
 			"Cannot write the standby slot to the disk: %s", strerror(-r));
 	r = unmount_standby(m, err);
-	if (r < 0)
-		return r;
-	dev_fd = open(m->standby.device, O_RDWR | O_CLOEXEC);
-	r = dev_fd < 0 ? -errno : io_sync_file("sync the standby device", dev_fd);
-	if (r < 0)
-		return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot write %s to the disk: %s",
-			m->standby.device, strerror(-r));
-	return 0;
+	return r < 0 ? r : sync_device(m, err);
 }
 
 int slot_mount_look_again(struct slot_mount *m, struct ota_err *err)
 {
+	struct ota_err why = {0};
 	int status = -1;
 	/* Without mending: to take a name away that leads nowhere would be mending, too. */
 	int r = run_fsck(m, "-fn", &status, err);
 
 	if (r < 0)
 		return r;
+	/* Or the next update would end here, too: nobody looks at all of a file system before. */
+	if (status & FSCK_DAMAGED && make_fs(m, &why) < 0)
+		log_warning("%s", why.msg);
 	if (status != 0)
 		return ota_err_set(err, -EUCLEAN, OTA_E_UNSPECIFIC,
 			"The standby slot does not keep what is written to it: its file system is "
@@ -426,9 +434,12 @@ int slot_mount_look_again(struct slot_mount *m, struct ota_err *err)
 	return mount_standby(m, MS_RDONLY, "noload", err);
 }
 
+/* The kernel writes to the superblock when it mounts and was asked not to write: what it has last written, and when. */
 int slot_mount_end_look(struct slot_mount *m, struct ota_err *err)
 {
-	return unmount_standby(m, err);
+	int r = unmount_standby(m, err);
+
+	return r < 0 ? r : sync_device(m, err);
 }
 
 void slot_mount_done(struct slot_mount *m)

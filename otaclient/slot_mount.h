@@ -67,7 +67,7 @@ int slot_mount_close_standby(struct slot_mount *m, struct ota_err *err);
 
 /*
  * The closed standby as the disk has it: its file system is checked as a whole, and mounted read-only, until
- * slot_mount_end_look(). -EUCLEAN: it is damaged; -ECANCELED: stop() said so.
+ * slot_mount_end_look(). -EUCLEAN: it is damaged, and has been made anew, empty; -ECANCELED: stop() said so.
  */
 int slot_mount_look_again(struct slot_mount *m, struct ota_err *err);
 int slot_mount_end_look(struct slot_mount *m, struct ota_err *err);

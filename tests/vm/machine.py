@@ -131,6 +131,7 @@ class Machine:
         self.disk = disk
         self.layout = layout
         self.cpus = cpus
+        self.log = None  # a file that tells of all writes and flushes, power_log.py
         self.console = Console(f"{folder}/console")
         self.console.alive = self._must_run
         self.process = None
@@ -145,6 +146,15 @@ class Machine:
 
     # ---- power
 
+    def _disk_options(self):
+        if not self.log:
+            return ["-drive", f"if=none,id=disk,format=raw,cache=writeback,discard=unmap,file={self.disk}"]
+        return [
+            "-blockdev", f"driver=file,node-name=disk-file,filename={self.disk}",
+            "-blockdev", f"driver=file,node-name=log-file,filename={self.log}",
+            "-blockdev", "driver=blklogwrites,node-name=disk,file=disk-file,log=log-file,log-sector-size=512",
+        ]  # fmt: skip
+
     def _argv(self, extra):
         argv = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35",
@@ -154,7 +164,7 @@ class Machine:
             "-qmp", f"unix:{self.folder}/qmp,server=on,wait=off",
             "-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{API_PORT}-10.0.2.15:{API_PORT}",
             "-device", "virtio-net-pci,netdev=net,romfile=",
-            "-drive", f"if=none,id=disk,format=raw,cache=writeback,discard=unmap,file={self.disk}",
+            *self._disk_options(),
             "-device", "virtio-blk-pci,drive=disk,bootindex=1",
             "-device", "virtio-rng-pci",
             "-device", "i6300esb", "-action", "watchdog=reset",

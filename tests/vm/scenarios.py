@@ -3,6 +3,9 @@ scenarios: what a machine with otaclient must live through. Each is a list of st
 The first ones run each time (`ci`), the others with scripts/test --vm.
 """
 
+import power_log
+from machine import Failed
+
 SCENARIOS = []
 
 
@@ -236,6 +239,49 @@ def a_power_cut_after_the_commit_keeps_the_new_system(m):
     m.start()
     m.expect_verdict("SUCCESS", "v2", "b")
     m.expect("all starts", m.starts(), ["a", "b", "b"])
+
+
+# What each of these ends with, by the slot that runs then.
+VERDICTS = {
+    "a": [("INITIALIZED", ""), ("FAILURE", "")],
+    "b": [("SUCCESS", "v2")],
+}
+
+
+def a_cut_anywhere_in_an_update(m, n_flushes, n_torn):
+    """Recorded once, from the request to a while after the commit; then started from the disks that cuts would have left."""
+    m.serve("v2")
+    m.start()
+    m.switch_off()
+    m.record()
+    m.start()
+    m.update("v2")
+    m.expect_verdict("SUCCESS", "v2", "b")
+    log = m.recorded()
+    cuts = power_log.share(log.flushes(), n_flushes) + power_log.share(log.torn(), n_torn)
+    m.say(f"{len(log.flushes())} flushes and {len(log.torn())} torn writes recorded; {len(cuts)} cuts are tried")
+    ended = {"a": 0, "b": 0}
+    for cut in cuts:
+        status, slot = m.start_after(log, cut)
+        given = (status["ota_status"], status["firmware_version"])
+        if given not in VERDICTS[slot]:
+            raise Failed(f"after {cut.name} slot {slot} runs, and says {given}: {status['failure_reason']}")
+        m.expect("the image in the slot that runs", m.shell("cat /etc/image-name").strip() == "v2", slot == "b")
+        ended[slot] += 1
+        m.cut_power()
+    m.say(f"ended on {ended}")
+    if not (ended["a"] and ended["b"]):
+        raise Failed(f"all cuts ended on one slot: {ended}")
+
+
+@scenario()
+def a_power_cut_at_flushes_of_an_update_leaves_a_machine_that_boots(m):
+    a_cut_anywhere_in_an_update(m, 12, 4)
+
+
+@scenario(long=True)
+def a_power_cut_at_each_flush_of_an_update_leaves_a_machine_that_boots(m):
+    a_cut_anywhere_in_an_update(m, 100_000, 100_000)
 
 
 # ---- other machines and images

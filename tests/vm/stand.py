@@ -19,6 +19,7 @@ from disk import Disk
 from ecu_lab import Failed as ProgramFailed
 from ecu_lab import run
 from machine import Failed, Machine, wait_for
+from power_log import PowerLog
 
 START_S = 300      # a start until the API answers, on a processor that others use, too
 UPDATE_S = 600
@@ -74,6 +75,26 @@ class Stand:
         self.machine.line.wait_until_up(START_S)
         self.shop.install_otaclient(self.machine)
         self.say("otaclient is installed")
+
+    def record(self):
+        """From now on all that is written to the disk is noted, until the power is cut: recorded()."""
+        run("cp", "--sparse=always", self.disk.path, f"{self.folder}/base")
+        open(f"{self.folder}/log", "wb").close()
+        self.machine.log = f"{self.folder}/log"
+
+    def recorded(self):
+        self.cut_power()
+        self.machine.log = None
+        return PowerLog(f"{self.folder}/base", f"{self.folder}/log")
+
+    def start_after(self, log, cut):
+        """With the disk that this cut would have left; the status that it comes to, and its slot."""
+        log.make(cut, self.disk.path)
+        self.say(f"as after {cut.name} of {len(log.entries)}")
+        self.power_on()
+        rest = ("INITIALIZED", "SUCCESS", "FAILURE")
+        found = self.wait_for_status("a verdict", lambda s: s["ota_status"] in rest, START_S)
+        return found, self.starts()[-1]
 
     # ---- what is seen from outside
 

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 
 LISTS = {"directory": "dirs.txt", "symboliclink": "symlinks.txt", "regular": "regulars.txt", "persistent": "persistents.txt",
-         "x_attributes": "attributes.txt", "x_patches": "patches.txt"}
+         "x_attributes": "attributes.txt"}
+OFFERS = {"x_patches": "patches.txt"}  # that an update can do without
 
 
 def b64(data):
@@ -58,7 +59,7 @@ def forge(good, bad, key, lists=None, payload=None, cert=None, rehash=True, raw=
     if cert:
         write(os.path.join(bad, "sign.pem"), read(cert))
     for item in items:
-        for key_name in (*LISTS, "certificate"):
+        for key_name in (*LISTS, *OFFERS, "certificate"):
             path = os.path.join(bad, str(item.get(key_name, "")))
             if rehash and key_name in item and os.path.isfile(path):
                 item["hash"] = hashlib.sha256(read(path)).hexdigest()

@@ -40,7 +40,7 @@ static int next_name(DIR *dir, const char **ret_name)
 		errno = 0;
 		e = readdir(dir);
 		if (!e)
-			return -errno;
+			return errno > 0 ? -errno : 0;
 	} while (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0);
 	*ret_name = e->d_name;
 	return 1;
@@ -49,7 +49,7 @@ static int next_name(DIR *dir, const char **ret_name)
 static int remove_below(const char *what, int dir_fd, const char *name, unsigned depth)
 {
 	AUTO_CLOSEDIR DIR *dir = NULL;
-	const char *below;
+	const char *below = "";
 	int fd, r;
 
 	r = io_unlink(what, dir_fd, name, 0);
@@ -98,7 +98,7 @@ static bool is_mirrored(mode_t mode)
 static int remove_extras(const char *what, int from_fd, int to_fd)
 {
 	AUTO_CLOSEDIR DIR *dir = list(to_fd);
-	const char *name;
+	const char *name = "";
 	int r;
 
 	if (!dir)
@@ -183,7 +183,7 @@ static int mirror_one(const char *what, int from_fd, int to_fd, const char *name
 static int mirror_below(const char *what, int from_fd, int to_fd, unsigned depth)
 {
 	AUTO_CLOSEDIR DIR *dir = list(from_fd);
-	const char *name;
+	const char *name = "";
 	int r;
 
 	if (!dir)

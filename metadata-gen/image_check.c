@@ -282,8 +282,8 @@ static void check_patch(struct check *c, int dir_fd, const struct patch *p, stru
 	const struct patch_base *base = &c->patches->bases[p->base];
 	char name[PATCH_NAME_MAX];
 	AUTO_CLOSE int fd = -1;
-	struct digest digest;
-	uint64_t size;
+	struct digest digest = {0};
+	uint64_t size = 0;
 	int r;
 
 	patch_name(&c->table->contents[p->content].digest, &base->digest, name);

@@ -67,19 +67,6 @@ struct pool {
 	unsigned n_workers;
 };
 
-struct worker {
-	struct pool *pool;
-	char tmp_name[IO_TMP_NAME_MAX]; /* of its folder for unfinished files; "" = none */
-	int tmp_fd;
-	struct fetcher *fetcher;
-	struct digest_ctx *digest;
-	pthread_t thread;
-	struct job *jobs;
-	unsigned n_jobs, n_large; /* n_large: jobs with a large content */
-	struct fetch_progress delta; /* not yet reported */
-	uint64_t reported_ms;
-};
-
 struct job {
 	struct worker *worker;
 	const struct content *content;
@@ -88,6 +75,19 @@ struct job {
 	struct fetcher_base base;  /* with a patch; fd -1 = not open */
 	char name[DIGEST_HEX_MAX]; /* of that file in the worker's folder; "" = none */
 	uint64_t n_bytes;          /* plain ones, once they were counted */
+};
+
+struct worker {
+	struct pool *pool;
+	char tmp_name[IO_TMP_NAME_MAX]; /* of its folder for unfinished files; "" = none */
+	int tmp_fd;
+	struct fetcher *fetcher;
+	struct digest_ctx *digest;
+	pthread_t thread;
+	struct job jobs[FETCHER_JOBS_MAX];
+	unsigned n_jobs, n_large; /* n_large: jobs with a large content */
+	struct fetch_progress delta; /* not yet reported */
+	uint64_t reported_ms;
 };
 
 /* ---- names and sentences ---- */
@@ -307,19 +307,10 @@ static void job_done(void *ctx, const struct fetcher_result *result)
 	worker_next(w, j);
 }
 
-/* What the server has of it. */
-enum form {
-	FORM_PATCH,
-	FORM_BLOB,
-	FORM_PLAIN,
-};
-
-static enum form form_of(const struct job *j)
+/* Does the server have the whole of it compressed? */
+static bool has_blob(const struct job *j)
 {
-	if (j->patch)
-		return FORM_PATCH;
-	return j->content->has_zst && j->worker->pool->config->compressed_dir[0] ? FORM_BLOB
-										 : FORM_PLAIN;
+	return j->content->has_zst && j->worker->pool->config->compressed_dir[0];
 }
 
 static int job_url(const struct job *j, struct buf *ret_url)
@@ -327,22 +318,18 @@ static int job_url(const struct job *j, struct buf *ret_url)
 	const struct fetch_config *config = j->worker->pool->config;
 	struct text path = path_of(j);
 
-	switch (form_of(j)) {
-	case FORM_PATCH:
+	if (j->patch)
 		return image_url_patch(config->base_url, &j->content->digest,
 			&config->patches->bases[j->patch->base].digest, ret_url);
-	case FORM_BLOB:
+	if (has_blob(j))
 		return image_url_blob(
 			config->base_url, config->compressed_dir, &j->content->digest, ret_url);
-	case FORM_PLAIN:
-		break;
-	}
 	return image_url_plain(config->base_url, config->rootfs_dir, path.at, path.len, ret_url);
 }
 
 static int job_ask(struct job *j, struct ota_err *err)
 {
-	enum form form = form_of(j);
+	bool is_zst = !j->patch && has_blob(j);
 	const struct digest *digest = j->patch ? &j->patch->digest : &j->content->digest;
 	AUTO_BUF struct buf url = {0};
 	char hex[DIGEST_HEX_MAX], control[CONTROL_MAX];
@@ -352,20 +339,20 @@ static int job_ask(struct job *j, struct ota_err *err)
 		return ota_err_no_memory(err, "its URL");
 	digest_to_hex(digest, hex);
 	snprintf(control, sizeof(control), "file_sha256=%s%s", hex,
-		form == FORM_BLOB ? ",file_compression_alg=zst" : "");
+		is_zst ? ",file_compression_alg=zst" : "");
 	return fetcher_add(j->worker->fetcher,
 		&(struct fetcher_job){
 			.url = buf_str(&url),
 			.cache_control = control,
 			.fd = j->fd,
 			.digest = digest,
-			.is_zst = form == FORM_BLOB,
+			.is_zst = is_zst,
 			.base = j->patch ? &j->base : NULL,
 			.size_known = size_is_known(j->content),
 			.plain_bytes = plain_max(j),
 			.max_wire_bytes = wire_max(j),
 			.outlast_outages = true, /* the pool watches for inactivity */
-			.undo_encoding = form == FORM_PLAIN,
+			.undo_encoding = !is_zst && !j->patch,
 			.done = job_done,
 			.ctx = j,
 		},
@@ -536,12 +523,13 @@ static int worker_init(struct worker *w, struct pool *p, struct ota_err *err)
 	if (r < 0)
 		return r;
 	w->digest = digest_ctx_new();
-	w->jobs = calloc(n_jobs, sizeof(*w->jobs));
-	if (!w->digest || !w->jobs)
+	if (!w->digest)
 		return no_memory(err);
+	for (unsigned i = 0; i < n_jobs; i++) {
+		w->jobs[i].worker = w;
+		w->jobs[i].fd = w->jobs[i].base.fd = -1;
+	}
 	w->n_jobs = n_jobs;
-	for (unsigned i = 0; i < n_jobs; i++)
-		w->jobs[i] = (struct job){.worker = w, .fd = -1, .base = {.fd = -1}};
 	return 0;
 }
 
@@ -551,7 +539,6 @@ static void worker_done(struct worker *w)
 	for (unsigned i = 0; i < w->n_jobs; i++)
 		job_drop_file(&w->jobs[i]);
 	digest_ctx_free(w->digest);
-	free(w->jobs);
 	closep(&w->tmp_fd);
 	if (w->tmp_name[0])
 		unlinkat(w->pool->config->store_dir_fd, w->tmp_name, AT_REMOVEDIR);

@@ -141,7 +141,7 @@ int packet_receive_fds(
 
 int packet_receive(int socket, bool wait, struct packet *ret_packet, int *ret_fd)
 {
-	int fds[PACKET_FDS_MAX];
+	int fds[PACKET_FDS_MAX] = {-1, -1};
 	int r = packet_receive_fds(socket, wait, ret_packet, fds);
 
 	if (r < 0)

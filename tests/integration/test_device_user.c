@@ -118,6 +118,8 @@ static pid_t add_user(const char *point, enum use how)
 	return pid;
 }
 
+static void found_is(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 static void found_is(const char *fmt, ...)
 {
 	AUTO_BUF struct buf found = {0};

@@ -5,7 +5,6 @@ QEMU's filter blklogwrites writes the log, in the format of Linux's dm-log-write
 each entry one sector with its head, and the sectors of its data.
 """
 
-import os
 import struct
 from typing import NamedTuple
 
@@ -104,8 +103,3 @@ def share(cuts, n):
     if len(cuts) <= n:
         return cuts
     return [cuts[i * (len(cuts) - 1) // (n - 1)] for i in range(n)]
-
-
-def remove(path):
-    if os.path.exists(path):
-        os.unlink(path)

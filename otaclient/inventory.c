@@ -2,7 +2,8 @@
  * inventory: find the wanted contents on the two slots. Contract: inventory.h.
  *
  * Each search has two parts: walk a slot and note candidates (regular files of a wanted size), then
- * hash the candidates in inode order on many threads and look the digests up. Only the list of
+ * hash the candidates in inode order on many threads and look the digests up. On standby those are not hashed
+ * that the last update has noted (inode_index). Only the list of
  * candidates is shared while walking, under its lock; while hashing each thread writes its own
  * candidate.
  */
@@ -21,6 +22,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/path.h"
 #include "common/base/workers.h"
+#include "otaclient/inode_index.h"
 #include "otaclient/tree_walk.h"
 
 /* For a candidate's content: it was hashed, and nobody wants what it holds. */
@@ -47,6 +49,7 @@ struct search {
 	bool on_standby;
 	inventory_stop_fn *stop;
 	void *stop_ctx;
+	struct inode_index *known; /* what the last update left there; NULL = nobody knows */
 
 	uint64_t *sizes; /* sorted sizes of the contents that are looked for */
 	size_t n_sizes;
@@ -105,6 +108,7 @@ static void search_done(struct search *s)
 {
 	free(s->sizes);
 	free(s->candidates);
+	inode_index_free(s->known);
 	pthread_mutex_destroy(&s->lock);
 }
 
@@ -198,6 +202,21 @@ static int add_foreign_path(
 	return 0;
 }
 
+/* What the last update put into this inode, if nobody has touched it since. */
+static uint32_t known_content(const struct search *s, const struct stat *st)
+{
+	uint32_t content = s->known ? inode_index_find(s->known, st) : FILE_TABLE_NONE;
+
+	if (content == INODE_INDEX_OTHER)
+		return CONTENT_UNWANTED;
+	/* It has become longer or shorter without its time showing it: the file system is not to be believed. */
+	if (content != FILE_TABLE_NONE &&
+		s->table->contents[content].size_bytes != (uint64_t)st->st_size &&
+		s->table->contents[content].size_bytes != CONTENT_SIZE_UNKNOWN)
+		return FILE_TABLE_NONE;
+	return content;
+}
+
 /* @file: the image has it at this very path; FILE_TABLE_NONE: it has none there. */
 static int add_candidate(struct search *s, const struct tree_entry *e, uint32_t file)
 {
@@ -205,7 +224,7 @@ static int add_candidate(struct search *s, const struct tree_entry *e, uint32_t 
 		.ino = e->st.st_ino,
 		.size_bytes = (uint64_t)e->st.st_size,
 		.path = file,
-		.content = FILE_TABLE_NONE,
+		.content = known_content(s, &e->st),
 		.base = FILE_TABLE_NONE,
 		.n_links = (uint32_t)e->st.st_nlink,
 		.disk_kib = (uint32_t)(e->st.st_blocks / 2),
@@ -218,6 +237,8 @@ static int add_candidate(struct search *s, const struct tree_entry *e, uint32_t 
 		r = add_foreign_path(s->inv, s->table->n_files, e->path, &c.path);
 	if (r == 0)
 		s->candidates[s->n_candidates++] = c;
+	if (r == 0 && c.content != FILE_TABLE_NONE)
+		s->inv->n_known_names++;
 	pthread_mutex_unlock(&s->lock);
 	return r;
 }
@@ -529,8 +550,10 @@ int inventory_scan_standby(struct inventory *inv, const struct file_table *table
 		.stop_ctx = stop_ctx,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
-	int r = collect_sizes(&s);
+	int r = inv->believes_nothing ? 0 : inode_index_load(standby_fd, table, &s.known);
 
+	if (r == 0)
+		r = collect_sizes(&s);
 	if (r == 0)
 		r = tree_walk(standby_fd, WORKERS_FOR_DISK, false, note_candidate, &s, err);
 	sort_candidates(&s);
@@ -541,7 +564,7 @@ int inventory_scan_standby(struct inventory *inv, const struct file_table *table
 	r = hash_round(&s, is_at_wanted_path, err);
 	if (r < 0)
 		return r;
-	/* The second round looks only for what the first has not found. */
+	/* The second round reads only for what the first has not found. */
 	for (size_t i = 0; i < s.n_candidates; i++)
 		if (is_found(&s.candidates[i]))
 			inv->sources[s.candidates[i].content].place = PLACE_KEPT;

@@ -1,10 +1,12 @@
 /*
- * inventory: which of the wanted contents are on this machine already, measured, not remembered.
+ * inventory: which of the wanted contents are on this machine already.
  *
- * Bytes are hashed before they count. What is cheap narrows the search first: only regular files
- * whose size some missing content has are read, the ones at the wanted path before all others, in
- * the order of their inodes, and no inode twice. The one thing taken on trust until it is copied is
- * "same path, same size on the active slot": the copy hashes it, so it is read once, not twice
+ * Bytes are hashed before they count, but for what the last update of the standby slot has noted
+ * and nobody has changed since (inode_index): the whole slot is read and hashed at the end in any
+ * case (standby_check). What is cheap narrows the search first: only regular files whose size some
+ * missing content has are read, the ones at the wanted path before all others, in the order of
+ * their inodes, and no inode twice. The one thing taken on trust until it is copied is "same path,
+ * same size on the active slot": the copy hashes it, so it is read once, not twice
  * (standby_writer).
  */
 #pragma once
@@ -41,6 +43,8 @@ struct inventory {
 			     * FILE_TABLE_NONE */
 	uint64_t prune_back_bytes; /* what removing every unwanted file from standby frees */
 	uint64_t n_hashed_files, n_hashed_bytes;
+	bool believes_nothing;            /* set by the caller: hash them all */
+	uint64_t n_known_names;           /* of standby, that were not hashed */
 	const struct patch_list *patches; /* whose bases are looked for; NULL = of none */
 	uint32_t *base_paths; /* one per base: on the active slot; FILE_TABLE_NONE = not found */
 	const char **foreign_paths; /* that the image has no file at, in the arena */
@@ -53,7 +57,10 @@ void inventory_free(struct inventory *inv);
 void inventory_freep(struct inventory **inv);
 #define AUTO_INVENTORY CLEANUP(inventory_freep)
 
-/* Look for the older contents of patches too, whenever the active slot is searched. Borrowed. 0 or -ENOMEM. */
+/*
+ * Look for the older contents of patches too, whenever the active slot is searched. Borrowed. 0 or
+ * -ENOMEM.
+ */
 int inventory_want_bases(struct inventory *inv, const struct patch_list *patches);
 
 /* The path of a source that is somewhere, on its slot; @buf holds it where it must be put together. */
@@ -75,7 +82,9 @@ int inventory_scan_standby(struct inventory *inv, const struct file_table *table
 int inventory_guess_active(struct inventory *inv, const struct file_table *table, int active_fd,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);
 
-/* Contents still nowhere, and the older ones that they could be made of: hash whatever on the active slot has their
- * size. */
+/*
+ * Contents still nowhere, and the older ones that they could be made of: hash whatever on the
+ * active slot has their size.
+ */
 int inventory_search_active(struct inventory *inv, const struct file_table *table, int active_fd,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);

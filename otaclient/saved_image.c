@@ -5,6 +5,7 @@
  *         metadata.jwt       its digest is the image's identity
  *         sign.pem           the certificate, under the name that metadata.jwt gives it
  *         dirs.txt …         every list, under its name
+ *         inodes             which content each inode got (inode_index)
  *         on-trial           what is here is not committed yet
  *
  * Declared in standby_writer.h. Durable with the rest of the slot, by its one sync.

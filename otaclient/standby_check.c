@@ -1,32 +1,35 @@
 /*
  * standby_check: every file of the image, read from the disk. Contract: standby_check.h.
  *
- * Threads: both loops run over files; each thread writes and reads its own file's note.
+ * Threads: the loops run over files; each thread writes and reads its own file's note, and takes a
+ * place among the items for itself.
  */
 #include "otaclient/standby_check.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/path.h"
 #include "common/base/workers.h"
 #include "common/crypto/digest.h"
-
-/* Which inode a file was, and as of when. Whoever changes one, or puts another in its place, changes this. */
-struct note {
-	uint32_t ino; /* ext4 has no more; 0 = not noted */
-	uint32_t ctime_s, ctime_ns;
-};
+#include "otaclient/disk_order.h"
+#include "otaclient/inode_index.h"
+#include "otaclient/standby_writer.h"
 
 struct standby_check {
 	const struct file_table *table;
-	struct note *notes; /* one per file */
+	struct inode_note *
+		notes; /* one per file: whoever changes it, or puts another in its place, changes this */
+	struct timespec since; /* the notes are of then, or a little later */
 };
 
 /* What one loop works with. */
@@ -35,6 +38,10 @@ struct look {
 	int standby_fd;
 	inventory_stop_fn *stop;
 	void *stop_ctx;
+
+	const uint32_t *order;   /* of reading: the files that are looked at */
+	struct disk_item *items; /* of these, what is read by its place */
+	atomic_size_t n_items;
 };
 
 static const char *path_of(const struct file_table *t, size_t file, char buf[PATH_MAX])
@@ -81,7 +88,7 @@ static int note_file(void *ctx, size_t index, struct ota_err *err)
 	fd = path_open(l->standby_fd, path_of(t, index, path), O_PATH, 0);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return cannot_read(err, fd < 0 ? fd : -errno, path);
-	l->check->notes[index] = (struct note){
+	l->check->notes[index] = (struct inode_note){
 		.ino = (uint32_t)st.st_ino,
 		.ctime_s = (uint32_t)st.st_ctim.tv_sec,
 		.ctime_ns = (uint32_t)st.st_ctim.tv_nsec,
@@ -89,48 +96,139 @@ static int note_file(void *ctx, size_t index, struct ota_err *err)
 	return 0;
 }
 
-/* An inode of 128 bytes has forgotten the nanoseconds. */
-static bool is_as_noted(const struct note *n, const struct stat *st)
+/*
+ * Is it still what was noted? Opens it then. Gone, or a link now: somebody has changed it, for the
+ * file system as such is whole. 0: it is to be read; 1: it is none of the image's any more.
+ */
+static int open_noted(
+	const struct look *l, size_t file, int *ret_fd, uint64_t *ret_size, struct ota_err *err)
 {
-	return S_ISREG(st->st_mode) && n->ino == (uint32_t)st->st_ino &&
-	       n->ctime_s == (uint32_t)st->st_ctim.tv_sec &&
-	       (st->st_ctim.tv_nsec == 0 || n->ctime_ns == (uint32_t)st->st_ctim.tv_nsec);
+	char path[PATH_MAX];
+	struct stat st;
+	int fd = path_open(l->standby_fd, path_of(l->check->table, file, path),
+		O_RDONLY | O_NOATIME | O_NONBLOCK, 0);
+
+	if (fd == -ENOENT || fd == -ELOOP || fd == -ENOTDIR)
+		return 1;
+	if (fd < 0)
+		return cannot_read(err, fd, path);
+	*ret_fd = fd;
+	if (fstat(fd, &st) < 0)
+		return cannot_read(err, -errno, path);
+	*ret_size = (uint64_t)st.st_size;
+	return inode_note_holds(&l->check->notes[file], &st) ? 0 : 1;
 }
 
-static int read_file(void *ctx, size_t index, struct ota_err *err)
+static int compare(
+	const struct look *l, size_t file, const struct digest *have, struct ota_err *err)
 {
-	const struct look *l = ctx;
 	const struct file_table *t = l->check->table;
-	AUTO_DIGEST_CTX struct digest_ctx *hash = NULL;
-	AUTO_CLOSE int fd = -1;
+	char path[PATH_MAX];
+
+	if (digest_equal(have, &t->contents[t->files[file].content].digest))
+		return 0;
+	return ota_err_set(err, -EBADMSG, OTA_E_APPLY_OTAUPDATE_FAILED,
+		"The standby slot does not keep what is written to it: %s has other bytes "
+		"than the image's",
+		path_of(t, file, path));
+}
+
+static int read_by_name(const struct look *l, size_t file, int fd, struct ota_err *err)
+{
+	AUTO_DIGEST_CTX struct digest_ctx *hash = digest_ctx_new();
 	char path[PATH_MAX];
 	struct digest have;
-	struct stat st;
 	int r;
 
-	if (!is_looked_at(t, index))
-		return 0;
-	fd = path_open(
-		l->standby_fd, path_of(t, index, path), O_RDONLY | O_NOATIME | O_NONBLOCK, 0);
-	/* Gone, or a link now: somebody has changed it, for the file system as such is whole. */
-	if (fd == -ENOENT || fd == -ELOOP || fd == -ENOTDIR)
-		return 0;
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return cannot_read(err, fd < 0 ? fd : -errno, path);
-	if (!is_as_noted(&l->check->notes[index], &st))
-		return 0;
-	hash = digest_ctx_new();
 	if (!hash)
 		return -ENOMEM;
 	r = digest_of_fd_unless(hash, fd, l->stop, l->stop_ctx, &have, NULL);
 	if (r < 0)
-		return r == -ECANCELED ? r : cannot_read(err, r, path);
-	if (!digest_equal(&have, &t->contents[t->files[index].content].digest))
-		return ota_err_set(err, -EBADMSG, OTA_E_APPLY_OTAUPDATE_FAILED,
-			"The standby slot does not keep what is written to it: %s has other bytes "
-			"than the image's",
-			path);
+		return r == -ECANCELED ? r
+				       : cannot_read(err, r, path_of(l->check->table, file, path));
+	return compare(l, file, &have, err);
+}
+
+/* Small files are only asked where they lie, and read when all have been asked. */
+static int find_or_read(void *ctx, size_t index, struct ota_err *err)
+{
+	struct look *l = ctx;
+	uint32_t file = l->order[index];
+	AUTO_CLOSE int fd = -1;
+	uint64_t at, size;
+	int r;
+
+	if (stopped(l))
+		return -ECANCELED;
+	r = open_noted(l, file, &fd, &size, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	if (!disk_order_find(fd, size, &at))
+		return read_by_name(l, file, fd, err);
+	l->items[atomic_fetch_add(&l->n_items, 1)] =
+		(struct disk_item){.at_bytes = at, .len_bytes = (uint32_t)size, .id = file};
 	return 0;
+}
+
+static int check_item(
+	void *ctx, const struct disk_item *item, const void *data, struct ota_err *err)
+{
+	const struct look *l = ctx;
+	AUTO_CLOSE int fd = -1;
+	struct digest have;
+	uint64_t size;
+	int r;
+
+	if (stopped(l))
+		return -ECANCELED;
+	if (data) {
+		digest_of(data, item->len_bytes, &have);
+		return compare(l, item->id, &have, err);
+	}
+	/* The file system says more of what is wrong than the device. */
+	r = open_noted(l, item->id, &fd, &size, err);
+	if (r == 0)
+		r = read_by_name(l, item->id, fd, err);
+	return r < 0 ? r : 0;
+}
+
+/* Inodes in their order lie near each other, as a rule. */
+static int compare_inodes(const void *a, const void *b, void *notes)
+{
+	uint32_t x = ((const struct inode_note *)notes)[*(const uint32_t *)a].ino,
+		 y = ((const struct inode_note *)notes)[*(const uint32_t *)b].ino;
+
+	return x < y ? -1 : x > y;
+}
+
+static size_t order_files(const struct standby_check *c, uint32_t *order)
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < c->table->n_files; i++)
+		if (is_looked_at(c->table, i))
+			order[n++] = i;
+	qsort_r(order, n, sizeof(*order), compare_inodes, c->notes);
+	return n;
+}
+
+/*
+ * The clock that inodes get their times from goes in steps of milliseconds, and may lag. Once it
+ * has passed this moment, whatever is changed has another time than all that is there. A clock that
+ * is set back meanwhile is not waited for: then less is noted.
+ */
+static void await_tick(struct timespec *ret_now)
+{
+	struct timespec entry;
+	int tries = 100;
+
+	clock_gettime(CLOCK_REALTIME, &entry);
+	do {
+		clock_sleep_ms(1);
+		clock_gettime(CLOCK_REALTIME_COARSE, ret_now);
+	} while (--tries > 0 &&
+		 (ret_now->tv_sec < entry.tv_sec ||
+			 (ret_now->tv_sec == entry.tv_sec && ret_now->tv_nsec <= entry.tv_nsec)));
 }
 
 int standby_check_note(const struct file_table *table, int standby_fd, inventory_stop_fn *stop,
@@ -144,6 +242,7 @@ int standby_check_note(const struct file_table *table, int standby_fd, inventory
 	if (c) {
 		c->table = table;
 		c->notes = calloc((size_t)table->n_files + 1, sizeof(*c->notes));
+		await_tick(&c->since);
 	}
 	if (c && c->notes)
 		r = workers_run(table->n_files, 64, 4, note_file, &look, err);
@@ -155,13 +254,40 @@ int standby_check_note(const struct file_table *table, int standby_fd, inventory
 	return 0;
 }
 
-int standby_check_read(const struct standby_check *c, int standby_fd, inventory_stop_fn *stop,
-	void *stop_ctx, struct ota_err *err)
+int standby_check_save(const struct standby_check *c, int standby_fd, struct ota_err *err)
 {
-	struct look look = {
-		.check = c, .standby_fd = standby_fd, .stop = stop, .stop_ctx = stop_ctx};
+	AUTO_CLOSE int meta_fd =
+		path_open(standby_fd, STANDBY_META_NAME, O_RDONLY | O_DIRECTORY, 0);
+	int r = meta_fd < 0 ? meta_fd : inode_index_save(meta_fd, c->table, c->notes, &c->since);
 
-	return workers_run(c->table->n_files, 8, WORKERS_FOR_DISK, read_file, &look, err);
+	return r < 0 ? ota_err_set(err, r,
+			       r == -ENOSPC ? OTA_E_STANDBY_SLOT_SPACE
+					    : OTA_E_APPLY_OTAUPDATE_FAILED,
+			       "Cannot note in /%s what the inodes hold: %s", STANDBY_META_NAME,
+			       strerror(-r))
+		     : 0;
+}
+
+int standby_check_read(const struct standby_check *c, int standby_fd, const char *device,
+	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err)
+{
+	size_t n_max = (size_t)c->table->n_files + 1;
+	AUTO_FREE uint32_t *order = malloc(n_max * sizeof(*order));
+	AUTO_FREE struct disk_item *items = malloc(n_max * sizeof(*items));
+	struct look look = {
+		.check = c,
+		.standby_fd = standby_fd,
+		.stop = stop,
+		.stop_ctx = stop_ctx,
+		.order = order,
+		.items = items,
+	};
+	int r;
+
+	if (!order || !items)
+		return -ENOMEM;
+	r = workers_run(order_files(c, order), 8, WORKERS_FOR_DISK, find_or_read, &look, err);
+	return r < 0 ? r : disk_order_read(device, items, look.n_items, check_item, &look, err);
 }
 
 void standby_check_free(struct standby_check *c)

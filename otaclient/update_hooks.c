@@ -43,8 +43,12 @@ int step_pre_update(struct update_session *s, struct ota_err *err)
 {
 	struct status_snapshot now;
 	struct told t = {0};
-	int r = hooks_check(&s->env->hooks, err);
+	int r;
 
+	/* The plan is made a second time: what there was to refuse has begun. */
+	if (s->may_destroy)
+		return 0;
+	r = hooks_check(&s->env->hooks, err);
 	tell(s, &t);
 	status_get(s->env->status, &now);
 	t.download_bytes = now.update.total_download_files_size;

@@ -125,6 +125,7 @@ static int look_and_plan(struct update_session *s, bool with_standby, struct ota
 	s->plan = plan_new(t);
 	if (!s->inventory || !s->plan)
 		return -ENOMEM;
+	s->inventory->believes_nothing = s->believes_nothing;
 	r = slot_mount_space(&s->mount, &space, err);
 	if (r == 0 && s->image.patches)
 		r = inventory_want_bases(s->inventory, s->image.patches);
@@ -174,6 +175,10 @@ static void log_plan(const struct update_session *s)
 
 	log_info("The standby slot %s is %s", s->slots.standby.device,
 		s->plan->rebuild ? "made anew" : "changed in place");
+	if (s->inventory->n_known_names > 0)
+		log_info("%" PRIu64 " names on it are as the last update left them, and will be "
+			 "read at the end",
+			s->inventory->n_known_names);
 	for (int a = 0; a < PLAN_ACTIONS; a++)
 		if (s->plan->sums[a].files > 0)
 			log_info("Plan: %s %" PRIu64 " contents for %" PRIu64 " files, %" PRIu64
@@ -444,6 +449,8 @@ static int prune_and_place(struct update_session *s, struct ota_err *err)
 	if (r == 0)
 		r = standby_check_note(
 			s->image.table, s->mount.standby_fd, session_poll, s, &s->check, err);
+	if (r == 0)
+		r = standby_check_save(s->check, s->mount.standby_fd, err);
 	return r;
 }
 
@@ -525,6 +532,20 @@ static void log_contents(struct update_session *s)
 		u->written_bytes);
 }
 
+/*
+ * A file that was taken for what the last update had noted holds something else. Nothing is lost but time: the slot is
+ * looked at once more, and this time every file is read.
+ */
+static int plan_again(struct update_session *s, struct ota_err *err)
+{
+	log_warning("Every file of the standby slot is read before it is kept: %s", err->msg);
+	*err = (struct ota_err){0};
+	s->believes_nothing = true;
+	s->pruned = false;
+	standby_check_free(TAKE_PTR(s->check));
+	return STEP_PLAN_AGAIN;
+}
+
 /* Not only written, but read: what is wrong on the disk shows now, while the running system still boots. */
 int step_close_standby(struct update_session *s, struct ota_err *err)
 {
@@ -537,7 +558,10 @@ int step_close_standby(struct update_session *s, struct ota_err *err)
 	if (r == 0)
 		r = slot_mount_look_again(&s->mount, err);
 	if (r == 0)
-		r = standby_check_read(s->check, s->mount.standby_fd, session_poll, s, err);
+		r = standby_check_read(s->check, s->mount.standby_fd, s->mount.standby.device,
+			session_poll, s, err);
+	if (r == -EBADMSG && s->inventory->n_known_names > 0)
+		return plan_again(s, err);
 	return r < 0 ? r : slot_mount_end_look(&s->mount, err);
 }
 

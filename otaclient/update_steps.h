@@ -6,7 +6,11 @@
 
 #include "otaclient/session.h"
 
+/* 0; -errno with a sentence; or STEP_PLAN_AGAIN: what the plan was made on was not true. */
 typedef int step_fn(struct update_session *s, struct ota_err *err);
+enum {
+	STEP_PLAN_AGAIN = 1,
+};
 
 /* Fetch and verify the image's lists; nothing on the machine is touched. */
 step_fn step_fetch_metadata;

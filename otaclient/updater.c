@@ -150,7 +150,16 @@ static int run_step(
 	}
 	log_info("%s %s: %s took %.1f s", plot, s->id, step->name,
 		(double)(clock_monotonic_ms() - began) / 1000.0);
-	return 0;
+	return r;
+}
+
+static size_t index_of(const struct plot *plot, step_fn *run)
+{
+	size_t i = 0;
+
+	while (plot->steps[i].run != run)
+		i++;
+	return i;
 }
 
 static int run_steps(struct update_session *s, struct ota_err *err)
@@ -170,6 +179,8 @@ static int run_steps(struct update_session *s, struct ota_err *err)
 
 		if (r < 0)
 			return r;
+		if (r == STEP_PLAN_AGAIN)
+			i = index_of(plot, step_plan) - 1;
 	}
 	return 0;
 }

@@ -230,6 +230,21 @@ def what_cannot_be_read_back_is_told():
         assert judge(lab, p, "read back") == "refused" and not is_flipped(lab)
 
 
+def notes_that_cannot_be_written_are_told():
+    with lab_before_the_update() as lab:
+        disk, path = BadDisk(lab), lab.path("calls")
+        start_again(lab)
+        calls = disk.calls()
+        with open(path, encoding="utf-8") as f:
+            opened = [i for i, line in enumerate(f) if line.split(" ")[1:4:2] == ["openat", "inodes\n"]]
+        start_again(lab)
+        p = disk.run(FAIL, 1, errno.EIO, calls[opened[-1]][1])
+        last = p.stderr.strip().splitlines()[-1]
+        assert last == ("E313: Update failed in APPLYING_UPDATE: Cannot note in /.ota-meta what the inodes hold: "
+                        "Input/output error"), last
+        assert judge(lab, p, "notes") == "refused" and not is_flipped(lab)
+
+
 def every_write_is_short_once():
     with lab_before_the_update() as lab:
         disk = BadDisk(lab)
@@ -404,6 +419,8 @@ def what_the_disk_does_not_keep_is_told():
                  "The standby slot does not keep what is written to it: its file system is damaged (e2fsck ended with 4)")):
             at = point_of(lab, what, from_end)
             start_again(lab)
+            # A slot whose notes were believed is looked at once more, and mended: test_noted.
+            subprocess.run(["debugfs", "-w", "-R", "write /dev/null /.ota-meta/on-trial", lab.device], check=True, capture_output=True)
             _, p = paused_update(lab, at, meanwhile)
             assert p.stderr.endswith(f"E313: Update failed in PROCESSING_POSTUPDATE: {sentence}\n"), p.stderr[-500:]
             assert judge(lab, p, what) == "refused" and not is_flipped(lab)
@@ -418,6 +435,7 @@ if __name__ == "__main__":
     run([
         every_call_fails_once,
         what_cannot_be_read_back_is_told,
+        notes_that_cannot_be_written_are_told,
         every_write_is_short_once,
         disk_is_full_from_each_call_on,
         file_system_of_each_size,

@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../support"))
@@ -81,7 +82,7 @@ def places(lab):
 SAID = [f"E313: Update failed in {phase}: {what}: Input/output error" for phase, what in (
     ("CALCULATING_DELTA", "Cannot copy /x"),
     ("DOWNLOADING_OTA_FILES", "Cannot fetch the content of /usr/new: Cannot keep its file"),
-    ("APPLYING_UPDATE", "Cannot clear the standby slot at /etc/hosts"),
+    ("APPLYING_UPDATE", "Cannot clear the standby slot at /…"),
     ("APPLYING_UPDATE", "Step \"prune and place\" failed"),
     ("PROCESSING_POSTUPDATE", "Cannot carry over /etc/machine to the standby slot"),
     ("PROCESSING_POSTUPDATE", "Cannot write the standby slot to the disk"),
@@ -99,7 +100,7 @@ def every_failing_step_is_survived():
             last = p.stderr.strip().splitlines()[-1]
             assert p.returncode == 1 and last[0] == "E" and last[4:6] == ": ", f"{at} of {total}: {p.returncode} {p.stderr[-500:]}"
             assert "Input/output error" in last and last[:4] not in ("E000", "E100"), f"{at}: {last}"
-            said.add(last)
+            said.add(re.sub(r"(Cannot clear the standby slot at /)\S+:", r"\1…:", last))  # threads share the clearing
             assert lab.status("a") == "FAILURE", f"{at}: {lab.status('a')}: {last}"
             # whatever the loader would try now must not be committed
             assert lab.status("b") != "UPDATING", f"{at}: {last}"

@@ -173,7 +173,12 @@ class UpdateLab:
         if p.returncode != 0:
             raise Failed(p.stderr)
         self.log = p.stderr
+        self.commit()
         return json.loads(p.stdout.splitlines()[0])
+
+    def commit(self):
+        """What the daemon of the new system does when it is found healthy, as far as the slot is concerned."""
+        subprocess.run(["debugfs", "-w", "-R", "rm /.ota-meta/on-trial", self.device], check=True, capture_output=True)
 
     def fail(self, name, *options, **more):
         """The update must fail; returns the Failed."""

@@ -1,0 +1,59 @@
+/*
+ * inode_index: which content each inode of a slot got from the update that made it, and when the
+ * inode changed last.
+ *
+ *     /.ota-meta/inodes      written when the slot is the image, before the boot loader is told of it
+ *
+ * It spares the next update that changes this slot its first reading: an inode that has not changed
+ * since is taken for what it was. That is a guess until the end, when the whole slot is read from
+ * the disk and hashed anyway (standby_check); if it was wrong the update begins again and reads. While
+ * the system that the update made is on trial, or after an update that failed, nothing is believed.
+ *
+ * Format: docs/formats.md, "Inodes". One index may be searched by several threads.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "common/base/cleanup.h"
+#include "common/image/file_table.h"
+
+/* One inode, as it was left. */
+struct inode_note {
+	uint32_t ino; /* ext4 has no more; 0 = none */
+	uint32_t ctime_s, ctime_ns;
+};
+
+/* Does @st say what was noted? An inode of 128 bytes has forgotten the nanoseconds. */
+bool inode_note_holds(const struct inode_note *note, const struct stat *st);
+
+/*
+ * Write @notes, one per file of @table, below @meta_fd. Left out is what could change once more
+ * without its time showing it: the nanoseconds are not kept, or the change is as late as @now. 0 or
+ * -errno.
+ */
+int inode_index_save(int meta_fd, const struct file_table *table, const struct inode_note *notes,
+	const struct timespec *now);
+
+struct inode_index;
+
+/*
+ * Read what the slot at @slot_fd says of itself. NULL in @ret_index if there is nothing to be
+ * believed: it is not there, on trial, damaged. -ENOMEM is the only error.
+ */
+int inode_index_load(int slot_fd, const struct file_table *table, struct inode_index **ret_index);
+
+/* The same from a file that is open; -EBADMSG if it holds no whole index, or what read said. */
+int inode_index_read(int fd, const struct file_table *table, struct inode_index **ret_index);
+
+/* The content of @table that the inode got; FILE_TABLE_NONE if that is not known, or it has changed since.
+ * INODE_INDEX_OTHER: a content that @table has not. */
+uint32_t inode_index_find(const struct inode_index *index, const struct stat *st);
+#define INODE_INDEX_OTHER (FILE_TABLE_NONE - 1)
+
+void inode_index_free(struct inode_index *index);
+void inode_index_freep(struct inode_index **index);
+#define AUTO_INODE_INDEX CLEANUP(inode_index_freep)

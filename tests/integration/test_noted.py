@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""What an update has noted of a slot's inodes spares the next one its first reading, and never its last: whatever was not
+true after all, the slot ends as the image."""
+
+import contextlib
+import hashlib
+import os
+import struct
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../support"))
+from trees import Tree, noise  # noqa: E402
+from update_lab import UpdateLab, enter_private_mounts, run  # noqa: E402
+
+INDEX = "/.ota-meta/inodes"
+BELIEVED = "names on it are as the last update left them, and will be read at the end"
+READ_ALL = "Every file of the standby slot is read before it is kept: The standby slot does not keep what is written to it: "
+
+
+def make(version):
+    def make_tree(root):
+        t = Tree(root)
+        t.system()
+        t.dir("/usr")
+        t.file("/usr/kept", noise(9000, "kept"))
+        t.file("/usr/large", noise(3 << 20, "large"))
+        t.file(f"/usr/moves-{version}", noise(7000, "moves"))
+        t.file("/usr/changes", noise(5000, f"version {version}"))
+        t.name("/usr/kept", "/usr/kept-too")
+        t.done()
+    return make_tree
+
+
+@contextlib.contextmanager
+def lab_with_v1():
+    """The slot holds v1, long enough for its times to show what is changed later; nothing but the network has v2."""
+    with UpdateLab() as lab:
+        lab.build("v1", make(1))
+        lab.build("v2", make(2))
+        lab.update("v1")
+        yield lab
+
+
+def update(lab, believes, again=False):
+    stats = lab.update("v2")
+    assert (BELIEVED in lab.log) == believes, lab.log
+    assert (READ_ALL in lab.log) == again, lab.log
+    lab.check("v2")
+    return stats
+
+
+def lose_bytes_of(lab, data):
+    """On the disk, without the file system's knowledge."""
+    with open(lab.device, "r+b") as f:
+        at = f.read().find(data[:4096])
+        assert at > 0
+        f.seek(at + 1234)
+        f.write(b"#")
+        os.fsync(f.fileno())
+    subprocess.run(["blockdev", "--flushbufs", lab.device], check=True)
+
+
+def what_was_noted_is_kept_without_a_download():
+    with lab_with_v1() as lab:
+        stats = update(lab, believes=True)
+        assert stats["fetched_contents"] == 1 and stats["moved"] == 1, stats
+
+
+def file_that_was_changed_is_not_believed():
+    with lab_with_v1() as lab:
+        with lab.mounted(writable=True) as root:
+            st = os.stat(root + "/usr/kept")
+            with open(root + "/usr/kept", "r+b") as f:
+                f.write(b"#")
+            os.utime(root + "/usr/kept", ns=(st.st_atime_ns, st.st_mtime_ns))
+        stats = update(lab, believes=True)
+        assert stats["fetched_contents"] == 2, stats
+
+
+def bytes_that_were_lost_are_fetched():
+    for data in (noise(9000, "kept"), noise(3 << 20, "large"), noise(7000, "moves")):
+        with lab_with_v1() as lab:
+            lose_bytes_of(lab, data)
+            update(lab, believes=True, again=True)
+
+
+def hooks_run_again_but_the_one_that_may_refuse():
+    with lab_with_v1() as lab:
+        for when in ("pre-update", "post-update"):
+            path = lab.path("hooks", when, "10-note")
+            os.makedirs(os.path.dirname(path))
+            with open(path, "w") as f:
+                f.write(f"#!/bin/sh\necho $OTA_HOOK >>{lab.path('ran')}\n")
+            os.chmod(path, 0o755)
+        lose_bytes_of(lab, noise(9000, "kept"))
+        lab.update("v2", "--hooks", lab.path("hooks"))
+        lab.check("v2")
+        with open(lab.path("ran")) as f:
+            assert f.read().split() == ["pre-update", "post-update", "post-update"]
+
+
+def slot_on_trial_is_read():
+    with lab_with_v1() as lab:
+        with lab.mounted(writable=True) as root:
+            with open(root + "/.ota-meta/on-trial", "w"):
+                pass
+        update(lab, believes=False)
+
+
+def damaged_notes_are_not_believed():
+    def cut(path):
+        os.truncate(path, os.path.getsize(path) - 1)
+
+    def link(path):
+        os.rename(path, path + "-too")
+        os.symlink("inodes-too", path)
+
+    def fifo(path):
+        os.unlink(path)
+        os.mkfifo(path)
+
+    for damage in (os.unlink, cut, link, fifo):
+        with lab_with_v1() as lab:
+            with lab.mounted(writable=True) as root:
+                damage(root + INDEX)
+            update(lab, believes=False)
+
+
+def notes_that_lie_cost_time_only():
+    """Somebody on the running system has written them: each inode is said to hold what the new image wants elsewhere."""
+    with lab_with_v1() as lab:
+        with lab.mounted(writable=True) as root:
+            with open(root + INDEX, "rb") as f:
+                data = bytearray(f.read())
+            n = struct.unpack_from("<I", data, 8)[0]
+            digests = [data[24 + 44 * i:56 + 44 * i] for i in range(n)]
+            for i in range(n):
+                data[24 + 44 * i:56 + 44 * i] = digests[(i + 1) % n]
+            data[-32:] = hashlib.sha256(data[:-32]).digest()
+            with open(root + INDEX, "wb") as f:
+                f.write(data)
+        lab.update("v2")
+        lab.check("v2")
+
+
+if __name__ == "__main__":
+    enter_private_mounts()
+    run([
+        what_was_noted_is_kept_without_a_download,
+        file_that_was_changed_is_not_believed,
+        bytes_that_were_lost_are_fetched,
+        hooks_run_again_but_the_one_that_may_refuse,
+        slot_on_trial_is_read,
+        damaged_notes_are_not_believed,
+        notes_that_lie_cost_time_only,
+    ])

@@ -172,6 +172,8 @@ static int load_file(
 		return 0;
 	}
 	r = file_read(dir_fd, file, CERT_PEM_MAX_BYTES, &pem);
+	if (r == -ENOMEM) /* it would be missing for as long as we run */
+		return r;
 	if (r < 0) {
 		note_printf(note, "Certificate file %s was skipped: %s", file, file_read_why(r));
 		return 0;
@@ -366,8 +368,7 @@ static bool lacks_issuer(X509_STORE_CTX *ctx)
 	       X509_STORE_CTX_get_error(ctx) == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY;
 }
 
-/* @ret_known: does the chain have an issuer for the signer at all? Tells the useful sentence from the others. */
-static int chain_verify(const struct chain *chain, X509 *x509, bool *ret_known, struct ota_err *err)
+static int verify_once(const struct chain *chain, X509 *x509, bool *ret_known, struct ota_err *err)
 {
 	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
 	X509_VERIFY_PARAM *param;
@@ -393,6 +394,18 @@ static int chain_verify(const struct chain *chain, X509 *x509, bool *ret_known, 
 	X509_STORE_CTX_free(ctx);
 	ERR_clear_error();
 	return r;
+}
+
+/*
+ * @ret_known: does the chain have an issuer for the signer at all? Tells the useful sentence from the others. Asked
+ * twice before it is refused: signer_cert.c says why.
+ */
+static int chain_verify(const struct chain *chain, X509 *x509, bool *ret_known, struct ota_err *err)
+{
+	struct ota_err why = {0};
+	int r = verify_once(chain, x509, ret_known, &why);
+
+	return r == 0 ? 0 : verify_once(chain, x509, ret_known, err);
 }
 
 /* The chain that has this very certificate as an anchor, or NULL. */

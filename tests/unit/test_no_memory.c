@@ -379,12 +379,34 @@ static int run_cert_store(struct ota_err *err)
 	return cert_store_open(sample.certs_dir, NULL, NULL, &store, err);
 }
 
-static int run_trust(struct ota_err *err)
+static int trust_sample(const struct cert_store *store, struct ota_err *err)
 {
 	AUTO_SIGNER_CERT struct signer_cert *cert = NULL;
 	int r = signer_cert_parse(sample.cert.data, sample.cert.len_bytes, &cert, err);
 
-	return r == 0 ? cert_store_verify(sample.store, cert, err) : r;
+	return r == 0 ? cert_store_verify(store, cert, err) : r;
+}
+
+static int run_trust(struct ota_err *err)
+{
+	return trust_sample(sample.store, err);
+}
+
+/*
+ * For as long as the daemon lives: what was read when memory was short is as good as ever, or was not read; nor has a lack
+ * of memory while it was asked spoilt it.
+ */
+static int run_store_for_good(struct ota_err *err)
+{
+	AUTO_CERT_STORE struct cert_store *store = NULL;
+	int r = cert_store_open(sample.certs_dir, NULL, NULL, &store, err);
+
+	if (r == 0)
+		r = trust_sample(store, err);
+	failing_alloc_stop();
+	if (r < 0 && store)
+		right(trust_sample(store, NULL) == 0);
+	return r;
 }
 
 static int run_sign(struct ota_err *err)
@@ -425,17 +447,18 @@ static int run_wrong_check(struct ota_err *err)
 
 static void certificates_and_signatures(void **state)
 {
-	sweep(run_cert_store, 50, ANY_FAILURE);
+	sweep(run_cert_store, 5, 0);
 	assert_true(said("No memory for the certificates"));
-	sweep(run_trust, 50, ANY_FAILURE);
+	sweep(run_store_for_good, 5, 0);
+	sweep(run_trust, 5, 0);
 	assert_true(said("No memory for the signing certificate"));
 	assert_true(said("No memory for the check of a certificate"));
 	sweep(run_sign, 50, ANY_FAILURE);
 	assert_true(said("No memory for the signing key"));
 	assert_true(said("libcrypto cannot sign with this key"));
-	sweep(run_check, 50, ANY_FAILURE);
+	sweep(run_check, 5, 0);
 	assert_true(said("No memory for the check of a signature"));
-	sweep(run_wrong_check, 50, ANY_FAILURE);
+	sweep(run_wrong_check, 5, 0);
 }
 
 /* ---- common/image ---- */
@@ -479,7 +502,7 @@ static void signed_metadata(void **state)
 	sweep(run_meta_parse, 20, 0);
 	assert_true(said("No memory for metadata.jwt"));
 	assert_true(said("its header cannot be read: No memory for a JSON text"));
-	sweep(run_meta_verify, 10, ANY_FAILURE);
+	sweep(run_meta_verify, 5, 0);
 	sweep(run_meta_write, 20, ANY_FAILURE);
 	assert_true(said("Cannot write metadata.jwt: Cannot allocate memory"));
 	assert_true(said("Cannot sign metadata.jwt: libcrypto cannot sign with this key"));

@@ -225,10 +225,14 @@ static int read_cas(struct fetcher_process *p, const char *file, struct ota_err 
 				       file, file_read_why(r))
 			     : 0;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(system_cas); i++)
-		if (file_read(AT_FDCWD, system_cas[i], CAS_MAX_BYTES, &p->tls_cas) == 0)
+	for (size_t i = 0; i < ARRAY_SIZE(system_cas); i++) {
+		r = file_read(AT_FDCWD, system_cas[i], CAS_MAX_BYTES, &p->tls_cas);
+		if (r == 0)
 			return 0;
-	return buf_puts(&p->tls_cas, "\n");
+		if (r == -ENOMEM) /* not to be taken for a system without */
+			return ota_err_no_memory(err, "the system's CAs");
+	}
+	return buf_puts(&p->tls_cas, "\n") < 0 ? ota_err_no_memory(err, "the system's CAs") : 0;
 }
 
 static int start(struct fetcher_process *p, struct ota_err *err)

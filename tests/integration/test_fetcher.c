@@ -222,6 +222,40 @@ static void authorities_that_cannot_be_read_are_said_at_the_start(void **state)
 		err.msg, "Cannot read the CAs in /nowhere/ca.pem: No such file or directory");
 }
 
+/*
+ * Of what the program allocates for its start, itself or by the C library, each fails once. It never starts with less than
+ * it needs, as without the system's CAs, and is never silent about why.
+ */
+static void memory_that_ends_at_the_start_is_said(void **state)
+{
+	const struct http_config http = {0};
+	char dir[] = "/tmp/ota-test-XXXXXX", mark[64], request[96];
+	AUTO_BUF struct buf said = {0};
+	bool reached = true;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(mark, sizeof(mark), "%s/reached", dir);
+	assert_int_equal(setenv("LD_PRELOAD", getenv("FAILING_ALLOC_LIBRARY"), 1), 0);
+	for (unsigned n = 1; reached; n++) {
+		AUTO_FETCHER struct fetcher *f = NULL;
+		struct ota_err err = {0};
+		int r;
+
+		snprintf(request, sizeof(request), "%u %s", n, mark);
+		assert_int_equal(setenv("FAILING_ALLOC", request, 1), 0);
+		r = fetcher_new(&http, &f, &err);
+		reached = unlink(mark) == 0;
+		assert_true(reached || r == 0);
+		assert_int_equal(err.errnum, r);
+		assert_true(r == 0 || err.msg[0]);
+		assert_int_equal(buf_printf(&said, "%s\n", err.msg), 0);
+	}
+	unsetenv("LD_PRELOAD");
+	rmdir(dir);
+	assert_non_null(strstr(buf_str(&said), "No memory for the system's CAs"));
+	assert_non_null(strstr(buf_str(&said), "No memory for an HTTP client"));
+}
+
 /* Run it until its program is another than @before, or it fails. */
 static int run_until_another(struct fetcher *f, pid_t before, struct ota_err *err)
 {
@@ -631,6 +665,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_name_is_looked_up_for_it),
 		cmocka_unit_test(a_name_that_leads_nowhere_is_an_outage),
 		cmocka_unit_test(authorities_that_cannot_be_read_are_said_at_the_start),
+		cmocka_unit_test(memory_that_ends_at_the_start_is_said),
 		cmocka_unit_test(a_program_that_is_killed_is_started_again_once),
 		cmocka_unit_test(a_job_begins_anew_with_the_second_program),
 		cmocka_unit_test(a_program_that_does_not_start_is_told_apart),

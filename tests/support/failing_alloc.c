@@ -27,6 +27,7 @@ static _Atomic unsigned long left; /* allocations up to the failing one; 0: none
 static _Atomic bool reached;
 static bool goes_on;         /* after the first failure all fail */
 static const char *mark;     /* file to make when the Nth is reached; NULL: a test asks */
+static bool (*asked)(void);  /* decides, instead of the count; NULL: nobody */
 static uintptr_t ours[2][2]; /* first and last address of the program and of the C library */
 
 static _Thread_local bool sanitizer_asks; /* it gives up if it does not get what it asks for */
@@ -42,6 +43,11 @@ bool failing_alloc_stop(void)
 {
 	atomic_store(&left, 0);
 	return atomic_load(&reached);
+}
+
+void failing_alloc_ask(bool (*fails)(void))
+{
+	asked = fails;
 }
 
 static int note_range(struct dl_phdr_info *info, size_t size, void *ctx)
@@ -105,6 +111,10 @@ static bool must_fail(const void *caller)
 {
 	unsigned long n = atomic_load(&left);
 
+	if (asked && !sanitizer_asks && asked()) {
+		errno = ENOMEM;
+		return true;
+	}
 	if (n == 0 || !counts(caller))
 		return false;
 	while (!atomic_compare_exchange_weak(&left, &n, n == 1 && goes_on ? 1 : n - 1))
@@ -145,6 +155,11 @@ void *realloc(void *p, size_t size)
 void *reallocarray(void *p, size_t n, size_t size)
 {
 	return must_fail(__builtin_return_address(0)) ? NULL : NEXT(reallocarray)(p, n, size);
+}
+
+void *aligned_alloc(size_t align, size_t size)
+{
+	return must_fail(__builtin_return_address(0)) ? NULL : NEXT(aligned_alloc)(align, size);
 }
 
 int posix_memalign(void **ret, size_t align, size_t size)

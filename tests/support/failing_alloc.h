@@ -15,3 +15,6 @@ void failing_alloc_start(unsigned long nth, bool onwards);
 
 /* No more failures. Was the Nth reached? */
 bool failing_alloc_stop(void);
+
+/* Each allocation fails for which @fails says so; nothing is counted then. It may allocate if it knows itself. */
+void failing_alloc_ask(bool (*fails)(void));

@@ -263,6 +263,7 @@ static int run(struct ota_err *err)
 		.request_id = (char *)(uintptr_t)"1700000000-0badcafe",
 	};
 	AUTO_SESSION struct update_session *s = NULL;
+	struct update_request *copy;
 	char jetson_run[PATH_MAX];
 	int r;
 
@@ -290,9 +291,17 @@ static int run(struct ota_err *err)
 	env.report_ctx = remote_log;
 	env.certs = certs;
 	env.status = status_new();
+	if (!env.status)
+		return ota_err_set(err, -ENOMEM, OTA_E_STARTUP_FAILED, "No memory for the status");
 	if (arg.threaded)
 		return run_threaded(&env, &request, err);
-	session = s = session_new(&env, update_request_dup(&request));
+	copy = update_request_dup(&request);
+	session = s = copy ? session_new(&env, copy) : NULL;
+	if (!s) {
+		update_request_free(copy);
+		status_free(env.status);
+		return ota_err_set(err, -ENOMEM, OTA_E_STARTUP_FAILED, "No memory for an update");
+	}
 	r = http_cookies_from_json(arg.cookies, strlen(arg.cookies), &s->cookie_header, err);
 	if (r == 0)
 		r = updater_run(&env, s, err);

@@ -256,6 +256,9 @@ int cert_store_open(const char *dir, void (*note)(void *ctx, const char *sentenc
 
 	if (!store || !(store->dir = strdup(dir)))
 		return ota_err_no_memory(err, "the certificates");
+	r = libcrypto_check(err);
+	if (r < 0)
+		return r;
 	r = load_files(store, &n);
 	ERR_clear_error();
 	if (r < 0)

@@ -19,7 +19,8 @@ struct signer_cert;
 
 /*
  * Load @dir. Returns 0 (also with no usable chain at all: then every image is refused), or -errno when the
- * folder cannot be read. @note (may be NULL) is told about each file that was skipped and why.
+ * folder cannot be read. @note (may be NULL) is told about each file that was skipped and why. -ENOMEM: who
+ * asks again asks in another process, for libcrypto may have been left without what it makes only once.
  */
 int cert_store_open(const char *dir, void (*note)(void *ctx, const char *sentence), void *note_ctx,
 	struct cert_store **ret_store, struct ota_err *err);

@@ -9,6 +9,8 @@
 
 #include <openssl/x509.h>
 
+#include "common/base/err.h"
+
 enum {
 	CERT_NAME_MAX = 192, /* "CN=…, serial …" with the NUL; longer parts are cut */
 };
@@ -41,6 +43,12 @@ bool x509_cert_is_self_issued(const X509 *x509);
 
 /* Is it a key on the curve P-256, the only one ES256 knows? */
 bool x509_key_is_p256(const EVP_PKEY *key);
+
+/*
+ * Is libcrypto's answer right where it is known? Asked before the first that is not. -ENOMEM: no, and it will not be
+ * until the process ends.
+ */
+int libcrypto_check(struct ota_err *err);
 
 /* For every PEM reader: answers "no passphrase" instead of asking on the terminal. */
 int x509_no_passphrase(char *buf, int size, int rwflag, void *ctx);

@@ -292,7 +292,7 @@ static int run(struct ota_err *err)
 	env.certs = certs;
 	env.status = status_new();
 	if (!env.status)
-		return ota_err_set(err, -ENOMEM, OTA_E_STARTUP_FAILED, "No memory for the status");
+		return ota_err_no_memory(err, "the status");
 	if (arg.threaded)
 		return run_threaded(&env, &request, err);
 	copy = update_request_dup(&request);
@@ -300,7 +300,7 @@ static int run(struct ota_err *err)
 	if (!s) {
 		update_request_free(copy);
 		status_free(env.status);
-		return ota_err_set(err, -ENOMEM, OTA_E_STARTUP_FAILED, "No memory for an update");
+		return ota_err_no_memory(err, "an update");
 	}
 	r = http_cookies_from_json(arg.cookies, strlen(arg.cookies), &s->cookie_header, err);
 	if (r == 0)
@@ -416,7 +416,9 @@ int main(int argc, char **argv)
 	r = run(&err);
 	if (arg.count)
 		printf("%lu\n", (unsigned long)n_points);
-	if (r < 0)
+	if (r < 0) {
+		ota_err_blame(&err, OTA_E_STARTUP_FAILED); /* an update's own failures are blamed on it */
 		fprintf(stderr, "E%03d: %s\n", err.code, err.msg);
+	}
 	return r < 0 ? 1 : 0;
 }

@@ -36,7 +36,7 @@
 #include "common/image/patch_list.h"
 #include "common/net/http.h"
 #include "common/net/http_url.h"
-#include "tests/support/failing_alloc.h"
+#include "tests/unit/no_memory.h"
 #include "tests/unit/tmp_dir.h"
 
 /* Everything that the runs read is there before memory is short. */
@@ -48,7 +48,6 @@ static struct sample {
 	struct cert_store *store; /* of certs_dir */
 	unsigned char *sig;       /* of "text" */
 	size_t sig_len;
-	struct buf said; /* every sentence of a failure, a line each */
 } sample;
 
 static int64_t test_unix_s(void)
@@ -71,70 +70,6 @@ static void test_random(void *ret_data, size_t len_bytes)
 
 static const struct clock_ops test_clock = {
 	.unix_s = test_unix_s, .monotonic_ms = test_monotonic_ms, .random = test_random};
-
-/* One run: all that it makes it also frees. 0: it has seen that the result is right. */
-typedef int run_fn(struct ota_err *err);
-
-enum {
-	/* libcrypto and libcurl have several words for it; what counts is that they do not say yes. */
-	ANY_FAILURE = 1,
-	/* common/base and its like are silent. */
-	SILENT = 2,
-};
-
-static void check_failure(int r, const struct ota_err *err, unsigned flags)
-{
-	if (r >= 0 || (r != -ENOMEM && !(flags & ANY_FAILURE)))
-		fail_msg("%d is no lack of memory: %s", r, err->msg);
-	if (flags & SILENT)
-		return;
-	assert_int_equal(err->errnum, r);
-	if (!(flags & ANY_FAILURE) && !strstr(err->msg, "o memory for ") &&
-		!strstr(err->msg, "Cannot allocate memory"))
-		fail_msg("This does not say that memory is short: %s", err->msg);
-	assert_int_equal(buf_printf(&sample.said, "%s\n", err->msg), 0);
-}
-
-/* Let @run end @n_least times at the least, each time for want of another allocation. */
-static void sweep(run_fn *run, unsigned n_least, unsigned flags)
-{
-	struct ota_err none = {0};
-
-	buf_done(&sample.said);
-	/* What libraries make once and keep is not the matter here. */
-	assert_int_equal(run(&none), 0);
-	for (int onwards = 0; onwards < 2; onwards++) {
-		unsigned n_failed = 0;
-		bool reached = true;
-
-		for (unsigned long n = 1; reached; n++) {
-			struct ota_err err = {0};
-			int r;
-
-			failing_alloc_start(n, onwards);
-			r = run(&err);
-			reached = failing_alloc_stop();
-			if (!reached)
-				assert_int_equal(r, 0);
-			else if (r != 0)
-				check_failure(r, &err, flags);
-			n_failed += r != 0;
-		}
-		assert_in_range(n_failed, n_least, UINT32_MAX);
-	}
-}
-
-/* A right result: memory may be short only for what can be done without. */
-static void right(bool yes)
-{
-	failing_alloc_stop();
-	assert_true(yes);
-}
-
-static bool said(const char *sentence)
-{
-	return sample.said.data && strstr(sample.said.data, sentence);
-}
 
 /* ---- common/base ---- */
 
@@ -326,6 +261,7 @@ static void count_note(void *ctx, enum conf_note_kind kind, const char *sentence
 static int run_ecu_info(struct ota_err *err)
 {
 	static struct ecu_info info;
+
 
 	n_notes = 0;
 	ecu_info_parse(
@@ -752,7 +688,7 @@ static int teardown(void **state)
 {
 	struct buf *bufs[] = {&sample.jwt, &sample.cert, &sample.dirs, &sample.symlinks,
 		&sample.regulars, &sample.attributes, &sample.persistents, &sample.zst,
-		&sample.plain, &sample.said};
+		&sample.plain, &no_memory_said};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bufs); i++)
 		buf_done(bufs[i]);

@@ -191,15 +191,19 @@ static int read_configuration(struct daemon *d, struct ota_err *err)
 	if (settings && access(settings, R_OK) < 0)
 		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED,
 			"Cannot read the settings in %s: %s", settings, strerror(errno));
-	settings_load(settings ? settings : SETTINGS_PATH, log_conf_note, NULL, &d->settings);
+	settings = settings ? settings : SETTINGS_PATH;
+	if (settings_load(settings, log_conf_note, NULL, &d->settings) == -ENOMEM)
+		return ota_err_no_memory(err, settings);
 	settings_apply_env((const char *const *)environ, log_conf_note, NULL, &d->settings);
 	if (log_level_from_text(d->options.log_level ? d->options.log_level : d->settings.log_level,
 		    &level) == 0)
 		log_set_level(level);
 	snprintf(path, sizeof(path), "%s/ecu_info.yaml", d->options.config_dir);
-	ecu_info_load(path, log_conf_note, NULL, &d->ecu);
+	if (ecu_info_load(path, log_conf_note, NULL, &d->ecu) == -ENOMEM)
+		return ota_err_no_memory(err, path);
 	snprintf(path, sizeof(path), "%s/proxy_info.yaml", d->options.config_dir);
-	proxy_info_load(path, log_conf_note, NULL, &d->proxy);
+	if (proxy_info_load(path, log_conf_note, NULL, &d->proxy) == -ENOMEM)
+		return ota_err_no_memory(err, path);
 	start_remote_log(d);
 	if (!d->ecu.loaded)
 		log_error("Updates are refused until %s/ecu_info.yaml is right",
@@ -628,6 +632,10 @@ static void settle_in(void)
 	}
 }
 
+/*
+ * Who starts without what memory was too short for would serve so until the next start, as another ECU perhaps, or
+ * without the trial of a new system. Whoever does not start is started again.
+ */
 static int daemon_start(struct daemon *d, struct ota_err *err)
 {
 	struct status_snapshot now;
@@ -641,6 +649,8 @@ static int daemon_start(struct daemon *d, struct ota_err *err)
 		return r;
 	r = cert_store_open(d->options.certs_dir ? d->options.certs_dir : d->settings.certs_dir,
 		log_cert_note, NULL, &d->certs, err);
+	if (r == -ENOMEM)
+		return r;
 	if (r < 0) {
 		/* Without certificates every image is refused, with a sentence; that is no reason
 		 * not to run. */
@@ -653,6 +663,10 @@ static int daemon_start(struct daemon *d, struct ota_err *err)
 	if (!d->status)
 		return -ENOMEM;
 	r = start_boot(d, &d->not_ready);
+	if (r == -ENOMEM) {
+		*err = d->not_ready;
+		return r;
+	}
 	d->ready = r == 0;
 	if (r < 0) {
 		log_error("E%03d: %s", d->not_ready.code, d->not_ready.msg);
@@ -744,6 +758,7 @@ int main(int argc, char **argv)
 	} else {
 		if (err.errnum == 0)
 			ota_err_wrap(&err, r, "Cannot start");
+		ota_err_blame(&err, OTA_E_STARTUP_FAILED);
 		log_error("E%03d: %s", err.code, err.msg);
 	}
 	daemon_done(&d);

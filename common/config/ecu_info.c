@@ -217,7 +217,7 @@ static void finish(const struct conf_tree *tree, const struct ota_err *err,
 	}
 }
 
-void ecu_info_load(const char *path, conf_note_fn *note, void *ctx, struct ecu_info *ret_info)
+int ecu_info_load(const char *path, conf_note_fn *note, void *ctx, struct ecu_info *ret_info)
 {
 	struct conf_notes notes = {.file = path, .note = note, .ctx = ctx};
 	AUTO_CONF_TREE struct conf_tree *tree = NULL;
@@ -225,9 +225,10 @@ void ecu_info_load(const char *path, conf_note_fn *note, void *ctx, struct ecu_i
 
 	conf_tree_read(path, &tree, &err);
 	finish(tree, &err, &notes, ret_info);
+	return err.errnum == -ENOMEM ? -ENOMEM : 0;
 }
 
-void ecu_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
+int ecu_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
 	void *ctx, struct ecu_info *ret_info)
 {
 	struct conf_notes notes = {.file = name, .note = note, .ctx = ctx};
@@ -236,6 +237,7 @@ void ecu_info_parse(const char *text, size_t len_bytes, const char *name, conf_n
 
 	conf_tree_parse(text, len_bytes, name, &tree, &err);
 	finish(tree, &err, &notes, ret_info);
+	return err.errnum == -ENOMEM ? -ENOMEM : 0;
 }
 
 const struct conf_key *ecu_info_keys(size_t *ret_n)

@@ -40,12 +40,12 @@ struct ecu_info {
 /*
  * Always gives a usable description. If the file is missing or any rule is broken, that is the
  * default one ({ecu_id: autoware}, loaded false), after every broken rule was reported to @note
- * (may be NULL).
+ * (may be NULL). 0, or -ENOMEM: that it is the default one says nothing about the file.
  */
-void ecu_info_load(const char *path, conf_note_fn *note, void *ctx, struct ecu_info *ret_info);
+int ecu_info_load(const char *path, conf_note_fn *note, void *ctx, struct ecu_info *ret_info);
 
 /* The same from text; @name stands for the file in sentences. */
-void ecu_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
+int ecu_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
 	void *ctx, struct ecu_info *ret_info);
 
 /* The tables of the file's keys, for whoever explains them. */

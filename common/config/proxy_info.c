@@ -69,7 +69,7 @@ static void finish(const struct conf_tree *tree, const struct ota_err *err,
 		ret_info->loaded = true;
 }
 
-void proxy_info_load(const char *path, conf_note_fn *note, void *ctx, struct proxy_info *ret_info)
+int proxy_info_load(const char *path, conf_note_fn *note, void *ctx, struct proxy_info *ret_info)
 {
 	struct conf_notes notes = {.file = path, .note = note, .ctx = ctx};
 	AUTO_CONF_TREE struct conf_tree *tree = NULL;
@@ -77,9 +77,10 @@ void proxy_info_load(const char *path, conf_note_fn *note, void *ctx, struct pro
 
 	conf_tree_read(path, &tree, &err);
 	finish(tree, &err, &notes, ret_info);
+	return err.errnum == -ENOMEM ? -ENOMEM : 0;
 }
 
-void proxy_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
+int proxy_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
 	void *ctx, struct proxy_info *ret_info)
 {
 	struct conf_notes notes = {.file = name, .note = note, .ctx = ctx};
@@ -88,6 +89,7 @@ void proxy_info_parse(const char *text, size_t len_bytes, const char *name, conf
 
 	conf_tree_parse(text, len_bytes, name, &tree, &err);
 	finish(tree, &err, &notes, ret_info);
+	return err.errnum == -ENOMEM ? -ENOMEM : 0;
 }
 
 const struct conf_key *proxy_info_keys(size_t *ret_n)

@@ -28,10 +28,10 @@ struct proxy_info {
 /*
  * Always gives a usable description. If the file is missing or any rule is broken, that is the
  * default one (the local proxy runs, there is no upper one, loaded false), after every broken rule
- * was reported to @note.
+ * was reported to @note. 0, or -ENOMEM: that it is the default one says nothing about the file.
  */
-void proxy_info_load(const char *path, conf_note_fn *note, void *ctx, struct proxy_info *ret_info);
-void proxy_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
+int proxy_info_load(const char *path, conf_note_fn *note, void *ctx, struct proxy_info *ret_info);
+int proxy_info_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,
 	void *ctx, struct proxy_info *ret_info);
 
 /* The table of the file's keys, for whoever explains them. */

@@ -150,6 +150,8 @@ int settings_load(const char *path, conf_note_fn *note, void *ctx, struct settin
 
 	conf_tree_read(path, &tree, &err);
 	finish(tree, &err, &notes, ret_settings);
+	if (err.errnum == -ENOMEM)
+		return -ENOMEM;
 	return notes.n_wrong > 0 ? -EBADMSG : 0;
 }
 
@@ -162,6 +164,8 @@ int settings_parse(const char *text, size_t len_bytes, const char *name, conf_no
 
 	conf_tree_parse(text, len_bytes, name, &tree, &err);
 	finish(tree, &err, &notes, ret_settings);
+	if (err.errnum == -ENOMEM)
+		return -ENOMEM;
 	return notes.n_wrong > 0 ? -EBADMSG : 0;
 }
 

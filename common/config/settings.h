@@ -49,7 +49,8 @@ struct settings {
 
 /*
  * Always gives usable settings: a key that is missing or wrong has its default. Returns 0, also if
- * there is no such file, or -EBADMSG if anything was reported to @note (may be NULL) as wrong.
+ * there is no such file, or -EBADMSG if anything was reported to @note (may be NULL) as wrong. -ENOMEM: that they are
+ * the usual ones says nothing about the file.
  */
 int settings_load(const char *path, conf_note_fn *note, void *ctx, struct settings *ret_settings);
 int settings_parse(const char *text, size_t len_bytes, const char *name, conf_note_fn *note,

@@ -289,6 +289,38 @@ def unreadable_configuration_refuses_updates_and_answers_status():
         refusal_of_an_ecu_without_a_name(d, "could not be read")
 
 
+def memory_that_ends_at_the_start_is_the_end_of_it():
+    """Of what it allocates for its start, itself or by the C library, each fails once. It never serves as another ECU, nor by other
+    settings, than its files say: the service manager starts it again."""
+    said, n, reached = set(), 0, True
+    mark = os.path.join(tempfile.mkdtemp(prefix="mark.", dir="/run"), "reached")
+    while reached:
+        n += 1
+        env = {"LD_PRELOAD": os.environ["FAILING_ALLOC_LIBRARY"], "FAILING_ALLOC": f"{n} {mark}"}
+        if "ASAN_OPTIONS" in os.environ:
+            env["ASAN_OPTIONS"] = os.environ["ASAN_OPTIONS"] + ":verify_asan_link_order=0"
+        with Daemon(settings="listen_port: 50061\n", proxy_info="enable_local_ota_proxy: false\n", env=env) as d:
+            end = time.monotonic() + START_LIMIT_S
+            while d.process.poll() is None and " serves ECU " not in d.log():
+                assert time.monotonic() < end, d.log()
+                time.sleep(0.01)
+            reached = os.path.exists(mark)
+            if d.process.poll() is None:
+                assert " serves ECU main on 127.0.0.1:50061" in d.log() and "proxy" not in d.log(), (n, d.log())
+            else:
+                last = d.log().strip().splitlines()[-1]
+                assert d.ended() == 1 and reached and last[0] == "E" and last[:4] != "E000", (n, d.ended(), d.log())
+                # gRPC has no word for it
+                assert any(w in last for w in ("No memory for ", "Cannot allocate memory", "Cannot listen on ")), (n, last)
+                said.add(last.replace(d.folder, "…"))
+        if reached:
+            os.unlink(mark)
+    print(f"  {n - 1} allocations, {len(said)} sentences")
+    for sentence in ("E314: No memory for …/ecu_info.yaml", "E314: No memory for …/proxy_info.yaml",
+                     "E314: No memory for …/otaclient.yaml"):
+        assert sentence in said, (sentence, said)
+
+
 def wrong_settings_are_told_and_replaced_by_what_is_usual():
     with Daemon(settings="listen_port: many\nrun_dir: relative\nupdate_cooldown_s: 99999999\nnonsense: 1\n").serving() as d:
         assert "listen_port" in d.log() and "run_dir" in d.log(), d.log()
@@ -487,6 +519,7 @@ if __name__ == "__main__":
         wrong_ecu_infos_refuse_updates_and_answer_status,
         boot_loader_that_is_to_be_guessed_is_warned_of,
         unreadable_configuration_refuses_updates_and_answers_status,
+        memory_that_ends_at_the_start_is_the_end_of_it,
         wrong_settings_are_told_and_replaced_by_what_is_usual,
         variables_of_the_environment_override_the_settings,
         settings_that_were_named_must_be_there,

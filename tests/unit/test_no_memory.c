@@ -262,13 +262,15 @@ static int run_ecu_info(struct ota_err *err)
 {
 	static struct ecu_info info;
 
+	int r;
 
 	n_notes = 0;
-	ecu_info_parse(
+	r = ecu_info_parse(
 		conf_text + 18, strlen(conf_text) - 18, "ecu_info.yaml", count_note, NULL, &info);
 	right(n_notes > 0 || info.loaded);
 	right(info.n_secondaries == (info.loaded ? 1 : 0));
-	return info.loaded || info.wrong ? 0 : -ENOMEM;
+	right((r == 0) == info.loaded && !info.wrong);
+	return r;
 }
 
 static int run_proxy_info(struct ota_err *err)
@@ -276,12 +278,14 @@ static int run_proxy_info(struct ota_err *err)
 	static const char text[] = "enable_local_ota_proxy: false\n"
 				   "upper_ota_proxy: \"http://10.0.0.1:8082\"\n";
 	static struct proxy_info info;
+	int r;
 
 	n_notes = 0;
-	proxy_info_parse(text, strlen(text), "proxy_info.yaml", count_note, NULL, &info);
+	r = proxy_info_parse(text, strlen(text), "proxy_info.yaml", count_note, NULL, &info);
 	right(n_notes > 0 || info.loaded);
 	right((info.upper_ota_proxy[0] != '\0') == info.loaded);
-	return info.loaded ? 0 : -ENOMEM;
+	right((r == 0) == info.loaded);
+	return r;
 }
 
 static int run_settings(struct ota_err *err)
@@ -294,7 +298,7 @@ static int run_settings(struct ota_err *err)
 	r = settings_parse(text, strlen(text), "otaclient.yaml", count_note, NULL, &settings);
 	right((r < 0) == (settings.listen_port != 1234));
 	right((n_notes > 0) == (r < 0));
-	return r < 0 ? -ENOMEM : 0;
+	return r;
 }
 
 static void configuration(void **state)

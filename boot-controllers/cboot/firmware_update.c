@@ -22,36 +22,54 @@
 static const char request_path[] = "/opt/ota/firmware/firmware_update.yaml";
 static const char manifest_path[] = "/opt/ota/firmware/firmware_manifest.yaml";
 
-/* 0: there is text. What cannot be read asks for nothing, but is told. */
-static bool read_image_file(int root_fd, const char *path, struct buf *ret)
+/* 1: there is text. What cannot be read asks for nothing, but is told. */
+static int read_image_file(int root_fd, const char *path, struct buf *ret)
 {
 	int r = cboot_rootfs_read(root_fd, path, CONF_SIZE_MAX_BYTES, ret);
 
+	if (r == -ENOMEM)
+		return r;
 	if (r < 0 && r != -ENOENT)
 		log_warning("The image's %s is ignored: %s", path, file_read_why(r));
 	return r == 0;
 }
 
-/* Both files or none: what is not whole asks for nothing, as it has always been, but is told. */
-static bool read_package(
+static int parse_package(const struct buf *asked, const struct buf *described,
+	struct firmware_request *request, struct firmware_manifest *manifest, struct ota_err *err)
+{
+	int r = firmware_request_parse(buf_str(asked), asked->len_bytes, request, err);
+
+	return r < 0 ? r
+		     : firmware_manifest_parse(
+			       buf_str(described), described->len_bytes, manifest, err);
+}
+
+/*
+ * Both files or none: what is not whole asks for nothing, as it has always been, but is told. 1: they are there; 0; or
+ * -ENOMEM, for a lack of memory says nothing about them.
+ */
+static int read_package(
 	int root_fd, struct firmware_request *request, struct firmware_manifest *manifest)
 {
 	AUTO_BUF struct buf asked = {0}, described = {0};
 	struct ota_err err = {0};
-	bool has_request = read_image_file(root_fd, request_path, &asked);
-	bool has_manifest = read_image_file(root_fd, manifest_path, &described);
+	int has_request = read_image_file(root_fd, request_path, &asked);
+	int has_manifest = read_image_file(root_fd, manifest_path, &described);
+	int r = -ENOENT;
 
+	if (has_request < 0 || has_manifest < 0)
+		return -ENOMEM;
 	if (!has_request && !has_manifest)
-		return false;
+		return 0;
 	if (!has_request || !has_manifest)
-		ota_err_set(&err, -ENOENT, OTA_E_UNSPECIFIC, "There is no usable %s",
+		ota_err_set(&err, r, OTA_E_UNSPECIFIC, "There is no usable %s",
 			has_request ? manifest_path : request_path);
-	else if (firmware_request_parse(buf_str(&asked), asked.len_bytes, request, &err) == 0 &&
-		 firmware_manifest_parse(
-			 buf_str(&described), described.len_bytes, manifest, &err) == 0)
-		return true;
+	else
+		r = parse_package(&asked, &described, request, manifest, &err);
+	if (r == 0 || r == -ENOMEM)
+		return r == 0 ? 1 : r;
 	log_warning("The image's firmware is left alone: %s", err.msg);
-	return false;
+	return 0;
 }
 
 static int check_board(
@@ -116,7 +134,10 @@ int firmware_update_plan(const struct cboot_ctl *ctl, int root_fd, struct firmwa
 	struct firmware_plan plan = {0};
 	int r;
 
-	if (!read_package(root_fd, &request, &manifest)) {
+	r = read_package(root_fd, &request, &manifest);
+	if (r < 0)
+		return ota_err_no_memory(err, "what the image says of firmware");
+	if (r == 0) {
 		*ret_plan = plan;
 		return 0;
 	}

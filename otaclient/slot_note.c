@@ -43,16 +43,18 @@ void slot_note_mark_dir(const struct slot_pair *slots, char ret_dir[PATH_MAX])
 static void read_token(const char *dir, const char *name, char ret_token[TOKEN_MAX])
 {
 	AUTO_CLOSE int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	AUTO_BUF struct buf text = {0};
+	char text[TOKEN_MAX + 1];
+	ssize_t len;
 	size_t n = 0;
 
 	ret_token[0] = '\0';
-	if (fd < 0 || file_read_beneath(fd, name, TOKEN_MAX, &text) < 0)
-		return;
-	while (n < text.len_bytes && isxdigit((unsigned char)text.data[n]))
+	len = fd < 0 ? -errno : file_read_word(fd, name, text, sizeof(text));
+	while (len == TOKEN_MAX && isxdigit((unsigned char)text[n]))
 		n++;
-	if (n == TOKEN_MAX - 1 && text.len_bytes == TOKEN_MAX && text.data[n] == '\n')
-		snprintf(ret_token, TOKEN_MAX, "%s", text.data);
+	if (n != TOKEN_MAX - 1 || text[n] != '\n')
+		return;
+	memcpy(ret_token, text, n);
+	ret_token[n] = '\0';
 }
 
 static int write_token(const char *dir, const char *name, const char *token, struct ota_err *err)

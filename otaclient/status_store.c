@@ -82,22 +82,32 @@ static void read_text(const char *dir, const char *name, size_t max_bytes, struc
 		buf_done(ret_text);
 }
 
+/* A file with one word. Needs no memory: what is not known at a start is taken for a machine without a past. */
+static void read_word(const char *dir, const char *name, char ret_text[WORD_FILE_MAX_BYTES + 1])
+{
+	AUTO_CLOSE int dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	ssize_t n = dir_fd < 0 ? -errno
+			       : file_read_word(dir_fd, name, ret_text, WORD_FILE_MAX_BYTES + 1);
+
+	if (n < 0 || !text_is_clean(ret_text, (size_t)n))
+		ret_text[0] = '\0';
+}
+
 enum ota_status status_store_read_status(const char *dir)
 {
-	AUTO_BUF struct buf text = {0};
+	char text[WORD_FILE_MAX_BYTES + 1];
 
-	read_text(dir, "status", WORD_FILE_MAX_BYTES, &text);
-	return ota_status_from_name(buf_str(&text));
+	read_word(dir, "status", text);
+	return ota_status_from_name(text);
 }
 
 void status_store_read_slot_in_use(const char *dir, char ret_slot[STATUS_SLOT_MAX])
 {
-	AUTO_BUF struct buf text = {0};
-	const char *word;
+	char text[WORD_FILE_MAX_BYTES + 1];
+	const char *word = text;
 	size_t len;
 
-	read_text(dir, "slot_in_use", WORD_FILE_MAX_BYTES, &text);
-	word = buf_str(&text);
+	read_word(dir, "slot_in_use", text);
 	word += strspn(word, " \t\r\n");
 	len = strcspn(word, " \t\r\n");
 	if (len >= STATUS_SLOT_MAX || word[len + strspn(word + len, " \t\r\n")] != '\0')

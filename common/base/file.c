@@ -67,6 +67,38 @@ int file_read_beneath(int root_fd, const char *path, size_t max_bytes, struct bu
 	return fd < 0 ? fd : read_regular(fd, max_bytes, buf);
 }
 
+static ssize_t fill(int fd, char *ret_text, size_t size_bytes)
+{
+	size_t len = 0;
+
+	while (len < size_bytes) {
+		ssize_t n = read(fd, ret_text + len, size_bytes - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return (ssize_t)len;
+		len += (size_t)n;
+	}
+	return -EFBIG;
+}
+
+ssize_t file_read_word(int root_fd, const char *path, char *ret_text, size_t size_bytes)
+{
+	AUTO_CLOSE int fd = path_open(root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+	struct stat st;
+	ssize_t n = fd;
+
+	if (fd >= 0 && fstat(fd, &st) < 0)
+		n = -errno;
+	else if (fd >= 0)
+		n = S_ISREG(st.st_mode) ? fill(fd, ret_text, size_bytes) : -EINVAL;
+	ret_text[n > 0 ? n : 0] = '\0';
+	return n;
+}
+
 const char *file_read_why(int r)
 {
 	return r == -EINVAL ? "it is not a regular file" : strerror(-r);

@@ -19,6 +19,12 @@ int file_read_fd(int fd, size_t max_bytes, struct buf *buf);
 /* The same below @root_fd, of a tree that is another system's: -ELOOP if a link is on the way, or is the file. */
 int file_read_beneath(int root_fd, const char *path, size_t max_bytes, struct buf *buf);
 
+/*
+ * As file_read_beneath(), into the caller's memory with a NUL behind it: for what must be known however short memory
+ * is. Returns the bytes without the NUL, or -errno; -EFBIG: @size_bytes do not hold it. On failure @ret_text is "".
+ */
+ssize_t file_read_word(int root_fd, const char *path, char *ret_text, size_t size_bytes);
+
 /* Why file_read() returned @r, for the end of a sentence: "it is not a regular file", or what strerror() says. */
 const char *file_read_why(int r);
 

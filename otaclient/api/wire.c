@@ -141,7 +141,8 @@ static const struct number_row {
 /* Protobuf's memory while a message is taken apart; freed at once with its arena. */
 struct scratch {
 	struct arena arena;
-	bool full; /* the limit was passed */
+	bool full;      /* the limit was passed */
+	bool no_memory; /* else */
 };
 #define AUTO_SCRATCH CLEANUP(scratch_done)
 
@@ -153,13 +154,16 @@ static void scratch_done(struct scratch *s)
 static void *scratch_alloc(void *ctx, size_t size_bytes)
 {
 	struct scratch *s = ctx;
+	void *p;
 
 	if (size_bytes > UNPACK_MEMORY_MAX_BYTES ||
 		s->arena.used_bytes > UNPACK_MEMORY_MAX_BYTES - size_bytes) {
 		s->full = true;
 		return NULL;
 	}
-	return arena_alloc(&s->arena, size_bytes);
+	p = arena_alloc(&s->arena, size_bytes);
+	s->no_memory = s->no_memory || !p;
+	return p;
 }
 
 static void scratch_free(void *ctx, void *p)
@@ -308,6 +312,8 @@ static int unpack(const ProtobufCMessageDescriptor *desc, const void *data, size
 	if (!message && scratch->full)
 		return ota_err_set(err, -E2BIG, OTA_E_INVALID_REQUEST,
 			"The message is too large for %s", desc->short_name);
+	if (!message && scratch->no_memory)
+		return no_memory(err);
 	if (!message)
 		return ota_err_set(err, -EBADMSG, OTA_E_INVALID_REQUEST, "The message is no %s",
 			desc->short_name);

@@ -417,7 +417,8 @@ int main(int argc, char **argv)
 	if (arg.count)
 		printf("%lu\n", (unsigned long)n_points);
 	if (r < 0) {
-		ota_err_blame(&err, OTA_E_STARTUP_FAILED); /* an update's own failures are blamed on it */
+		/* An update has blamed its own. */
+		ota_err_blame(&err, OTA_E_STARTUP_FAILED);
 		fprintf(stderr, "E%03d: %s\n", err.code, err.msg);
 	}
 	return r < 0 ? 1 : 0;

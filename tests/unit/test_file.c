@@ -63,6 +63,27 @@ static void files_of_the_kernel_without_a_size_are_read(void **state)
 	assert_true(b.len_bytes > 1);
 }
 
+static void a_word_is_read_into_the_callers_memory(void **state)
+{
+	struct tmp_dir *d = *state;
+	char text[8];
+
+	put(d, "seven", 7);
+	put(d, "eight", 8);
+	put(d, "empty", 0);
+	assert_int_equal(file_read_word(d->fd, "seven", text, sizeof(text)), 7);
+	assert_string_equal(text, "xxxxxxx");
+	assert_int_equal(file_read_word(d->fd, "eight", text, sizeof(text)), -EFBIG);
+	assert_string_equal(text, "");
+	assert_int_equal(file_read_word(d->fd, "empty", text, sizeof(text)), 0);
+	assert_string_equal(text, "");
+	assert_int_equal(file_read_word(d->fd, "none", text, sizeof(text)), -ENOENT);
+	assert_int_equal(symlinkat("seven", d->fd, "link"), 0);
+	assert_int_equal(file_read_word(d->fd, "link", text, sizeof(text)), -ELOOP);
+	assert_int_equal(mkfifoat(d->fd, "fifo", 0644), 0);
+	assert_int_equal(file_read_word(d->fd, "fifo", text, sizeof(text)), -EINVAL);
+}
+
 static void nothing_but_a_regular_file_is_read(void **state)
 {
 	struct tmp_dir *d = *state;
@@ -113,6 +134,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		tmp_dir_test(a_file_is_appended_whole),
 		tmp_dir_test(a_file_beyond_the_limit_leaves_the_buffer_as_it_was),
+		tmp_dir_test(a_word_is_read_into_the_callers_memory),
 		cmocka_unit_test(files_of_the_kernel_without_a_size_are_read),
 		tmp_dir_test(nothing_but_a_regular_file_is_read),
 		tmp_dir_test(in_another_systems_tree_no_link_is_followed),

@@ -427,7 +427,10 @@ static int filter_load(int (*fill)(scmp_filter_ctx filter))
 		r = seccomp_attr_set(filter, SCMP_FLTATR_API_SYSRAWRC, 1);
 	if (r == 0)
 		r = fill(filter);
-	return r < 0 ? r : seccomp_load(filter);
+	if (r == 0)
+		r = seccomp_load(filter);
+	/* "Internal libseccomp failure": there is none but a lack of memory. */
+	return r == -EFAULT ? -ENOMEM : r;
 }
 
 int sandbox_restrict_calls(void)

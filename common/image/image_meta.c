@@ -30,6 +30,7 @@ enum entry_kind {
 	ENTRY_PART, /* a file of the image: its name, and its digest as "hash" beside it */
 	ENTRY_DIR,
 	ENTRY_SIZE,
+	ENTRY_TEXT, /* a word to builders; clients have no use for it */
 };
 
 struct entry {
@@ -54,6 +55,7 @@ static const struct entry entries[] = {
 	{"compressed_rootfs_directory", ENTRY_DIR,     false, AT(compressed_dir)          },
 	{"x_attributes",                ENTRY_PART,    false, AT(attributes)              },
 	{"x_patches",                   ENTRY_PART,    false, AT(patches)                 },
+	{"x_compression",               ENTRY_TEXT,    false, AT(compression)             },
 };
 
 enum {
@@ -200,6 +202,18 @@ static int read_size(
 	return 0;
 }
 
+static int read_text(const struct entry *e, const struct json_value *v,
+	char ret_text[IMAGE_META_TEXT_MAX], struct ota_err *err)
+{
+	const char *text = json_value_string(v);
+
+	if (!text || strlen(text) >= IMAGE_META_TEXT_MAX)
+		return invalid(err, "the value of \"%s\" is no string of less than %d bytes",
+			e->key, IMAGE_META_TEXT_MAX);
+	memcpy(ret_text, text, strlen(text) + 1);
+	return 0;
+}
+
 static int read_version(const struct json_value *v, struct ota_err *err)
 {
 	int64_t version;
@@ -227,6 +241,8 @@ static int read_entry(const struct entry *e, const struct json_value *object,
 		return read_name(e, v, field, err);
 	case ENTRY_SIZE:
 		return read_size(e, v, field, err);
+	case ENTRY_TEXT:
+		return read_text(e, v, field, err);
 	}
 	assert(false);
 	return -EINVAL;
@@ -333,7 +349,8 @@ int image_meta_verify(const char *jwt, size_t len_bytes, const struct image_meta
 static int put_entry(const struct entry *e, const struct image_meta *meta, struct buf *out)
 {
 	const void *field = (const char *)meta + e->offset;
-	const char *name = field; /* a part begins with its name too */
+	const char *name =
+		field; /* a part begins with its name too, and a text is as long at most */
 	char hex[DIGEST_HEX_MAX];
 	int r;
 

@@ -20,6 +20,7 @@
 enum {
 	IMAGE_META_JWT_MAX_BYTES = 256 * 1024, /* a real one has about 1 kB */
 	IMAGE_META_NAME_MAX = 256,             /* one path component with its NUL */
+	IMAGE_META_TEXT_MAX = 256,             /* a remark for builders with its NUL; ours has 50 */
 };
 
 /* A file of the image that metadata.jwt vouches for. name[0] == '\0': the image has none. */
@@ -34,6 +35,7 @@ struct image_meta {
 	struct image_part patches;    /* 〃 "x_patches" */
 	char rootfs_dir[IMAGE_META_NAME_MAX];
 	char compressed_dir[IMAGE_META_NAME_MAX]; /* "" = no compressed contents */
+	char compression[IMAGE_META_TEXT_MAX];    /* our extension "x_compression"; "" = not said */
 	uint64_t total_regular_size_bytes;        /* 0 = not said */
 	struct digest jwt_digest;                 /* of the whole file: the identity of the image */
 };

@@ -159,7 +159,8 @@ static void extended_attributes_come_last_and_back(void **state)
 {
 	static const char want[] =
 		"{\"compressed_rootfs_directory\": \"data.zst\"}, "
-		"{\"x_attributes\": \"attributes.txt\", \"hash\": \"" HASH "\"}]";
+		"{\"x_attributes\": \"attributes.txt\", \"hash\": \"" HASH "\"}, "
+		"{\"x_compression\": \"zstd level=3\"}]";
 	AUTO_SIGN_KEY struct sign_key *key = sample_key();
 	AUTO_BUF struct buf jwt = {0};
 	AUTO_BUF struct buf ours = {0};
@@ -169,10 +170,12 @@ static void extended_attributes_come_last_and_back(void **state)
 
 	parse_sample(&jwt, &m);
 	strcpy(m.attributes.name, "attributes.txt");
+	strcpy(m.compression, "zstd level=3");
 	assert_int_equal(digest_from_hex(HASH, 64, &m.attributes.digest), 0);
 	assert_int_equal(image_meta_write(&m, key, &ours, NULL), 0);
 	assert_int_equal(image_meta_parse(ours.data, ours.len_bytes, &back, NULL), 0);
 	assert_string_equal(back.attributes.name, "attributes.txt");
+	assert_string_equal(back.compression, "zstd level=3");
 	digest_is(&back.attributes.digest, HASH);
 
 	dot = strchr(ours.data, '.');
@@ -345,6 +348,22 @@ static void a_hash_is_64_lower_case_hex_digits(void **state)
 		refuses_payload(payload, "\"regular\" has no \"hash\" of 64 lower-case hex digits");
 	}
 	refuses_payload("[{\"x_attributes\": \"r\"}]", "\"x_attributes\" has no \"hash\" of 64");
+}
+
+static void a_word_on_compression_is_a_short_string(void **state)
+{
+	char payload[1000], word[IMAGE_META_TEXT_MAX + 1];
+	struct image_meta m;
+
+	memset(word, 'x', sizeof(word));
+	word[IMAGE_META_TEXT_MAX] = '\0';
+	snprintf(payload, sizeof(payload), "[{\"x_compression\": \"%s\"}]", word);
+	refuses_payload(
+		payload, "the value of \"x_compression\" is no string of less than 256 bytes");
+	refuses_payload("[{\"x_compression\": 10}]",
+		"the value of \"x_compression\" is no string of less than 256 bytes");
+	assert_int_equal(parse_payload("[" ALL ",{\"x_compression\": \"\"}]", &m, NULL), 0);
+	assert_string_equal(m.compression, "");
 }
 
 static void a_size_is_digits(void **state)
@@ -629,6 +648,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(nothing_may_be_said_twice),
 		cmocka_unit_test(names_are_single_path_components),
 		cmocka_unit_test(a_hash_is_64_lower_case_hex_digits),
+		cmocka_unit_test(a_word_on_compression_is_a_short_string),
 		cmocka_unit_test(a_size_is_digits),
 		cmocka_unit_test(the_payload_is_an_array_of_objects),
 		cmocka_unit_test(a_text_of_another_form_is_refused),

@@ -48,6 +48,10 @@ static int plain_from_memory(
 	AUTO_CLOSE int fd = -1;
 	int r;
 
+	if (blob_link_plain(hand, blob, data)) {
+		blob->has_plain = true;
+		return 0;
+	}
 	digest_to_hex(&blob->digest, hex);
 	fd = openat(
 		hand->store->config.plain_fd, hex, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
@@ -64,6 +68,10 @@ static int plain_from_file(struct blob_hand *hand, struct blob *blob, int fd, st
 	AUTO_CLOSE int out = -1;
 	int r;
 
+	if (blob_link_plain(hand, blob, NULL)) {
+		blob->has_plain = true;
+		return 0;
+	}
 	digest_to_hex(&blob->digest, hex);
 	out = openat(
 		hand->store->config.plain_fd, hex, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
@@ -95,7 +103,7 @@ int blob_fill(struct blob_hand *hand, struct blob *blob, const void *data, bool 
 		return plain_from_memory(hand, blob, data, err);
 	blob->tried = true;
 	if (blob_may_compress(hand, blob->size_bytes)) {
-		r = blob_take_over(hand, blob, err);
+		r = blob_take_over(hand, blob, data, err);
 		if (r == 0)
 			r = blob_zst_from_memory(hand, blob, data, err);
 		if (r < 0)
@@ -111,7 +119,7 @@ static int fill_from_file(struct blob_hand *hand, struct blob *blob, int fd, str
 
 	blob->tried = true;
 	if (blob_may_compress(hand, blob->size_bytes)) {
-		r = blob_take_over(hand, blob, err);
+		r = blob_take_over(hand, blob, NULL, err);
 		if (r == 0)
 			r = blob_zst_from_file(hand, blob, fd, err);
 		if (r < 0)
@@ -177,7 +185,8 @@ int blob_take_file(struct blob_hand *hand, int fd, uint64_t size_bytes, bool has
 
 	if (size_bytes <= BLOB_MEMORY_MAX)
 		return take_small(hand, fd, (size_t)size_bytes, ret_blob, err);
-	if (!hash_first && blob_may_compress(hand, size_bytes))
+	if (blob_may_compress(hand, size_bytes) && !hash_first &&
+		!blob_may_be_old(hand->store, size_bytes))
 		return take_in_one_pass(hand, fd, size_bytes, ret_blob, err);
 	r = blob_pass_hash(hand, fd, size_bytes, &pass, err);
 	if (r < 0)
@@ -200,7 +209,7 @@ int blob_settle(struct blob_hand *hand, struct blob *blob, struct ota_err *err)
 	fd = openat(hand->store->config.plain_fd, hex, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return ota_err_wrap(err, -errno, "Cannot open the plain copy of %s", hex);
-	r = blob_take_over(hand, blob, err);
+	r = blob_take_over(hand, blob, NULL, err);
 	if (r == 0)
 		r = blob_zst_from_file(hand, blob, fd, err);
 	if (r < 0)

@@ -1,6 +1,6 @@
 /*
  * blob_parts: what the files of the blob_store share: blob_store.c (the table), blob_zst.c (compressed forms),
- * blob_fill.c (contents in), blob_place.c (contents out). Private to them.
+ * blob_old.c (those of older images), blob_fill.c (contents in), blob_place.c (contents out). Private to them.
  */
 #pragma once
 
@@ -48,8 +48,25 @@ int blob_read_some(int fd, void *data, size_t len, uint64_t at, size_t *ret_len)
 /* Are contents of this size compressed at all? */
 bool blob_may_compress(const struct blob_hand *hand, uint64_t size_bytes);
 
-/* Take over an old blob if its bytes are right: 1. 0: there is none of use. */
-int blob_take_over(struct blob_hand *hand, struct blob *blob, struct ota_err *err);
+/*
+ * Take over an old blob if its bytes are right: those at @data, or if that is NULL those of the digest. 1: it is
+ * settled whether the content has a compressed form; 0: there is none of use, and nothing is known.
+ */
+int blob_take_over(
+	struct blob_hand *hand, struct blob *blob, const void *data, struct ota_err *err);
+
+/* Link a plain file of a source under the content's digest in plain_fd, if its bytes are right (as above). */
+bool blob_link_plain(struct blob_hand *hand, const struct blob *blob, const void *data);
+
+/* Might a source have a content of this size? */
+bool blob_may_be_old(const struct blob_store *store, uint64_t size_bytes);
+
+/* The law of the format's threshold, in the numbers that were really reached. */
+bool blob_pays(const struct blob_config *config, uint64_t plain_bytes, uint64_t zst_bytes);
+
+/* As blob_verify(), by the bytes themselves. */
+int blob_matches(
+	struct blob_hand *hand, int fd, const void *data, uint64_t size_bytes, struct ota_err *err);
 
 /* Compress a claimed content, if that pays. */
 int blob_zst_from_memory(

@@ -4,7 +4,7 @@
  * The lock guards the table, the list and the counters; no I/O happens under it. All else of a content belongs to
  * the thread that claimed it.
  *
- * Elsewhere: compressed forms (blob_zst.c), contents in (blob_fill.c), contents out (blob_place.c).
+ * Elsewhere: compressed forms (blob_zst.c, blob_old.c), contents in (blob_fill.c), contents out (blob_place.c).
  */
 #include "metadata-gen/blob_store.h"
 
@@ -30,6 +30,16 @@ static int by_digest_cmp(const void *a, const void *b)
 int blob_no_memory(struct ota_err *err)
 {
 	return ota_err_no_memory(err, "a content");
+}
+
+void blob_settings(const struct blob_config *config, char ret_text[BLOB_SETTINGS_MAX])
+{
+	if (config->zst_fd >= 0)
+		snprintf(ret_text, BLOB_SETTINGS_MAX,
+			"zstd level=%d min_bytes=%" PRIu64 " min_ratio=%g", config->level,
+			config->min_bytes, config->min_ratio);
+	else /* patches have a level all the same */
+		snprintf(ret_text, BLOB_SETTINGS_MAX, "none level=%d", config->level);
 }
 
 int blob_store_new(

@@ -13,6 +13,7 @@
 
 #include "common/base/err.h"
 #include "common/crypto/digest.h"
+#include "common/image/file_table.h"
 
 enum {
 	BLOB_MIN_BYTES = 16384, /* smaller contents are not compressed, by default */
@@ -23,11 +24,28 @@ enum {
 };
 #define BLOB_MIN_RATIO 1.25 /* plain / compressed; less is kept plain, by default */
 
+/* Where contents may be taken over from, each once it is verified. */
+struct blob_source {
+	int zst_fd; /* the folder of its compressed contents; -1: none of use. Borrowed, as the others */
+	int plain_fd;  /* the folder of its plain files; only with a table. -1: none */
+	bool in_place; /* zst_fd is the store's own folder */
+	/*
+	 * What the contents of an image are, by a list that can be believed: with zst_fd, a content without a
+	 * compressed form did not pay; and what is not listed is not looked for. NULL: no list, so each compressed
+	 * content is looked for.
+	 */
+	const struct file_table *table;
+};
+
+enum {
+	BLOB_SOURCES_MAX = 2,
+};
+
 struct blob_config {
 	int zst_fd; /* folder of the compressed contents; -1: none are made. Borrowed, as the others */
 	int plain_fd; /* folder for plain contents that are to be placed; -1: none are kept */
-	int old_fd; /* folder of compressed contents that may be taken over once verified; -1: none */
-	bool same_dir;  /* old_fd and zst_fd are one folder */
+	struct blob_source sources[BLOB_SOURCES_MAX]; /* asked in this order */
+	unsigned n_sources;
 	bool all_plain; /* keep every content plain as well */
 	uint64_t min_bytes;
 	double min_ratio;
@@ -50,8 +68,15 @@ struct blob_store;
 struct blob_hand; /* one thread's hashing and compressing tools */
 
 struct blob_counts {
-	uint64_t n_compressed, n_reused, n_refused_old; /* old ones whose bytes were wrong */
+	uint64_t n_compressed, n_reused;
+	uint64_t n_refused[BLOB_SOURCES_MAX]; /* of each source, what was no good */
 };
+
+/* The settings that decide what a compressed form is, as metadata.jwt says them. */
+enum {
+	BLOB_SETTINGS_MAX = 96,
+};
+void blob_settings(const struct blob_config *config, char ret_text[BLOB_SETTINGS_MAX]);
 
 int blob_store_new(
 	const struct blob_config *config, struct blob_store **ret_store, struct ota_err *err);
@@ -80,8 +105,8 @@ int blob_fill(struct blob_hand *hand, struct blob *blob, const void *data, bool 
 
 /*
  * Take in a whole open file of @size_bytes, from its start: hash, claim, fill. It is read once, except that a
- * file over BLOB_MEMORY_MAX is read a second time if it does not compress, or if @hash_first. -EAGAIN: its bytes
- * changed meanwhile.
+ * file over BLOB_MEMORY_MAX is read a second time if it does not compress, if @hash_first, or if a source might have
+ * had it and has not. -EAGAIN: its bytes changed meanwhile.
  */
 int blob_take_file(struct blob_hand *hand, int fd, uint64_t size_bytes, bool hash_first,
 	struct blob **ret_blob, struct ota_err *err);

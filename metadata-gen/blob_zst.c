@@ -1,5 +1,5 @@
 /*
- * blob_zst: the compressed forms of contents: made, taken over, looked into. Contracts: blob_store.h, blob_parts.h.
+ * blob_zst: the compressed forms of contents: made, and looked into. Contracts: blob_store.h, blob_parts.h.
  *
  * A compressed content is written under a temporary name and renamed, since the folder may be one that is in use
  * (metadata_gen gen writes into a published image's folder).
@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,21 +22,66 @@ enum {
 /* ---- looking into them ---- */
 
 struct verify_sink {
-	struct digest_ctx *digest;
+	struct digest_ctx *digest; /* NULL: the bytes are compared with @same */
+	const char *same;
 	uint64_t n_bytes;
 	int fd_out;
 	int write_errno; /* the sink's own failure, as against a bad frame */
+	bool differs;
 };
 
 static int verify_piece(void *ctx, const void *data, size_t len_bytes)
 {
 	struct verify_sink *sink = ctx;
 
-	digest_add(sink->digest, data, len_bytes);
+	/* The decoder hands out no more than the content has. */
+	if (sink->digest)
+		digest_add(sink->digest, data, len_bytes);
+	else if (memcmp(sink->same + sink->n_bytes, data, len_bytes) != 0)
+		sink->differs = true;
 	sink->n_bytes += len_bytes;
 	if (sink->fd_out >= 0)
 		sink->write_errno = file_write_all(sink->fd_out, data, len_bytes);
-	return sink->write_errno;
+	return sink->differs ? -EBADMSG : sink->write_errno;
+}
+
+/* 0, -EBADMSG for the frame or its content, or another failure with a sentence. */
+static int decode(struct blob_hand *hand, int fd, uint64_t size_bytes, struct verify_sink *sink,
+	struct ota_err *err)
+{
+	uint64_t at = 0;
+	size_t n = 1;
+	int r = 0;
+
+	zstd_decoder_start(hand->decoder, size_bytes);
+	while (r == 0 && n > 0) {
+		r = blob_read_some(fd, hand->chunk, BLOB_CHUNK_BYTES, at, &n);
+		if (r < 0)
+			return ota_err_wrap(err, r, "it cannot be read");
+		at += n;
+		r = zstd_decoder_feed(hand->decoder, hand->chunk, n, verify_piece, sink);
+		if (sink->write_errno < 0)
+			return ota_err_wrap(
+				err, sink->write_errno, "its content cannot be written");
+	}
+	if (r == 0)
+		r = zstd_decoder_finish(hand->decoder);
+	if (r == -ENOMEM)
+		return blob_no_memory(err);
+	if (r < 0 && !sink->differs)
+		return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
+			"it is not one whole zstd frame of at most %" PRIu64 " bytes", size_bytes);
+	if (r == 0 && sink->n_bytes != size_bytes)
+		return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
+			"it holds %" PRIu64 " bytes instead of %" PRIu64, sink->n_bytes,
+			size_bytes);
+	return 0;
+}
+
+static int differs(struct ota_err *err)
+{
+	return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
+		"its content has another digest than its name says");
 }
 
 int blob_verify(struct blob_hand *hand, int fd, const struct digest *digest, uint64_t size_bytes,
@@ -43,75 +89,33 @@ int blob_verify(struct blob_hand *hand, int fd, const struct digest *digest, uin
 {
 	struct verify_sink sink = {.digest = hand->digest, .fd_out = fd_out};
 	struct digest found;
-	uint64_t at = 0;
-	int r = 0;
-
-	zstd_decoder_start(hand->decoder, size_bytes);
-	digest_start(hand->digest);
-	for (;;) {
-		size_t n = 0;
-
-		r = blob_read_some(fd, hand->chunk, BLOB_CHUNK_BYTES, at, &n);
-		if (r < 0)
-			return ota_err_wrap(err, r, "it cannot be read");
-		if (n == 0)
-			break;
-		at += n;
-		r = zstd_decoder_feed(hand->decoder, hand->chunk, n, verify_piece, &sink);
-		if (sink.write_errno < 0)
-			return ota_err_wrap(err, sink.write_errno, "its content cannot be written");
-		if (r < 0)
-			break;
-	}
-	if (r == 0)
-		r = zstd_decoder_finish(hand->decoder);
-	digest_final(hand->digest, &found);
-	if (r == -ENOMEM)
-		return blob_no_memory(err);
-	if (r < 0)
-		return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
-			"it is not one whole zstd frame of at most %" PRIu64 " bytes", size_bytes);
-	if (sink.n_bytes != size_bytes)
-		return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
-			"it holds %" PRIu64 " bytes instead of %" PRIu64, sink.n_bytes, size_bytes);
-	if (!digest_equal(&found, digest))
-		return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
-			"its content has another digest than its name says");
-	return 0;
-}
-
-int blob_take_over(struct blob_hand *hand, struct blob *blob, struct ota_err *err)
-{
-	const struct blob_config *config = &hand->store->config;
-	char name[BLOB_NAME_MAX];
-	AUTO_CLOSE int fd = -1;
-	struct stat st;
-	struct ota_err why = {0};
 	int r;
 
-	if (config->old_fd < 0)
-		return 0;
-	blob_name(&blob->digest, name);
-	fd = openat(config->old_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return 0;
-	r = blob_verify(hand, fd, &blob->digest, blob->size_bytes, -1, &why);
-	if (r == -ENOMEM)
-		return blob_no_memory(err);
-	if (r < 0) {
-		blob_count(hand->store, &hand->store->counts.n_refused_old);
-		return 0;
-	}
-	/* A link that cannot be made (too many, another owner's file) costs only the compression. */
-	if (!config->same_dir && linkat(config->old_fd, name, config->zst_fd, name, 0) < 0)
-		return 0;
-	blob->has_zst = true;
-	blob->zst_bytes = (uint64_t)st.st_size;
-	blob_count(hand->store, &hand->store->counts.n_reused);
-	return 1;
+	digest_start(hand->digest);
+	r = decode(hand, fd, size_bytes, &sink, err);
+	digest_final(hand->digest, &found);
+	if (r < 0)
+		return r;
+	return digest_equal(&found, digest) ? 0 : differs(err);
+}
+
+int blob_matches(
+	struct blob_hand *hand, int fd, const void *data, uint64_t size_bytes, struct ota_err *err)
+{
+	struct verify_sink sink = {.same = data, .fd_out = -1};
+	int r = decode(hand, fd, size_bytes, &sink, err);
+
+	if (r < 0)
+		return r;
+	return sink.differs ? differs(err) : 0;
 }
 
 /* ---- compressing ---- */
+
+bool blob_pays(const struct blob_config *config, uint64_t plain_bytes, uint64_t zst_bytes)
+{
+	return zst_bytes > 0 && (double)plain_bytes / (double)zst_bytes >= config->min_ratio;
+}
 
 /* Where compressed bytes go. With a file they are flushed there, else they gather in memory. */
 struct zst_sink {
@@ -155,12 +159,6 @@ static void zst_sink_start(
 		.max_bytes = (uint64_t)((double)size_bytes / hand->store->config.min_ratio),
 	};
 	hand->out.len_bytes = 0;
-}
-
-/* The law of the format's threshold, in the numbers that were really reached. */
-static bool pays(const struct blob_config *config, uint64_t plain_bytes, uint64_t zst_bytes)
-{
-	return zst_bytes > 0 && (double)plain_bytes / (double)zst_bytes >= config->min_ratio;
 }
 
 static int tmp_open(
@@ -207,7 +205,7 @@ int blob_zst_from_memory(
 		return 0;
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot compress a content");
-	if (!pays(&hand->store->config, blob->size_bytes, sink.n_bytes))
+	if (!blob_pays(&hand->store->config, blob->size_bytes, sink.n_bytes))
 		return 0;
 	fd = tmp_open(hand, dir_fd, tmp, err);
 	if (fd < 0)
@@ -259,7 +257,7 @@ static int pass_read(struct blob_hand *hand, int fd, uint64_t size_bytes, struct
 	if (r < 0 && !sink->too_large)
 		return ota_err_wrap(err, r, "Cannot write a compressed content");
 	pass->zst_bytes = sink->n_bytes;
-	pass->pays = !sink->too_large && pays(&hand->store->config, size_bytes, sink->n_bytes);
+	pass->pays = !sink->too_large && blob_pays(&hand->store->config, size_bytes, sink->n_bytes);
 	return 0;
 }
 

@@ -239,6 +239,21 @@ int image_folder_check_apart(const struct image_folder *f, const char *what, con
 	return 0;
 }
 
+int image_folder_check_old(
+	const struct image_folder *f, const char *what, const char *path, struct ota_err *err)
+{
+	AUTO_FREE char *real = path ? realpath(path, NULL) : NULL;
+	size_t len = strlen(f->real);
+
+	if (!real || strcmp(real, f->real) == 0)
+		return 0;
+	if (strncmp(real, f->real, len) == 0 && path_is_below(real + len, suffix))
+		return ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC,
+			"%s %s lies in %s, which every build begins by removing", what, path,
+			f->partial);
+	return image_folder_check_apart(f, what, path, false, err);
+}
+
 int image_folder_open(struct image_folder *f, struct ota_err *err)
 {
 	/* The old image is locked first: once it has been exchanged it bears the partial folder's name. */

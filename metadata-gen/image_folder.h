@@ -32,6 +32,13 @@ int image_folder_check_apart(const struct image_folder *f, const char *what, con
 	bool is_source, struct ota_err *err);
 
 /*
+ * An older image may be the very one that is replaced, since it goes last; but it may neither lie in it nor be what an
+ * earlier build left beside it. -EINVAL.
+ */
+int image_folder_check_old(
+	const struct image_folder *f, const char *what, const char *path, struct ota_err *err);
+
+/*
  * Lock the place and make an empty folder beside it. 0, or
  *   -EBUSY     another build is writing this image
  *   -ENOTEMPTY what is there, or in the place of the folder in the making, is not ours, so it is not replaced

@@ -41,7 +41,7 @@ struct patching {
 	pthread_mutex_t lock, large_lock;
 	struct line *lines;
 	uint32_t n_lines, cap_lines;
-	uint64_t n_unreadable;
+	uint64_t n_unreadable, n_reused;
 };
 
 /* One older image. */
@@ -83,21 +83,54 @@ static int keep_line(struct patching *all, const struct line *line, struct ota_e
 	return r < 0 ? no_memory(err) : 0;
 }
 
+static struct line line_of(const struct content *made, const struct content *old)
+{
+	return (struct line){
+		.made = made->digest,
+		.base = {.digest = old->digest, .size_bytes = old->size_bytes},
+	};
+}
+
 static int keep_patch(struct round *rd, const struct content *made, const struct content *old,
 	const struct buf *patch, struct ota_err *err)
 {
-	struct line line = {
-		.made = made->digest,
-		.base = {.digest = old->digest, .size_bytes = old->size_bytes},
-		.patch_bytes = patch->len_bytes,
-	};
+	struct line line = line_of(made, old);
 	char name[PATCH_NAME_MAX];
 	int r;
 
+	line.patch_bytes = patch->len_bytes;
 	digest_of(patch->data, patch->len_bytes, &line.patch);
 	patch_name(&made->digest, &old->digest, name);
 	r = write_patch(rd->all, name, patch, err);
 	return r == 0 ? keep_line(rd->all, &line, err) : r;
+}
+
+/* 1: an image that has been made before has this very patch. */
+static int reuse_patch(struct round *rd, const struct content *made, const struct content *old,
+	uint64_t max_bytes, struct ota_err *err)
+{
+	struct patching *all = rd->all;
+	AUTO_DIGEST_CTX struct digest_ctx *ctx = NULL;
+	struct line line = line_of(made, old);
+	struct patch patch;
+	int r;
+
+	if (!all->config->reuse)
+		return 0;
+	ctx = digest_ctx_new();
+	if (!ctx)
+		return no_memory(err);
+	r = old_image_patch(all->config->reuse, ctx, &made->digest, &old->digest, max_bytes,
+		all->config->dir_fd, &patch, err);
+	if (r <= 0)
+		return r;
+	line.patch_bytes = patch.size_bytes;
+	line.patch = patch.digest;
+	pthread_mutex_lock(&all->lock);
+	all->n_reused++;
+	pthread_mutex_unlock(&all->lock);
+	r = keep_line(all, &line, err);
+	return r < 0 ? r : 1;
 }
 
 /* An older image of before may have the same content. */
@@ -118,8 +151,16 @@ static uint64_t patch_max(const struct round *rd, uint32_t content)
 	return pays > LINE_BYTES ? pays - LINE_BYTES : 0;
 }
 
+/* The new content is read when a patch of it has to be made. */
+static int need_data(struct round *rd, uint32_t content, void **data, struct ota_err *err)
+{
+	int r = *data ? 0 : image_reader_content(rd->all->config->made, content, data);
+
+	return r < 0 ? ota_err_wrap(err, r, "Cannot read a content of the new image again") : 0;
+}
+
 /* 1: there is a patch now, or there was one; 0: none that pays. */
-static int try_partner(struct round *rd, uint32_t content, const void *data, uint64_t max_bytes,
+static int try_partner(struct round *rd, uint32_t content, void **data, uint64_t max_bytes,
 	uint32_t partner, struct ota_err *err)
 {
 	const struct content *made = &rd->all->config->made->table->contents[content];
@@ -130,6 +171,12 @@ static int try_partner(struct round *rd, uint32_t content, const void *data, uin
 
 	if (is_made(rd, made, old))
 		return 1;
+	r = reuse_patch(rd, made, old, max_bytes, err);
+	if (r != 0)
+		return r;
+	r = need_data(rd, content, data, err);
+	if (r < 0)
+		return r;
 	r = image_reader_content(rd->old, partner, &old_data);
 	if (r < 0) {
 		pthread_mutex_lock(&rd->all->lock);
@@ -137,7 +184,7 @@ static int try_partner(struct round *rd, uint32_t content, const void *data, uin
 		pthread_mutex_unlock(&rd->all->lock);
 		return r == -ENOMEM ? no_memory(err) : 0;
 	}
-	r = zstd_patch_make(old_data, old->size_bytes, data, made->size_bytes,
+	r = zstd_patch_make(old_data, old->size_bytes, *data, made->size_bytes,
 		rd->all->config->level, max_bytes, &patch);
 	if (r < 0)
 		return no_memory(err);
@@ -152,15 +199,12 @@ static int patch_content(struct round *rd, uint32_t content, struct ota_err *err
 	const struct patch_partners *p = &rd->partners[content];
 	uint64_t max_bytes = patch_max(rd, content);
 	AUTO_FREE void *data = NULL;
-	int r;
+	int r = 0;
 
 	if (max_bytes == 0)
 		return 0;
-	r = image_reader_content(rd->all->config->made, content, &data);
-	if (r < 0)
-		return ota_err_wrap(err, r, "Cannot read a content of the new image again");
 	for (uint32_t i = 0; i < p->n && r == 0; i++)
-		r = try_partner(rd, content, data, max_bytes, p->old[i], err);
+		r = try_partner(rd, content, &data, max_bytes, p->old[i], err);
 	return r < 0 ? r : 0;
 }
 
@@ -266,6 +310,7 @@ static int write_list(struct patching *all, struct patches_result *result, struc
 	}
 	result->n_patches = all->n_lines;
 	result->n_unreadable = all->n_unreadable;
+	result->n_reused = all->n_reused;
 	return r < 0 ? no_memory(err) : 0;
 }
 

@@ -12,11 +12,14 @@
 #include "common/base/buf.h"
 #include "common/base/err.h"
 #include "metadata-gen/image_reader.h"
+#include "metadata-gen/old_image.h"
 
 struct patches_config {
 	const struct image_reader *made; /* the new image */
 	const char *const *old_images;   /* folders */
 	size_t n_old_images;             /* ≤ PATCHES_PER_CONTENT_MAX */
+	const struct old_image
+		*reuse; /* one that may have some of these patches already; NULL = none */
 	int dir_fd;                      /* where the patches are written, each under its name */
 	int level;                       /* of zstd, 1…19 */
 	unsigned n_jobs;
@@ -25,6 +28,7 @@ struct patches_config {
 struct patches_result {
 	struct buf list; /* patches.txt */
 	uint64_t n_patches, patch_bytes;
+	uint64_t n_reused;     /* of n_patches */
 	uint64_t n_unreadable; /* contents of the older images that could not be read */
 };
 

@@ -141,7 +141,7 @@ static void mark_likely_copies(struct reading *rd)
 		bool twin = (i > 0 && rd->items[i - 1].node->size_bytes == size) ||
 			    (i + 1 < rd->n_items && rd->items[i + 1].node->size_bytes == size);
 
-		rd->items[i].hash_first = rd->how->hash_first || twin;
+		rd->items[i].hash_first = twin;
 	}
 }
 

@@ -11,7 +11,6 @@
 
 struct rootfs_reading {
 	struct blob_store *store;
-	bool hash_first; /* there are contents of before, so a digest may spare the compression */
 	bool served_by_name; /* read what clients fetch by name, too, even if it is not listed */
 	unsigned n_jobs;
 };

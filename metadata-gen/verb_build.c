@@ -1,9 +1,9 @@
 /*
  * verb_build: a signed image from a root file system, in one step.
  *
- * The order: read what signs and what rules, lock the output, read the tree (from a folder: names first, then the
- * contents of what is listed; from a tar stream: both at once), write lists, place plain files, make patches, sign,
- * publish.
+ * The order: read what signs and what rules, lock the output, believe the image to reuse, read the tree (from a
+ * folder: names first, then the contents of what is listed; from a tar stream: both at once), write lists, place plain
+ * files, make patches, sign, publish.
  */
 #include "metadata-gen/verbs.h"
 
@@ -23,6 +23,7 @@
 #include "metadata-gen/image_lists.h"
 #include "metadata-gen/image_parts.h"
 #include "metadata-gen/image_patches.h"
+#include "metadata-gen/old_image.h"
 #include "metadata-gen/options.h"
 #include "metadata-gen/rootfs_contents.h"
 #include "metadata-gen/rootfs_select.h"
@@ -43,6 +44,7 @@ struct build_options {
 	const char *ignore_file, *persistents; /* NULL = none */
 	const char *kernel;                    /* "newest", or NULL for all */
 	const char *prefix;
+	const char *reuse, *certs; /* NULL = none */
 	bool no_compress, plain_all;
 	uint64_t level, jobs;
 	struct option_texts xattrs, patch_from;
@@ -59,6 +61,8 @@ struct build {
 	struct image_folder folder;
 	int plain_fd, zst_fd, store_fd, old_zst_fd, patch_fd;
 	struct blob_store *store;
+	struct old_image old; /* to reuse */
+	char settings[BLOB_SETTINGS_MAX];
 	struct rootfs_tree *tree;
 	struct select_report report;
 	struct image_lists lists;
@@ -75,6 +79,7 @@ static void build_done(struct build *b)
 	blob_store_free(b->store);
 	image_lists_done(&b->lists);
 	patches_result_done(&b->patches);
+	old_image_done(&b->old);
 	closep(&b->plain_fd);
 	closep(&b->zst_fd);
 	closep(&b->store_fd);
@@ -126,6 +131,8 @@ static int check_all_apart(const struct build *b, struct ota_err *err)
 		r = image_folder_check_apart(f, "The ignore file", opt->ignore_file, false, err);
 	if (r == 0 && is_file)
 		r = image_folder_check_apart(f, "The tar file", opt->tar, false, err);
+	if (r == 0)
+		r = image_folder_check_old(f, "The image to reuse", opt->reuse, err);
 	return r;
 }
 
@@ -138,9 +145,47 @@ static int make_dir(int dir_fd, const char *name, int *ret_fd, struct ota_err *e
 	return *ret_fd < 0 ? ota_err_wrap(err, -errno, "Cannot make %s in the image", name) : 0;
 }
 
+/* The image to reuse, and the one that is replaced, if they were made with the same settings. */
+static int add_sources(struct build *b, struct blob_config *config, struct ota_err *err)
+{
+	const struct build_options *opt = b->opt;
+	const struct old_image_trust trust = {
+		.key = b->signer.key,
+		.cert_path = opt->cert,
+		.certs_dir = opt->certs,
+	};
+	int r = 0;
+
+	blob_settings(config, b->settings);
+	if (opt->reuse)
+		r = old_image_open(opt->reuse, &trust, b->settings, &b->old, err);
+	if (r < 0)
+		return r;
+	if (opt->reuse)
+		config->sources[config->n_sources++] = (struct blob_source){
+			.zst_fd = b->old.same_settings ? b->old.reader.zst_fd : -1,
+			.plain_fd = b->old.reader.plain_fd,
+			.table = b->old.reader.table,
+		};
+	if (b->folder.old_fd >= 0 && !opt->no_compress &&
+		old_image_has_settings(b->folder.old_fd, b->settings))
+		b->old_zst_fd = openat(b->folder.old_fd, IMAGE_ZST_DIR,
+			O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (b->old_zst_fd >= 0)
+		config->sources[config->n_sources++] =
+			(struct blob_source){.zst_fd = b->old_zst_fd, .plain_fd = -1};
+	return 0;
+}
+
 static int open_store(struct build *b, struct ota_err *err)
 {
 	const struct build_options *opt = b->opt;
+	struct blob_config config = {
+		.all_plain = opt->plain_all,
+		.min_bytes = BLOB_MIN_BYTES,
+		.min_ratio = BLOB_MIN_RATIO,
+		.level = (int)opt->level,
+	};
 	int r = make_dir(b->folder.fd, IMAGE_PLAIN_DIR, &b->plain_fd, err);
 
 	if (r == 0)
@@ -149,20 +194,10 @@ static int open_store(struct build *b, struct ota_err *err)
 		r = make_dir(b->folder.fd, IMAGE_ZST_DIR, &b->zst_fd, err);
 	if (r < 0)
 		return r;
-	if (b->folder.old_fd >= 0 && !opt->no_compress)
-		b->old_zst_fd = openat(b->folder.old_fd, IMAGE_ZST_DIR,
-			O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	return blob_store_new(
-		&(struct blob_config){
-			.zst_fd = b->zst_fd,
-			.plain_fd = b->store_fd,
-			.old_fd = b->old_zst_fd,
-			.all_plain = opt->plain_all,
-			.min_bytes = BLOB_MIN_BYTES,
-			.min_ratio = BLOB_MIN_RATIO,
-			.level = (int)opt->level,
-		},
-		&b->store, err);
+	config.zst_fd = b->zst_fd;
+	config.plain_fd = b->store_fd;
+	r = add_sources(b, &config, err);
+	return r == 0 ? blob_store_new(&config, &b->store, err) : r;
 }
 
 /* ---- the tree ---- */
@@ -188,7 +223,6 @@ static int read_folder(struct build *b, struct ota_err *err)
 		r = rootfs_contents_read(b->tree, fd,
 			&(struct rootfs_reading){
 				.store = b->store,
-				.hash_first = b->old_zst_fd >= 0,
 				.served_by_name = true,
 				.n_jobs = (unsigned)b->opt->jobs,
 			},
@@ -278,6 +312,7 @@ static int make_patches(struct build *b, struct ota_err *err)
 			.made = &made,
 			.old_images = opt->patch_from.at,
 			.n_old_images = opt->patch_from.n,
+			.reuse = b->old.same_settings ? &b->old : NULL,
 			.dir_fd = b->patch_fd,
 			.level = (int)opt->level,
 			.n_jobs = (unsigned)opt->jobs,
@@ -321,6 +356,7 @@ static int write_jwt(struct build *b, struct ota_err *err)
 	memcpy(meta->rootfs_dir, IMAGE_PLAIN_DIR, sizeof(IMAGE_PLAIN_DIR));
 	if (!b->opt->no_compress)
 		memcpy(meta->compressed_dir, IMAGE_ZST_DIR, sizeof(IMAGE_ZST_DIR));
+	memcpy(meta->compression, b->settings, sizeof(b->settings));
 	r = image_meta_write(meta, b->signer.key, &jwt, err);
 	if (r < 0)
 		return r;
@@ -363,15 +399,27 @@ static int build_image(struct build *b, struct ota_err *err)
 	return r == 0 ? image_folder_publish(&b->folder, err) : r;
 }
 
-static void show_warnings(const struct build *b, const struct blob_counts *counts)
+static void show_damaged(uint64_t n, const char *what)
 {
-	uint64_t n_old = counts->n_refused_old, n_lost = b->patches.n_unreadable;
-
-	if (n_old > 0)
+	if (n > 0)
 		fprintf(stderr,
 			"metadata_gen: warning: %" PRIu64
-			" compressed content%s of the image of before %s damaged and made anew\n",
-			n_old, verb_plural(n_old), n_old == 1 ? "was" : "were");
+			" compressed content%s of the image %s %s damaged and made anew\n",
+			n, verb_plural(n), what, n == 1 ? "was" : "were");
+}
+
+static void show_warnings(const struct build *b, const struct blob_counts *counts)
+{
+	uint64_t n_lost = b->patches.n_unreadable;
+
+	if (b->opt->reuse && !b->old.same_settings)
+		fprintf(stderr,
+			"metadata_gen: warning: compressed contents of the image to reuse, %s, are "
+			"made anew: its compression is \"%s\", not \"%s\"\n",
+			b->opt->reuse, b->old.settings, b->settings);
+	if (b->opt->reuse)
+		show_damaged(counts->n_refused[0], "to reuse");
+	show_damaged(counts->n_refused[b->opt->reuse ? 1 : 0], "of before");
 	if (n_lost > 0)
 		fprintf(stderr,
 			"metadata_gen: warning: %" PRIu64
@@ -397,9 +445,10 @@ static void show_result(const struct build *b)
 		l->total_size_bytes, verb_plural(l->total_size_bytes), counts.n_compressed,
 		verb_plural(counts.n_compressed), counts.n_reused);
 	if (b->patch_fd >= 0)
-		printf("%" PRIu64 " patch%s with %" PRIu64 " byte%s\n", b->patches.n_patches,
-			b->patches.n_patches == 1 ? "" : "es", b->patches.patch_bytes,
-			verb_plural(b->patches.patch_bytes));
+		printf("%" PRIu64 " patch%s with %" PRIu64 " byte%s, %" PRIu64 " taken over\n",
+			b->patches.n_patches, b->patches.n_patches == 1 ? "" : "es",
+			b->patches.patch_bytes, verb_plural(b->patches.patch_bytes),
+			b->patches.n_reused);
 	printf("identity %s\n", hex);
 }
 
@@ -420,6 +469,7 @@ static int run(const struct build_options *opt)
 		.zst_fd = -1,
 		.store_fd = -1,
 		.old_zst_fd = -1,
+		.old = OLD_IMAGE_NONE,
 		.patch_fd = -1,
 	};
 	struct ota_err err = {0};
@@ -452,6 +502,8 @@ int verb_build(int argc, char **argv)
 			JOBS_MAX},
 		{"plain-all", OPTION_FLAG, &o.plain_all, NULL, "store compressed contents plain as well"},
 		{"patch-from", OPTION_TEXTS, &o.patch_from, "OLD_IMAGE", "make patches for those who have this image"},
+		{"reuse", OPTION_TEXT, &o.reuse, "OLD_IMAGE", "take over from it what did not change"},
+		{"certs", OPTION_TEXT, &o.certs, "DIR", "who may have signed that image (default: KEY)"},
 	};
 	/* clang-format on */
 	const struct option_table table = {
@@ -474,5 +526,7 @@ int verb_build(int argc, char **argv)
 			     "'/' at its end");
 	if (o.patch_from.n > PATCHES_PER_CONTENT_MAX)
 		return usage("--patch-from can be given 16 times at most");
+	if (o.certs && !o.reuse)
+		return usage("--certs is of use only with --reuse");
 	return run(&o);
 }

@@ -58,8 +58,7 @@ static int load_rules(const char *path, struct ignore_rules **ret_rules, struct 
 }
 
 static int read_tree(const struct gen_options *o, struct rootfs_tree *tree,
-	struct blob_store *store, bool hash_first, struct select_report *ret_report,
-	struct ota_err *err)
+	struct blob_store *store, struct select_report *ret_report, struct ota_err *err)
 {
 	static const struct rootfs_xattr_rule no_xattrs = {.none = true};
 	AUTO_IGNORE_RULES struct ignore_rules *rules = NULL;
@@ -78,7 +77,6 @@ static int read_tree(const struct gen_options *o, struct rootfs_tree *tree,
 		r = rootfs_contents_read(tree, fd,
 			&(struct rootfs_reading){
 				.store = store,
-				.hash_first = hash_first,
 				.n_jobs = verb_default_jobs(),
 			},
 			err);
@@ -128,15 +126,15 @@ static int gen(const struct gen_options *o, struct select_report *ret_report,
 		&(struct blob_config){
 			.zst_fd = zst_fd,
 			.plain_fd = -1,
-			.old_fd = zst_fd,
-			.same_dir = true,
+			.sources = {{.zst_fd = zst_fd, .plain_fd = -1, .in_place = true}},
+			.n_sources = zst_fd >= 0 ? 1 : 0,
 			.min_bytes = o->min_bytes,
 			.min_ratio = o->ratio,
 			.level = BLOB_LEVEL,
 		},
 		&store, err);
 	if (r == 0)
-		r = read_tree(o, tree, store, zst_fd >= 0, ret_report, err);
+		r = read_tree(o, tree, store, ret_report, err);
 	if (r == 0)
 		r = image_lists_write(tree, &lists, err);
 	if (r == 0)

@@ -24,6 +24,7 @@ enum {
 struct fixture {
 	struct tmp_dir *dir;
 	int zst_fd, plain_fd, old_fd, data_fd;
+	struct file_table *table; /* of the old folder; NULL: it has none */
 	struct blob_store *store;
 	struct blob_hand *hand;
 };
@@ -43,7 +44,8 @@ static void open_store(struct fixture *f, bool all_plain)
 	struct blob_config config = {
 		.zst_fd = f->zst_fd,
 		.plain_fd = f->plain_fd,
-		.old_fd = f->old_fd,
+		.sources = {{.zst_fd = f->old_fd, .plain_fd = -1, .table = f->table}},
+		.n_sources = 1,
 		.all_plain = all_plain,
 		.min_bytes = BLOB_MIN_BYTES,
 		.min_ratio = BLOB_MIN_RATIO,
@@ -81,6 +83,7 @@ static int teardown(void **state)
 
 	blob_hand_free(f->hand);
 	blob_store_free(f->store);
+	file_table_free(f->table);
 	close(f->zst_fd);
 	close(f->plain_fd);
 	close(f->old_fd);
@@ -307,7 +310,7 @@ static void a_damaged_old_blob_is_made_anew(void **state)
 	blob = take(f, data, 50000, false);
 	blob_store_counts(f->store, &counts);
 	assert_int_equal(counts.n_reused, 0);
-	assert_int_equal(counts.n_refused_old, 1);
+	assert_int_equal(counts.n_refused[0], 1);
 	assert_int_equal(counts.n_compressed, 1);
 	assert_int_equal(verify(f, f->zst_fd, blob, NULL), 0);
 	assert_int_not_equal(verify(f, f->old_fd, blob, NULL), 0);
@@ -330,7 +333,85 @@ static void an_old_blob_of_another_content_is_made_anew(void **state)
 	assert_int_equal(renameat(f->old_fd, other_name, f->old_fd, name), 0);
 	take(f, data, 50000, false);
 	blob_store_counts(f->store, &counts);
-	assert_int_equal(counts.n_refused_old, 1);
+	assert_int_equal(counts.n_refused[0], 1);
+	assert_int_equal(counts.n_compressed, 1);
+}
+
+/* List a content as one of the old image's. */
+static void list_old(struct fixture *f, const struct digest *digest, size_t size, bool has_zst)
+{
+	struct file_entry file = {
+		.path = {.at = "/a", .len = 2},
+                  .mode = 0644
+        };
+
+	f->table = file_table_new();
+	assert_non_null(f->table);
+	assert_int_equal(file_table_add_file(f->table, &file, digest, size, has_zst, 0), 0);
+	assert_int_equal(file_table_seal(f->table, NULL), 0);
+	open_store(f, false);
+}
+
+static void a_content_that_did_not_pay_is_not_tried_again(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_FREE char *data = lines(50000);
+	struct blob_counts counts;
+	struct digest digest;
+	struct blob *blob;
+
+	digest_of(data, 50000, &digest);
+	list_old(f, &digest, 50000, false);
+	blob = take(f, data, 50000, false);
+	assert_true(blob->tried && blob->has_plain && !blob->has_zst);
+	assert_int_equal(count_names(f->zst_fd), 0);
+	data[0] = '!';
+	assert_true(take(f, data, 50000, false)->has_zst);
+	blob_store_counts(f->store, &counts);
+	assert_int_equal(counts.n_compressed, 1);
+}
+
+static void a_list_decides_what_is_looked_for(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_FREE char *data = lines(50000);
+	struct blob_counts counts;
+	struct digest digest, other = {{1}};
+	char name[BLOB_NAME_MAX];
+
+	make_old(f, data, 50000, &digest);
+	list_old(f, &other, 50000, true);
+	take(f, data, 50000, false);
+	blob_store_counts(f->store, &counts);
+	assert_int_equal(counts.n_reused, 0);
+	assert_int_equal(counts.n_refused[0], 0);
+	assert_int_equal(counts.n_compressed, 1);
+
+	/* What is listed has to be there. */
+	file_table_free(f->table);
+	list_old(f, &digest, 50000, true);
+	blob_name(&digest, name);
+	assert_int_equal(unlinkat(f->old_fd, name, 0), 0);
+	take(f, data, 50000, false);
+	blob_store_counts(f->store, &counts);
+	assert_int_equal(counts.n_refused[0], 1);
+}
+
+/* Whether a large file can be taken in with one reading depends on whether an old blob might be there. */
+static void a_large_old_content_is_found_by_its_size(void **state)
+{
+	struct fixture *f = *state;
+	AUTO_FREE char *data = lines(LARGE_BYTES);
+	struct blob_counts counts;
+	struct digest digest;
+
+	make_old(f, data, LARGE_BYTES, &digest);
+	list_old(f, &digest, LARGE_BYTES, true);
+	assert_true(take(f, data, LARGE_BYTES, false)->has_zst);
+	data[0] = '!';
+	assert_true(take(f, data, LARGE_BYTES - 1, false)->has_zst);
+	blob_store_counts(f->store, &counts);
+	assert_int_equal(counts.n_reused, 1);
 	assert_int_equal(counts.n_compressed, 1);
 }
 
@@ -471,6 +552,9 @@ int main(void)
 		store_test(a_right_old_blob_is_taken_over),
 		store_test(a_damaged_old_blob_is_made_anew),
 		store_test(an_old_blob_of_another_content_is_made_anew),
+		store_test(a_content_that_did_not_pay_is_not_tried_again),
+		store_test(a_list_decides_what_is_looked_for),
+		store_test(a_large_old_content_is_found_by_its_size),
 		store_test(verify_says_what_is_wrong),
 		store_test(placed_names_of_one_content_are_links),
 		store_test(a_compressed_content_can_be_placed_plain),

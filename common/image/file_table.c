@@ -32,6 +32,7 @@ enum {
 	CAP_FILES,
 	CAP_CONTENTS,
 	INDEX_FIRST = 64, /* elements that an index starts with */
+	INDEX_BATCH = 16, /* entries whose slots are fetched together */
 };
 
 /*
@@ -206,6 +207,13 @@ static int content_index_make(struct file_table *t, uint32_t n)
 		*slot = i | hash;
 	}
 	return 0;
+}
+
+void file_table_expect_files(struct file_table *t, size_t n_files)
+{
+	/* Without memory for so many it grows as it must, and says so then. */
+	if (!t->content_index && n_files > INDEX_FIRST)
+		(void)content_index_make(t, (uint32_t)MIN_OF(n_files, (size_t)t->entries_max));
 }
 
 /* The same content again: of a known and an unknown size the known one counts, and a blob serves
@@ -384,9 +392,9 @@ static struct text ref_path(const struct file_table *t, uint32_t ref)
 
 /* The slot that holds the path, or the free one where it belongs; @ret_hash: what a reference in it
  * must carry. */
-static uint32_t *path_slot(const struct file_table *t, struct text path, uint32_t *ret_hash)
+static uint32_t *path_slot(
+	const struct file_table *t, struct text path, uint32_t hash, uint32_t *ret_hash)
 {
-	uint32_t hash = hash_of(t, path.at, path.len);
 	uint32_t i = slot_first(hash, t->path_slots);
 
 	*ret_hash = ref_hash(hash);
@@ -405,7 +413,7 @@ static uint32_t path_find(const struct file_table *t, struct text path)
 {
 	uint32_t hash;
 
-	return *path_slot(t, path, &hash);
+	return *path_slot(t, path, hash_of(t, path.at, path.len), &hash);
 }
 
 /* Call @fn for each entry, directories first; stop at its first failure. */
@@ -423,12 +431,12 @@ static int each_entry(struct file_table *t, struct ota_err *err,
 	return r;
 }
 
-static int index_entry(struct file_table *t, uint32_t ref, struct ota_err *err)
+static int index_entry(struct file_table *t, uint32_t ref, uint32_t whole_hash, struct ota_err *err)
 {
 	struct text path = ref_path(t, ref);
 	char shown[UTF8_SHOW_MAX];
 	uint32_t hash;
-	uint32_t *slot = path_slot(t, path, &hash);
+	uint32_t *slot = path_slot(t, path, whole_hash, &hash);
 
 	if (*slot != FILE_TABLE_NONE)
 		return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
@@ -444,17 +452,45 @@ static int no_memory(struct ota_err *err)
 	return ota_err_no_memory(err, "the image's list of files");
 }
 
+/*
+ * The slots of some entries are asked for together, before the first of them is used: with a million entries each is a
+ * wait for memory.
+ */
+static int index_kind(struct file_table *t, enum entry_kind kind, uint32_t n, struct ota_err *err)
+{
+	uint32_t hashes[INDEX_BATCH];
+	int r = 0;
+
+	for (uint32_t from = 0; r == 0 && from < n; from += INDEX_BATCH) {
+		uint32_t n_batch = MIN_OF(n - from, (uint32_t)INDEX_BATCH);
+
+		for (uint32_t i = 0; i < n_batch; i++) {
+			struct text path = ref_path(t, ref_make(kind, from + i));
+
+			hashes[i] = hash_of(t, path.at, path.len);
+			__builtin_prefetch(&t->path_index[slot_first(hashes[i], t->path_slots)], 1);
+		}
+		for (uint32_t i = 0; r == 0 && i < n_batch; i++)
+			r = index_entry(t, ref_make(kind, from + i), hashes[i], err);
+	}
+	return r;
+}
+
 static int path_index_make(struct file_table *t, uint32_t n, struct ota_err *err)
 {
 	uint32_t n_slots;
 	uint32_t *slots = slots_new(n, &n_slots);
+	int r;
 
 	if (!slots)
 		return no_memory(err);
 	free(t->path_index);
 	t->path_index = slots;
 	t->path_slots = n_slots;
-	return each_entry(t, err, index_entry);
+	r = index_kind(t, ENTRY_DIR, t->n_dirs, err);
+	if (r == 0)
+		r = index_kind(t, ENTRY_SYMLINK, t->n_symlinks, err);
+	return r == 0 ? index_kind(t, ENTRY_FILE, t->n_files, err) : r;
 }
 
 bool file_table_find(const struct file_table *t, const char *path, size_t len_bytes,
@@ -543,7 +579,7 @@ static int add_implied(struct file_table *t, struct text path, struct ota_err *e
 			utf8_show(path.at, path.len, shown));
 	if (r < 0)
 		return no_memory(err);
-	slot = path_slot(t, path, &hash);
+	slot = path_slot(t, path, hash_of(t, path.at, path.len), &hash);
 	*slot = ref_make(ENTRY_DIR, t->n_dirs - 1) | hash;
 	return 0;
 }
@@ -553,6 +589,10 @@ static int check_parents(struct file_table *t, uint32_t ref, struct ota_err *err
 {
 	struct text parent = parent_of(ref_path(t, ref));
 
+	/* The files of a folder stand together in most lists. */
+	if (parent.len > 0 && text_equal(parent, t->last_parent))
+		return 0;
+	t->last_parent = parent;
 	while (parent.len > 0) {
 		uint32_t found = path_find(t, parent);
 		int r;
@@ -621,6 +661,22 @@ static int compare_dirs(const void *a, const void *b)
 		((const struct dir_entry *)a)->path, ((const struct dir_entry *)b)->path);
 }
 
+/* Builders write their lists in order, and where nothing has to move no index has to be made again. */
+static void sort_dirs(struct file_table *t)
+{
+	for (uint32_t i = 1; i < t->n_dirs; i++)
+		if (compare_dirs(&t->dirs[i - 1], &t->dirs[i]) > 0) {
+			qsort(t->dirs, t->n_dirs, sizeof(*t->dirs), compare_dirs);
+			return;
+		}
+}
+
+/* An index with twice the slots that it needs is made anew; for less it is not worth the time. */
+static bool is_wasteful(uint32_t n_used, uint32_t n_slots)
+{
+	return n_slots / 2 > n_used + n_used / 3 + 2;
+}
+
 static void trim(struct file_table *t)
 {
 	groups_free(t->groups);
@@ -633,9 +689,12 @@ static void trim(struct file_table *t)
 
 int file_table_seal(struct file_table *t, struct ota_err *err)
 {
+	uint32_t n_listed;
 	int r;
 
 	assert(!t->path_index);
+	n_listed = t->n_dirs;
+	sort_dirs(t);
 	r = each_entry(t, err, check_entry);
 	if (r == 0)
 		r = path_index_make(t, n_entries(t), err);
@@ -648,9 +707,11 @@ int file_table_seal(struct file_table *t, struct ota_err *err)
 	if (r < 0)
 		return r;
 	trim(t);
-	if (t->n_dirs > 0)
-		qsort(t->dirs, t->n_dirs, sizeof(*t->dirs), compare_dirs);
-	if (content_index_make(t, t->n_contents) < 0)
+	if (is_wasteful(t->n_contents, t->content_slots) &&
+		content_index_make(t, t->n_contents) < 0)
 		return no_memory(err);
+	if (t->n_dirs == n_listed)
+		return 0;
+	sort_dirs(t);
 	return path_index_make(t, n_entries(t), err);
 }

@@ -107,6 +107,7 @@ struct file_table {
 	struct hash_key hash_key;
 	struct arena arena;
 	struct group_map *groups; /* inode column -> first file; gone after the seal */
+	struct text last_parent;  /* the seal: a path that is known to be a directory's */
 	uint32_t caps[4], xattrs_cap;
 	uint32_t *content_index, content_slots;
 	uint32_t *path_index, path_slots;
@@ -131,6 +132,9 @@ int file_table_add_file(struct file_table *t, const struct file_entry *f, const 
 	uint64_t size_bytes, bool has_zst, uint64_t inode);
 /* Space that lives as long as the table, for unquoted paths. */
 struct arena *file_table_arena(struct file_table *t);
+
+/* About so many files are going to be added: spares growing. Only a hint. */
+void file_table_expect_files(struct file_table *t, size_t n_files);
 
 /*
  * Check the whole and make it fast to search: paths canonical and unique, nothing below /.ota-*, every parent

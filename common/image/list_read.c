@@ -12,12 +12,18 @@
 #include <limits.h>
 #include <string.h>
 
+#include "common/base/cleanup.h"
 #include "common/image/list_scan.h"
 #include "common/image/utf8.h"
 
 #define MODE_MAX      0177777 /* st_mode with its type bits, which are accepted and dropped */
 #define ID_MAX        (UINT32_MAX - 1)      /* the kernel keeps the last one for "no change" */
 #define FILE_SIZE_MAX ((uint64_t)INT64_MAX) /* off_t */
+
+enum {
+	REGULAR_LINE_MIN_BYTES =
+		78, /* with a digest, a path and the commas between: a list of LFs promises nothing */
+};
 
 /* "mode,uid,gid," */
 static int scan_owner(struct scan *s, uint16_t *ret_mode, uint32_t *ret_uid, uint32_t *ret_gid)
@@ -211,6 +217,20 @@ static int read_regular_line(struct scan *s, void *ctx)
 	return r < 0 ? scan_table_failed(s, r) : 0;
 }
 
+size_t list_text_count_lines(const char *text, size_t len_bytes)
+{
+	const char *at = text, *end = text + len_bytes;
+	size_t n = 0;
+
+	while (at < end) {
+		const char *lf = memchr(at, '\n', (size_t)(end - at));
+
+		at = lf ? lf + 1 : end;
+		n++;
+	}
+	return n;
+}
+
 int list_text_read_dirs(const char *text, size_t len_bytes, const char *name, struct file_table *t,
 	struct ota_err *err)
 {
@@ -232,6 +252,8 @@ int list_text_read_regulars(const char *text, size_t len_bytes, const char *name
 {
 	struct scan s = {.list = name, .t = t, .err = err};
 
+	file_table_expect_files(t, MIN_OF(list_text_count_lines(text, len_bytes),
+					   len_bytes / REGULAR_LINE_MIN_BYTES + 1));
 	return scan_lines(&s, text, len_bytes, read_regular_line, NULL);
 }
 

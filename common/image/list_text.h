@@ -19,6 +19,9 @@ enum {
 	LIST_TEXT_MAX_BYTES = 1 << 30, /* a list of 5 million files; larger is refused before it is fetched */
 };
 
+/* How many lines a text has: for file_table_expect_files(), where a list is read line by line. */
+size_t list_text_count_lines(const char *text, size_t len_bytes);
+
 /*
  * Read one list into @t (not yet sealed). @name is the list's name for sentences. 0, or
  *   -EBADMSG  E203, "Line 7 of regulars.txt: …" says what was expected and what is there

@@ -312,6 +312,33 @@ static void equal_digests_are_one_content(void **state)
 	assert_int_equal(file_table_find_content(t, &d), FILE_TABLE_NONE);
 }
 
+static void how_many_files_are_expected_is_only_a_hint(void **state)
+{
+	static const size_t hints[] = {0, 100, 1000, 100000, SIZE_MAX};
+
+	for (size_t k = 0; k < ARRAY_SIZE(hints); k++) {
+		AUTO_FILE_TABLE struct file_table *t = file_table_new();
+
+		t->entries_max = 5000;
+		file_table_expect_files(t, hints[k]);
+		for (uint32_t i = 0; i < 900; i++) {
+			char path[16];
+
+			snprintf(path, sizeof(path), "/%u", i);
+			add_file(
+				t, arena_strndup(file_table_arena(t), path, strlen(path)), i % 300);
+		}
+		seals(t);
+		assert_int_equal(t->n_contents, 300);
+		assert_in_range(t->content_slots, 400, 2 * 402 + 1);
+		for (uint32_t i = 0; i < 300; i++) {
+			struct digest digest = digest_no(i);
+
+			assert_int_equal(file_table_find_content(t, &digest), i);
+		}
+	}
+}
+
 static void one_digest_has_one_size_and_a_known_one_counts(void **state)
 {
 	AUTO_FILE_TABLE struct file_table *t = file_table_new();
@@ -515,6 +542,7 @@ int main(void)
 		cmocka_unit_test(targets_that_no_link_can_have_are_refused),
 		cmocka_unit_test(the_updaters_own_folders_are_not_for_images),
 		cmocka_unit_test(equal_digests_are_one_content),
+		cmocka_unit_test(how_many_files_are_expected_is_only_a_hint),
 		cmocka_unit_test(one_digest_has_one_size_and_a_known_one_counts),
 		cmocka_unit_test(a_group_takes_owner_and_mode_of_its_first_file),
 		cmocka_unit_test(the_file_systems_own_folder_is_one),

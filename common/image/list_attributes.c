@@ -33,6 +33,7 @@ struct reading {
 	struct text path, key;
 	enum entry_kind kind;
 	uint32_t index;
+	uint32_t next[3]; /* by kind: the entry behind the last one that had a line */
 };
 
 /* A name may have a comma in it and hex has none: the last comma of the line divides the two. */
@@ -109,6 +110,32 @@ static int read_xattr(struct scan *s, const struct reading *now, struct text nam
 	return r < 0 ? scan_table_failed(s, r) : 0;
 }
 
+static bool is_at(
+	const struct file_table *t, enum entry_kind kind, uint32_t index, struct text path)
+{
+	switch (kind) {
+	case ENTRY_DIR:
+		return index < t->n_dirs && text_equal(t->dirs[index].path, path);
+	case ENTRY_SYMLINK:
+		return index < t->n_symlinks && text_equal(t->symlinks[index].path, path);
+	case ENTRY_FILE:
+		return index < t->n_files && text_equal(t->files[index].path, path);
+	}
+	return false;
+}
+
+/* Where all lists are sorted, which is usual, the next line is of the next entry of some kind. */
+static bool find_path(const struct file_table *t, struct text path, struct reading *now)
+{
+	for (enum entry_kind kind = ENTRY_DIR; kind <= ENTRY_FILE; kind++)
+		if (is_at(t, kind, now->next[kind], path)) {
+			now->kind = kind;
+			now->index = now->next[kind];
+			return true;
+		}
+	return file_table_find(t, path.at, path.len, &now->kind, &now->index);
+}
+
 static int find_entry(struct scan *s, struct text path, struct reading *now)
 {
 	if (text_is(path, "/")) {
@@ -116,8 +143,9 @@ static int find_entry(struct scan *s, struct text path, struct reading *now)
 		now->index = FILE_TABLE_NONE;
 		return 0;
 	}
-	if (!file_table_find(s->t, path.at, path.len, &now->kind, &now->index))
+	if (!find_path(s->t, path, now))
 		return scan_refuse(s, path, "is not in the image");
+	now->next[now->kind] = now->index + 1;
 	if (now->kind == ENTRY_FILE && s->t->files[now->index].group != now->index)
 		return scan_refuse(s, path,
 			"is a further name of a file; attributes stand under the first one");

@@ -614,6 +614,42 @@ static void attributes_are_written_and_read(void **state)
 	assert_int_equal(t->mtimes[ENTRY_FILE][1].nsec, 5);
 }
 
+/* The reader looks at the next entry first; where lists have another order, that is somebody else's. */
+static void attributes_find_their_entries_whatever_the_order_of_the_other_lists(void **state)
+{
+	static const char *const orders[] = {"abcd", "dcba", "bdac", "cabd"};
+
+	for (size_t k = 0; k < ARRAY_SIZE(orders); k++) {
+		AUTO_BUF struct buf files = {0};
+		AUTO_FILE_TABLE struct file_table *t = NULL;
+		struct ota_err err = {0};
+
+		for (uint32_t i = 0; i < 4; i++) {
+			char path[] = {'/', 'x', '/', orders[k][i], '\0'};
+			struct regular_line l = {
+				.path = text_of(path), .mode = 0644, .size_bytes = 1, .n_links = 1};
+
+			digest_of(path, sizeof(path), &l.digest);
+			assert_int_equal(list_text_write_regular(&files, &l), 0);
+			assert_int_equal(buf_puts(&files, "\n"), 0);
+		}
+		t = read_list(ENTRY_FILE, buf_str(&files));
+		assert_int_equal(file_table_seal(t, &err), 0);
+		assert_int_equal(read_attributes(t,
+					 "'/x',mtime,000000000000000000000001\n"
+					 "'/x/a',mtime,00000000000000000000000a\n"
+					 "'/x/b',mtime,00000000000000000000000b\n"
+					 "'/x/d',mtime,00000000000000000000000d",
+					 &err),
+			0);
+		assert_int_equal(t->mtimes[ENTRY_DIR][0].nsec, 1);
+		for (uint32_t i = 0; i < 4; i++)
+			assert_int_equal(t->mtimes[ENTRY_FILE][i].nsec,
+				orders[k][i] == 'c' ? MTIME_UNKNOWN
+						    : (uint32_t)(orders[k][i] - 'a' + 10));
+	}
+}
+
 static void an_empty_attribute_list_says_that_there_are_none(void **state)
 {
 	AUTO_FILE_TABLE struct file_table *t = table_with_attributes();
@@ -862,6 +898,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(bad_persistent_lines_are_refused),
 		cmocka_unit_test(the_callers_failure_ends_the_reading),
 		cmocka_unit_test(attributes_are_written_and_read),
+		cmocka_unit_test(
+			attributes_find_their_entries_whatever_the_order_of_the_other_lists),
 		cmocka_unit_test(an_empty_attribute_list_says_that_there_are_none),
 		cmocka_unit_test(bad_attribute_lines_are_refused),
 		cmocka_unit_test(an_attribute_has_the_sizes_that_linux_can_store),

@@ -90,6 +90,7 @@ struct blob_hand *blob_hand_new(struct blob_store *store)
 		hand->encoder = zstd_encoder_new(store->config.level);
 		if (!hand->encoder)
 			return NULL;
+		zstd_encoder_share(hand->encoder, store->config.n_jobs);
 	}
 	return TAKE_PTR(hand);
 }

@@ -50,6 +50,7 @@ struct blob_config {
 	uint64_t min_bytes;
 	double min_ratio;
 	int level;
+	unsigned n_jobs; /* threads that a very large content may have */
 };
 
 struct blob {

@@ -185,6 +185,7 @@ static int open_store(struct build *b, struct ota_err *err)
 		.min_bytes = BLOB_MIN_BYTES,
 		.min_ratio = BLOB_MIN_RATIO,
 		.level = (int)opt->level,
+		.n_jobs = (unsigned)opt->jobs,
 	};
 	int r = make_dir(b->folder.fd, IMAGE_PLAIN_DIR, &b->plain_fd, err);
 

@@ -131,6 +131,7 @@ static int gen(const struct gen_options *o, struct select_report *ret_report,
 			.min_bytes = o->min_bytes,
 			.min_ratio = o->ratio,
 			.level = BLOB_LEVEL,
+			.n_jobs = verb_default_jobs(),
 		},
 		&store, err);
 	if (r == 0)

@@ -21,6 +21,7 @@
 
 enum {
 	OUTPUT_BYTES = 128 * 1024, /* the largest block of the format */
+	SHARING_MAX = 16,          /* threads for one content; each takes memory for 16 MiB of it */
 };
 
 enum decoder_state {
@@ -41,6 +42,7 @@ struct zstd_decoder {
 
 struct zstd_encoder {
 	ZSTD_CCtx *ctx;
+	int n_threads; /* for contents of ZSTD_SHARED_MIN_BYTES and more */
 	unsigned char output[OUTPUT_BYTES];
 };
 
@@ -173,6 +175,7 @@ struct zstd_encoder *zstd_encoder_new(int level)
 	assert(level >= 1 && level <= 19);
 	if (!e)
 		return NULL;
+	e->n_threads = 1;
 	e->ctx = ZSTD_createCCtx();
 	if (!e->ctx ||
 		ZSTD_isError(ZSTD_CCtx_setParameter(e->ctx, ZSTD_c_compressionLevel, level))) {
@@ -195,10 +198,27 @@ void zstd_encoder_freep(struct zstd_encoder **e)
 	zstd_encoder_free(*e);
 }
 
+void zstd_encoder_share(struct zstd_encoder *e, unsigned n_threads)
+{
+	e->n_threads = (int)MIN_OF(MAX_OF(n_threads, 1U), (unsigned)SHARING_MAX);
+}
+
+/*
+ * With any number of workers libzstd cuts a content into the same jobs, so the frame is the same; without one it makes
+ * another. So a large content has one at least. A libzstd that was built without threads makes what it can.
+ */
+static void choose_threads(struct zstd_encoder *e, uint64_t size_bytes)
+{
+	int n = size_bytes >= ZSTD_SHARED_MIN_BYTES ? e->n_threads : 0;
+
+	(void)ZSTD_CCtx_setParameter(e->ctx, ZSTD_c_nbWorkers, n);
+}
+
 int zstd_encoder_start(struct zstd_encoder *e, uint64_t size_bytes)
 {
 	size_t z = ZSTD_CCtx_reset(e->ctx, ZSTD_reset_session_only);
 
+	choose_threads(e, size_bytes);
 	if (!ZSTD_isError(z))
 		z = ZSTD_CCtx_setPledgedSrcSize(e->ctx, size_bytes);
 	return ZSTD_isError(z) ? errno_of(z) : 0;

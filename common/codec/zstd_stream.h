@@ -10,7 +10,8 @@
 #include "common/base/err.h"
 
 enum {
-	ZSTD_WINDOW_LOG_MAX = 27, /* what every client of the format can decode: 128 MiB */
+	ZSTD_WINDOW_LOG_MAX = 27,         /* what every client of the format can decode: 128 MiB */
+	ZSTD_SHARED_MIN_BYTES = 64 << 20, /* below, other contents keep the processors busy */
 };
 
 /*
@@ -45,6 +46,11 @@ struct zstd_encoder *zstd_encoder_new(int level); /* 1…19; NULL: no memory. On
 void zstd_encoder_free(struct zstd_encoder *e);
 void zstd_encoder_freep(struct zstd_encoder **e);
 #define AUTO_ZSTD_ENCODER CLEANUP(zstd_encoder_freep)
+/*
+ * Contents of ZSTD_SHARED_MIN_BYTES and more are compressed by so many threads besides the caller's, 1 by default. The
+ * frame does not depend on their number.
+ */
+void zstd_encoder_share(struct zstd_encoder *e, unsigned n_threads);
 int zstd_encoder_start(struct zstd_encoder *e, uint64_t size_bytes);
 int zstd_encoder_feed(struct zstd_encoder *e, const void *data, size_t len_bytes,
 	zstd_sink_fn *sink, void *sink_ctx);

@@ -248,6 +248,61 @@ static void a_content_of_another_size_than_said_is_noticed(void **state)
 	assert_int_equal(decompress(frame.data, frame.len_bytes, 3), 0);
 }
 
+static void a_large_content_gives_one_frame_however_many_threads_share_it(void **state)
+{
+	enum {
+		LARGE_BYTES = ZSTD_SHARED_MIN_BYTES + 12345,
+	};
+	static const struct {
+		unsigned n_threads;
+		size_t piece;
+	} ways[] = {
+		{1, LARGE_BYTES},
+		{2, 1 << 20    },
+		{4, 777777     },
+		{0, 1 << 20    },
+	};
+	AUTO_FREE char *text = malloc(LARGE_BYTES);
+	AUTO_BUF struct buf first = {0};
+	AUTO_BUF struct buf plain = {0};
+	AUTO_ZSTD_ENCODER struct zstd_encoder *e = zstd_encoder_new(1);
+
+	assert_non_null(text);
+	for (size_t i = 0; i < LARGE_BYTES; i++)
+		text[i] = (char)((i * i >> 11) % 61 + '0');
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		AUTO_BUF struct buf frame = {0};
+
+		zstd_encoder_share(e, ways[i].n_threads);
+		assert_int_equal(zstd_encoder_start(e, LARGE_BYTES), 0);
+		for (size_t at = 0; at < LARGE_BYTES; at += ways[i].piece)
+			assert_int_equal(
+				zstd_encoder_feed(e, text + at,
+					MIN_OF(ways[i].piece, LARGE_BYTES - at), sink_buf, &frame),
+				0);
+		assert_int_equal(zstd_encoder_finish(e, sink_buf, &frame), 0);
+		if (i == 0)
+			assert_int_equal(buf_append(&first, frame.data, frame.len_bytes), 0);
+		assert_int_equal(frame.len_bytes, first.len_bytes);
+		assert_memory_equal(frame.data, first.data, first.len_bytes);
+	}
+	assert_int_equal(
+		decompress_in_pieces(first.data, first.len_bytes, 1 << 20, LARGE_BYTES, &plain), 0);
+	assert_int_equal(plain.len_bytes, LARGE_BYTES);
+	assert_memory_equal(plain.data, text, LARGE_BYTES);
+
+	/* A small one after it is as ever, and a sink that fails ends a large one. */
+	assert_int_equal(zstd_encoder_start(e, 3), 0);
+	assert_int_equal(zstd_encoder_feed(e, "abc", 3, sink_buf, &plain), 0);
+	assert_int_equal(zstd_encoder_finish(e, sink_buf, &plain), 0);
+	assert_int_equal(zstd_encoder_start(e, LARGE_BYTES), 0);
+	if (zstd_encoder_feed(e, text, LARGE_BYTES, sink_full_disk, NULL) == 0)
+		assert_int_equal(zstd_encoder_finish(e, sink_full_disk, NULL), -ENOSPC);
+	assert_int_equal(zstd_encoder_start(e, 3), 0);
+	assert_int_equal(zstd_encoder_feed(e, "abc", 3, sink_buf, &plain), 0);
+	assert_int_equal(zstd_encoder_finish(e, sink_buf, &plain), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -263,6 +318,7 @@ int main(void)
 		cmocka_unit_test(the_limit_holds_without_a_declared_size),
 		cmocka_unit_test(a_failing_sink_ends_the_decoding),
 		cmocka_unit_test(a_content_of_another_size_than_said_is_noticed),
+		cmocka_unit_test(a_large_content_gives_one_frame_however_many_threads_share_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,8 +5,9 @@
  * hashed here before it gets its name. All threads take the next content from two cursors, for large and for small
  * ones.
  *
- * Shared, under pool.lock: the cursors, the first failure, how many threads run. Atomic: when the last byte came,
- * and the stop flag. Everything else belongs to one thread. The callers' progress() is called under its own lock.
+ * Shared, under pool.lock: the cursors, the first failure, how many threads run, how many patches failed. Atomic: when
+ * the last byte came, and the stop flag. Everything else belongs to one thread. The callers' progress() is called under
+ * its own lock.
  */
 #include "otaclient/fetch_pool.h"
 
@@ -41,6 +42,8 @@ enum {
 	REPORT_MS = 200,
 	STOP_POLL_MS = 100,
 	THREADS_MAX = 16,
+	/* In a row: then the server has none, or others, and each costs a request in vain. */
+	PATCH_FAILURES_MAX = 16,
 	STACK_BYTES = 512 * 1024,
 	PATH_SHOWN_MAX = 120, /* characters of a path in a sentence */
 	CONTROL_MAX = 160,
@@ -58,6 +61,8 @@ struct pool {
 	uint32_t *order; /* the small contents, then the large ones */
 	size_t n_contents, n_small, next_small, next_large;
 	unsigned n_running;
+	unsigned
+		n_patch_failures; /* since a patch was last of use; at the most, none is tried any more */
 	struct ota_err first; /* errnum == 0: no failure */
 
 	atomic_bool stop;
@@ -229,6 +234,43 @@ static void job_drop_file(struct job *j)
 	j->name[0] = '\0';
 }
 
+/* ---- whether patches are of use ---- */
+
+static bool patches_given_up(struct pool *p)
+{
+	bool given_up;
+
+	pthread_mutex_lock(&p->lock);
+	given_up = p->n_patch_failures == PATCH_FAILURES_MAX;
+	pthread_mutex_unlock(&p->lock);
+	return given_up;
+}
+
+/* Those under way when patches were given up count no longer, neither way. */
+static void patch_was_of_use(struct pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	if (p->n_patch_failures < PATCH_FAILURES_MAX)
+		p->n_patch_failures = 0;
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void patch_was_of_no_use(struct pool *p, const char *why)
+{
+	bool is_last;
+
+	pthread_mutex_lock(&p->lock);
+	is_last = p->n_patch_failures == PATCH_FAILURES_MAX - 1;
+	if (p->n_patch_failures < PATCH_FAILURES_MAX)
+		p->n_patch_failures++;
+	pthread_mutex_unlock(&p->lock);
+	if (is_last)
+		log_warning("No more patches are fetched for this image: %d in a row were of no "
+			    "use, the last "
+			    "one since: %s",
+			PATCH_FAILURES_MAX, why);
+}
+
 /* ---- one content: from a cursor to the store ---- */
 
 static void worker_next(struct worker *w, struct job *j);
@@ -266,6 +308,7 @@ static int job_start_whole(struct job *j, struct ota_err *err)
 
 	j->worker->delta.errors++;
 	log_each_warning("The patch to " PATH_FMT " is not used: %s", PATH_ARG(path), err->msg);
+	patch_was_of_no_use(j->worker->pool, err->msg);
 	*err = (struct ota_err){0};
 	job_drop_file(j);
 	j->patch = NULL;
@@ -297,6 +340,8 @@ static void job_done(void *ctx, const struct fetcher_result *result)
 		if (r == 0)
 			return;
 	}
+	if (r == 0 && j->patch)
+		patch_was_of_use(w->pool);
 	if (r == 0)
 		content_stored(j);
 	else
@@ -362,12 +407,12 @@ static int job_ask(struct job *j, struct ota_err *err)
 /* Has the content a patch, and is its older content there? Without, the whole is fetched. */
 static void job_choose_patch(struct job *j)
 {
-	const struct pool *p = j->worker->pool;
+	struct pool *p = j->worker->pool;
 	const struct fetch_config *config = p->config;
 	uint32_t patch = FILE_TABLE_NONE;
 
 	j->patch = NULL;
-	if (config->patches)
+	if (config->patches && !patches_given_up(p))
 		patch = config->patch_of(
 			config->patch_ctx, (uint32_t)(j->content - p->table->contents));
 	if (patch == FILE_TABLE_NONE)

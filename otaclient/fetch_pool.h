@@ -3,7 +3,7 @@
  *
  * A content is asked for as a patch where one was chosen, else as a compressed blob where the image has one, else as
  * a plain file of the image. Its bytes count only when their digest is right, and only then get their name. A patch
- * that is of no use, for whatever reason, costs a warning and the whole content.
+ * that is of no use, for whatever reason, costs a warning and the whole content; many in a row end the asking for more.
  *
  * Formats: docs/formats.md, "URLs of an image's files" and "ota-file-cache-control".
  */

@@ -3,6 +3,7 @@
 no use, whatever is wrong with it, costs the whole content and never the update."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -35,19 +36,34 @@ def make(version):
     return make_tree
 
 
+MANY = 120
+
+
+def make_many(version):
+    def make_tree(root):
+        t = Tree(root)
+        t.system()
+        for i in range(MANY):
+            t.file(f"/{i}", noise(5000, str(i)) + b"%d" % version)
+        t.done()
+    return make_tree
+
+
 @contextlib.contextmanager
-def lab_with_patches(*options):
+def lab_with_patches(*options, make=make):
     """The active slot has v1, the image v2 offers patches from it. lab.asked: what the server was asked for."""
     with UpdateLab() as lab:
         v1 = lab.build("v1", make(1))
         lab.build("v2", make(2), "--patch-from", v1, *options)
-        shutil.rmtree(lab.active)
-        subprocess.run(["cp", "-a", lab.trees["v1"], lab.active], check=True)
+        fresh_active(lab)
         lab.asked = []
+        lab.before_answer = lambda: None
 
         class Handler(QuietHandler):
             def do_GET(self):
                 lab.asked.append(self.path.removeprefix("/v2/"))
+                if "/patches/" in self.path:
+                    lab.before_answer()
                 super().do_GET()
 
         handler = lab.server.RequestHandlerClass
@@ -55,15 +71,20 @@ def lab_with_patches(*options):
         yield lab
 
 
+def fresh_active(lab):
+    shutil.rmtree(lab.active)
+    subprocess.run(["cp", "-a", lab.trees["v1"], lab.active], check=True)
+
+
 def patches(lab):
     folder = lab.path("images/v2/patches")
     return {name: os.path.join(folder, name) for name in sorted(os.listdir(folder))}
 
 
-def update(lab):
+def update(lab, *options):
     lab.wipe_slot()
     lab.asked.clear()
-    stats = lab.update("v2")
+    stats = lab.update("v2", *options)
     lab.check("v2")
     return stats
 
@@ -103,6 +124,26 @@ def contents_are_the_same_in_place_and_over_a_standby_that_is_older():
         assert patches_asked(lab) == list(patches(lab)), lab.asked
 
 
+def reframed(frame, flags, window, content_bytes=None):
+    """@frame with another header: its flags, its window (a byte, or none), the size of the content in 8 bytes."""
+    single, size_flag = frame[4] >> 5 & 1, frame[4] >> 6
+    assert frame[4] & 3 == 0, "no identifier of a dictionary"
+    at, length = 5 + (not single), (single, 2, 4, 8)[size_flag]
+    size = int.from_bytes(frame[at:at + length], "little") + 256 * (length == 2)
+    header = frame[:4] + bytes([flags, *window])
+    return header + (size if content_bytes is None else content_bytes).to_bytes(8, "little") + frame[at + length:]
+
+
+# What a patch can be made into: the flags say that the content's size has 8 bytes, and in 0x20 that it is the window.
+FRAMES = {
+    "announces 2^62 bytes": (0xe0, b"", 1 << 62),
+    "announces 2^62 bytes, small window": (0xc0, b"\x00", 1 << 62),
+    "window of 2^31": (0xc0, bytes([21 << 3])),
+    "window of 2^41": (0xc0, b"\xff"),
+    "says nothing of its size": (0xe0, b"", (1 << 64) - 1),
+}
+
+
 def damage(path, kind):
     with open(path, "rb") as f:
         data = bytearray(f.read())
@@ -119,15 +160,21 @@ def damage(path, kind):
         data.clear()
     elif kind == "longer":
         data += b"x"
+    elif kind == "endless":
+        data += bytes(64 << 20)
     elif kind == "no frame":
         data[:] = b"not zstd" + data[8:]
+    elif kind in FRAMES:
+        data[:] = reframed(bytes(data), *FRAMES[kind])
+    else:
+        raise ValueError(kind)
     with open(path, "wb") as f:
         f.write(data)
 
 
 def a_patch_that_is_of_no_use_costs_the_whole_content():
     with lab_with_patches() as lab:
-        for kind in ("gone", "flipped", "last byte flipped", "cut", "empty", "longer", "no frame"):
+        for kind in ("gone", "flipped", "last byte flipped", "cut", "empty", "longer", "endless", "no frame", *FRAMES):
             name, path = list(patches(lab).items())[0]
             shutil.copy(path, lab.path("kept"))
             damage(path, kind)
@@ -135,7 +182,116 @@ def a_patch_that_is_of_no_use_costs_the_whole_content():
             shutil.copy(lab.path("kept"), path)
             assert name in patches_asked(lab), f"{kind}: {lab.asked}"
             assert len(contents_asked(lab)) == 2, f"{kind}: {lab.asked}"
-            assert "is not used: " in lab.log, f"{kind}: {lab.log}"
+            assert lab.log.count("is not used: ") == 1, f"{kind}: {lab.log}"
+            assert "No more patches" not in lab.log, f"{kind}: {lab.log}"
+
+
+def the_header_that_is_made_anew_is_a_good_one():
+    """Else the frames that are refused above would be refused for something else."""
+    with lab_with_patches() as lab:
+        good = lab.path("images/good")
+        os.rename(lab.path("images/v2"), good)
+
+        def longer_by_its_header(data):
+            lines = [line.split(",") for line in data.decode().split("\n")]
+            for columns in lines:
+                columns[3] = str(int(columns[3]) + 9)
+            return "\n".join(map(",".join, lines)).encode()
+
+        forge(good, lab.path("images/v2"), lab.path("certs/sign.key"), {"patches.txt": longer_by_its_header})
+        for path in patches(lab).values():
+            with open(path, "rb") as f:
+                frame = f.read()
+            os.unlink(path)  # the good image has it too
+            with open(path, "wb") as f:
+                f.write(reframed(frame, 0xc0, bytes([20 << 3])))
+        update(lab)
+        assert len(patches_asked(lab)) == len(CHANGED), lab.asked
+        assert len(contents_asked(lab)) == 1, f"{lab.asked} {lab.log}"
+
+
+def patches_that_all_fail_are_given_up():
+    # Those of two threads may be under way, sixteen each.
+    at_most = 16 + 2 * 16
+    with lab_with_patches(make=make_many) as lab:
+        for kind, why in (("flipped", "What the server sends is not the patch "), ("gone", "404")):
+            for path in patches(lab).values():
+                damage(path, kind)
+            update(lab)
+            assert 16 <= len(patches_asked(lab)) <= at_most, f"{kind}: {len(patches_asked(lab))}"
+            assert len(contents_asked(lab)) == MANY, f"{kind}: {len(contents_asked(lab))}"
+            said = [line for line in lab.log.splitlines() if "No more patches" in line]
+            assert len(said) == 1, f"{kind}: {lab.log}"
+            words = "No more patches are fetched for this image: 16 in a row were of no use, the last one since: "
+            assert words in said[0] and why in said[0], f"{kind}: {said}"
+
+
+def a_patch_that_is_of_use_lets_others_be_tried_on():
+    """One in four fails, in an order that is left to chance: sixteen in a row will not come."""
+    with lab_with_patches(make=make_many) as lab:
+        bad = list(patches(lab).values())[::4]
+        assert len(bad) > 16
+        for path in bad:
+            damage(path, "gone")
+        update(lab)
+        assert len(patches_asked(lab)) == MANY, len(patches_asked(lab))
+        assert len(contents_asked(lab)) == len(bad), lab.asked
+        assert "No more patches" not in lab.log, lab.log
+
+
+def spoil(path, kind):
+    if kind == "changed":
+        with open(path, "r+b") as f:
+            f.write(b"something else")
+    elif kind == "shorter":
+        os.truncate(path, 4096)
+    elif kind == "emptied":
+        os.truncate(path, 0)
+    else:
+        os.unlink(path)
+        {"gone": lambda: None,
+         "link": lambda: os.symlink("same-size", path),
+         "link out": lambda: os.symlink("/dev/zero", path),
+         "fifo": lambda: os.mkfifo(path),
+         "folder": lambda: os.mkdir(path),
+         "device": lambda: os.mknod(path, 0o600 | 0o020000, os.makedev(1, 5))}[kind]()
+
+
+SPOILT = ("changed", "shorter", "emptied", "gone", "link", "link out", "fifo", "folder", "device")
+
+
+def an_older_content_that_is_spoilt_once_it_was_found_costs_the_whole_content():
+    """By a program that runs behind the plan and before the first content is fetched."""
+    with lab_with_patches() as lab:
+        folder = lab.path("hooks.d/pre-update")
+        os.makedirs(folder)
+        os.chmod(lab.path("hooks.d"), 0o755)
+        os.chmod(folder, 0o755)
+        for kind in SPOILT:
+            fresh_active(lab)
+            with open(folder + "/10-spoil", "w") as f:
+                f.write(f"#!/bin/sh\nexec {sys.executable} {os.path.abspath(__file__)} --spoil {lab.active}/usr/tool '{kind}'\n")
+            os.chmod(folder + "/10-spoil", 0o755)
+            update(lab, "--hooks", lab.path("hooks.d"))
+            assert "Fetching 5 contents, 4 of them as patches" in lab.log, f"{kind}: {lab.log}"
+            assert len(contents_asked(lab)) == 2, f"{kind}: {lab.asked} {lab.log}"
+
+
+def an_older_content_that_is_spoilt_while_its_patch_comes_costs_the_whole_content():
+    """It is mapped then, so what has become shorter is a fault of the memory."""
+    with lab_with_patches() as lab:
+        for kind, why in (("changed", "What the fetcher has written is not "), ("shorter", "Input/output error"),
+                          ("emptied", "Input/output error"), ("gone", None)):
+            n_whole = 1 if why else 0
+            fresh_active(lab)
+            lab.before_answer = lambda: lab.asked.count("spoilt") or (
+                lab.asked.append("spoilt"), spoil(lab.active + "/usr/tool", kind))  # noqa: B023
+            update(lab)
+            assert "spoilt" in lab.asked
+            assert len(patches_asked(lab)) == len(CHANGED), f"{kind}: {lab.asked}"
+            assert len(contents_asked(lab)) == 1 + n_whole, f"{kind}: {lab.asked} {lab.log}"
+            said = [line for line in lab.log.splitlines() if "is not used: " in line]
+            assert len(said) == n_whole and (not why or why in said[0]), f"{kind}: {lab.log}"
 
 
 def a_patch_to_something_else_costs_the_whole_content():
@@ -224,7 +380,20 @@ def a_signed_list_that_lies_costs_no_more_than_whole_contents():
                              (not_in_the_image, 4), (absurd, 4)):
             with_lie(lie)
             assert len(contents_asked(lab)) == 1 + n_whole, f"{lie.__name__}: {lab.asked} {lab.log}"
+        # A patch from another content than the list says: the machine has that one, and the server the patch.
+        unchanged = noise(70_000, "unchanged")
+
+        def wrong_base(columns):
+            other = hashlib.sha256(unchanged).hexdigest()
+            shutil.copy(f"{good}/patches/{columns[0]}.{columns[1]}.zst", f"{good}/patches/{columns[0]}.{other}.zst")
+            columns[1:3] = other, str(len(unchanged))
+
+        with_lie(wrong_base)
+        assert len(patches_asked(lab)) == len(CHANGED), lab.asked
+        assert len(contents_asked(lab)) == 2, f"{lab.asked} {lab.log}"
+        assert lab.log.count("is not used: ") == 1, lab.log
         with_list(lambda data: data + b"\n" + data.split(b"\n")[-1])
+        assert contents_asked(lab) and patches_asked(lab) == [], lab.asked
         assert "is out of order; lines are sorted" in lab.log, lab.log
 
 
@@ -239,12 +408,20 @@ def a_killed_update_goes_on_with_patches():
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--spoil"]:
+        spoil(*sys.argv[2:])
+        sys.exit()
     enter_private_mounts()
     run([
         what_changed_is_fetched_as_patches,
         contents_are_the_same_in_place_and_over_a_standby_that_is_older,
         a_patch_that_is_of_no_use_costs_the_whole_content,
+        the_header_that_is_made_anew_is_a_good_one,
         a_patch_to_something_else_costs_the_whole_content,
+        patches_that_all_fail_are_given_up,
+        a_patch_that_is_of_use_lets_others_be_tried_on,
+        an_older_content_that_is_spoilt_once_it_was_found_costs_the_whole_content,
+        an_older_content_that_is_spoilt_while_its_patch_comes_costs_the_whole_content,
         an_older_content_that_is_gone_or_changed_is_no_base,
         an_older_content_is_found_wherever_it_is,
         a_list_that_cannot_be_had_costs_whole_contents,

@@ -1,7 +1,10 @@
 /*
  * image_patches: make patches on all processors. Contract: image_patches.h.
  *
- * One older image after the other; for each content that it lacks, its likely partners in turn, until a patch pays.
+ * One older image after the other; for each content that it lacks, its likely partners in turn, until a patch pays. For
+ * what then has none, those older contents are read and sketched that it may come from by their names and sizes, and
+ * those tried that have most in common with it.
+ *
  * Shared under the lock: the lines found so far and the counts. Large pairs are worked on one at a time, since each
  * takes as much memory as both contents and the tables to search them.
  */
@@ -19,13 +22,18 @@
 #include "common/base/workers.h"
 #include "common/codec/zstd_patch.h"
 #include "common/image/patch_list.h"
+#include "metadata-gen/content_sketch.h"
 #include "metadata-gen/patch_partners.h"
 #include "metadata-gen/progress.h"
+#include "metadata-gen/sketch_index.h"
 
 enum {
 	LINE_BYTES = 3 * 65 + 20, /* what a patch costs in the list */
 	PAYS_PCT = 90,            /* of what it saves a client from fetching */
 	LARGE_BYTES = 64 << 20,
+	ALIKE_MAX = 2,             /* contents that are tried for what they have in common */
+	SKETCHES_MAX = 1 << 18,    /* of an older image: 64 MiB */
+	SKETCHED_MIN_BYTES = 1024, /* less is fetched as soon as its patch */
 };
 
 struct line {
@@ -41,6 +49,7 @@ struct patching {
 	pthread_mutex_t lock, large_lock;
 	struct line *lines;
 	uint32_t n_lines, cap_lines;
+	struct patch_sums by_way[PATCH_WAYS];
 	uint64_t n_unreadable, n_reused;
 };
 
@@ -49,8 +58,11 @@ struct round {
 	struct patching *all;
 	const struct image_reader *old;
 	struct patch_partners *partners; /* by content */
-	uint32_t *items;                 /* contents that have any, the largest first */
+	bool *patched;                   /* 〃 */
+	bool *unreadable;                /* by content of the older image */
+	uint32_t *items;                 /* contents to work on, the largest first */
 	size_t n_items;
+	struct sketch_index *index; /* of contents of the older image */
 	struct progress progress;
 };
 
@@ -71,16 +83,61 @@ static int write_patch(
 	return r < 0 ? ota_err_wrap(err, r, "Cannot write the patch %s", name) : 0;
 }
 
-static int keep_line(struct patching *all, const struct line *line, struct ota_err *err)
+static int keep_line(struct patching *all, const struct line *line, enum patch_way way,
+	uint64_t whole_bytes, struct ota_err *err)
 {
+	struct patch_sums *sums = &all->by_way[way];
 	int r;
 
 	pthread_mutex_lock(&all->lock);
 	r = array_grow(&all->lines, sizeof(*line), all->n_lines, &all->cap_lines);
-	if (r == 0)
+	if (r == 0) {
 		all->lines[all->n_lines++] = *line;
+		sums->n++;
+		sums->patch_bytes += line->patch_bytes;
+		sums->whole_bytes += whole_bytes;
+	}
 	pthread_mutex_unlock(&all->lock);
 	return r < 0 ? no_memory(err) : 0;
+}
+
+/* A content of the new image, and its bytes once a patch of it has to be made. */
+struct subject {
+	struct round *rd;
+	uint32_t content;
+	const struct content *made;
+	void *data;
+	uint64_t whole_bytes; /* what a client would fetch without a patch */
+	uint64_t max_bytes;   /* the most that a patch may have to be worth it */
+};
+
+static void subject_done(struct subject *s)
+{
+	free(s->data);
+}
+
+/* False: nothing would pay. */
+static bool subject_init(struct subject *ret, struct round *rd, uint32_t content)
+{
+	const struct image_reader *made = rd->all->config->made;
+	uint64_t whole = image_reader_served_bytes(made, content), pays = whole / 100 * PAYS_PCT;
+
+	*ret = (struct subject){
+		.rd = rd,
+		.content = content,
+		.made = &made->table->contents[content],
+		.whole_bytes = whole,
+		.max_bytes = pays > LINE_BYTES ? pays - LINE_BYTES : 0,
+	};
+	return ret->max_bytes > 0;
+}
+
+static int need_data(struct subject *s, struct ota_err *err)
+{
+	int r = s->data ? 0
+			: image_reader_content(s->rd->all->config->made, s->content, &s->data);
+
+	return r < 0 ? ota_err_wrap(err, r, "Cannot read a content of the new image again") : 0;
 }
 
 static struct line line_of(const struct content *made, const struct content *old)
@@ -91,27 +148,27 @@ static struct line line_of(const struct content *made, const struct content *old
 	};
 }
 
-static int keep_patch(struct round *rd, const struct content *made, const struct content *old,
+static int keep_patch(struct subject *s, const struct content *old, enum patch_way way,
 	const struct buf *patch, struct ota_err *err)
 {
-	struct line line = line_of(made, old);
+	struct line line = line_of(s->made, old);
 	char name[PATCH_NAME_MAX];
 	int r;
 
 	line.patch_bytes = patch->len_bytes;
 	digest_of(patch->data, patch->len_bytes, &line.patch);
-	patch_name(&made->digest, &old->digest, name);
-	r = write_patch(rd->all, name, patch, err);
-	return r == 0 ? keep_line(rd->all, &line, err) : r;
+	patch_name(&s->made->digest, &old->digest, name);
+	r = write_patch(s->rd->all, name, patch, err);
+	return r == 0 ? keep_line(s->rd->all, &line, way, s->whole_bytes, err) : r;
 }
 
 /* 1: an image that has been made before has this very patch. */
-static int reuse_patch(struct round *rd, const struct content *made, const struct content *old,
-	uint64_t max_bytes, struct ota_err *err)
+static int reuse_patch(struct subject *s, const struct content *old, enum patch_way way,
+	struct ota_err *err)
 {
-	struct patching *all = rd->all;
+	struct patching *all = s->rd->all;
 	AUTO_DIGEST_CTX struct digest_ctx *ctx = NULL;
-	struct line line = line_of(made, old);
+	struct line line = line_of(s->made, old);
 	struct patch patch;
 	int r;
 
@@ -120,7 +177,7 @@ static int reuse_patch(struct round *rd, const struct content *made, const struc
 	ctx = digest_ctx_new();
 	if (!ctx)
 		return no_memory(err);
-	r = old_image_patch(all->config->reuse, ctx, &made->digest, &old->digest, max_bytes,
+	r = old_image_patch(all->config->reuse, ctx, &s->made->digest, &old->digest, s->max_bytes,
 		all->config->dir_fd, &patch, err);
 	if (r <= 0)
 		return r;
@@ -129,83 +186,134 @@ static int reuse_patch(struct round *rd, const struct content *made, const struc
 	pthread_mutex_lock(&all->lock);
 	all->n_reused++;
 	pthread_mutex_unlock(&all->lock);
-	r = keep_line(all, &line, err);
+	r = keep_line(all, &line, way, s->whole_bytes, err);
 	return r < 0 ? r : 1;
 }
 
 /* An older image of before may have the same content. */
-static bool is_made(const struct round *rd, const struct content *made, const struct content *old)
+static bool is_made(const struct subject *s, const struct content *old)
 {
 	char name[PATCH_NAME_MAX];
 
-	patch_name(&made->digest, &old->digest, name);
-	return faccessat(rd->all->config->dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	patch_name(&s->made->digest, &old->digest, name);
+	return faccessat(s->rd->all->config->dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* The most that a patch may have to be worth it. */
-static uint64_t patch_max(const struct round *rd, uint32_t content)
+/* 1, 0: it cannot be read, which is counted once; or -ENOMEM. */
+static int read_old(struct round *rd, uint32_t content, void **ret_data, struct ota_err *err)
 {
-	uint64_t served = image_reader_served_bytes(rd->all->config->made, content);
-	uint64_t pays = served / 100 * PAYS_PCT;
+	int r = image_reader_content(rd->old, content, ret_data);
 
-	return pays > LINE_BYTES ? pays - LINE_BYTES : 0;
-}
-
-/* The new content is read when a patch of it has to be made. */
-static int need_data(struct round *rd, uint32_t content, void **data, struct ota_err *err)
-{
-	int r = *data ? 0 : image_reader_content(rd->all->config->made, content, data);
-
-	return r < 0 ? ota_err_wrap(err, r, "Cannot read a content of the new image again") : 0;
+	if (r == 0)
+		return 1;
+	if (r == -ENOMEM)
+		return no_memory(err);
+	pthread_mutex_lock(&rd->all->lock);
+	rd->all->n_unreadable += !rd->unreadable[content];
+	rd->unreadable[content] = true;
+	pthread_mutex_unlock(&rd->all->lock);
+	return 0;
 }
 
 /* 1: there is a patch now, or there was one; 0: none that pays. */
-static int try_partner(struct round *rd, uint32_t content, void **data, uint64_t max_bytes,
-	uint32_t partner, struct ota_err *err)
+static int try_partner(struct subject *s, uint32_t partner, enum patch_way way, struct ota_err *err)
 {
-	const struct content *made = &rd->all->config->made->table->contents[content];
-	const struct content *old = &rd->old->table->contents[partner];
+	const struct content *old = &s->rd->old->table->contents[partner];
 	AUTO_FREE void *old_data = NULL;
 	AUTO_BUF struct buf patch = {0};
 	int r;
 
-	if (is_made(rd, made, old))
+	if (is_made(s, old))
 		return 1;
-	r = reuse_patch(rd, made, old, max_bytes, err);
+	r = reuse_patch(s, old, way, err);
 	if (r != 0)
 		return r;
-	r = need_data(rd, content, data, err);
+	r = need_data(s, err);
 	if (r < 0)
 		return r;
-	r = image_reader_content(rd->old, partner, &old_data);
-	if (r < 0) {
-		pthread_mutex_lock(&rd->all->lock);
-		rd->all->n_unreadable++;
-		pthread_mutex_unlock(&rd->all->lock);
-		return r == -ENOMEM ? no_memory(err) : 0;
-	}
-	r = zstd_patch_make(old_data, old->size_bytes, *data, made->size_bytes,
-		rd->all->config->level, max_bytes, &patch);
+	r = read_old(s->rd, partner, &old_data, err);
+	if (r <= 0)
+		return r;
+	r = zstd_patch_make(old_data, old->size_bytes, s->data, s->made->size_bytes,
+		s->rd->all->config->level, s->max_bytes, &patch);
 	if (r < 0)
 		return no_memory(err);
 	if (r == 0)
 		return 0;
-	r = keep_patch(rd, made, old, &patch, err);
+	r = keep_patch(s, old, way, &patch, err);
 	return r < 0 ? r : 1;
 }
 
-static int patch_content(struct round *rd, uint32_t content, struct ota_err *err)
+/* ---- one content, on any thread ---- */
+
+static int try_names(struct subject *s, struct ota_err *err)
 {
-	const struct patch_partners *p = &rd->partners[content];
-	uint64_t max_bytes = patch_max(rd, content);
-	AUTO_FREE void *data = NULL;
+	const struct patch_partners *p = &s->rd->partners[s->content];
 	int r = 0;
 
-	if (max_bytes == 0)
-		return 0;
 	for (uint32_t i = 0; i < p->n && r == 0; i++)
-		r = try_partner(rd, content, &data, max_bytes, p->old[i], err);
+		r = try_partner(s, p->old[i], p->way[i], err);
+	return r;
+}
+
+static int try_alike(struct subject *s, struct ota_err *err)
+{
+	uint32_t alike[ALIKE_MAX];
+	struct content_sketch sketch;
+	unsigned n;
+	int r = need_data(s, err);
+
+	if (r < 0)
+		return r;
+	content_sketch_make(s->data, s->made->size_bytes, &sketch);
+	n = sketch_index_find(s->rd->index, &sketch, ALIKE_MAX, alike);
+	for (unsigned i = 0; i < n && r == 0; i++)
+		if (patch_partners_usable(&s->rd->old->table->contents[alike[i]], s->made))
+			r = try_partner(s, alike[i], PATCH_WAY_CONTENT, err);
+	return r;
+}
+
+/* By names, before there is an index; then by what it has in common with others. */
+static int patch_content(struct round *rd, uint32_t content, struct ota_err *err)
+{
+	CLEANUP(subject_done) struct subject s;
+	int r = 0;
+
+	if (subject_init(&s, rd, content))
+		r = rd->index ? try_alike(&s, err) : try_names(&s, err);
+	if (r == 1)
+		rd->patched[content] = true;
 	return r < 0 ? r : 0;
+}
+
+static int sketch_old(struct round *rd, size_t at, struct ota_err *err)
+{
+	uint32_t content = rd->items[at];
+	struct content_sketch sketch;
+	AUTO_FREE void *data = NULL;
+	int r = read_old(rd, content, &data, err);
+
+	if (r <= 0)
+		return r;
+	content_sketch_make(data, rd->old->table->contents[content].size_bytes, &sketch);
+	sketch_index_put(rd->index, at, content, &sketch);
+	return 0;
+}
+
+/* ---- all contents of a round ---- */
+
+static bool begin_large(struct round *rd, uint64_t size_bytes)
+{
+	if (size_bytes <= LARGE_BYTES)
+		return false;
+	pthread_mutex_lock(&rd->all->large_lock);
+	return true;
+}
+
+static void end_large(struct round *rd, bool large)
+{
+	if (large)
+		pthread_mutex_unlock(&rd->all->large_lock);
 }
 
 static int patch_item(void *ctx, size_t index, struct ota_err *err)
@@ -213,14 +321,22 @@ static int patch_item(void *ctx, size_t index, struct ota_err *err)
 	struct round *rd = ctx;
 	uint32_t content = rd->items[index];
 	uint64_t size = rd->all->config->made->table->contents[content].size_bytes;
-	bool large = size > LARGE_BYTES;
-	int r;
+	bool large = begin_large(rd, size);
+	int r = patch_content(rd, content, err);
 
-	if (large)
-		pthread_mutex_lock(&rd->all->large_lock);
-	r = patch_content(rd, content, err);
-	if (large)
-		pthread_mutex_unlock(&rd->all->large_lock);
+	end_large(rd, large);
+	progress_add(&rd->progress, 1, size);
+	return r;
+}
+
+static int sketch_item(void *ctx, size_t index, struct ota_err *err)
+{
+	struct round *rd = ctx;
+	uint64_t size = rd->old->table->contents[rd->items[index]].size_bytes;
+	bool large = begin_large(rd, size);
+	int r = sketch_old(rd, index, err);
+
+	end_large(rd, large);
 	progress_add(&rd->progress, 1, size);
 	return r;
 }
@@ -238,48 +354,114 @@ static int by_size(const void *a, const void *b, void *ctx)
 	return x < y ? -1 : x > y;
 }
 
-static int pick_items(struct round *rd)
+/* Work on rd->items, contents of @t: the largest first, so that no thread is left with one at the end. */
+static int work(struct round *rd, const struct file_table *t, const char *what, workers_fn *fn,
+	struct ota_err *err)
+{
+	uint64_t bytes = 0;
+	int r;
+
+	for (size_t i = 0; i < rd->n_items; i++)
+		bytes += t->contents[rd->items[i]].size_bytes;
+	progress_start(&rd->progress, what, rd->n_items, bytes);
+	r = workers_run(rd->n_items, 1, rd->all->config->n_jobs, fn, rd, err);
+	progress_end(&rd->progress);
+	return r;
+}
+
+static void pick(struct round *rd, const struct file_table *t, const bool *picked)
+{
+	rd->n_items = 0;
+	for (uint32_t i = 0; i < t->n_contents; i++)
+		if (picked[i])
+			rd->items[rd->n_items++] = i;
+	qsort_r(rd->items, rd->n_items, sizeof(*rd->items), by_size, (void *)(uintptr_t)t);
+}
+
+static int patch_by_names(struct round *rd, bool *picked, struct ota_err *err)
+{
+	const struct file_table *t = rd->all->config->made->table;
+
+	if (patch_partners_find(t, rd->old->table, rd->partners) < 0)
+		return no_memory(err);
+	for (uint32_t i = 0; i < t->n_contents; i++)
+		picked[i] = rd->partners[i].n > 0;
+	pick(rd, t, picked);
+	return work(rd, t, "Patching", patch_item, err);
+}
+
+static int sketch_alike(struct round *rd, const bool *wanted, struct ota_err *err)
+{
+	const struct file_table *t = rd->old->table;
+	AUTO_FREE bool *alike = calloc((size_t)t->n_contents + 1, sizeof(*alike));
+	int r;
+
+	if (!alike || patch_partners_alike(rd->all->config->made->table, wanted, t, alike) < 0)
+		return no_memory(err);
+	for (uint32_t i = 0; i < t->n_contents; i++)
+		alike[i] = alike[i] && t->contents[i].size_bytes <= PATCH_PAIR_MAX_BYTES;
+	pick(rd, t, alike);
+	rd->n_items = MIN_OF(rd->n_items, (size_t)SKETCHES_MAX);
+	rd->index = sketch_index_new(rd->n_items);
+	if (!rd->index)
+		return no_memory(err);
+	r = work(rd, t, "Comparing", sketch_item, err);
+	sketch_index_seal(rd->index);
+	return r;
+}
+
+static int patch_by_contents(struct round *rd, bool *wanted, struct ota_err *err)
 {
 	const struct file_table *t = rd->all->config->made->table;
 	int r;
 
-	rd->partners = calloc((size_t)t->n_contents + 1, sizeof(*rd->partners));
-	rd->items = calloc((size_t)t->n_contents + 1, sizeof(*rd->items));
-	if (!rd->partners || !rd->items)
-		return -ENOMEM;
-	r = patch_partners_find(t, rd->old->table, rd->partners);
+	for (uint32_t i = 0; i < t->n_contents; i++)
+		wanted[i] = !rd->patched[i] && t->contents[i].size_bytes >= SKETCHED_MIN_BYTES &&
+			    patch_partners_wanted(t, rd->old->table, i);
+	r = sketch_alike(rd, wanted, err);
 	if (r < 0)
 		return r;
-	for (uint32_t i = 0; i < t->n_contents; i++)
-		if (rd->partners[i].n > 0)
-			rd->items[rd->n_items++] = i;
-	qsort_r(rd->items, rd->n_items, sizeof(*rd->items), by_size, (void *)(uintptr_t)t);
-	return 0;
+	pick(rd, t, wanted);
+	return work(rd, t, "Patching", patch_item, err);
+}
+
+static int round_init(struct round *rd, struct ota_err *err)
+{
+	size_t n_made = (size_t)rd->all->config->made->table->n_contents + 1;
+	size_t n_old = (size_t)rd->old->table->n_contents + 1;
+
+	rd->partners = calloc(n_made, sizeof(*rd->partners));
+	rd->patched = calloc(n_made, sizeof(*rd->patched));
+	rd->unreadable = calloc(n_old, sizeof(*rd->unreadable));
+	rd->items = calloc(n_made > n_old ? n_made : n_old, sizeof(*rd->items));
+	return rd->partners && rd->patched && rd->unreadable && rd->items ? 0 : no_memory(err);
 }
 
 static void round_done(struct round *rd)
 {
 	free(rd->partners);
+	free(rd->patched);
+	free(rd->unreadable);
 	free(rd->items);
+	sketch_index_free(rd->index);
 }
 
 static int patch_from(struct patching *all, const char *old_image, struct ota_err *err)
 {
 	AUTO_IMAGE_READER struct image_reader old = IMAGE_READER_NONE;
 	CLEANUP(round_done) struct round rd = {.all = all, .old = &old};
-	uint64_t bytes = 0;
+	AUTO_FREE bool *picked =
+		calloc((size_t)all->config->made->table->n_contents + 1, sizeof(*picked));
 	int r = image_reader_open(old_image, &old, err);
 
 	if (r < 0)
 		return r;
-	if (pick_items(&rd) < 0)
+	if (!picked)
 		return no_memory(err);
-	for (size_t i = 0; i < rd.n_items; i++)
-		bytes += all->config->made->table->contents[rd.items[i]].size_bytes;
-	progress_start(&rd.progress, "Patching", rd.n_items, bytes);
-	r = workers_run(rd.n_items, 1, all->config->n_jobs, patch_item, &rd, err);
-	progress_end(&rd.progress);
-	return r;
+	r = round_init(&rd, err);
+	if (r == 0)
+		r = patch_by_names(&rd, picked, err);
+	return r == 0 ? patch_by_contents(&rd, picked, err) : r;
 }
 
 /* ---- the list ---- */
@@ -309,6 +491,7 @@ static int write_list(struct patching *all, struct patches_result *result, struc
 		result->patch_bytes += l->patch_bytes;
 	}
 	result->n_patches = all->n_lines;
+	memcpy(result->by_way, all->by_way, sizeof(result->by_way));
 	result->n_unreadable = all->n_unreadable;
 	result->n_reused = all->n_reused;
 	return r < 0 ? no_memory(err) : 0;

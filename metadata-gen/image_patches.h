@@ -2,7 +2,8 @@
  * image_patches: patches from the contents of older images to those of a new one, and their list.
  *
  * A patch is kept where it is clearly smaller than what a client would fetch otherwise. Same images, level and libzstd:
- * same patches, whatever the number of threads.
+ * same patches, whatever the number of threads. Memory: what patch_partners and sketch_index take for each content, and
+ * a pair of contents for each thread.
  */
 #pragma once
 
@@ -13,6 +14,7 @@
 #include "common/base/err.h"
 #include "metadata-gen/image_reader.h"
 #include "metadata-gen/old_image.h"
+#include "metadata-gen/patch_partners.h"
 
 struct patches_config {
 	const struct image_reader *made; /* the new image */
@@ -25,10 +27,16 @@ struct patches_config {
 	unsigned n_jobs;
 };
 
+struct patch_sums {
+	uint64_t n, patch_bytes;
+	uint64_t whole_bytes; /* of what a client would fetch otherwise */
+};
+
 struct patches_result {
 	struct buf list; /* patches.txt */
 	uint64_t n_patches, patch_bytes;
 	uint64_t n_reused;     /* of n_patches */
+	struct patch_sums by_way[PATCH_WAYS];
 	uint64_t n_unreadable; /* contents of the older images that could not be read */
 };
 

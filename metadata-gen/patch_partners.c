@@ -66,32 +66,39 @@ static struct text last_component(struct text path)
 	return (struct text){slash + 1, path.len - (uint32_t)(slash + 1 - path.at)};
 }
 
-static bool is_usable(const struct content *c, const struct content *made)
+bool patch_partners_usable(const struct content *c, const struct content *made)
 {
 	return c->size_bytes != CONTENT_SIZE_UNKNOWN && c->size_bytes > 0 &&
 	       made->size_bytes <= PATCH_PAIR_MAX_BYTES &&
 	       c->size_bytes <= PATCH_PAIR_MAX_BYTES - made->size_bytes;
 }
 
-static bool is_wanted(const struct search *s, uint32_t content)
+bool patch_partners_wanted(
+	const struct file_table *made, const struct file_table *old, uint32_t content)
 {
-	const struct content *c = &s->made->contents[content];
+	const struct content *c = &made->contents[content];
 
 	return c->size_bytes != CONTENT_SIZE_UNKNOWN && c->size_bytes > 0 &&
-	       file_table_find_content(s->old, &c->digest) == FILE_TABLE_NONE;
+	       file_table_find_content(old, &c->digest) == FILE_TABLE_NONE;
 }
 
-static void add_partner(struct search *s, uint32_t content, uint32_t old)
+static bool is_wanted(const struct search *s, uint32_t content)
+{
+	return patch_partners_wanted(s->made, s->old, content);
+}
+
+static void add_partner(struct search *s, uint32_t content, uint32_t old, enum patch_way way)
 {
 	struct patch_partners *p = &s->partners[content];
 
 	if (p->n == PATCH_PARTNERS_MAX ||
-		!is_usable(&s->old->contents[old], &s->made->contents[content]))
+		!patch_partners_usable(&s->old->contents[old], &s->made->contents[content]))
 		return;
 	for (uint32_t i = 0; i < p->n; i++)
 		if (p->old[i] == old)
 			return;
-	p->old[p->n++] = old;
+	p->old[p->n] = old;
+	p->way[p->n++] = way;
 }
 
 /* ---- by path ---- */
@@ -106,7 +113,7 @@ static void same_path(struct search *s)
 		if (is_wanted(s, f->content) &&
 			file_table_find(s->old, f->path.at, f->path.len, &kind, &found) &&
 			kind == ENTRY_FILE)
-			add_partner(s, f->content, s->old->files[found].content);
+			add_partner(s, f->content, s->old->files[found].content, PATCH_WAY_PATH);
 	}
 }
 
@@ -194,7 +201,8 @@ static void same_key(struct search *s, bool whole_path)
 			continue;
 		found = nearest(s, &wanted);
 		if (found)
-			add_partner(s, f->content, found->content);
+			add_partner(s, f->content, found->content,
+				whole_path ? PATCH_WAY_VERSIONED : PATCH_WAY_NAME);
 	}
 }
 
@@ -210,5 +218,95 @@ int patch_partners_find(const struct file_table *made, const struct file_table *
 	same_path(&s);
 	same_key(&s, true);
 	same_key(&s, false);
+	return 0;
+}
+
+/* ---- alike ---- */
+
+/* What two names may share. */
+enum trait {
+	TRAIT_FOLDER,
+	TRAIT_ENDING,
+	TRAITS,
+};
+
+static struct text folder_of(struct text path)
+{
+	return (struct text){path.at, path.len - last_component(path).len};
+}
+
+/* From the last dot that has no digit behind it: ".so.3" and ".html"; empty: there is none, or nothing before it. */
+static struct text ending_of(struct text path)
+{
+	struct text name = last_component(path);
+
+	for (uint32_t at = name.len; at-- > 1;)
+		if (name.at[at] == '.' && at + 1 < name.len && !is_digit(name.at[at + 1]))
+			return (struct text){name.at + at, name.len - at};
+	return (struct text){name.at, 0};
+}
+
+static unsigned size_class(uint64_t size_bytes)
+{
+	return size_bytes ? 63 - (unsigned)__builtin_clzll(size_bytes) : 0;
+}
+
+/* The hash of a trait and a class of sizes; 0: the name has not that trait. */
+static uint64_t trait_key(struct text path, enum trait trait, unsigned class)
+{
+	struct text text = trait == TRAIT_FOLDER ? folder_of(path) : ending_of(path);
+
+	if (text.len == 0)
+		return 0;
+	return (patch_partners_fold(text.at, text.len) ^ (64 * trait + class + 1)) * 1099511628211u;
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The traits of what is wanted, each with its own class of sizes and those beside it. Returns how many keys. */
+static size_t wanted_keys(const struct file_table *made, const bool *wanted, uint64_t *keys)
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < made->n_files; i++) {
+		const struct file_entry *f = &made->files[i];
+		unsigned class = size_class(made->contents[f->content].size_bytes);
+
+		if (!wanted[f->content])
+			continue;
+		for (unsigned trait = 0; trait < TRAITS; trait++)
+			for (unsigned c = class > 0 ? class - 1 : 0; c <= class + 1; c++)
+				keys[n++] = trait_key(f->path, trait, c);
+	}
+	qsort(keys, n, sizeof(*keys), compare_u64);
+	return n;
+}
+
+int patch_partners_alike(const struct file_table *made, const bool *wanted,
+	const struct file_table *old, bool *ret_alike)
+{
+	AUTO_FREE uint64_t *keys = calloc((size_t)made->n_files + 1, 3 * TRAITS * sizeof(*keys));
+	size_t n;
+
+	if (!keys)
+		return -ENOMEM;
+	n = wanted_keys(made, wanted, keys);
+	memset(ret_alike, 0, old->n_contents * sizeof(*ret_alike));
+	for (uint32_t i = 0; i < old->n_files; i++) {
+		const struct file_entry *f = &old->files[i];
+		uint64_t size = old->contents[f->content].size_bytes;
+
+		for (unsigned trait = 0; trait < TRAITS && size != CONTENT_SIZE_UNKNOWN; trait++) {
+			uint64_t key = trait_key(f->path, trait, size_class(size));
+
+			if (key && bsearch(&key, keys, n, sizeof(*keys), compare_u64))
+				ret_alike[f->content] = true;
+		}
+	}
 	return 0;
 }

@@ -429,6 +429,26 @@ static void show_warnings(const struct build *b, const struct blob_counts *count
 			n_lost, verb_plural(n_lost), n_lost == 1 ? "is" : "are");
 }
 
+/* How many there are, and by which way their older contents were found. */
+static void show_patches(const struct patches_result *p)
+{
+	static const char *const ways[PATCH_WAYS] = {
+		[PATCH_WAY_PATH] = "the same path",
+		[PATCH_WAY_VERSIONED] = "the same path but for version numbers",
+		[PATCH_WAY_NAME] = "the same name in another folder",
+		[PATCH_WAY_CONTENT] = "what has much in common",
+	};
+
+	printf("%" PRIu64 " patch%s with %" PRIu64 " byte%s, %" PRIu64 " taken over\n", p->n_patches,
+		p->n_patches == 1 ? "" : "es", p->patch_bytes, verb_plural(p->patch_bytes),
+		p->n_reused);
+	for (unsigned i = 0; i < PATCH_WAYS; i++)
+		if (p->by_way[i].n > 0)
+			printf("  %" PRIu64 " from %s: %" PRIu64 " bytes in place of %" PRIu64 "\n",
+				p->by_way[i].n, ways[i], p->by_way[i].patch_bytes,
+				p->by_way[i].whole_bytes);
+}
+
 static void show_result(const struct build *b)
 {
 	const struct image_lists *l = &b->lists;
@@ -446,10 +466,7 @@ static void show_result(const struct build *b)
 		l->total_size_bytes, verb_plural(l->total_size_bytes), counts.n_compressed,
 		verb_plural(counts.n_compressed), counts.n_reused);
 	if (b->patch_fd >= 0)
-		printf("%" PRIu64 " patch%s with %" PRIu64 " byte%s, %" PRIu64 " taken over\n",
-			b->patches.n_patches, b->patches.n_patches == 1 ? "" : "es",
-			b->patches.patch_bytes, verb_plural(b->patches.patch_bytes),
-			b->patches.n_reused);
+		show_patches(&b->patches);
 	printf("identity %s\n", hex);
 }
 

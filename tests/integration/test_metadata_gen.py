@@ -873,6 +873,53 @@ class Patches(Case):
             made = self.decoded(f"{new[path]}.{old[base]}.zst", self.content(self.old, base))
             self.assertEqual(hashlib.sha256(made).hexdigest(), new[path])
 
+    def patch_of(self, path):
+        """Of the patches to this file: the digest of the older content of each."""
+        made = self.digests(self.image)[path]
+        return [base for made_of, base, *_ in (line.split(",") for line in lines(self.image, "patches.txt")) if made_of == made]
+
+    def from_tree(self, files, output, *args):
+        root = tempfile.mkdtemp(dir=self.work)
+        for path, data in files.items():
+            write(root + path, data)
+        return self.good(self.build("--rootfs", root, *args, output=output)).stdout.decode()
+
+    def test_contents_with_much_in_common_are_found_under_any_name(self):
+        a, b, c = (noise(60_000, name) for name in "abc")
+        words = b"".join(b"line %d of a long text\n" % i for i in range(3000))
+        self.from_tree({"/usr/lib/libalpha.so.1": a, "/usr/lib/beta": b, "/usr/share/text.html": words,
+                        "/opt/gamma.bin": c, "/usr/lib/libother.so.1": noise(60_000, "other")}, self.old)
+        said = self.from_tree({
+            "/usr/lib64/libomega.so.7": b"new" + a[:30_000] + b"version" + a[30_000:],  # the same ending
+            "/usr/lib/psi": b[:20_000] + b[25_000:],  # the same folder
+            "/usr/share/page.html": words.replace(b"line 17", b"row 17"),
+            "/srv/unlike/gamma": c + b"!",  # neither: not looked for
+            "/usr/lib/libunlike.so.2": noise(60_000, "unlike"),  # like by its name and size alone
+        }, self.image, "--patch-from", self.old)
+        old = self.digests(self.old)
+        self.assertEqual([old["/usr/lib/libalpha.so.1"]], self.patch_of("/usr/lib64/libomega.so.7"))
+        self.assertEqual([old["/usr/lib/beta"]], self.patch_of("/usr/lib/psi"))
+        self.assertEqual([old["/usr/share/text.html"]], self.patch_of("/usr/share/page.html"))
+        self.assertEqual([], self.patch_of("/srv/unlike/gamma"))
+        self.assertEqual([], self.patch_of("/usr/lib/libunlike.so.2"))
+        self.assertRegex(said, r"(?m)^3 patches with \d+ bytes\n  3 from what has much in common: \d+ bytes in place of \d+$")
+        for path, data in (("/usr/lib64/libomega.so.7", a), ("/usr/lib/psi", b)):
+            name = f"{self.digests(self.image)[path]}.{hashlib.sha256(data).hexdigest()}.zst"
+            self.assertLess(os.path.getsize(f"{self.image}/patches/{name}"), 300)
+            self.assertEqual(hashlib.sha256(self.decoded(name, data)).hexdigest(), self.digests(self.image)[path])
+        self.good(self.verify())
+
+    def test_what_a_name_leads_to_is_tried_first_and_what_it_misleads_to_is_made_up_for(self):
+        a, b = noise(60_000, "a"), noise(60_000, "b")
+        self.from_tree({"/lib/one-1.bin": a, "/lib/two-1.bin": b}, self.old)
+        said = self.from_tree({"/lib/one-2.bin": b + b"x", "/lib/three.bin": a + b"x"}, self.image, "--patch-from", self.old)
+        old = self.digests(self.old)
+        self.assertEqual([old["/lib/two-1.bin"]], self.patch_of("/lib/one-2.bin"))
+        self.assertEqual([old["/lib/one-1.bin"]], self.patch_of("/lib/three.bin"))
+        self.assertIn("2 from what has much in common", said)
+        said = self.from_tree({"/lib/one-2.bin": a + b"x"}, self.image, "--patch-from", self.old)
+        self.assertIn("1 from the same path but for version numbers", said)
+
     def test_several_older_images_each_have_theirs(self):
         self.new(self.old, self.older)
         new, tool = self.digests(self.image), "/usr/bin/tool"
@@ -881,7 +928,15 @@ class Patches(Case):
         self.good(self.verify())
 
     def test_equal_images_give_equal_patches_whatever_the_threads(self):
+        # Some of these have several older contents that are alike.
+        for i in range(30):
+            for version in (1, 2, 3):
+                write(self.path(f"root-{version}/many/{chr(97 + (i + 7 * version) % 30)}"),
+                      noise(20_000, f"many {i // 3}") + b"%d" % (version * 100 + i))
+        for image, version in ((self.old, 2), (self.older, 1)):
+            self.good(self.build("--rootfs", self.path(f"root-{version}"), output=image))
         self.new(self.old, self.older, jobs="1")
+        self.assertGreater(len(lines(self.image, "patches.txt")), 60)
         first = contents(self.image + "/patches"), read(self.image, "patches.txt")
         shutil.rmtree(self.image)
         self.new(self.old, self.older, jobs="4")
@@ -1532,6 +1587,27 @@ class NoMemory(Case):
             if args[0] == "--rootfs":  # one thread only
                 self.assertIn("Cannot compress a content: Cannot allocate memory", said)
         self.assertIn("No memory for compressing", said)
+
+    def test_patches_are_all_there_or_no_image_is(self):
+        old, new, body = self.path("old"), self.path("new"), noise(20_000, "body")
+        for root, names, extra in ((old, "ab", b""), (new, "ac", b"more")):  # by its path, and by what it has in common
+            for i, name in enumerate(names):
+                write(f"{root}/{name}", body[10_000 * i:10_000 * i + 10_000] + extra)
+        self.good(self.build("--rootfs", old, output=self.path("old-image")))
+        args = ("--rootfs", new, "--patch-from", self.path("old-image"), "--jobs", "1")
+        self.good(self.build(*args))
+        want = read(self.image, "patches.txt")
+        self.assertEqual(want.count(b"\n"), 1)
+
+        def check(status):
+            if status == 0:
+                self.assertEqual(read(self.image, "patches.txt"), want)
+                self.good(self.verify("--jobs", "1"))
+            shutil.rmtree(self.image, ignore_errors=True)
+            shutil.rmtree(self.image + ".partial", ignore_errors=True)
+        shutil.rmtree(self.image)
+        said = self.sweep(lambda env: self.build(*args, env=env), 10, check)
+        self.assertIn("No memory for patches", said)
 
     def test_gen_sign_inspect_and_verify_say_it(self):
         root = self.tree()

@@ -71,6 +71,18 @@ static uint32_t find(const struct file *made_files, size_t n_made, const struct 
 	return partners[0].n;
 }
 
+/* Is an old file alike to a new one? */
+static bool alike(struct file made_file, struct file old_file)
+{
+	CLEANUP(list_done) struct list made = make_list(&made_file, 1);
+	CLEANUP(list_done) struct list old = make_list(&old_file, 1);
+	const bool wanted = true;
+	bool is_alike = false;
+
+	assert_int_equal(patch_partners_alike(made.table, &wanted, old.table, &is_alike), 0);
+	return is_alike;
+}
+
 static uint64_t fold(const char *name)
 {
 	return patch_partners_fold(name, strlen(name));
@@ -173,6 +185,70 @@ static void pairs_that_are_too_large_are_none(void **state)
 	assert_int_equal(FIND(made, less, got), 1);
 }
 
+static void each_partner_says_how_it_was_found(void **state)
+{
+	const struct file made_files[] = {
+		{"/lib/1/x-2.so", 1, 100}
+        };
+	const struct file old_files[] = {
+		{"/lib/1/x-2.so", 11, 500},
+                {"/lib/2/x-1.so", 12, 110},
+                {"/opt/x-7.so",   13, 100}
+        };
+	CLEANUP(list_done) struct list made = make_list(made_files, ARRAY_SIZE(made_files));
+	CLEANUP(list_done) struct list old = make_list(old_files, ARRAY_SIZE(old_files));
+	struct patch_partners p;
+
+	assert_int_equal(patch_partners_find(made.table, old.table, &p), 0);
+	assert_int_equal(p.n, 3);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(number_of(old.table, p.old[i]), 11 + i);
+	assert_int_equal(p.way[0], PATCH_WAY_PATH);
+	assert_int_equal(p.way[1], PATCH_WAY_VERSIONED);
+	assert_int_equal(p.way[2], PATCH_WAY_NAME);
+}
+
+static void the_same_folder_or_ending_and_about_the_same_size_are_alike(void **state)
+{
+	const struct file made = {"/usr/lib/app-2.0/core.so.2", 1, 1000};
+
+	assert_true(alike(made, (struct file){"/usr/lib/app-1.9/main", 2, 1000}));
+	assert_true(alike(made, (struct file){"/opt/kernel.so.17", 2, 1000}));
+	assert_false(alike(made, (struct file){"/opt/kernel", 2, 1000}));
+	assert_false(alike(made, (struct file){"/usr/lib/main", 2, 1000}));
+	/* Within a factor of two in any case; of more than four in none. */
+	assert_true(alike(made, (struct file){"/opt/a.so.1", 2, 500}));
+	assert_true(alike(made, (struct file){"/opt/a.so.1", 2, 2000}));
+	assert_false(alike(made, (struct file){"/opt/a.so.1", 2, 240}));
+	assert_false(alike(made, (struct file){"/opt/a.so.1", 2, 4100}));
+}
+
+static void what_is_no_ending_makes_nothing_alike(void **state)
+{
+	assert_false(
+		alike((struct file){"/a/.profile", 1, 100}, (struct file){"/b/.profile", 2, 100}));
+	assert_false(alike((struct file){"/a/one", 1, 100}, (struct file){"/b/two", 2, 100}));
+	assert_false(alike((struct file){"/a/x.", 1, 100}, (struct file){"/b/y.", 2, 100}));
+	assert_false(alike((struct file){"/a/x-1.5", 1, 100}, (struct file){"/b/y-1.5", 2, 100}));
+	assert_true(alike((struct file){"/one", 1, 100}, (struct file){"/two", 2, 100}));
+}
+
+static void only_what_is_wanted_is_looked_for(void **state)
+{
+	const struct file files[] = {
+		{"/a/x.so", 1, 100},
+                {"/b/x.py", 2, 100}
+        };
+	CLEANUP(list_done) struct list made = make_list(files, ARRAY_SIZE(files));
+	CLEANUP(list_done) struct list old = make_list(files, ARRAY_SIZE(files));
+	const bool wanted[] = {false, true};
+	bool is_alike[] = {true, false};
+
+	assert_int_equal(patch_partners_alike(made.table, wanted, old.table, is_alike), 0);
+	assert_false(is_alike[0]);
+	assert_true(is_alike[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -182,6 +258,10 @@ int main(void)
 		cmocka_unit_test(any_name_of_the_content_counts),
 		cmocka_unit_test(nothing_for_what_is_there_or_has_no_like),
 		cmocka_unit_test(pairs_that_are_too_large_are_none),
+		cmocka_unit_test(each_partner_says_how_it_was_found),
+		cmocka_unit_test(the_same_folder_or_ending_and_about_the_same_size_are_alike),
+		cmocka_unit_test(what_is_no_ending_makes_nothing_alike),
+		cmocka_unit_test(only_what_is_wanted_is_looked_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

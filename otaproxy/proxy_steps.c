@@ -436,6 +436,9 @@ static enum step failed(struct exchange *x)
 	}
 	if (a->status >= 400 && a->status <= 599)
 		return reply_text(x, a->status, a->err.msg);
+	/* That the server has other bytes than were asked for is no outage, which whoever asks might sit out. */
+	if (a->err.errnum == -EBADMSG && a->err.code == OTA_E_OTA_IMAGE_INVALID)
+		return reply_text(x, 500, a->err.msg);
 	return reply_text(x, 502, a->err.errnum ? a->err.msg : "The server cannot be reached");
 }
 

@@ -116,6 +116,16 @@ class ProxyTest(ProxyLab):
             self.assert_refused(proxy, origin, f"/data/{size}", sha256(b"another content"))
         self.assertEqual(proxy.counter("rejected_bodies"), 4)
 
+    def test_a_lie_about_the_digest_is_no_outage(self):
+        """Which is what 502 says, and what clients sit out."""
+        self.file("data/x", b"something")
+        origin, upper = self.origin(), self.proxy()
+        lower = self.proxy("--no-cache", "--upper-proxy", f"http://127.0.0.1:{upper.port}")
+        for proxy in (upper, lower):
+            status, _, body = proxy.ask(origin.host, "/data/x", sha256(b"another"))
+            self.assertEqual(status, 500)
+            self.assertIn("The body is not what its digest ", body.decode())
+
     def test_a_lie_about_the_compression_is_never_completed_nor_kept(self):
         data = b"not compressed at all " * 50_000
         digest = self.file("data/x", data)

@@ -44,6 +44,8 @@ enum {
 	THREADS_MAX = 16,
 	/* In a row: then the server has none, or others, and each costs a request in vain. */
 	PATCH_FAILURES_MAX = 16,
+	PATCH_TRIES_MAX =
+		3, /* where the server answers, but wrongly: there is always the whole content */
 	STACK_BYTES = 512 * 1024,
 	PATH_SHOWN_MAX = 120, /* characters of a path in a sentence */
 	CONTROL_MAX = 160,
@@ -396,6 +398,7 @@ static int job_ask(struct job *j, struct ota_err *err)
 			.size_known = size_is_known(j->content),
 			.plain_bytes = plain_max(j),
 			.max_wire_bytes = wire_max(j),
+			.tries_max = j->patch ? PATCH_TRIES_MAX : 0,
 			.outlast_outages = true, /* the pool watches for inactivity */
 			.undo_encoding = !is_zst && !j->patch,
 			.done = job_done,

@@ -5,7 +5,7 @@
  *                   [--tls-ca FILE] [--inactivity-ms N] [--retry-ms N] [--uuid U] [--label L] [--count] [--stop-at N] [--fail-at N]
  *                   [--abort-at N] [--pause-at N] [--abort-at-line TEXT] [--reboot-fails] [--own-namespace] [--threaded] [--stats]
  *                   [--log-server URL] [--log-server-grpc URL] [--children-until FILE]
- *                   [--hooks DIR] [--hook-timeout-ms N] [--jetson TOOLS]
+ *                   [--hooks DIR] [--hook-timeout-ms N] [--jetson TOOLS] [--proxy URL]
  *
  * Simulated: the boot controller (a folder below --work) and the restart (the process ends). Everything else is
  * what the daemon runs. --count prints how many durable operations and points were passed; --stop-at N ends the
@@ -47,7 +47,7 @@ enum {
 static struct driver {
 	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca, *uuid,
 		*label, *release, *abort_at_line, *log_server, *log_server_grpc, *children_until,
-		*hooks, *jetson;
+		*hooks, *jetson, *proxy;
 	unsigned long stop_at, fail_at, abort_at, pause_at, inactivity_ms, retry_ms, hook_timeout_ms;
 	bool count, stats, reboot_fails, own_namespace, threaded;
 } arg;
@@ -242,6 +242,7 @@ static int run(struct ota_err *err)
 		.boot = &boot.base,
 		.children = arg.children_until ? &simulated_children : NULL,
 		.tls_ca = arg.tls_ca,
+		.proxy = arg.proxy,
 		.run_dir = arg.work,
 		.scratch_dir = arg.work,
 		.active_root = arg.active,
@@ -346,6 +347,7 @@ static void parse(int argc, char **argv)
 		{"hooks",          required_argument, NULL, 'H'},
 		{"hook-timeout-ms", required_argument, NULL, 'M'},
 		{"jetson",        required_argument, NULL, 'J'},
+		{"proxy",         required_argument, NULL, 'X'},
 		{0},
 	};
 	int c;
@@ -384,6 +386,7 @@ static void parse(int argc, char **argv)
 		case 'g': arg.log_server_grpc = optarg; break;
 		case 'S': arg.stats = true; break;
 		case 'H': arg.hooks = optarg; break;
+		case 'X': arg.proxy = optarg; break;
 		case 'M': arg.hook_timeout_ms = strtoul(optarg, NULL, 10); break;
 		case 'J':
 			arg.jetson = optarg;

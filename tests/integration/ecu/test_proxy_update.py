@@ -85,6 +85,24 @@ class ThroughTheProxy(unittest.TestCase):
         self.assertNotRegex(self.said(ecu), r"Sanitizer|runtime error:|Downloads go")
         self.assert_slot_is_new(ecu)
 
+    def test_patches_come_through_the_proxy_too(self):
+        old = self.lab.build_image("v1", self.old, "--compress-level", "1")
+        image = self.lab.build_image("v3", self.new, "--compress-level", "1", "--patch-from", old)
+        self.addCleanup(lambda: [shutil.rmtree(path) for path in (old, image)])
+        ecu = self.fresh("patched")
+        with ecu.on():
+            ecu.update("v3", self.origin.url("v3"))
+            status = ecu.status()
+            self.assertEqual(("SUCCESS", "v3"), (status["ota_status"], status["firmware_version"]), ecu.tail())
+        self.assert_all_came_through_the_proxy()
+        times = collections.Counter(path for path, _ in self.asked())
+        self.assertEqual({}, {path: n for path, n in times.items() if n > 1})
+        patches = [path for path in times if path.startswith("/v3/patches/")]
+        self.assertGreater(len(patches), 300)
+        self.assertGreater(len(patches), len([path for path in times if path.startswith("/v3/data")]))
+        self.assertNotIn("is not used: ", self.said(ecu))
+        self.assert_slot_is_new(ecu)
+
     def test_a_cache_that_is_left_is_emptied_once_the_new_system_runs(self):
         ecu = self.fresh("done")
         with ecu.on():

@@ -902,7 +902,7 @@ class Patches(Case):
         self.assertEqual([old["/usr/share/text.html"]], self.patch_of("/usr/share/page.html"))
         self.assertEqual([], self.patch_of("/srv/unlike/gamma"))
         self.assertEqual([], self.patch_of("/usr/lib/libunlike.so.2"))
-        self.assertRegex(said, r"(?m)^3 patches with \d+ bytes\n  3 from what has much in common: \d+ bytes in place of \d+$")
+        self.assertRegex(said, r"(?m)^3 patches with \d+ bytes, 0 taken over\n  3 from what has much in common: \d+ bytes in place of \d+$")
         for path, data in (("/usr/lib64/libomega.so.7", a), ("/usr/lib/psi", b)):
             name = f"{self.digests(self.image)[path]}.{hashlib.sha256(data).hexdigest()}.zst"
             self.assertLess(os.path.getsize(f"{self.image}/patches/{name}"), 300)

@@ -3,6 +3,7 @@
  * failure with a sentence that can be shown. The first byte says on which of the two sockets it is said.
  */
 #include <assert.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -10,8 +11,13 @@
 
 #include "common/base/cleanup.h"
 #include "otaclient/fetcher/fetcher.h"
+#include "otaclient/fetcher/packet.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Else no input of the corpus is a packet any more, and nobody would see it. */
+static_assert(sizeof(struct packet_head) == 128 && offsetof(struct packet_head, wire_bytes) == 72,
+	"The inputs in tests/fuzz/corpus/fetcher_packet begin with this head; mend them, too");
 
 static void count_done(void *ctx, const struct fetcher_result *result)
 {

@@ -1,4 +1,4 @@
-/* Any text as grub-mkconfig's output. */
+/* Any text as grub-mkconfig's output, and as the kernel's arguments where there is no grub-mkconfig. */
 #include <assert.h>
 #include <stdint.h>
 #include <string.h>
@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.kernel_version = "6.1",
 		.root_uuid = "r",
 		.boot_uuid = "b"};
-	AUTO_BUF struct buf b = {0}, legacy = {0};
+	AUTO_BUF struct buf b = {0}, legacy = {0}, cmdline = {0}, plain = {0};
 	struct grub_entry_info info;
 	const char *text = (const char *)data;
 
@@ -22,6 +22,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	grub_entry_from_legacy(text, size, "vmlinuz-ota", &wish, &legacy, NULL);
 	if (grub_entry_from_mkconfig(text, size, &wish, &b, NULL) == 0) {
 		assert(grub_entry_read(b.data, b.len_bytes, &info, NULL) == 0);
+		assert(strcmp(info.root_uuid, "r") == 0);
+	}
+	assert(buf_append(&cmdline, text, size) == 0);
+	if (grub_entry_plain(&wish, buf_str(&cmdline), &plain, NULL) == 0) {
+		assert(grub_entry_read(plain.data, plain.len_bytes, &info, NULL) == 0);
 		assert(strcmp(info.root_uuid, "r") == 0);
 	}
 	return 0;

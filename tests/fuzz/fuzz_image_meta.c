@@ -9,9 +9,21 @@
 #include "common/base/cleanup.h"
 #include "common/base/path.h"
 #include "common/codec/base64url.h"
+#include "common/crypto/digest.h"
 #include "common/image/image_meta.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Of a key that does not exist any more. */
+static const char cert_pem[] = "-----BEGIN CERTIFICATE-----\n"
+			       "MIIBQDCB56ADAgECAgFkMAoGCCqGSM49BAMCMA8xDTALBgNVBAMMBHJvb3QwIBcN\n"
+			       "MjYxMTIyMDAwNTU1WhgPMjEyNjEwMjkwMDA1NTVaMA8xDTALBgNVBAMMBHJvb3Qw\n"
+			       "WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAREiYq+xGHkJQkWEA/FSnj7rnv3Xg6k\n"
+			       "OfO7MLebku9wMhUBR0Q1oFGZgBLa+/QrGFupkuCApr/1ORAGHVGpo42MozIwMDAP\n"
+			       "BgNVHRMBAf8EBTADAQH/MB0GA1UdDgQWBBRcdNHoIDwrpaQVtSmqDBNF3GYcajAK\n"
+			       "BggqhkjOPQQDAgNIADBFAiEAt8uGvpVONshHkRgvmeVeAXeJnNoVc/EMkEiINZxb\n"
+			       "PuoCIBcrd7HT3/S8OrLUtODRkYdZ02pFen9zar2zetKP0DKi\n"
+			       "-----END CERTIFICATE-----\n";
 
 static void wrap(const uint8_t *payload, size_t size, struct buf *ret_jwt)
 {
@@ -56,5 +68,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* The signature of a made-up text leads nowhere, but it must lead there safely. */
 	assert(image_meta_verify(buf_str(&jwt), jwt.len_bytes, &m, buf_str(&jwt), jwt.len_bytes,
 		       NULL, NULL) < 0);
+	digest_of(cert_pem, strlen(cert_pem), &m.certificate.digest);
+	assert(image_meta_verify(buf_str(&jwt), jwt.len_bytes, &m, cert_pem, strlen(cert_pem), NULL,
+		       NULL) < 0);
 	return 0;
 }

@@ -10,6 +10,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "support"))
+from netns import Namespace  # noqa: E402
 from proxy_lab import ProxyLab, sha256  # noqa: E402
 
 NOBODY = pwd.getpwnam("nobody")
@@ -141,6 +142,21 @@ class StartedByRoot(ProxyLab):
         origin, proxy = self.origin(), self.proxy("--user", "nobody", "--external", f"{self.work}/mnt/disk")
         self.assertEqual(proxy.ask(origin.host, "/data/x", sha256(data))[2], data)
         self.assertEqual(origin.requests(), [])
+
+    def test_each_address_of_the_machine_is_the_proxy_itself(self):
+        """Else it would ask itself, and that request would ask again."""
+        machine = Namespace()
+        self.addCleanup(machine.close)
+        for address in ("10.9.8.7/32", "fd00::7/128"):
+            machine.run("ip", "address", "add", address, "dev", "lo")
+        proxy = machine.call(lambda: self.proxy("--user", "nobody"))
+        for host in ("10.9.8.7", "[fd00::7]"):
+            with self.subTest(host):
+                status, _, body = machine.call(lambda: proxy.ask(f"{host}:{proxy.port}", "/x"))
+                self.assertEqual((status, body.strip()),
+                                 (508, b"The request goes in a loop: it asks this proxy for itself"))
+        status, _, body = machine.call(lambda: proxy.ask(f"10.9.8.7:{proxy.port + 1}", "/x"))
+        self.assertGreaterEqual(status, 500, body)  # another program's port, where nobody listens
 
 
 if __name__ == "__main__":

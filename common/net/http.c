@@ -424,7 +424,6 @@ int http_client_new(
 	c->stall_timeout_ms = config->stall_timeout_ms ? config->stall_timeout_ms
 						       : (uint32_t)HTTP_STALL_TIMEOUT_MS;
 	c->retry_base_ms = config->retry_base_ms ? config->retry_base_ms : (uint32_t)RETRY_BASE_MS;
-	c->shared.last_byte_ms = clock_monotonic_ms();
 	c->shared.tls_cas = config->tls_cas;
 	c->shared.net = config->net;
 	c->watched_fd = -1;
@@ -568,11 +567,6 @@ size_t http_client_pending(const struct http_client *c)
 void http_client_watch(struct http_client *c, int fd)
 {
 	c->watched_fd = fd;
-}
-
-uint64_t http_client_idle_ms(const struct http_client *c)
-{
-	return clock_monotonic_ms() - c->shared.last_byte_ms;
 }
 
 struct ota_err http_client_trouble(const struct http_client *c)

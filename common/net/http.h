@@ -169,9 +169,6 @@ int http_client_run(struct http_client *c, uint32_t wait_ms, struct ota_err *err
  */
 void http_client_watch(struct http_client *c, int fd);
 
-/* Milliseconds since any body byte came to this client, for the inactivity watchdog. */
-uint64_t http_client_idle_ms(const struct http_client *c);
-
 /* What the last failed try of any request came to, for who gives up waiting; errnum 0 = none. */
 struct ota_err http_client_trouble(const struct http_client *c);
 

@@ -285,8 +285,6 @@ static size_t on_body(char *data, size_t size, size_t n, void *ctx)
 	struct transfer *t = ctx;
 
 	note_alive(t, n, t->try_bytes + t->error_bytes == 0);
-	if (t->takes_body) /* error pages are no sign of life */
-		t->shared->last_byte_ms = clock_monotonic_ms();
 	if (n > 0 && !body_piece(t, data, n))
 		return 0;
 	return t->paused ? CURL_WRITEFUNC_PAUSE : n;

@@ -37,7 +37,6 @@ struct http_shared {
 	const struct buf *tls_cas;                   /* as in http_config, borrowed */
 	const struct http_net *net;                  /* 〃 */
 	CURLSH *tls_sessions;                        /* which would otherwise go with each try */
-	uint64_t last_byte_ms;
 };
 
 struct transfer {

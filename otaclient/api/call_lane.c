@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/cleanup.h"
+
 struct call_lane {
 	call_lane_fn *fn;
 	void *ctx;
@@ -107,9 +109,4 @@ void call_lane_free(struct call_lane *lane)
 	pthread_cond_destroy(&lane->changed);
 	pthread_mutex_destroy(&lane->lock);
 	free(lane);
-}
-
-void call_lane_freep(struct call_lane **lane)
-{
-	call_lane_free(*lane);
 }

@@ -6,8 +6,6 @@
 
 #include <stddef.h>
 
-#include "common/base/cleanup.h"
-
 enum {
 	/* Each may take as long as a parent waits for its children: nobody waits for more of them. */
 	CALL_LANE_WAITING_MAX = 8,
@@ -28,5 +26,3 @@ void call_lane_drain(struct call_lane *lane);
 
 /* Does what is queued, then ends the thread. Nobody may add meanwhile. */
 void call_lane_free(struct call_lane *lane);
-void call_lane_freep(struct call_lane **lane);
-#define AUTO_CALL_LANE CLEANUP(call_lane_freep)

@@ -353,6 +353,18 @@ class Tree(Case):
             self.built(*args, "--ignore-file", self.rules(b"build/\n"), input=tar)
             self.assertEqual(self.paths("symlinks.txt"), ["/usr/bin/link", "/usr/build"])
 
+    def test_a_capability_of_another_user_name_space_is_left_out_and_told(self):
+        root = self.tree()
+        os.setxattr(root + "/usr/lib/noise", "security.capability",
+                    bytes.fromhex("0100000300040000000000000000000000000000e8030000"))  # its root is user 1000
+        tar = subprocess.run(["tar", "-C", root, "--format=pax", "--xattrs", "--xattrs-include=*", "-c", "."],
+                             check=True, capture_output=True).stdout
+        for args in (["--rootfs", root], ["--tar", "-"]):
+            with self.subTest(args[0]):
+                self.assertIn("metadata_gen: warning: 1 name with a capability of another user name space, which images "
+                              "cannot carry: /usr/lib/noise\n", self.built(*args, input=tar).stderr.decode())
+                self.assertNotIn("security.capability", "".join(lines(self.image, "attributes.txt")))
+
     def test_attributes_are_exact_and_the_same_from_tar(self):
         root = self.tree()
         subprocess.run(["setfacl", "-m", "u:1000:rx,g:7:r", root + "/usr/bin/suid"], check=True)

@@ -932,6 +932,37 @@ class Patches(Case):
         said = self.from_tree({"/lib/one-2.bin": a + b"x"}, self.image, "--patch-from", self.old)
         self.assertIn("1 from the same path but for version numbers", said)
 
+    def build_text(self, output, word, *options):
+        """An image of one content that it keeps compressed; its digest, and what was said."""
+        text = noise(100_000, "text").hex().encode()
+        write(self.path("root-text") + "/usr/share/text", text[:70_000] + word + text[70_000:])
+        done = self.built("--rootfs", self.path("root-text"), *options, output=output)
+        return self.digests(output)["/usr/share/text"], done.stderr.decode()
+
+    def test_contents_that_are_kept_compressed_have_patches_too(self):
+        old, _ = self.build_text(self.path("text"), b"old")
+        new, _ = self.build_text(self.image, b"new", "--patch-from", self.path("text"))
+        for image, digest in ((self.path("text"), old), (self.image, new)):
+            self.assertTrue(os.path.exists(f"{image}/data.zst/{digest}.zst"))
+        self.assertEqual(os.listdir(self.image + "/patches"), [f"{new}.{old}.zst"])
+        made = self.decoded(f"{new}.{old}.zst", self.content(self.path("text"), "/usr/share/text"))
+        self.assertEqual(hashlib.sha256(made).hexdigest(), new)
+        self.good(self.verify())
+
+    def test_a_damaged_content_of_the_older_image_costs_its_patch_and_is_told(self):
+        old, _ = self.build_text(self.path("text"), b"old")
+        path = f"{self.path('text')}/data.zst/{old}.zst"
+        blob = read(path)
+        other = subprocess.run(["zstd", "-qc"], input=b"x" * 200_003, stdout=subprocess.PIPE, check=True).stdout
+        for name, damaged in (("cut", blob[:-1]), ("longer", blob + b"x"), ("garbage", b"x" * len(blob)), ("other", other),
+                              ("empty", b"")):
+            with self.subTest(name):
+                write(path, damaged)
+                _, said = self.build_text(self.image, b"new", "--patch-from", self.path("text"))
+                self.assertIn("1 content of the images to patch from is missing or damaged, so no patch ", said)
+                self.assertEqual(read(self.image, "patches.txt"), b"")
+                self.good(self.verify())
+
     def test_several_older_images_each_have_theirs(self):
         self.new(self.old, self.older)
         new, tool = self.digests(self.image), "/usr/bin/tool"

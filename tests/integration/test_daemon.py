@@ -279,6 +279,12 @@ def boot_loader_that_is_to_be_guessed_is_warned_of():
             assert d.log().count("bootloader in ecu_info.yaml is auto_detect: better name") == times, d.log()
 
 
+def ecu_that_does_not_list_itself_is_warned_of():
+    for ids, times in (("[sub, other]", 1), ("[sub, main]", 0), ("[]", 0)):
+        with Daemon(ecu_info=f"{GOOD_ECU_INFO}available_ecu_ids: {ids}\n").serving() as d:
+            assert d.log().count("available_ecu_ids in ecu_info.yaml does not list this ECU, main\n") == times, d.log()
+
+
 def unreadable_configuration_refuses_updates_and_answers_status():
     folder = tempfile.mkdtemp(prefix="config.", dir="/run")
     os.mkdir(os.path.join(folder, "ecu_info.yaml"))
@@ -518,6 +524,7 @@ if __name__ == "__main__":
         missing_ecu_info_refuses_updates_and_answers_status,
         wrong_ecu_infos_refuse_updates_and_answer_status,
         boot_loader_that_is_to_be_guessed_is_warned_of,
+        ecu_that_does_not_list_itself_is_warned_of,
         unreadable_configuration_refuses_updates_and_answers_status,
         memory_that_ends_at_the_start_is_the_end_of_it,
         wrong_settings_are_told_and_replaced_by_what_is_usual,

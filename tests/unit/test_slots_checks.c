@@ -191,6 +191,34 @@ static void the_running_system_must_fit_into_the_other_slot(void **state)
 	assert_failure(c, check_standby_room, "has room for 3 MB, but the running system has ");
 }
 
+/* A folder cannot be read as a device that fails cannot. */
+static void a_device_that_cannot_be_read_is_told(void **state)
+{
+	check_fn *const all[] = {check_standby_fs, check_standby_state};
+	struct checked_machine *c = *state;
+	struct boot_slot *b = begin(c);
+
+	snprintf(b->device, sizeof(b->device), "%s", c->dir->path);
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		assert_failure(c, all[i], "cannot be read: Is a directory");
+}
+
+static void a_running_system_that_cannot_be_looked_at_is_told(void **state)
+{
+	struct checked_machine *c = *state;
+	struct machine gone;
+
+	begin(c);
+	assert_int_equal(machine_init(&gone, "/nonexistent", NULL), 0);
+	gone.boot_tried = gone.slots_known = true;
+	gone.slots = c->m.slots;
+	c->f = (struct finding){0};
+	check_standby_room(&gone, &c->f);
+	assert_finding(&c->f, VERDICT_NOT_LOOKED,
+		"How much the running system takes is not known: No such file or directory");
+	machine_done(&gone);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -201,6 +229,8 @@ int main(void)
 		checked_machine_test(two_file_systems_need_two_uuids),
 		checked_machine_test(the_other_slot_may_be_nobody_elses),
 		checked_machine_test(the_running_system_must_fit_into_the_other_slot),
+		checked_machine_test(a_device_that_cannot_be_read_is_told),
+		checked_machine_test(a_running_system_that_cannot_be_looked_at_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

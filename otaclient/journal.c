@@ -5,6 +5,7 @@
  */
 #include "otaclient/journal.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -63,6 +64,8 @@ void journal_entry_make(const struct log_entry *from, struct journal_entry *e)
 		add(e, "OTA_PHASE=%s", event->phase);
 	if (event && event->code != 0)
 		add(e, "OTA_CODE=E%03d", event->code);
+	for (unsigned i = 0; event && i < event->n_numbers && e->n < JOURNAL_FIELDS_MAX; i++)
+		add(e, "%s=%" PRIu64, event->numbers[i].name, event->numbers[i].value);
 }
 
 bool journal_is_stderr(void)

@@ -20,9 +20,10 @@
 #define JOURNAL_COMMITTED     "f1831e9d7fea45cd953e4c7eb34b897d"
 #define JOURNAL_ROLLED_BACK   "4b447b475e204d6685a76323ecda15d7"
 #define JOURNAL_TRIAL_FAILED  "323283ddff80413bbd8b81f07baf04c2"
+#define JOURNAL_FORECAST      "e7e912fb6fe34628786bbe038f0ca5ce"
 
 enum {
-	JOURNAL_FIELDS_MAX = 10,
+	JOURNAL_FIELDS_MAX = 13,
 	JOURNAL_FIELD_MAX =
 		LOG_TEXT_MAX + 16, /* bytes of one, with its name and the NUL; more is cut off */
 };

@@ -533,6 +533,7 @@ static void fill_env(struct daemon *d)
 		.active_root = "/",
 		.connections = d->settings.download_connections,
 		.inactivity_ms = d->settings.inactivity_timeout_s * 1000,
+		.max_download_bytes = (uint64_t)d->settings.max_download_mib << 20,
 		.ecu_id = d->ecu.ecu_id,
 		.hooks = {.dir = HOOKS_DIR, .timeout_ms = d->settings.hook_timeout_s * 1000},
 		.proxy_keeps = d->proxy_child && proxy_info_use_cache(&d->proxy),

@@ -18,6 +18,7 @@
 #include "common/base/err.h"
 #include "common/crypto/cert_store.h"
 #include "otaclient/flight_recorder.h"
+#include "otaclient/forecast.h"
 #include "otaclient/hooks.h"
 #include "otaclient/image_source.h"
 #include "otaclient/inventory.h"
@@ -57,6 +58,7 @@ struct update_env {
 	uint32_t inactivity_ms;          /* no byte for this long fails a download */
 	uint32_t retry_base_ms;          /* as in struct http_config; 0 but in tests */
 	const char *ecu_id;              /* in the record of an update; NULL = "" */
+	uint64_t max_download_bytes;     /* an update that would take more is refused; 0 = any */
 	bool proxy_keeps;                /* what is behind @proxy keeps what passes */
 	struct hooks hooks;              /* programs of the integrator */
 	/* Gets the record of each update (metrics.h) at its end: before the restart, or once it has failed. NULL is
@@ -96,6 +98,8 @@ struct update_session {
 	struct slot_mount mount;
 	struct inventory *inventory;
 	struct plan *plan;
+	struct sample net, disk;  /* receiving the image's lists; looking through the slots */
+	struct forecast forecast; /* of @plan */
 	struct standby_writer *writer;
 	struct standby_check *check; /* NULL = the slot is not the image yet */
 	bool may_destroy; /* step_prepare_standby has passed: the standby slot's old content is

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "otaclient/estimate.h"
 #include "otaclient/status_store.h"
 
 /* The numbers are the API's UpdatePhase. */
@@ -25,6 +26,14 @@ enum update_phase {
 	PHASE_COUNT,
 };
 const char *update_phase_name(enum update_phase p); /* "PROCESSING_METADATA" */
+
+/* What the plan says of the work, and what was measured until it was made. */
+struct plan_figures {
+	uint64_t made_ms;        /* monotonic; 0 = there is no plan yet */
+	uint64_t received_bytes; /* of downloaded_bytes, by then */
+	struct workload work;
+	struct sample net, disk;
+};
 
 /* The API's UpdateStatus; sizes in bytes, plain unless said otherwise. */
 struct update_stats {
@@ -42,6 +51,10 @@ struct update_stats {
 	uint64_t kept_files, moved_files, copied_files, fetched_files;
 	uint64_t kept_bytes, moved_bytes, copied_bytes, fetched_bytes;
 	uint64_t written_bytes; /* content bytes written to the standby slot */
+	struct plan_figures planned;
+
+	/* Of these, for whoever asks; 0 = not known yet. Filled where an answer is made or read (wire). */
+	uint64_t total_download_bytes, total_write_bytes, remaining_s;
 
 	/* monotonic ms at which each phase began; 0 = not yet */
 	uint64_t phase_began_ms[PHASE_COUNT];

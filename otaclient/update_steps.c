@@ -25,6 +25,7 @@
 #include "otaclient/slot_note.h"
 #include "otaclient/status_store.h"
 #include "otaclient/text.h"
+#include "otaclient/update_forecast.h"
 #include "otaclient/update_proxy.h"
 
 /* ---- metadata -----------------------------------------------------------------------------------
@@ -51,6 +52,7 @@ static void metadata_progress(void *ctx, uint64_t wire_bytes)
 {
 	struct update_session *s = ctx;
 
+	s->net.bytes += wire_bytes;
 	status_change(s->env->status, add_wire_bytes, &wire_bytes);
 }
 
@@ -85,10 +87,12 @@ int step_fetch_metadata(struct update_session *s, struct ota_err *err)
 {
 	int r = update_proxy_wait(s, err);
 
+	s->net.ms = clock_monotonic_ms();
 	if (r == 0)
 		r = open_image(s, err);
 	if (r < 0)
 		return r;
+	s->net.ms = clock_monotonic_ms() - s->net.ms;
 	s->has_image = true;
 	status_change(s->env->status, set_totals, &s->image);
 	log_info("The image has %u files, %u folders and %u links, %" PRIu64 " MiB",
@@ -116,6 +120,7 @@ int step_claim_standby(struct update_session *s, struct ota_err *err)
 static int look_and_plan(struct update_session *s, bool with_standby, struct ota_err *err)
 {
 	const struct file_table *t = s->image.table;
+	uint64_t began_ms = clock_monotonic_ms();
 	struct space space;
 	int r;
 
@@ -142,6 +147,9 @@ static int look_and_plan(struct update_session *s, bool with_standby, struct ota
 		r = plan_make(s->plan, t, s->inventory, &space, with_standby, err);
 	if (r == 0)
 		plan_use_patches(s->plan, t, s->inventory);
+	if (s->inventory->n_hashed_bytes > s->disk.bytes)
+		s->disk = (struct sample){
+			s->inventory->n_hashed_bytes, clock_monotonic_ms() - began_ms};
 	return r;
 }
 
@@ -168,11 +176,15 @@ static void set_plan_sums(struct update_stats *u, const void *arg)
 	u->processed_files_size = u->kept_bytes;
 }
 
+/* Whenever it has changed. */
+static void publish_plan(struct update_session *s)
+{
+	update_forecast_publish(s);
+	status_change(s->env->status, set_plan_sums, s);
+}
+
 static void log_plan(const struct update_session *s)
 {
-	static const char *const names[PLAN_ACTIONS] = {
-		"keep", "move", "repeat", "copy", "patch", "fetch"};
-
 	log_info("The standby slot %s is %s", s->slots.standby.device,
 		s->plan->rebuild ? "made anew" : "changed in place");
 	if (s->inventory->n_known_names > 0)
@@ -183,7 +195,8 @@ static void log_plan(const struct update_session *s)
 		if (s->plan->sums[a].files > 0)
 			log_info("Plan: %s %" PRIu64 " contents for %" PRIu64 " files, %" PRIu64
 				 " MiB",
-				names[a], s->plan->sums[a].contents, s->plan->sums[a].files,
+				forecast_action_name((enum plan_action)a),
+				s->plan->sums[a].contents, s->plan->sums[a].files,
 				s->plan->sums[a].bytes >> 20);
 }
 
@@ -211,8 +224,8 @@ int step_plan(struct update_session *s, struct ota_err *err)
 	if (r < 0)
 		return r;
 	log_plan(s);
-	status_change(s->env->status, set_plan_sums, s);
-	return 0;
+	publish_plan(s);
+	return update_forecast_tell(s, err);
 }
 
 /* ---- changing the standby slot ------------------------------------------------------------------
@@ -304,7 +317,7 @@ static int make_fs_anew(struct update_session *s, struct ota_err *err)
 	if (r == 0)
 		r = open_writer(s, err);
 	if (r == 0)
-		status_change(s->env->status, set_plan_sums, s);
+		publish_plan(s);
 	return r;
 }
 
@@ -354,7 +367,7 @@ static int copy_contents(struct update_session *s, struct ota_err *err)
 		plan_sum_up(s->plan, s->image.table, s->inventory);
 		plan_use_patches(s->plan, s->image.table, s->inventory);
 	}
-	status_change(s->env->status, set_plan_sums, s);
+	publish_plan(s);
 	session_publish(s);
 	return 0;
 }
@@ -425,6 +438,10 @@ int step_fetch_contents(struct update_session *s, struct ota_err *err)
 	int r = standby_missing(s->writer, &missing, &n_missing);
 
 	if (r < 0 || n_missing == 0)
+		return r;
+	/* A copy may have turned out to be of other bytes, or the old file system to be of no use. */
+	r = forecast_check(&s->forecast, s->env->max_download_bytes, err);
+	if (r < 0)
 		return r;
 	log_info("Fetching %zu contents, %" PRIu64 " of them as patches", n_missing,
 		s->plan->sums[PLAN_PATCH].contents);

@@ -27,7 +27,7 @@ static const struct code_row {
 	{OTA_E_ABORTED,                     true,  "the update was aborted"},
 	{OTA_E_BSP_MISMATCH,                true,  "the image does not fit the board's firmware"},
 	{OTA_E_NOT_HEALTHY,                 true,  "the new system did not come up healthy"},
-	{OTA_E_HOOK,                        true,  "a program of the integrator, a hook, said no"},
+	{OTA_E_HOOK,                        true,  "a hook of the integrator, or a limit in otaclient.yaml, said no"},
 	{OTA_E_UNRECOVERABLE,               false, "an unrecoverable error"},
 	{OTA_E_BOOTCONTROL_UNSUPPORTED,     false, "the machine's boot loader is not supported"},
 	{OTA_E_BOOTCONTROL_STARTUP,         false, "the boot controller could not start"},

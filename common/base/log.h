@@ -5,6 +5,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum log_level {
 	LOG_LEVEL_ERROR = 3,
@@ -19,12 +20,20 @@ void log_set_level(enum log_level level);
 /* "error", "warning", "info", "debug"; 0 or -EINVAL. */
 int log_level_from_text(const char *text, enum log_level *ret_level);
 
+/* A figure under a name of its own, "OTA_DOWNLOAD_BYTES". */
+struct log_number {
+	const char *name;
+	uint64_t value;
+};
+
 /* What happens, for programs that read the log. All borrowed. */
 struct log_event {
 	const char *id; /* 32 hexadecimal digits that never change; NULL = only the fields count */
 	const char *session; /* of an update; NULL = not known */
 	const char *phase;   /* 〃 */
 	int code;            /* why it failed; 0 = it did not */
+	const struct log_number *numbers;
+	unsigned n_numbers; /* three at most */
 };
 
 /* One message and where in the sources it comes from. All borrowed. */

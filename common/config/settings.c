@@ -54,6 +54,11 @@ static const struct conf_key settings_keys[] = {
 		.max = 86400, .fallback = "600", .unit = "s",
 		.env = SETTINGS_ENV_PREFIX "DOWNLOAD_INACTIVE_TIMEOUT",
 		.text = "A download in which nothing arrives for this long fails the update"},
+	/* 1 TiB is more than any slot has. */
+	{"max_download_mib", CONF_TYPE_UINT, FIELD(max_download_mib), .min = 0, .max = 1048576,
+		.fallback = "0", .unit = "MiB", .env = SETTINGS_ENV_PREFIX "MAX_DOWNLOAD_MIB",
+		.text = "An update that would download more is refused before its first file; "
+			"0: without limit"},
 	{"update_cooldown_s", CONF_TYPE_UINT, FIELD(update_cooldown_s), .min = 0, .max = 3600,
 		.fallback = "16", .unit = "s",
 		.text = "After an accepted update request others are refused for this long"},

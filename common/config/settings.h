@@ -34,6 +34,7 @@ struct settings {
 	bool proxy_external_disk; /* it may use one */
 	uint32_t download_connections;
 	uint32_t inactivity_timeout_s;
+	uint32_t max_download_mib; /* of one update; 0 = any */
 	uint32_t listen_port;
 	uint32_t update_cooldown_s;
 	uint32_t children_wait_limit_s; /* 0 = none */

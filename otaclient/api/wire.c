@@ -134,6 +134,9 @@ static const struct number_row {
 	NUMBER(removed_files_num, removed_files_num),
 	NUMBER(processed_files_num, processed_files_num),
 	NUMBER(processed_files_size, processed_files_size),
+	NUMBER(total_download_bytes, total_download_bytes),
+	NUMBER(total_write_bytes, total_write_bytes),
+	NUMBER(remaining_seconds, remaining_s),
 };
 
 /* --- memory --- */
@@ -260,6 +263,18 @@ const struct wire_status_ecu *wire_status_find(const struct wire_status *s, cons
 	return NULL;
 }
 
+/* What the plan has found out; nothing before there is one. */
+static void put_plan(const struct plan_figures *planned, uint64_t now_ms, struct update_stats *u)
+{
+	uint64_t left_s = estimate_left_s(u, now_ms);
+
+	if (planned->made_ms == 0)
+		return;
+	u->total_download_bytes = planned->received_bytes + planned->work.download_bytes;
+	u->total_write_bytes = planned->work.write_bytes;
+	u->remaining_s = left_s != ESTIMATE_UNKNOWN ? MAX_OF(left_s, (uint64_t)1) : 0;
+}
+
 /*
  * Progress shows only while the ECU is updating, and a failure's cause only while it is failed; a remark has the
  * cause's place while something is under way.
@@ -289,6 +304,7 @@ void wire_status_ecu_from(const struct status_snapshot *snapshot, const char *ec
 	if (snapshot->ota_status == STATUS_UPDATING) {
 		ret_ecu->update = snapshot->update;
 		update_stats_times(&snapshot->update, now_ms, &ret_ecu->times);
+		put_plan(&snapshot->update.planned, now_ms, &ret_ecu->update);
 	}
 }
 

@@ -107,6 +107,8 @@ uint64_t pace_left_s(const struct pace *p, const struct update_stats *u)
 	double rate = pace_rate(p, u), seconds;
 	uint64_t bytes;
 
+	if (u->remaining_s > 0)
+		return u->remaining_s <= LEFT_MAX_S ? u->remaining_s : PACE_UNKNOWN;
 	if (u->phase == PHASE_DOWNLOADING_OTA_FILES) {
 		bytes = missing(u->total_download_files_size, u->downloaded_files_size);
 		/* Compressed bytes come in, sizes are of plain files. */

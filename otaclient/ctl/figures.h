@@ -46,5 +46,8 @@ void pace_look(struct pace *p, const struct update_stats *u, uint64_t now_ms);
 double pace_rate(const struct pace *p, const struct update_stats *u);
 
 #define PACE_UNKNOWN UINT64_MAX
-/* Seconds until this phase is over, PACE_UNKNOWN if there is nothing to tell it by. */
+/*
+ * Seconds until the new system is set up to boot, as the ECU says it; if it does not, until this phase is over;
+ * PACE_UNKNOWN if there is nothing to tell it by.
+ */
 uint64_t pace_left_s(const struct pace *p, const struct update_stats *u);

@@ -59,13 +59,19 @@ static void update_rows(FILE *out, const struct wire_status_ecu *e)
 		figures_size((double)u->processed_files_size, a),
 		figures_size((double)u->total_files_size, b));
 	row(out, "in place", u->total_files_size ? line : "");
-	snprintf(line, sizeof(line), "%s, %" PRIu64 " of %" PRIu64 " files",
-		figures_size((double)u->downloaded_bytes, a), u->downloaded_files_num,
-		u->total_download_files_num);
+	snprintf(line, sizeof(line), "%s%s%s, %" PRIu64 " of %" PRIu64 " files",
+		figures_size((double)u->downloaded_bytes, a),
+		u->total_download_bytes ? " of up to " : "",
+		u->total_download_bytes ? figures_size((double)u->total_download_bytes, b) : "",
+		u->downloaded_files_num, u->total_download_files_num);
 	row(out, "downloaded", u->downloaded_bytes ? line : "");
+	row(out, "to write",
+		u->total_write_bytes ? figures_size((double)u->total_write_bytes, a) : "");
 	snprintf(line, sizeof(line), "%" PRIu64, u->downloading_errors);
 	row(out, "download errors", u->downloading_errors ? line : "");
 	row(out, "running for", figures_time(e->times.total_s, a));
+	snprintf(line, sizeof(line), "about %s", figures_time(u->remaining_s, a));
+	row(out, "remaining", u->remaining_s ? line : "");
 }
 
 /* While something goes on, the field for the reason holds a remark on it: docs/api.md. */

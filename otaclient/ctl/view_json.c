@@ -49,6 +49,9 @@ static void update_json(FILE *out, const struct wire_status_ecu *e, bool duratio
 	json_number(out, "removed_files_num", u->removed_files_num);
 	json_number(out, "processed_files_num", u->processed_files_num);
 	json_number(out, "processed_files_size", u->processed_files_size);
+	json_number(out, "total_download_bytes", u->total_download_bytes);
+	json_number(out, "total_write_bytes", u->total_write_bytes);
+	json_number(out, "remaining_seconds", durations ? u->remaining_s : 0);
 	json_number(out, "total_elapsed_time", durations ? e->times.total_s : 0);
 	json_number(out, "delta_generating_elapsed_time", durations ? e->times.delta_s : 0);
 	json_number(out, "downloading_elapsed_time", durations ? e->times.download_s : 0);

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import unittest
 
@@ -20,6 +21,21 @@ import api_stubs  # noqa: E402
 SERVER, PROTO = sys.argv[1:3]
 SERVICE = "/OtaClientV2.OtaClientService/"
 pb, pb_grpc = api_stubs.load(PROTO)
+
+
+FOREIGN_CLIENT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import api_stubs
+pb, _ = api_stubs.load(sys.argv[2])
+raw = sys.stdin.buffer.read()
+answer = pb.StatusResponse.FromString(raw)
+ecu = answer.ecu_v2[0]
+p = ecu.update_status
+print(ecu.ecu_id, p.phase, p.processed_files_size, p.total_files_size_uncompressed, p.downloaded_bytes,
+      hasattr(p, "total_download_bytes"))
+print(sorted(answer.SerializeToString()) == sorted(raw))  # what it does not know is handed on as it is
+"""
 
 
 class Server:
@@ -145,6 +161,36 @@ class ApiTest(unittest.TestCase):
         self.assertEqual((ecu.ota_status, ecu.failure_type, ecu.failure_reason),
                          (pb.FAILURE, pb.RECOVERABLE, "E203: The image has no regulars.txt"))
         self.assertEqual(ecu.update_status.processed_files_size, 0)
+
+    def updating_with_a_plan(self):
+        server = self.booted()
+        server.stub.Update(update_request("main"))
+        server.expect("update .*")
+        server.order("phase 5")
+        server.order("progress 10 40 30")
+        server.order("planned 1000 2000")
+        return server
+
+    def test_the_plan_shows_in_fields_of_our_own(self):
+        progress = self.updating_with_a_plan().stub.Status(pb.StatusRequest()).ecu_v2[0].update_status
+        self.assertEqual((progress.total_download_bytes, progress.total_write_bytes), (1000, 2000))
+        self.assertEqual([f.name for f in progress.DESCRIPTOR.fields if f.number >= 1000],
+                         ["total_download_bytes", "total_write_bytes", "remaining_seconds"])
+
+    def test_a_client_that_knows_none_of_our_own_fields_reads_the_answer(self):
+        """One made from the definition without all that is ours, in a process of its own: names are registered once."""
+        with open(os.path.join(PROTO, "otaclient_v2.proto")) as f:
+            text = f.read()
+        text, n = re.subn(r"\n  \w+ \w+ = \d{4,};[^\n]*", "", text)
+        self.assertEqual(n, 3)
+        server = self.updating_with_a_plan()
+        raw = server.raw("Status", b"")
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, "otaclient_v2.proto"), "w") as f:
+                f.write(text)
+            done = subprocess.run([sys.executable, "-c", FOREIGN_CLIENT, os.path.dirname(api_stubs.__file__), folder],
+                                  input=raw, capture_output=True, timeout=60, check=True)
+        self.assertEqual(done.stdout.decode(), "main 5 10 40 30 False\nTrue\n")
 
     def test_a_request_without_an_id_gets_one(self):
         server = self.booted()

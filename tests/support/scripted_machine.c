@@ -56,6 +56,18 @@ static void set_progress(struct update_stats *u, const void *arg)
 	u->downloaded_bytes = u->downloaded_files_size = n[2];
 }
 
+static void set_plan(struct update_stats *u, const void *arg)
+{
+	const unsigned long long *n = arg;
+
+	u->planned = (struct plan_figures){
+		.made_ms = 1,
+		.work = {.download_bytes = n[0], .check_bytes = n[1], .write_bytes = n[1]},
+		.net = {1 << 20,                      1000                                  },
+		.disk = {8 << 20,                      1000}
+        };
+}
+
 bool scripted_obey(struct status *status, const char *order)
 {
 	unsigned long long n[3] = {0};
@@ -68,6 +80,8 @@ bool scripted_obey(struct status *status, const char *order)
 		status_set_phase(status, (enum update_phase)n[0]);
 	} else if (sscanf(order, "progress %llu %llu %llu", n, n + 1, n + 2) == 3) {
 		status_change(status, set_progress, n);
+	} else if (sscanf(order, "planned %llu %llu", n, n + 1) == 2) {
+		status_change(status, set_plan, n);
 	} else if (sscanf(order, "fail %llu %255[^\n]", n, text) == 2) {
 		ota_err_set(&err, -EIO, (enum ota_code)n[0], "%s", text);
 		status_set_failure(status, STATUS_FAILURE, &err);

@@ -7,6 +7,7 @@
  *     boot STATUS VERSION         what booted
  *     phase NUMBER                the phase of the update
  *     progress DONE TOTAL BYTES   sizes processed, in all, and downloaded
+ *     planned DOWNLOAD WRITE      what the plan comes to, at 1 and at 8 MiB/s
  *     fail CODE SENTENCE          FAILURE
  *     live NUMBER                 the live status
  */

@@ -110,6 +110,20 @@ static void the_time_left_counts_what_the_bytes_become(void **state)
 	assert_int_equal(pace_left_s(&p, &u), 6);
 }
 
+static void an_ecu_that_says_its_time_is_believed(void **state)
+{
+	struct update_stats u = downloading(2 << 20);
+	struct pace p = {0};
+
+	(void)state;
+	u.remaining_s = 75;
+	assert_int_equal(pace_left_s(&p, &u), 75);
+	u.phase = PHASE_PROCESSING_POSTUPDATE;
+	assert_int_equal(pace_left_s(&p, &u), 75);
+	u.remaining_s = UINT64_MAX - 1;
+	assert_true(pace_left_s(&p, &u) == PACE_UNKNOWN);
+}
+
 static void the_time_left_is_unknown_rather_than_absurd(void **state)
 {
 	struct update_stats u = downloading(0);
@@ -155,6 +169,7 @@ int main(void)
 		cmocka_unit_test(a_speed_starts_over_with_a_new_update),
 		cmocka_unit_test(a_speed_is_smoothed_and_fades_when_nothing_comes),
 		cmocka_unit_test(the_time_left_counts_what_the_bytes_become),
+		cmocka_unit_test(an_ecu_that_says_its_time_is_believed),
 		cmocka_unit_test(the_time_left_is_unknown_rather_than_absurd),
 		cmocka_unit_test(applying_is_measured_in_what_gets_into_place),
 	};

@@ -103,6 +103,32 @@ static void an_update_shows_how_far_it_is(void **state)
 			  "  running for       1 min 15 s\n");
 }
 
+static void an_update_that_has_a_plan_says_what_it_comes_to(void **state)
+{
+	struct wire_status_ecu e = downloading("main");
+	struct wire_status s = {.ecus = &e, .n_ecus = 1};
+	FILE *f = begin();
+
+	(void)state;
+	e.update.total_download_bytes = 12 << 20;
+	e.update.total_write_bytes = 30 << 20;
+	e.update.remaining_s = 190;
+	view_status(f, &s);
+	fclose(f);
+	assert_non_null(strstr(text, "  downloaded        4.0 MiB of up to 12.0 MiB, 3 of 9 files\n"
+				     "  to write          30.0 MiB\n"));
+	assert_non_null(strstr(text, "  running for       1 min 15 s\n"
+				     "  remaining         about 3 min 10 s\n"));
+	free(text);
+	f = begin();
+	view_json_status(f, &s);
+	fclose(f);
+	assert_non_null(strstr(text, "\"total_download_bytes\": 12582912, "
+				     "\"total_write_bytes\": 31457280, \"remaining_seconds\": 190, "
+				     "\"total_elapsed_time\": 75"));
+	free(text);
+}
+
 static void a_failure_shows_reason_and_type(void **state)
 {
 	struct wire_status_ecu e = healthy("main");
@@ -246,6 +272,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_ecu_is_a_block_and_a_silent_one_too),
 		cmocka_unit_test(an_update_shows_how_far_it_is),
+		cmocka_unit_test(an_update_that_has_a_plan_says_what_it_comes_to),
 		cmocka_unit_test(a_failure_shows_reason_and_type),
 		cmocka_unit_test(a_remark_on_what_goes_on_is_no_failure),
 		cmocka_unit_test(numbers_of_a_newer_peer_are_unknown),

@@ -79,6 +79,26 @@ static void an_event_has_its_fields(void **state)
 				     "OTA_PHASE=PROCESSING_METADATA|OTA_CODE=E007|"));
 }
 
+static void figures_are_fields_of_their_own(void **state)
+{
+	const struct log_number numbers[] = {
+		{"OTA_DOWNLOAD_BYTES", UINT64_MAX},
+                {"OTA_ABOUT_S",        0         }
+        };
+	const struct log_event event = {.id = JOURNAL_FORECAST,
+		.session = "s",
+		.phase = "CALCULATING_DELTA",
+		.code = 210,
+		.numbers = numbers,
+		.n_numbers = 2};
+
+	say_stderr_is_the_journal(0);
+	journal_use();
+	log_event(LOG_LEVEL_INFO, &event, "Much");
+	assert_non_null(strstr(sent, "|OTA_PHASE=CALCULATING_DELTA|OTA_CODE=E210|"
+				     "OTA_DOWNLOAD_BYTES=18446744073709551615|OTA_ABOUT_S=0|"));
+}
+
 static void what_is_not_known_has_no_field(void **state)
 {
 	const struct log_event event = {.id = JOURNAL_COMMITTED};
@@ -152,7 +172,8 @@ static void what_the_journal_does_not_take_goes_to_stderr(void **state)
 static void identifiers_differ_and_have_their_form(void **state)
 {
 	static const char *const ids[] = {JOURNAL_UPDATE_BEGINS, JOURNAL_PHASE_BEGINS,
-		JOURNAL_UPDATE_FAILED, JOURNAL_FLIPPED, JOURNAL_COMMITTED, JOURNAL_ROLLED_BACK};
+		JOURNAL_UPDATE_FAILED, JOURNAL_FLIPPED, JOURNAL_COMMITTED, JOURNAL_ROLLED_BACK,
+		JOURNAL_TRIAL_FAILED, JOURNAL_FORECAST};
 
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
 		assert_int_equal(strspn(ids[i], "0123456789abcdef"), 32);
@@ -167,6 +188,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup(f, setup)
 	const struct CMUnitTest tests[] = {
 		TEST(an_event_has_its_fields),
+		TEST(figures_are_fields_of_their_own),
 		TEST(what_is_not_known_has_no_field),
 		TEST(the_longest_fields_fit),
 		TEST(an_inherited_stream_is_not_ours),

@@ -272,6 +272,44 @@ static void progress_comes_back_while_updating(void **state)
 	assert_int_equal(got.ecus[0].times.apply_s, 0);
 }
 
+static void the_plan_comes_back_once_there_is_one(void **state)
+{
+	struct status_snapshot snapshot = {
+		.ota_status = STATUS_UPDATING,
+		.update = {.phase = PHASE_CALCULATING_DELTA,
+			   .planned = {.received_bytes = 1000,
+				.work = {.download_bytes = 500,
+					.check_bytes = 4000,
+					.write_bytes = 7},
+				.net = {1000, 1000},
+				.disk = {8 << 20, 8 << 20}}},
+	};
+	AUTO_WIRE_STATUS struct wire_status sent = {0}, got = {0};
+	AUTO_BUF struct buf bytes = {0};
+	struct wire_status_ecu ecu;
+
+	(void)state;
+	wire_status_ecu_from(&snapshot, "main", 1000, &ecu);
+	assert_int_equal(ecu.update.total_download_bytes, 0);
+	assert_int_equal(ecu.update.remaining_s, 0);
+	snapshot.update.planned.made_ms = 1000;
+	wire_status_ecu_from(&snapshot, "main", 1000, &ecu);
+	assert_int_equal(wire_status_add(&sent, &ecu), 0);
+	assert_int_equal(wire_status_encode(&sent, &bytes), 0);
+	assert_int_equal(wire_status_decode(bytes.data, bytes.len_bytes, &got, NULL), 0);
+	assert_int_equal(got.ecus[0].update.total_download_bytes, 1500);
+	assert_int_equal(got.ecus[0].update.total_write_bytes, 7);
+	assert_int_equal(got.ecus[0].update.remaining_s, 5); /* 0.5 s and 4 s */
+	/* Known, and over any moment: not the same as not known. */
+	snapshot.update.phase = PHASE_PROCESSING_POSTUPDATE;
+	snapshot.update.phase_began_ms[PHASE_APPLYING_UPDATE] = 1000;
+	wire_status_ecu_from(&snapshot, "main", 100000, &ecu);
+	assert_int_equal(ecu.update.remaining_s, 1);
+	snapshot.update.planned.disk.bytes = 0;
+	wire_status_ecu_from(&snapshot, "main", 100000, &ecu);
+	assert_int_equal(ecu.update.remaining_s, 0);
+}
+
 static void progress_is_hidden_unless_updating(void **state)
 {
 	struct status_snapshot snapshot = {.ota_status = STATUS_ABORTING};
@@ -364,6 +402,7 @@ int main(void)
 		cmocka_unit_test(too_many_ecus_are_refused),
 		cmocka_unit_test(a_message_of_tiny_parts_does_not_eat_the_memory),
 		cmocka_unit_test(progress_comes_back_while_updating),
+		cmocka_unit_test(the_plan_comes_back_once_there_is_one),
 		cmocka_unit_test(progress_is_hidden_unless_updating),
 		cmocka_unit_test(a_failure_is_shown_while_failed),
 		cmocka_unit_test(a_sentence_cut_inside_a_character_stays_readable),

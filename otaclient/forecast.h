@@ -13,6 +13,7 @@
 #include "common/image/patch_list.h"
 #include "otaclient/estimate.h"
 #include "otaclient/plan.h"
+#include "otaclient/status.h"
 
 struct forecast_action {
 	uint64_t contents, files, bytes; /* files and bytes count every name */
@@ -25,6 +26,14 @@ struct forecast {
 	uint64_t n_unsized; /* to fetch, of a size that the list does not give: counts as 0 */
 	uint64_t download_s, whole_s; /* about; ESTIMATE_UNKNOWN = not known */
 	bool rebuild;                 /* the standby slot is made anew */
+};
+
+/* What whoever has asked for one is told. */
+struct forecast_report {
+	bool ended;              /* else it is still being made */
+	enum update_phase phase; /* so far */
+	struct forecast forecast;
+	char remark[OTA_ERR_MSG_MAX]; /* a sentence on it; "" = none */
 };
 
 /* "keep", "move", … */

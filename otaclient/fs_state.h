@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -12,6 +13,7 @@ enum {
 struct fs_state {
 	char uuid[FS_STATE_UUID_MAX]; /* in small letters */
 	uint32_t mounted_unix_s;      /* when it was last mounted writable; 0 = never */
+	bool closed; /* as it should be: nothing that is known is to be mended or replayed */
 };
 
 /* 0, or -errno: -EINVAL: there is no ext4 on @device. */

@@ -577,6 +577,20 @@ static int on_rollback(void *ctx, struct ota_err *err)
 	return updater_rollback(d->updater, err);
 }
 
+static int on_forecast(void *ctx, const struct update_request *request,
+	struct forecast_report *ret_report, struct ota_err *err)
+{
+	struct daemon *d = ctx;
+
+	if (!d->ready) {
+		*err = d->not_ready;
+		return ota_err_wrap(err, d->not_ready.errnum, "This ECU cannot be updated");
+	}
+	if (trial_refuse(d->trial, err) < 0)
+		return err->errnum;
+	return updater_forecast(d->updater, request, ret_report, err);
+}
+
 /* The daemon's only timer. */
 static void on_tick(void *ctx)
 {
@@ -612,6 +626,7 @@ static int start_api(struct daemon *d, struct ota_err *err)
 		.update = on_update,
 		.abort = on_abort,
 		.rollback = on_rollback,
+		.forecast = on_forecast,
 		.ctx = d,
 	};
 	return api_service_start(&config, d->status, &d->handler, &d->api, err);

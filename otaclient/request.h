@@ -4,6 +4,7 @@
 #pragma once
 
 #include "common/base/err.h"
+#include "otaclient/forecast.h"
 
 /* All strings are valid UTF-8 without NUL, owned by the struct's holder. */
 struct update_request {
@@ -23,5 +24,8 @@ struct request_handler {
 	int (*update)(void *ctx, const struct update_request *request, struct ota_err *err);
 	int (*abort)(void *ctx, struct ota_err *err);
 	int (*rollback)(void *ctx, struct ota_err *err);
+	/* Begin a forecast, or, with the request_id of the one that was begun last, say how far it is. */
+	int (*forecast)(void *ctx, const struct update_request *request,
+		struct forecast_report *ret_report, struct ota_err *err);
 	void *ctx;
 };

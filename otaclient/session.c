@@ -178,11 +178,21 @@ bool session_is_aborted(struct update_session *s)
 	return aborted;
 }
 
-void session_request_end(struct update_session *s)
+static void stop_for(struct update_session *s, enum session_stop why)
 {
 	pthread_mutex_lock(&s->lock);
-	set_stop(s, SESSION_STOP_END);
+	set_stop(s, why);
 	pthread_mutex_unlock(&s->lock);
+}
+
+void session_request_end(struct update_session *s)
+{
+	stop_for(s, SESSION_STOP_END);
+}
+
+const char *session_name(const struct update_session *s)
+{
+	return s->looks_only ? "forecast" : s->request ? "update" : "rollback";
 }
 
 struct counters {
@@ -221,6 +231,8 @@ bool session_poll(void *session)
 	if (now - last >= PUBLISH_INTERVAL_MS &&
 		atomic_compare_exchange_strong(&s->published_ms, &last, now))
 		session_publish(s);
+	if (s->looks_only && now > atomic_load(&s->wanted_until_ms))
+		stop_for(s, SESSION_STOP_UNWANTED);
 	return atomic_load(&s->stop) != SESSION_STOP_NOT;
 }
 

@@ -74,8 +74,9 @@ enum {
 /* Why an update is to stop before its end. */
 enum session_stop {
 	SESSION_STOP_NOT = 0,
-	SESSION_STOP_ABORT, /* somebody asked for it */
-	SESSION_STOP_END,   /* the daemon ends */
+	SESSION_STOP_ABORT,    /* somebody asked for it */
+	SESSION_STOP_END,      /* the daemon ends */
+	SESSION_STOP_UNWANTED, /* a forecast that nobody asks for any more */
 };
 
 /* What an abort may do while a step runs. */
@@ -88,6 +89,7 @@ enum abort_rule {
 struct update_session {
 	const struct update_env *env;
 	struct update_request *request; /* owned; NULL = a rollback */
+	bool looks_only;                /* a forecast: nothing is changed */
 	char id[SESSION_ID_MAX];        /* "<unix s>-<version>-<8 hex>", for the log */
 	char *cookie_header;            /* owned; NULL = none */
 	const char *proxy;              /* env's proxy or past_proxy */
@@ -117,6 +119,7 @@ struct update_session {
 	bool abort_accepted;  /* under lock */
 
 	atomic_int stop;                   /* enum session_stop; set under lock */
+	atomic_uint_fast64_t wanted_until_ms; /* of a forecast: unless somebody asks for it again */
 	atomic_uint_fast64_t published_ms; /* when the counters were last told to the status */
 };
 
@@ -143,6 +146,9 @@ bool session_is_aborted(struct update_session *s); /* an abort was accepted */
 
 /* From any thread: the daemon ends. */
 void session_request_end(struct update_session *s);
+
+/* "update", "rollback" or "forecast" */
+const char *session_name(const struct update_session *s);
 
 /*
  * Polled by long work, on any of its threads: true if the update is to stop. Now and then it also

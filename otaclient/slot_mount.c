@@ -28,6 +28,7 @@
 #include "common/base/path.h"
 #include "common/base/run.h"
 #include "otaclient/device_user.h"
+#include "otaclient/fs_state.h"
 
 enum {
 	FSCK_TIMEOUT_MS = 15 * 60 * 1000, /* a full check of a large slot on slow flash */
@@ -69,21 +70,32 @@ static int make_dir_path(const char *path)
 	}
 }
 
+static int check_device(
+	const char *device, const char *active_root, struct stat *ret_device, struct ota_err *err)
+{
+	struct stat active;
+
+	if (stat(device, ret_device) < 0 || !S_ISBLK(ret_device->st_mode))
+		return ota_err_set(err, -ENODEV, OTA_E_UNSPECIFIC,
+			"The standby slot %s is no block device", device);
+	/* A root cannot be unmounted, it only becomes read-only. */
+	if (stat(active_root, &active) < 0 || active.st_dev == ret_device->st_rdev)
+		return ota_err_set(err, -EBUSY, OTA_E_UNSPECIFIC,
+			"The standby slot %s is where the running system is", device);
+	return 0;
+}
+
 /* Open the device for us alone. Unmounts it where we can see it. */
 static int take_device(
 	const char *device, const char *active_root, int *ret_fd, struct ota_err *err)
 {
 	AUTO_BUF struct buf point = {0};
 	AUTO_BUF struct buf holder = {0};
-	struct stat st, active;
+	struct stat st;
+	int r = check_device(device, active_root, &st, err);
 
-	if (stat(device, &st) < 0 || !S_ISBLK(st.st_mode))
-		return ota_err_set(err, -ENODEV, OTA_E_UNSPECIFIC,
-			"The standby slot %s is no block device", device);
-	/* A root cannot be unmounted, it only becomes read-only. */
-	if (stat(active_root, &active) < 0 || active.st_dev == st.st_rdev)
-		return ota_err_set(err, -EBUSY, OTA_E_UNSPECIFIC,
-			"The standby slot %s is where the running system is", device);
+	if (r < 0)
+		return r;
 	for (int tries = 0; tries < 8; tries++) {
 		AUTO_CLOSE int fd = open(device, O_RDWR | O_EXCL | O_CLOEXEC);
 
@@ -212,6 +224,17 @@ static int prepare_points(struct slot_mount *m, const char *run_dir, struct ota_
 	return r < 0 ? r : mount_undo(m->standby_dir, true, err);
 }
 
+static int bind_active(struct slot_mount *m, const char *active_root, struct ota_err *err)
+{
+	int r = mount_private(active_root, m->active_dir, NULL,
+		MS_BIND | MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOATIME, NULL, err);
+
+	if (r < 0)
+		return r;
+	m->active_fd = open_root(m->active_dir, err);
+	return m->active_fd < 0 ? m->active_fd : 0;
+}
+
 int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, const char *active_root,
 	const char *run_dir, struct ota_err *err)
 {
@@ -226,20 +249,39 @@ int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, cons
 	if (r < 0)
 		return r;
 	close(device_fd); /* or we could not mount it, either */
-	r = mount_private(active_root, m->active_dir, NULL,
-		MS_BIND | MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOATIME, NULL, err);
-	if (r < 0)
-		return r;
-	m->active_fd = open_root(m->active_dir, err);
-	if (m->active_fd < 0)
-		return m->active_fd;
-	r = check_fs(m);
+	r = bind_active(m, active_root, err);
+	if (r == 0)
+		r = check_fs(m);
 	if (r < 0)
 		return r;
 	if (m->usable && mount_standby(m, MS_RDONLY, "noload", &why) < 0) {
 		log_warning("The standby slot will be made anew: %s", why.msg);
 		m->usable = false;
 	}
+	return 0;
+}
+
+int slot_mount_look(struct slot_mount *m, const struct boot_slot *standby, const char *active_root,
+	const char *run_dir, struct ota_err *err)
+{
+	struct ota_err why = {0};
+	struct fs_state fs;
+	struct stat st;
+	int r;
+
+	m->standby = *standby;
+	r = prepare_points(m, run_dir, err);
+	if (r == 0)
+		r = check_device(m->standby.device, active_root, &st, err);
+	if (r == 0)
+		r = bind_active(m, active_root, err);
+	if (r < 0)
+		return r;
+	if (fs_state_read(m->standby.device, &fs) < 0 || !fs.closed)
+		return 0;
+	m->usable = mount_standby(m, MS_RDONLY | MS_NOEXEC, "noload", &why) == 0;
+	if (!m->usable)
+		log_info("The standby slot is not looked at: %s", why.msg);
 	return 0;
 }
 

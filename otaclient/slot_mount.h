@@ -42,6 +42,15 @@ int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, cons
 int slot_mount_peek(struct slot_mount *m, const struct boot_slot *standby, const char *run_dir,
 	struct ota_err *err);
 
+/*
+ * The slots for a look, and nothing else: the active root as slot_mount_claim() has it, and the standby read-only if
+ * that can be done without mending it first; else it stays not usable. Takes nothing from anybody, and changes nothing.
+ *   -EBUSY   it is where the running system is
+ *   -ENODEV  it is no block device
+ */
+int slot_mount_look(struct slot_mount *m, const struct boot_slot *standby, const char *active_root,
+	const char *run_dir, struct ota_err *err);
+
 /* Does the standby's path lead to the standby? Not if somebody has unmounted it, or mounted something over it. */
 bool slot_mount_is_in_place(const struct slot_mount *m);
 

@@ -59,7 +59,7 @@ int update_forecast_tell(struct update_session *s, struct ota_err *err)
 		{"OTA_ABOUT_S",        known ? f->whole_s : 0},
 	};
 	const struct log_event event = {
-		.id = JOURNAL_FORECAST,
+		.id = s->looks_only ? NULL : JOURNAL_FORECAST,
 		.session = s->id,
 		.phase = update_phase_name(PHASE_CALCULATING_DELTA),
 		.numbers = numbers,

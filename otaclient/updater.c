@@ -23,6 +23,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/net/http.h"
+#include "otaclient/forecaster.h"
 #include "otaclient/journal.h"
 #include "otaclient/rollback.h"
 #include "otaclient/update_hooks.h"
@@ -70,9 +71,16 @@ static const struct step rollback_steps[] = {
 	{"write status",    PHASE_INITIALIZING,      rollback_write_status, END_NOT, OTA_E_BOOTCONTROL_PREROLLBACK },
 	{"flip and reboot", PHASE_FINALIZING_UPDATE, rollback_flip,         END_NOT, OTA_E_BOOTCONTROL_POSTROLLBACK},
 };
+
+/* Of an update what reads only. */
+static const struct step forecast_steps[] = {
+	{"fetch metadata",  PHASE_PROCESSING_METADATA, step_fetch_metadata, END_NOW, OTA_E_OTAMETA_DOWNLOAD_FAILED},
+	{"look at slots",   PHASE_PROCESSING_METADATA, step_look_at_slots,  END_NOW, OTA_E_BOOTCONTROL_PREUPDATE  },
+	{"plan",            PHASE_CALCULATING_DELTA,   step_plan,           END_NOW, OTA_E_UPDATEDELTA_FAILED     },
+};
 /* clang-format on */
 
-/* What differs between the two. */
+/* What differs between them. */
 struct plot {
 	const char *name; /* begins a sentence */
 	const struct step *steps;
@@ -85,8 +93,13 @@ static const struct plot update_plot = {
 static const struct plot rollback_plot = {
 	"Rollback", rollback_steps, ARRAY_SIZE(rollback_steps), STATUS_ROLLBACK_FAILURE};
 
+static const struct plot forecast_plot = {
+	"Forecast", forecast_steps, ARRAY_SIZE(forecast_steps), STATUS_FAILURE};
+
 static const struct plot *plot_of(const struct update_session *s)
 {
+	if (s->looks_only)
+		return &forecast_plot;
 	return s->request ? &update_plot : &rollback_plot;
 }
 
@@ -103,10 +116,12 @@ struct updater {
 	pthread_mutex_t lock;
 	bool running;
 	bool rolling_back;              /* what runs is a rollback */
+	bool looking;                   /* what runs is a forecast */
 	bool joinable;                  /* @thread has not been joined yet */
 	uint64_t last_accepted_ms;      /* 0 = never */
 	struct update_session *session; /* what runs; NULL = nothing, or it is being cleaned up */
 	bool aborted;                   /* by request: what is being cleaned up, or what ran last */
+	struct forecaster forecaster;
 	pthread_t thread;
 };
 
@@ -114,9 +129,14 @@ struct updater {
 static int say_stopped(struct update_session *s, struct ota_err *err)
 {
 	if (session_is_aborted(s))
-		return ota_err_set(err, -ECANCELED, OTA_E_ABORTED, "The update was aborted");
+		return ota_err_set(
+			err, -ECANCELED, OTA_E_ABORTED, "The %s was aborted", session_name(s));
+	if (atomic_load(&s->stop) == SESSION_STOP_UNWANTED)
+		return ota_err_set(err, -ECANCELED, OTA_E_ABORTED,
+			"The forecast was stopped because nobody has asked for it for %d s",
+			FORECASTER_LEASE_MS / 1000);
 	return ota_err_set(err, -ECANCELED, OTA_E_ABORTED,
-		"The %s was stopped because otaclient ends", s->request ? "update" : "rollback");
+		"The %s was stopped because otaclient ends", session_name(s));
 }
 
 /* One step with all that is the same for each. */
@@ -125,7 +145,7 @@ static int run_step(
 {
 	const char *plot = plot_of(s)->name;
 	const struct log_event event = {
-		.id = new_phase ? JOURNAL_PHASE_BEGINS : NULL,
+		.id = new_phase && !s->looks_only ? JOURNAL_PHASE_BEGINS : NULL,
 		.session = s->id,
 		.phase = update_phase_name(step->phase),
 	};
@@ -170,7 +190,9 @@ static int run_steps(struct update_session *s, struct ota_err *err)
 	flight_recorder_note(s->env->recorder,
 		s->request ? FLIGHT_UPDATE_BEGINS : FLIGHT_ROLLBACK_BEGINS,
 		s->request ? s->request->version : NULL, "%s", s->id);
-	if (s->request)
+	if (s->looks_only)
+		log_info("Forecast %s of an update from %s begins", s->id, s->request->url);
+	else if (s->request)
 		log_event(LOG_LEVEL_INFO, &begins, "Update %s to version \"%s\" from %s begins",
 			s->id, s->request->version, s->request->url);
 	for (size_t i = 0; i < plot->n_steps; i++) {
@@ -232,6 +254,11 @@ static void end_session(struct update_session *s, const struct ota_err *err, str
 	*ret_end = (struct ending){.live = STATUS_NONE, .err = *err};
 	if (err->errnum == 0)
 		return;
+	/* Nothing has happened to the machine. */
+	if (s->looks_only) {
+		log_warning("Forecast %s: E%03d: %s", s->id, err->code, err->msg);
+		return;
+	}
 	status_get(s->env->status, &now);
 	failed.phase = update_phase_name(now.update.phase);
 	/* Somebody wanted an abort, so it is nothing that has gone wrong. */
@@ -284,6 +311,10 @@ struct updater *updater_new(const struct update_env *env, uint32_t cooldown_s)
 		return NULL;
 	u->env = env;
 	u->cooldown_s = cooldown_s;
+	if (forecaster_init(&u->forecaster) < 0) {
+		free(u);
+		return NULL;
+	}
 	pthread_mutex_init(&u->lock, NULL);
 	return u;
 }
@@ -319,15 +350,21 @@ static void wait_for_restart(
  */
 static void finish(struct updater *u, struct update_session *s, struct ending *end)
 {
+	bool looked = s->looks_only;
+
 	if (u->env->proxy_wishes)
 		proxy_wishes_drop(u->env->proxy_wishes, PROXY_FOR_UPDATE);
 	pthread_mutex_lock(&u->lock);
 	u->session = NULL;
 	u->aborted = end->live == STATUS_ABORTED;
+	if (looked)
+		forecaster_keep(&u->forecaster, s, &end->err);
 	pthread_mutex_unlock(&u->lock);
 	session_free(s);
 	pthread_mutex_lock(&u->lock);
-	u->running = false;
+	u->running = u->looking = false;
+	if (looked)
+		u->forecaster.ended = true;
 	if (u->aborted)
 		u->last_accepted_ms = 0;
 	tell_end(u->env->status, end);
@@ -364,6 +401,7 @@ void updater_free(struct updater *u)
 	pthread_mutex_unlock(&u->lock);
 	if (u->joinable)
 		pthread_join(u->thread, NULL);
+	forecaster_done(&u->forecaster);
 	pthread_mutex_destroy(&u->lock);
 	free(u);
 }
@@ -377,14 +415,25 @@ static int check_request(const struct update_request *q, char **ret_cookies, str
 	return r < 0 ? r : http_cookies_from_json(q->cookies, strlen(q->cookies), ret_cookies, err);
 }
 
-static int refuse_if_busy(struct updater *u, struct ota_err *err)
+static int refuse_if_running(const struct updater *u, struct ota_err *err)
 {
-	uint64_t now = clock_monotonic_ms();
-
+	if (u->looking)
+		return ota_err_set(err, -EBUSY, OTA_E_OTA_BUSY,
+			"A forecast of an update is being made; this request has been ignored");
 	if (u->running)
 		return ota_err_set(err, -EBUSY, OTA_E_OTA_BUSY,
 			"%s is running already; this request has been ignored",
 			u->rolling_back ? "A rollback" : "An update");
+	return 0;
+}
+
+static int refuse_if_busy(const struct updater *u, struct ota_err *err)
+{
+	uint64_t now = clock_monotonic_ms();
+	int r = refuse_if_running(u, err);
+
+	if (r < 0)
+		return r;
 	if (u->last_accepted_ms != 0 && now - u->last_accepted_ms < (uint64_t)u->cooldown_s * 1000)
 		return ota_err_set(err, -EBUSY, OTA_E_OTA_BUSY,
 			"The last request was accepted less than %u s ago; this one has been "
@@ -411,9 +460,11 @@ static int start_session(struct updater *u, struct update_session *s, struct ota
 	}
 	u->joinable = u->running = true;
 	u->rolling_back = !s->request;
+	u->looking = s->looks_only;
 	u->aborted = false;
-	u->last_accepted_ms = MAX_OF(clock_monotonic_ms(), (uint64_t)1);
-	tell_begin(u->env->status, s);
+	if (!s->looks_only)
+		u->last_accepted_ms = MAX_OF(clock_monotonic_ms(), (uint64_t)1);
+	tell_begin(s->env->status, s);
 	return 0;
 }
 
@@ -449,6 +500,54 @@ int updater_request(struct updater *u, const struct update_request *request, str
 	else
 		update_request_free(copy);
 	return accept_session(u, s, err);
+}
+
+/* Under the lock, @copy and @cookies become the session's. */
+static int begin_forecast(
+	struct updater *u, struct update_request *copy, char *cookies, struct ota_err *err)
+{
+	struct update_session *s;
+	int r = refuse_if_running(u, err);
+
+	if (r < 0) {
+		update_request_free(copy);
+		free(cookies);
+		return r;
+	}
+	s = forecaster_session(&u->forecaster, u->env, copy);
+	if (!s) {
+		free(cookies);
+		return ota_err_no_memory(err, "a forecast");
+	}
+	s->cookie_header = cookies;
+	r = start_session(u, s, err);
+	if (r < 0)
+		forecaster_forget(&u->forecaster);
+	return r;
+}
+
+int updater_forecast(struct updater *u, const struct update_request *request,
+	struct forecast_report *ret_report, struct ota_err *err)
+{
+	AUTO_FREE char *cookies = NULL;
+	struct update_request *copy;
+	int r = check_request(request, &cookies, err);
+
+	if (r < 0)
+		return r;
+	copy = update_request_dup(request);
+	if (!copy)
+		return ota_err_no_memory(err, "a forecast");
+	pthread_mutex_lock(&u->lock);
+	if (forecaster_knows(&u->forecaster, request))
+		update_request_free(copy);
+	else
+		r = begin_forecast(u, copy, TAKE_PTR(cookies), err);
+	if (r == 0)
+		r = forecaster_answer(
+			&u->forecaster, u->looking ? u->session : NULL, ret_report, err);
+	pthread_mutex_unlock(&u->lock);
+	return r;
 }
 
 int updater_rollback(struct updater *u, struct ota_err *err)

@@ -33,6 +33,14 @@ int updater_request(struct updater *u, const struct update_request *request, str
 int updater_rollback(struct updater *u, struct ota_err *err);
 
 /*
+ * Begin a forecast of what an update would do, which runs in the background and changes nothing; or, if @request has
+ * the request_id of the one that was begun last, say how far it is. 0, or why it was refused (-EBUSY, E201; -EINVAL,
+ * E308) or has failed.
+ */
+int updater_forecast(struct updater *u, const struct update_request *request,
+	struct forecast_report *ret_report, struct ota_err *err);
+
+/*
  * Stop the running update. 0: it will be, or is already, being stopped; else it cannot be, and goes on, or there is
  * none. @ret_answer->msg is the sentence of the answer either way (docs/api.md).
  */

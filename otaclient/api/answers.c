@@ -16,6 +16,8 @@
 #include "common/base/clock.h"
 #include "common/base/hex.h"
 #include "common/base/log.h"
+#include "otaclient/api/wire_forecast.h"
+#include "otaclient/text.h"
 
 /* One call on its way. */
 struct asked {
@@ -54,6 +56,15 @@ static const struct wire_request_ecu *own_entry(const struct asked *a)
 	return NULL;
 }
 
+static const char *why_no_ecu_info(const struct api_config *c)
+{
+	return c->ecu_info_wrong
+		       ? "This ECU takes no updates: its ecu_info.yaml was wrong when the "
+			 "daemon started"
+		       : "This ECU takes no updates: its ecu_info.yaml could not be read "
+			 "when the daemon started";
+}
+
 static int forward(struct asked *a)
 {
 	const struct api_tree *tree = a->config->tree;
@@ -89,12 +100,7 @@ static int answer_own(struct asked *a, const char *wish, int r, const struct ota
 /* Nobody knows which ECU this is, so none that is named may think that it is meant. */
 static int refuse_without_ecu_info(struct asked *a)
 {
-	return answer_all(a, API_UNRECOVERABLE,
-		a->config->ecu_info_wrong
-			? "This ECU takes no updates: its ecu_info.yaml was wrong when the daemon "
-			  "started"
-			: "This ECU takes no updates: its ecu_info.yaml could not be read when the "
-			  "daemon started");
+	return answer_all(a, API_UNRECOVERABLE, why_no_ecu_info(a->config));
 }
 
 /*
@@ -230,6 +236,50 @@ static int answer_abort(struct asked *a)
 	return r < 0 ? r : wire_answer_add(&a->answer, a->config->ecu_id, result, message);
 }
 
+/* Is the question for this ECU, and can it be answered? */
+static int check_forecast(const struct asked *a, struct ota_err *err)
+{
+	if (!a->config->ecu_info_loaded)
+		return ota_err_set(
+			err, -EINVAL, OTA_E_INVALID_REQUEST, "%s", why_no_ecu_info(a->config));
+	if (a->request->n_ecus != 1 || !own_entry(a))
+		return ota_err_set(err, -EINVAL, OTA_E_INVALID_REQUEST,
+			"A forecast is for the ECU that is asked and no other, and this is '%s'",
+			a->config->ecu_id);
+	if (!a->by->handler->forecast)
+		return ota_err_set(err, -EOPNOTSUPP, OTA_E_INVALID_REQUEST,
+			"Forecasts are not possible on this ECU");
+	return check_taking(a, err);
+}
+
+/* Nothing is handed on, and no copy is refused: it is asked for again and again. */
+int answer_forecast(const struct answerer *by, struct wire_request *request, struct buf *ret_bytes,
+	struct ota_err *err)
+{
+	const struct asked a = {.by = by, .config = by->config, .request = request};
+	AUTO_FREE struct wire_forecast *answer = calloc(1, sizeof(*answer));
+	struct ota_err why = {0};
+	int r = answer ? fill_request_id(request) : -ENOMEM;
+
+	if (r < 0)
+		return ota_err_wrap(err, r, "Cannot answer");
+	text_put(answer->ecu_id, sizeof(answer->ecu_id), by->config->ecu_id);
+	text_put(answer->request_id, sizeof(answer->request_id), request->request_id);
+	r = check_forecast(&a, &why);
+	if (r == 0)
+		r = by->handler->forecast(
+			by->handler->ctx, &own_entry(&a)->update, &answer->report, &why);
+	if (r < 0)
+		answer->result =
+			ota_code_is_recoverable(why.code) ? API_RECOVERABLE : API_UNRECOVERABLE;
+	text_put(answer->message, sizeof(answer->message),
+		r == 0       ? answer->report.remark
+		: why.msg[0] ? why.msg
+			     : ota_code_text(why.code));
+	r = wire_forecast_encode(answer, ret_bytes);
+	return r < 0 ? ota_err_wrap(err, r, "Cannot answer") : 0;
+}
+
 static bool is_available(const struct api_config *c, const char *ecu_id)
 {
 	for (size_t i = 0; i < c->n_available; i++)
@@ -283,10 +333,10 @@ int answer_status(const struct answerer *a, struct buf *ret_bytes, struct ota_er
 	return r < 0 ? ota_err_wrap(err, r, "Cannot answer Status") : 0;
 }
 
-/* Of the requests that are handed on; a rollback is not. */
+/* Of the requests that are handed on; a rollback and a forecast are not. */
 static struct recent_requests *recent_of(const struct answerer *a, enum api_method m)
 {
-	return m == API_ROLLBACK ? NULL : a->recent;
+	return m == API_ROLLBACK || m == API_FORECAST ? NULL : a->recent;
 }
 
 bool answer_is_copy(const struct answerer *a, enum api_method m, const struct wire_request *request)

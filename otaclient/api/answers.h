@@ -32,9 +32,13 @@ int answer_status(const struct answerer *a, struct buf *ret_bytes, struct ota_er
 bool answer_is_copy(
 	const struct answerer *a, enum api_method m, const struct wire_request *request);
 
+/* Forecast. @request gets an id if it has none; what is refused is said in the answer. -ENOMEM. */
+int answer_forecast(const struct answerer *a, struct wire_request *request, struct buf *ret_bytes,
+	struct ota_err *err);
+
 /*
- * All methods but Status. @request gets an id if it has none. What an ECU refuses is an entry of the answer.
- * -ENOMEM.
+ * All methods but Status and Forecast. @request gets an id if it has none. What an ECU refuses is an entry of the
+ * answer. -ENOMEM.
  */
 int answer_request(const struct answerer *a, enum api_method m, struct wire_request *request,
 	struct buf *ret_bytes, struct ota_err *err);

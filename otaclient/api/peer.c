@@ -148,6 +148,22 @@ int peer_ask_until(const struct peer_address *address, enum api_method m,
 	return cannot_read(address, m, r, err);
 }
 
+int peer_forecast(const struct peer_address *address, const struct wire_request *request,
+	uint32_t timeout_ms, struct wire_forecast *ret_forecast, struct ota_err *err)
+{
+	AUTO_BUF struct buf bytes = {0};
+	AUTO_BUF struct buf answer = {0};
+	int r = wire_request_encode(API_FORECAST, request, &bytes);
+
+	if (r < 0)
+		return ota_err_no_memory(err, "the request");
+	r = exchange(address, API_FORECAST, &bytes, timeout_ms, NULL, &answer, err);
+	if (r < 0)
+		return r;
+	r = wire_forecast_decode(answer.data, answer.len_bytes, ret_forecast, err);
+	return cannot_read(address, API_FORECAST, r, err);
+}
+
 int peer_status(const struct peer_address *address, uint32_t timeout_ms,
 	struct wire_status *ret_status, struct ota_err *err)
 {

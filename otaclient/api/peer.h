@@ -11,6 +11,7 @@
 
 #include "common/base/err.h"
 #include "otaclient/api/wire.h"
+#include "otaclient/api/wire_forecast.h"
 
 enum {
 	PEER_HOST_MAX = 256, /* with the NUL; names of hosts end at 253 */
@@ -41,6 +42,8 @@ int peer_status(const struct peer_address *address, uint32_t timeout_ms, struct 
 	struct ota_err *err);
 int peer_ask(const struct peer_address *address, enum api_method m, const struct wire_request *request,
 	uint32_t timeout_ms, struct wire_answer *ret_answer, struct ota_err *err);
+int peer_forecast(const struct peer_address *address, const struct wire_request *request,
+	uint32_t timeout_ms, struct wire_forecast *ret_forecast, struct ota_err *err);
 
 /*
  * The same for whoever may have to end meanwhile: -ECANCELED soon after *@stop has become true. @stop may be NULL.

@@ -184,10 +184,14 @@ static void answer(struct api_service *s, struct call *c)
 {
 	AUTO_BUF struct buf bytes = {0};
 	struct ota_err err = {0};
-	int r = c->method == API_STATUS
-			? answer_status(&s->answerer, &bytes, &err)
-			: answer_request(&s->answerer, c->method, &c->request, &bytes, &err);
+	int r;
 
+	if (c->method == API_STATUS)
+		r = answer_status(&s->answerer, &bytes, &err);
+	else if (c->method == API_FORECAST)
+		r = answer_forecast(&s->answerer, &c->request, &bytes, &err);
+	else
+		r = answer_request(&s->answerer, c->method, &c->request, &bytes, &err);
 	send_result(c, r, &bytes, &err);
 }
 

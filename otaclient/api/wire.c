@@ -67,6 +67,7 @@ static const struct method {
 	[API_STATUS] = {SERVICE "Status"},
 	[API_CLIENT_UPDATE] = {SERVICE "ClientUpdate", DESC(update_request),
 		DESC(update_request_ecu), DESC(update_response), DESC(update_response_ecu)},
+	[API_FORECAST] = {SERVICE "Forecast", DESC(update_request), DESC(update_request_ecu)},
 };
 
 const char *api_method_path(enum api_method m)

@@ -27,6 +27,7 @@ enum api_method {
 	API_ROLLBACK,
 	API_STATUS,
 	API_CLIENT_UPDATE,
+	API_FORECAST, /* asked with Update's request; the answer is wire_forecast's */
 	API_METHOD_COUNT,
 };
 
@@ -41,10 +42,10 @@ enum api_result {
 	API_ABORT_FAILURE = 1,
 };
 
-/* Update, Abort, Rollback and ClientUpdate as asked. */
+/* Update, Abort, Rollback, ClientUpdate and Forecast as asked. */
 struct wire_request_ecu {
 	const char *ecu_id;
-	struct update_request update; /* Update and ClientUpdate only; request_id is the request's */
+	struct update_request update; /* not of Abort and Rollback; request_id is the request's */
 };
 
 struct wire_request {

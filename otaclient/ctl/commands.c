@@ -13,6 +13,8 @@
 #include "otaclient/ctl/ctl.h"
 #include "otaclient/ctl/doctor_view.h"
 #include "otaclient/ctl/follow.h"
+#include "otaclient/ctl/forecast_ask.h"
+#include "otaclient/ctl/forecast_view.h"
 #include "otaclient/ctl/history_view.h"
 #include "otaclient/ctl/view.h"
 #include "otaclient/ctl/view_json.h"
@@ -208,16 +210,35 @@ static int do_status(struct ctl *c)
 	return 0;
 }
 
+/* What the update would do; shown if it is not to be done. */
+static int foresee(struct ctl *c, const struct wire_status *before)
+{
+	AUTO_FREE struct wire_forecast *forecast = calloc(1, sizeof(*forecast));
+	int r = forecast ? forecast_ask(c, before, forecast)
+			 : ota_err_no_memory(&c->err, "the forecast");
+
+	if (r < 0)
+		return r;
+	if (c->opt.dry_run && c->opt.json)
+		forecast_view_json(stdout, forecast);
+	else if (c->opt.dry_run)
+		forecast_view(stdout, forecast);
+	return forecast_ask_limit(c, forecast);
+}
+
 static int do_update(struct ctl *c)
 {
 	AUTO_WIRE_STATUS struct wire_status before = {0};
+	bool foresees = c->opt.dry_run || c->opt.limited;
 	int r = 0;
 
-	if (c->opt.n_ecu_ids == 0 || c->opt.wait)
+	if (c->opt.n_ecu_ids == 0 || c->opt.wait || foresees)
 		r = ask_status(c, &before);
 	if (r == 0)
 		r = name_ecus(c, &before);
-	return r < 0 ? r : request(c, API_UPDATE, &before);
+	if (r == 0 && foresees)
+		r = foresee(c, &before);
+	return r < 0 || c->opt.dry_run ? r : request(c, API_UPDATE, &before);
 }
 
 static int do_abort(struct ctl *c)

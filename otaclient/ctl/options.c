@@ -34,6 +34,8 @@ enum option_id {
 	OPT_WAIT,
 	OPT_TIMEOUT,
 	OPT_FILE,
+	OPT_DRY_RUN,
+	OPT_MAX_DOWNLOAD,
 	OPT_END,
 };
 
@@ -83,6 +85,10 @@ static const struct row rows[] = {
 		"until every ECU runs the new version, reboot included"},
 	{CTL_UPDATE, OPT_TIMEOUT, "timeout", "S", false,
 		"with --wait: an ECU silent so long has failed (3600)"},
+	{CTL_UPDATE, OPT_DRY_RUN, "dry-run", NULL, false,
+		"only say what it would download and write; change nothing"},
+	{CTL_UPDATE, OPT_MAX_DOWNLOAD, "max-download", "BYTES", false,
+		"only if it downloads no more; also 500K, 20M, 2G"},
 	{CTL_ROLLBACK, OPT_ECU_ID, "ecu-id", "ID", false,
 		"only if it is this ECU that is asked"},
 	{CTL_ROLLBACK, OPT_WAIT, "wait", NULL, false,
@@ -168,6 +174,25 @@ static enum options_result take_seconds(struct options *o, const char *text, str
 	return OPTIONS_OK;
 }
 
+/* "500000", "500K", "20M", "2G" */
+static enum options_result take_limit(struct options *o, const char *text, struct ota_err *err)
+{
+	static const char units[] = "KMG";
+	size_t len = strlen(text);
+	const char *unit = len > 0 ? strchr(units, text[len - 1]) : NULL;
+	unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+	uint64_t v;
+
+	if (decimal_parse(text, len - (unit ? 1 : 0), 0, UINT64_MAX >> shift, &v) < 0)
+		return wrong(err,
+			"--max-download must be a number of bytes, or one with K, M or G behind "
+			"it, not '%s'",
+			text);
+	o->max_download_bytes = v << shift;
+	o->limited = true;
+	return OPTIONS_OK;
+}
+
 static enum options_result take_ecu_id(struct options *o, const char *id, struct ota_err *err)
 {
 	if (!id[0])
@@ -220,6 +245,11 @@ static enum options_result take(struct options *o, int id, char *value, struct o
 	case OPT_FILE:
 		o->file = value;
 		return OPTIONS_OK;
+	case OPT_DRY_RUN:
+		o->dry_run = true;
+		return OPTIONS_OK;
+	case OPT_MAX_DOWNLOAD:
+		return take_limit(o, value, err);
 	default:
 		return OPTIONS_WRONG;
 	}
@@ -325,6 +355,11 @@ static enum options_result check(
 		return wrong(err, "--version is empty");
 	if (o->all && o->n_ecu_ids > 0)
 		return wrong(err, "--all and --ecu-id exclude each other");
+	if (o->all && (o->dry_run || o->limited))
+		return wrong(err, "--%s is for the ECU that is asked alone, so it excludes --all",
+			o->dry_run ? "dry-run" : "max-download");
+	if (o->dry_run && o->wait)
+		return wrong(err, "--dry-run and --wait exclude each other");
 	if ((given & 1u << OPT_TIMEOUT) && !o->wait)
 		return wrong(err, "--timeout is only for --wait");
 	return OPTIONS_OK;

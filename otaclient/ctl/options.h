@@ -30,7 +30,8 @@ struct options {
 	size_t n_ecu_ids;
 	bool all; /* every ECU of the vehicle instead of ecu_ids */
 	uint32_t timeout_s;
-	bool json, watch, wait;
+	uint64_t max_download_bytes; /* with @limited */
+	bool json, watch, wait, dry_run, limited;
 };
 
 enum options_result {

@@ -35,7 +35,7 @@ _otactl()
         mapfile -t COMPREPLY < <(compgen -A file -- "$current")
         return
         ;;
-    --url | --cookies | --timeout)
+    --url | --cookies | --timeout | --max-download)
         return
         ;;
     --version)
@@ -45,7 +45,7 @@ _otactl()
     case $command in
     '') options="status update abort rollback history doctor --version" ;;
     status) options='--watch' ;;
-    update) options='--url --version --ecu-id --all --cookies --wait --timeout' ;;
+    update) options='--url --version --ecu-id --all --cookies --wait --timeout --dry-run --max-download' ;;
     rollback) options='--ecu-id --wait --timeout' ;;
     history) options='--file' ;;
     *) options='' ;;

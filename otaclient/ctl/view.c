@@ -38,8 +38,7 @@ const char *view_result_name(enum api_method m, int result)
 	return result >= 0 && result <= 2 ? names[result] : "UNKNOWN";
 }
 
-/* One row of a block; nothing if there is nothing to say. */
-static void row(FILE *out, const char *label, const char *text)
+void view_row(FILE *out, const char *label, const char *text)
 {
 	if (!text[0])
 		return;
@@ -53,25 +52,25 @@ static void update_rows(FILE *out, const struct wire_status_ecu *e)
 	char line[LINE_MAX_BYTES], a[FIGURES_TEXT_MAX], b[FIGURES_TEXT_MAX];
 	const struct update_stats *u = &e->update;
 
-	row(out, "new version", u->version);
-	row(out, "phase", view_phase_name(u->phase));
+	view_row(out, "new version", u->version);
+	view_row(out, "phase", view_phase_name(u->phase));
 	snprintf(line, sizeof(line), "%u %%, %s of %s", figures_percent(u),
 		figures_size((double)u->processed_files_size, a),
 		figures_size((double)u->total_files_size, b));
-	row(out, "in place", u->total_files_size ? line : "");
+	view_row(out, "in place", u->total_files_size ? line : "");
 	snprintf(line, sizeof(line), "%s%s%s, %" PRIu64 " of %" PRIu64 " files",
 		figures_size((double)u->downloaded_bytes, a),
 		u->total_download_bytes ? " of up to " : "",
 		u->total_download_bytes ? figures_size((double)u->total_download_bytes, b) : "",
 		u->downloaded_files_num, u->total_download_files_num);
-	row(out, "downloaded", u->downloaded_bytes ? line : "");
-	row(out, "to write",
+	view_row(out, "downloaded", u->downloaded_bytes ? line : "");
+	view_row(out, "to write",
 		u->total_write_bytes ? figures_size((double)u->total_write_bytes, a) : "");
 	snprintf(line, sizeof(line), "%" PRIu64, u->downloading_errors);
-	row(out, "download errors", u->downloading_errors ? line : "");
-	row(out, "running for", figures_time(e->times.total_s, a));
+	view_row(out, "download errors", u->downloading_errors ? line : "");
+	view_row(out, "running for", figures_time(e->times.total_s, a));
 	snprintf(line, sizeof(line), "about %s", figures_time(u->remaining_s, a));
-	row(out, "remaining", u->remaining_s ? line : "");
+	view_row(out, "remaining", u->remaining_s ? line : "");
 }
 
 /* While something goes on, the field for the reason holds a remark on it: docs/api.md. */
@@ -84,17 +83,18 @@ static void ecu_block(FILE *out, const struct wire_status_ecu *e)
 {
 	columns_print(out, e->ecu_id);
 	fputc('\n', out);
-	row(out, "status", view_status_name(e->ota_status));
-	row(out, "firmware version", e->firmware_version[0] ? e->firmware_version : "not known");
-	row(out, "client version", e->otaclient_version);
-	row(out, "release", e->release_name);
-	row(out, "release id", e->release_id);
-	row(out, "image id", e->image_id);
+	view_row(out, "status", view_status_name(e->ota_status));
+	view_row(out, "firmware version",
+		e->firmware_version[0] ? e->firmware_version : "not known");
+	view_row(out, "client version", e->otaclient_version);
+	view_row(out, "release", e->release_name);
+	view_row(out, "release id", e->release_id);
+	view_row(out, "image id", e->image_id);
 	if (e->ota_status == STATUS_UPDATING)
 		update_rows(out, e);
-	row(out, is_going_on(e->ota_status) ? "remark" : "failure", e->failure_reason);
+	view_row(out, is_going_on(e->ota_status) ? "remark" : "failure", e->failure_reason);
 	if (e->failure_type != API_NO_FAILURE)
-		row(out, "failure type", view_result_name(API_STATUS, e->failure_type));
+		view_row(out, "failure type", view_result_name(API_STATUS, e->failure_type));
 }
 
 void view_status(FILE *out, const struct wire_status *status)
@@ -112,7 +112,7 @@ void view_status(FILE *out, const struct wire_status *status)
 		fputs(gap, out);
 		columns_print(out, status->available[i]);
 		fputc('\n', out);
-		row(out, "status", "has not reported");
+		view_row(out, "status", "has not reported");
 		gap = "\n";
 	}
 }

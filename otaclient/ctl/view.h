@@ -9,6 +9,9 @@
 
 #include "otaclient/api/wire.h"
 
+/* One row of a block; nothing if there is nothing to say. */
+void view_row(FILE *out, const char *label, const char *text);
+
 /* One block per ECU; those of the vehicle that have not reported too. */
 void view_status(FILE *out, const struct wire_status *status);
 

@@ -11,6 +11,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "otaclient/api/answers.h"
+#include "otaclient/api/wire_forecast.h"
 #include "otaclient/tree/ecu_table.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -76,6 +77,14 @@ static int take_update(void *ctx, const struct update_request *request, struct o
 		       : 0;
 }
 
+static int take_forecast(void *ctx, const struct update_request *request,
+	struct forecast_report *ret_report, struct ota_err *err)
+{
+	assert(request->request_id && request->request_id[0]);
+	ret_report->ended = request->url[0] == 'e';
+	return take_update(ctx, request, err);
+}
+
 /* A message that is no request has no answer. */
 static int answer_message(const struct answerer *answerer, enum api_method m, const void *data,
 	size_t len_bytes, struct buf *ret_bytes)
@@ -87,6 +96,8 @@ static int answer_message(const struct answerer *answerer, enum api_method m, co
 		return answer_status(answerer, ret_bytes, NULL);
 	r = wire_request_decode(m, data, len_bytes, &request, NULL);
 	assert(r < 0 || !answer_is_copy(answerer, m, &request)); /* nothing came before */
+	if (r == 0 && m == API_FORECAST)
+		return answer_forecast(answerer, &request, ret_bytes, NULL);
 	return r == 0 ? answer_request(answerer, m, &request, ret_bytes, NULL) : r;
 }
 
@@ -94,8 +105,12 @@ static void check_answer(enum api_method m, const struct buf *bytes)
 {
 	AUTO_WIRE_ANSWER struct wire_answer answer = {0};
 	AUTO_WIRE_STATUS struct wire_status status = {0};
+	struct wire_forecast forecast;
 
-	if (m == API_STATUS)
+	if (m == API_FORECAST)
+		assert(wire_forecast_decode(buf_str(bytes), bytes->len_bytes, &forecast, NULL) ==
+			0);
+	else if (m == API_STATUS)
 		assert(wire_status_decode(buf_str(bytes), bytes->len_bytes, &status, NULL) == 0 &&
 			status.n_ecus > 0);
 	else
@@ -107,7 +122,8 @@ static void check_answer(enum api_method m, const struct buf *bytes)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct request_handler handler = {.update = take_update};
+	static const struct request_handler handler = {
+		.update = take_update, .forecast = take_forecast};
 	static const char *const available[] = {"main", "p1", "p2", "main"};
 	struct echo echo = {data + 2, size - 2};
 	const struct api_tree tree = {echo_forward, echo_status, echo_stop, &echo};

@@ -8,6 +8,7 @@
 
 #include "common/base/cleanup.h"
 #include "otaclient/api/wire.h"
+#include "otaclient/api/wire_forecast.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -47,6 +48,18 @@ static void try_status(const uint8_t *data, size_t size)
 	assert(again.n_ecus == status.n_ecus && again.n_available == status.n_available);
 }
 
+static void try_forecast(const uint8_t *data, size_t size)
+{
+	struct wire_forecast forecast, again;
+	AUTO_BUF struct buf bytes = {0};
+
+	if (wire_forecast_decode(data, size, &forecast, NULL) < 0)
+		return;
+	assert(wire_forecast_encode(&forecast, &bytes) == 0);
+	assert(wire_forecast_decode(bytes.data, bytes.len_bytes, &again, NULL) == 0);
+	assert(again.report.ended == forecast.report.ended);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const enum api_method methods[] = {
@@ -56,7 +69,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 1)
 		return 0;
 	kind = data[0] - (size_t)'0';
-	if (kind == 8)
+	if (kind == 9)
+		try_forecast(data + 1, size - 1);
+	else if (kind == 8)
 		try_status(data + 1, size - 1);
 	else if (kind < 4)
 		try_request(methods[kind], data + 1, size - 1);

@@ -181,8 +181,10 @@ class ApiTest(unittest.TestCase):
         """One made from the definition without all that is ours, in a process of its own: names are registered once."""
         with open(os.path.join(PROTO, "otaclient_v2.proto")) as f:
             text = f.read()
-        text, n = re.subn(r"\n  \w+ \w+ = \d{4,};[^\n]*", "", text)
-        self.assertEqual(n, 3)
+        for ours, times in ((r"\n  \w+ \w+ = \d{4,};[^\n]*", 3), (r"\n  rpc Forecast [^\n]*", 1),
+                            (r"\nmessage Forecast\w+ \{[^}]*\}", 2)):  # fmt: skip
+            text, n = re.subn(ours, "", text)
+            self.assertEqual(n, times, ours)
         server = self.updating_with_a_plan()
         raw = server.raw("Status", b"")
         with tempfile.TemporaryDirectory() as folder:
@@ -239,6 +241,23 @@ class ApiTest(unittest.TestCase):
         self.assertEqual(answer(), [("main", pb.ABORT_NO_FAILURE, "Abort accepted")])
         server.expect("abort")
         self.assertEqual(server.stub.Status(pb.StatusRequest()).ecu_v2[0].ota_status, pb.ABORTED)
+
+    def test_a_forecast_is_asked_for_until_it_has_ended(self):
+        server = self.booted("--child", "camera")  # what is handed on is refused when it comes again; this is not
+        request = update_request("main")
+        request.request_id = "forecast-1"
+        answer = server.stub.Forecast(request)
+        server.expect(r'forecast version=2\.0 url=http://x/ cookies={"a":"b"} request_id=forecast-1')
+        self.assertEqual((answer.ecu_id, answer.result, answer.message, answer.request_id, answer.ended),
+                         ("main", pb.NO_FAILURE, "", "forecast-1", False))
+        answer = server.stub.Forecast(request)
+        self.assertEqual((answer.ended, answer.download_bytes, answer.write_bytes, answer.whole_seconds),
+                         (True, 3 << 20, 4 << 20, 61))
+        self.assertEqual([a.action for a in answer.action], ["keep", "move", "repeat", "copy", "patch", "fetch"])
+        self.assertEqual(answer.action[5].download_bytes, 3 << 20)
+        self.assertEqual(server.stub.Status(pb.StatusRequest()).ecu_v2[0].ota_status, pb.SUCCESS)
+        self.assertRegex(server.stub.Forecast(update_request("main")).request_id, r"^\d{10}-[0-9a-f]{8}$")
+        server.expect("forecast .*")
 
     def test_a_rollback_is_answered_for_every_ecu_named(self):
         server = self.booted()

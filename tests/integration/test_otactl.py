@@ -1,8 +1,9 @@
 """otactl against tests/support/api_server: what it prints, its exit codes, and waiting over a reboot.
 
-    /usr/bin/python3 test_otactl.py OTACTL API_SERVER
+    /usr/bin/python3 test_otactl.py OTACTL API_SERVER PROTO_FOLDER
 """
 
+import concurrent.futures
 import json
 import fcntl
 import os
@@ -21,7 +22,13 @@ import unicodedata
 import unittest
 import zlib
 
-OTACTL, SERVER = sys.argv[1:3]
+import grpc
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "support"))
+import api_stubs  # noqa: E402
+
+OTACTL, SERVER, PROTO = sys.argv[1:4]
 COMPLETION = os.path.join(os.path.dirname(__file__), "../../otaclient/ctl/otactl.bash")
 ADVICE = "is the ECU on, does otaclient run there, is --ecu right?"
 
@@ -115,6 +122,39 @@ class Terminal:
 
 def columns_of(line):
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
+
+
+class ForeignClient:
+    """Another client's service, or an older one's: Status and Update as ever, and no Forecast."""
+
+    def __init__(self, proto):
+        self.pb, _ = api_stubs.load(proto)
+        self.calls = []
+        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+        pb = self.pb
+        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("OtaClientV2.OtaClientService", {
+            "Status": grpc.unary_unary_rpc_method_handler(
+                self.status, pb.StatusRequest.FromString, pb.StatusResponse.SerializeToString),
+            "Update": grpc.unary_unary_rpc_method_handler(
+                self.update, pb.UpdateRequest.FromString, pb.UpdateResponse.SerializeToString),
+        }),))
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+
+    def status(self, request, context):
+        self.calls.append("Status")
+        return self.pb.StatusResponse(available_ecu_ids=["main"], ecu_v2=[
+            self.pb.StatusResponseEcuV2(ecu_id="main", ota_status=self.pb.SUCCESS)])
+
+    def update(self, request, context):
+        self.calls.append("Update")
+        return self.pb.UpdateResponse(ecu=[self.pb.UpdateResponseEcu(ecu_id=e.ecu_id) for e in request.ecu])
+
+    def __enter__(self):
+        self.server.start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.stop(None)
 
 
 class OtactlTest(unittest.TestCase):
@@ -393,6 +433,69 @@ class OtactlTest(unittest.TestCase):
         server = self.booted("--only-others", boot=None)
         self.assertEqual(self.ctl(server, "update", "--url", "http://x/", "--version", "2.0"),
                          (1, "", "otactl: 127.0.0.1 does not say which ECU it is; --ecu-id is needed\n"))
+
+    # --- forecasts ---
+
+    UPDATE = ("update", "--url", "http://x/", "--version", "2.0")
+
+    def test_a_dry_run_shows_the_forecast_and_asks_for_no_update(self):
+        server = self.booted()
+        self.assertEqual(self.ctl(server, *self.UPDATE, "--dry-run", "--cookies", '{"a":"b"}'),
+                         (0, "main\n"
+                             "  to download       up to 3.0 MiB\n"
+                             "  to write          4.0 MiB\n"
+                             "  standby slot      changed in place\n"
+                             "  fetch             2 files, 3.0 MiB, up to 3.0 MiB to download\n"
+                             "  time              about 1 min 1 s, 1 min 1 s of it for the download\n", ""))
+        server.expect(r'forecast version=2\.0 url=http://x/ cookies={"a":"b"} request_id=otactl-[0-9a-f]{16}')
+        code, out, err = self.ctl(server, "--json", *self.UPDATE, "--dry-run", "--ecu-id", "main")
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual((json.loads(out)["download_bytes"], json.loads(out)["actions"]["fetch"]["files"]), (3 << 20, 2))
+        server.expect("forecast .*")
+        server.order("phase 0")  # its "done" comes first: no "update" line before it
+
+    def test_a_dry_run_that_is_refused_gives_the_reason(self):
+        self.assertEqual(
+            self.ctl(self.booted(), "update", "--url", "http://busy/", "--version", "2.0", "--dry-run"),
+            (1, "", "otactl: No forecast from main: Another update is running\n"))
+
+    def test_a_forecast_is_for_the_ecu_that_is_asked(self):
+        server = self.booted()
+        for option in (["--dry-run"], ["--max-download", "5M"]):
+            self.assertEqual(
+                self.ctl(server, *self.UPDATE, *option, "--ecu-id", "sub"),
+                (1, "", "otactl: A forecast is not handed on: 127.0.0.1 is 'main'; ask 'sub' itself, with --ecu\n"))
+        server.order("phase 0")
+
+    def test_a_limit_is_kept_before_anything_is_asked_for(self):
+        server = self.booted()
+        for text, allowed, size in (("3145727", "3145727", "3.0 MiB"), ("3071K", "3144704", "3.0 MiB"),
+                                    ("2M", "2097152", "2.0 MiB")):  # fmt: skip
+            self.assertEqual(
+                self.ctl(server, *self.UPDATE, "--max-download", text),
+                (1, "", "otactl: The update of main would download up to 3145728 bytes (3.0 MiB), and "
+                        f"--max-download allows {allowed} ({size}); nothing was done\n"))
+            server.expect("forecast .*")
+        code, out, err = self.ctl(server, *self.UPDATE, "--max-download", "0", "--dry-run")
+        self.assertIn("  to download       up to 3.0 MiB\n", out)
+        self.assertEqual((code, err.split(",")[0]), (1, "otactl: The update of main would download up to 3145728 bytes (3.0 MiB)"))
+        server.expect("forecast .*")
+        server.order("phase 0")
+        self.assertEqual(self.ctl(server, *self.UPDATE, "--max-download", "3M"), (0, "main: accepted\n", ""))
+        server.expect("forecast .*")
+        server.expect("update .*")
+
+    def test_a_client_without_forecasts_is_not_asked_for_an_update(self):
+        """It has the other methods, and would skip a field that it does not know."""
+        with ForeignClient(PROTO) as foreign:
+            for option in ("--dry-run", "--max-download=1G"):
+                self.assertEqual(
+                    self.ctl(foreign, *self.UPDATE, option),
+                    (1, "", "otactl: The client of 127.0.0.1 makes no forecasts, it is an older or another one; "
+                            "nothing was done\n"))
+            self.assertEqual(foreign.calls, ["Status"] * 2)
+            self.assertEqual(self.ctl(foreign, *self.UPDATE)[:2], (0, "main: accepted\n"))
+            self.assertEqual(foreign.calls, ["Status"] * 3 + ["Update"])
 
     def test_a_refused_update_fails_with_the_reason(self):
         self.assertEqual(
@@ -728,6 +831,16 @@ start of the machine 01010101010101010101010101010101
                 (["--json=1", "status"], "--json takes no value"),
                 (["--version=1"], "--version takes no value"),
                 (["status", "--watch=1"], "--watch takes no value"),
+                (["update", "--url", "u", "--version", "2", "--all", "--dry-run"],
+                 "--dry-run is for the ECU that is asked alone, so it excludes --all"),
+                (["update", "--url", "u", "--version", "2", "--all", "--max-download", "1"],
+                 "--max-download is for the ECU that is asked alone, so it excludes --all"),
+                (["update", "--url", "u", "--version", "2", "--wait", "--dry-run"],
+                 "--dry-run and --wait exclude each other"),
+                *((["update", "--url", "u", "--version", "2", f"--max-download={text}"],
+                   f"--max-download must be a number of bytes, or one with K, M or G behind it, not '{text}'")
+                  for text in ("", "M", "-1", "5T", "1.5M", "1MK", "17179869184G", "18446744073709551616")),
+                (["rollback", "--dry-run"], "rollback takes no --dry-run"),
                 (["update", "--url"], "--url needs a value")):
             self.assertEqual(self.alone(*args), (2, "", "otactl: " + sentence + hint), args)
 
@@ -785,4 +898,4 @@ start of the machine 01010101010101010101010101010101
 
 
 if __name__ == "__main__":
-    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=2)

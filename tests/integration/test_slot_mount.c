@@ -23,6 +23,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/io.h"
+#include "common/base/run.h"
 #include "tests/unit/in_child.h"
 #include "tests/unit/refusal.h"
 #include "tests/unit/sentence.h"
@@ -77,6 +78,174 @@ static void mount_something(struct bench *b)
 	assert_int_equal(mount("slot", b->m.standby_dir, "tmpfs", 0, NULL), 0);
 	b->m.standby_fd = open(b->m.standby_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(b->m.standby_fd >= 0);
+}
+
+/* ---- looking ---- */
+
+enum {
+	SLOT_BYTES = 8 << 20,
+	AT_STATE = 1024 + 0x3a, /* of ext4's superblock, in the device */
+	AT_INCOMPAT = 1024 + 0x60,
+	AT_LAST_ORPHAN = 1024 + 0xe8,
+};
+
+static void tool(const char *const *argv, struct buf *out)
+{
+	struct ota_err err = {0};
+
+	if (run_tool(&(struct run_args){.argv = argv, .out = out}, &err) < 0)
+		fail_msg("%s", err.msg);
+}
+
+/* An ext4 with one file on a device of its own. */
+static void make_slot(struct bench *b)
+{
+	char image[128], point[128];
+	const char *const mkfs[] = {"mkfs.ext4", "-q", "-F", image, NULL};
+	const char *const losetup[] = {"losetup", "--show", "-f", image, NULL};
+	AUTO_BUF struct buf out = {0};
+	AUTO_CLOSE int fd = -1, file_fd = -1;
+
+	snprintf(image, sizeof(image), "%s/image", b->dir->path);
+	snprintf(point, sizeof(point), "%s/point", b->dir->path);
+	fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(ftruncate(fd, SLOT_BYTES), 0);
+	tool(mkfs, NULL);
+	tool(losetup, &out);
+	snprintf(b->slot.device, sizeof(b->slot.device), "%.*s", (int)strcspn(buf_str(&out), "\n"),
+		buf_str(&out));
+	assert_int_equal(mkdir(point, 0700), 0);
+	assert_int_equal(mount(b->slot.device, point, "ext4", 0, NULL), 0);
+	strcat(point, "/file");
+	file_fd = open(point, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(write(file_fd, "here", 4), 4);
+	closep(&file_fd);
+	*strrchr(point, '/') = '\0';
+	assert_int_equal(umount(point), 0);
+}
+
+static void drop_slot(struct bench *b)
+{
+	const char *const detach[] = {"losetup", "-d", b->slot.device, NULL};
+
+	slot_mount_done(&b->m);
+	slot_mount_init(&b->m);
+	tool(detach, NULL);
+}
+
+static void slot_bytes(const struct bench *b, char *ret_bytes)
+{
+	AUTO_CLOSE int fd = open(b->slot.device, O_RDONLY | O_CLOEXEC);
+
+	assert_int_equal(pread(fd, ret_bytes, SLOT_BYTES, 0), SLOT_BYTES);
+}
+
+/* Look, and be sure that it left every byte alone. */
+static void look(struct bench *b)
+{
+	AUTO_FREE char *before = malloc(SLOT_BYTES);
+	AUTO_FREE char *after = malloc(SLOT_BYTES);
+
+	slot_bytes(b, before);
+	slot_mount_done(&b->m);
+	slot_mount_init(&b->m);
+	if (slot_mount_look(&b->m, &b->slot, "/", b->dir->path, &b->err) < 0)
+		fail_msg("%s", b->err.msg);
+	assert_true(b->m.active_fd >= 0);
+	if (b->m.usable)
+		assert_int_equal(faccessat(b->m.standby_fd, "file", F_OK, 0), 0);
+	else
+		assert_int_equal(b->m.standby_fd, -1);
+	slot_bytes(b, after);
+	assert_memory_equal(before, after, SLOT_BYTES);
+}
+
+static void put_bytes(const struct bench *b, off_t at, const char *bytes, size_t n)
+{
+	AUTO_CLOSE int fd = open(b->slot.device, O_RDWR | O_CLOEXEC);
+
+	assert_int_equal(pwrite(fd, bytes, n, at), n);
+	assert_int_equal(fsync(fd), 0);
+}
+
+static void a_slot_that_was_closed_is_looked_at_and_left_alone(void **state)
+{
+	struct bench *b = *state;
+	struct space space;
+
+	make_slot(b);
+	look(b);
+	assert_true(b->m.usable);
+	assert_int_equal(faccessat(b->m.active_fd, "etc", F_OK, 0), 0);
+	assert_int_equal(openat(b->m.standby_fd, "new", O_CREAT | O_RDWR | O_CLOEXEC, 0600), -1);
+	assert_int_equal(errno, EROFS);
+	assert_int_equal(slot_mount_space(&b->m, &space, &b->err), 0);
+	assert_in_range(space.total_bytes, 1 << 20, SLOT_BYTES);
+	drop_slot(b);
+}
+
+static void a_slot_that_is_to_be_mended_first_is_not_looked_at(void **state)
+{
+	static const struct {
+		off_t at;
+		char bytes[2];
+	} marks[] = {
+		{AT_STATE,       {0, 0}   }, /* not unmounted */
+		{AT_STATE,       {3, 0}   }, /* has errors */
+		{AT_STATE,       {5, 0}   }, /* its orphans are being dealt with */
+		{AT_LAST_ORPHAN, {12, 0}  },
+		{AT_INCOMPAT,    {0x46, 2}}, /* its journal is to be replayed */
+	};
+	struct bench *b = *state;
+	struct space space;
+	char was[2];
+
+	make_slot(b);
+	for (size_t i = 0; i < ARRAY_SIZE(marks); i++) {
+		AUTO_FREE char *bytes = malloc(SLOT_BYTES);
+
+		slot_bytes(b, bytes);
+		memcpy(was, bytes + marks[i].at, 2);
+		put_bytes(b, marks[i].at, marks[i].bytes, 2);
+		look(b);
+		assert_false(b->m.usable);
+		put_bytes(b, marks[i].at, was, 2);
+	}
+	look(b);
+	assert_true(b->m.usable);
+	/* Of one without a file system its size is known. */
+	put_bytes(b, 1024 + 0x38, "\0\0", 2);
+	look(b);
+	assert_false(b->m.usable);
+	assert_int_equal(slot_mount_space(&b->m, &space, &b->err), 0);
+	assert_in_range(space.total_bytes, SLOT_BYTES / 2, SLOT_BYTES);
+	drop_slot(b);
+}
+
+static void a_slot_that_somebody_writes_to_is_left_to_them(void **state)
+{
+	struct bench *b = *state;
+	char point[128];
+
+	make_slot(b);
+	snprintf(point, sizeof(point), "%s/point", b->dir->path);
+	assert_int_equal(mount(b->slot.device, point, "ext4", 0, NULL), 0);
+	look(b);
+	assert_false(b->m.usable);
+	strcat(point, "/still-here");
+	assert_int_equal(mkdir(point, 0700), 0);
+	*strrchr(point, '/') = '\0';
+	assert_int_equal(umount(point), 0);
+	drop_slot(b);
+}
+
+static void what_is_no_slot_is_not_looked_at(void **state)
+{
+	struct bench *b = *state;
+
+	snprintf(b->slot.device, sizeof(b->slot.device), "%s", b->dir->path);
+	assert_int_equal(slot_mount_look(&b->m, &b->slot, "/", b->dir->path, &b->err), -ENODEV);
+	assert_sentence(&b->err, "The standby slot %s is no block device", b->dir->path);
 }
 
 /* ---- taking ---- */
@@ -219,6 +388,10 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
+		T(a_slot_that_was_closed_is_looked_at_and_left_alone),
+		T(a_slot_that_is_to_be_mended_first_is_not_looked_at),
+		T(a_slot_that_somebody_writes_to_is_left_to_them),
+		T(what_is_no_slot_is_not_looked_at),
 		T(what_is_no_block_device_is_no_slot),
 		T(slot_of_the_running_system_is_left_alone),
 		T(device_without_a_driver_is_said),

@@ -30,6 +30,7 @@
 #include "common/base/log.h"
 #include "common/base/mount.h"
 #include "common/base/run.h"
+#include "common/crypto/digest.h"
 #include "otaclient/first_boot.h"
 #include "otaclient/fs_state.h"
 #include "otaclient/journal.h"
@@ -285,6 +286,21 @@ static int request_abort(struct machine *m)
 	return updater_abort(m->updater, &m->err);
 }
 
+static int request_forecast(struct machine *m, const char *id, struct forecast_report *ret_report)
+{
+	char none[] = "", version[] = "v2";
+	struct update_request q = {.version = version,
+		.url = m->url,
+		.cookies = none,
+		.release_name = none,
+		.release_id = none,
+		.image_id = none,
+		.request_id = (char *)(uintptr_t)id};
+
+	m->err = (struct ota_err){0};
+	return updater_forecast(m->updater, &q, ret_report, &m->err);
+}
+
 static struct status_snapshot *now(struct machine *m)
 {
 	static struct status_snapshot snap;
@@ -326,6 +342,159 @@ static void nothing_runs_so_nothing_can_be_aborted(void **state)
 	assert_int_equal(now(m)->ota_status, STATUS_SUCCESS);
 	assert_int_equal(stored(m, 'a'), STATUS_SUCCESS);
 }
+
+/* ---- forecast ----------------------------------------------------------------------------------- */
+
+/* Of all bytes of the other slot, and of what is said of it beside. */
+static void fingerprint(const struct machine *m, char ret_hex[DIGEST_HEX_MAX])
+{
+	AUTO_CLOSE int fd = open(m->device, O_RDONLY | O_CLOEXEC);
+	AUTO_FREE char *bytes = malloc(16 << 20);
+	struct digest d;
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, bytes, 16 << 20, 0), 16 << 20);
+	digest_of(bytes, 16 << 20, &d);
+	digest_to_hex(&d, ret_hex);
+}
+
+static void wait_for_end_of_forecast(struct machine *m, const char *id)
+{
+	uint64_t until = clock_monotonic_ms() + PATIENCE_MS;
+	struct forecast_report report;
+
+	while (request_forecast(m, id, &report) == 0 && !report.ended) {
+		if (clock_monotonic_ms() > until)
+			fail_msg("The forecast does not end");
+		clock_sleep_ms(5);
+	}
+}
+
+static void assert_untouched(struct machine *m, const char *before)
+{
+	char after[DIGEST_HEX_MAX];
+
+	fingerprint(m, after);
+	assert_string_equal(after, before);
+	assert_int_equal(now(m)->ota_status, STATUS_SUCCESS);
+	assert_false(now(m)->has_failure);
+	assert_int_equal(stored(m, 'a'), STATUS_SUCCESS);
+	assert_int_equal(stored(m, 'b'), STATUS_FAILURE);
+	assert_in_use(m, 'a', "ota-slot_a");
+}
+
+static void a_forecast_keeps_all_else_out_and_shows_in_no_status(void **state)
+{
+	static const char busy[] =
+		"A forecast of an update is being made; this request has been ignored";
+	struct machine *m = *state;
+	struct forecast_report report;
+	char before[DIGEST_HEX_MAX];
+	AUTO_CLOSE int asked = -1;
+
+	fingerprint(m, before);
+	assert_int_equal(request_forecast(m, "one", &report), 0);
+	assert_false(report.ended);
+	asked = accept(m->server, NULL, NULL);
+	assert_int_equal(request_update(m), -EBUSY);
+	assert_string_equal(m->err.msg, busy);
+	assert_int_equal(m->err.code, OTA_E_OTA_BUSY);
+	assert_int_equal(request_rollback(m), -EBUSY);
+	assert_string_equal(m->err.msg, busy);
+	assert_int_equal(request_forecast(m, "two", &report), -EBUSY);
+	assert_string_equal(m->err.msg, busy);
+	assert_int_equal(request_forecast(m, "one", &report), 0);
+	assert_false(report.ended);
+	assert_int_equal(report.phase, PHASE_PROCESSING_METADATA);
+	assert_untouched(m, before);
+
+	assert_int_equal(request_abort(m), 0);
+	assert_string_equal(m->err.msg, "Abort accepted, aborting update immediately");
+	wait_for_end_of_forecast(m, "one");
+	assert_int_equal(m->err.code, OTA_E_ABORTED);
+	assert_string_equal(m->err.msg, "The forecast was aborted");
+	assert_untouched(m, before);
+	assert_int_equal(request_abort(m), -ESRCH);
+
+	/* Once its end is told the way is free, without a pause, and the slot is still one to go back to. */
+	assert_int_equal(request_update(m), 0);
+	assert_int_equal(request_forecast(m, "two", &report), -EBUSY);
+	assert_string_equal(
+		m->err.msg, "An update is running already; this request has been ignored");
+	assert_int_equal(request_abort(m), 0);
+	wait_for_live(m, STATUS_ABORTED);
+	assert_int_equal(request_rollback(m), 0);
+	wait_for_live(m, STATUS_ROLLBACKING);
+}
+
+static void a_forecast_that_nobody_asks_for_ends(void **state)
+{
+	struct machine *m = *state;
+	struct forecast_report report;
+	char before[DIGEST_HEX_MAX];
+
+	fingerprint(m, before);
+	assert_int_equal(request_forecast(m, "one", &report), 0);
+	for (int i = 0; i < 3; i++) { /* whoever asks again has it for as long again */
+		atomic_fetch_add(&skipped_ms, 20 * 1000);
+		assert_int_equal(request_forecast(m, "one", &report), 0);
+		assert_false(report.ended);
+	}
+	atomic_fetch_add(&skipped_ms, 31 * 1000);
+	for (uint64_t until = clock_monotonic_ms() + PATIENCE_MS;
+		request_forecast(m, "two", &report) == -EBUSY;) {
+		assert_true(clock_monotonic_ms() < until);
+		clock_sleep_ms(5);
+	}
+	/* The other one is being made now; what became of the first is forgotten with its name. */
+	assert_int_equal(request_forecast(m, "one", &report), -EBUSY);
+	assert_untouched(m, before);
+}
+
+static void why_a_forecast_ended_is_told_to_whoever_asks_again(void **state)
+{
+	struct machine *m = *state;
+	struct forecast_report report;
+
+	assert_int_equal(request_forecast(m, "one", &report), 0);
+	atomic_fetch_add(&skipped_ms, 31 * 1000);
+	for (uint64_t until = clock_monotonic_ms() + PATIENCE_MS; request_rollback(m) == -EBUSY;) {
+		assert_true(clock_monotonic_ms() < until);
+		clock_sleep_ms(5);
+	}
+	assert_int_equal(request_forecast(m, "one", &report), -ECANCELED);
+	assert_string_equal(
+		m->err.msg, "The forecast was stopped because nobody has asked for it for 30 s");
+	assert_int_equal(request_forecast(m, "one", &report), -ECANCELED);
+}
+
+static void a_forecast_of_nonsense_is_not_begun(void **state)
+{
+	struct machine *m = *state;
+	struct forecast_report report;
+
+	snprintf(m->url, sizeof(m->url), "no-url");
+	assert_int_equal(request_forecast(m, "one", &report), -EINVAL);
+	assert_int_equal(m->err.code, OTA_E_INVALID_REQUEST);
+	assert_int_equal(request_abort(m), -ESRCH);
+}
+
+static void the_end_of_the_daemon_ends_a_forecast(void **state)
+{
+	struct machine *m = *state;
+	struct forecast_report report;
+	char before[DIGEST_HEX_MAX];
+	uint64_t began = clock_monotonic_ms();
+
+	fingerprint(m, before);
+	assert_int_equal(request_forecast(m, "one", &report), 0);
+	updater_free(m->updater);
+	m->updater = NULL;
+	assert_true(clock_monotonic_ms() - began < 5000);
+	assert_untouched(m, before);
+}
+
+/* ---- abort of an update ------------------------------------------------------------------------- */
 
 struct ends {
 	atomic_uint n_errors, n_warnings;
@@ -1166,6 +1335,11 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(nothing_runs_so_nothing_can_be_aborted),
+		T(a_forecast_keeps_all_else_out_and_shows_in_no_status),
+		T(a_forecast_that_nobody_asks_for_ends),
+		T(why_a_forecast_ended_is_told_to_whoever_asks_again),
+		T(a_forecast_of_nonsense_is_not_begun),
+		T(the_end_of_the_daemon_ends_a_forecast),
 		T(an_abort_is_worth_a_warning_and_no_error),
 		T(an_abort_ends_a_download_that_stalls_and_the_next_update_is_taken),
 		T(of_many_aborts_one_is_accepted),

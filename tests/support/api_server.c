@@ -67,7 +67,8 @@ int main(int argc, char **argv)
 {
 	static const char *const available[] = {"main", "sub", "main"};
 	static const char *const main_is_last[] = {"sub", "main"};
-	struct request_handler handler = {.update = scripted_update, .abort = scripted_abort};
+	struct request_handler handler = {
+		.update = scripted_update, .abort = scripted_abort, .forecast = scripted_forecast};
 	struct api_config config = {
 		.listen_ip = "127.0.0.1",
 		.ecu_id = "main",

@@ -47,6 +47,27 @@ int scripted_rollback(void *ctx, struct ota_err *err)
 	return 0;
 }
 
+int scripted_forecast(void *ctx, const struct update_request *r, struct forecast_report *ret_report,
+	struct ota_err *err)
+{
+	static char last_id[256];
+	struct forecast *f = &ret_report->forecast;
+
+	if (strcmp(r->url, "http://busy/") == 0)
+		return ota_err_set(err, -EBUSY, OTA_E_OTA_BUSY, "Another update is running");
+	if (strcmp(last_id, r->request_id) != 0) {
+		snprintf(last_id, sizeof(last_id), "%s", r->request_id);
+		printf("forecast version=%s url=%s cookies=%s request_id=%s\n", r->version, r->url,
+			r->cookies, r->request_id);
+		return 0;
+	}
+	ret_report->ended = true;
+	f->work = (struct workload){.download_bytes = 3 << 20, .write_bytes = 4 << 20};
+	f->actions[PLAN_FETCH] = (struct forecast_action){2, 2, 3 << 20, 3 << 20};
+	f->download_s = f->whole_s = 61;
+	return 0;
+}
+
 static void set_progress(struct update_stats *u, const void *arg)
 {
 	const unsigned long long *n = arg;

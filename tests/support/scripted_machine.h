@@ -1,7 +1,8 @@
 /*
  * scripted_machine: what stands behind the API in api_server and tree_server: a status that changes as it is told.
  *
- * Update is accepted unless the URL is http://busy/ or http://invalid/; the machine then is UPDATING. Each request that
+ * A forecast has ended when it is asked for a second time, with 3 MiB to download; it is refused as an update is. Update is
+ * accepted unless the URL is http://busy/ or http://invalid/; the machine then is UPDATING. Each request that
  * reaches it is printed. Orders:
  *
  *     boot STATUS VERSION         what booted
@@ -22,6 +23,8 @@
 int scripted_update(void *ctx, const struct update_request *r, struct ota_err *err);
 int scripted_abort(void *ctx, struct ota_err *err);
 int scripted_rollback(void *ctx, struct ota_err *err);
+int scripted_forecast(void *ctx, const struct update_request *r, struct forecast_report *ret_report,
+	struct ota_err *err);
 
 /* False: it is none of the above. */
 bool scripted_obey(struct status *status, const char *order);

@@ -650,7 +650,7 @@ static void settle_in(void)
 
 /*
  * Who starts without what memory was too short for would serve so until the next start, as another ECU perhaps, or
- * without the trial of a new system. Whoever does not start is started again.
+ * without a boot controller, and so without the trial of a new system. Whoever does not start is started again.
  */
 static int daemon_start(struct daemon *d, struct ota_err *err)
 {

@@ -43,7 +43,7 @@ void slot_note_mark_dir(const struct slot_pair *slots, char ret_dir[PATH_MAX])
 static void read_token(const char *dir, const char *name, char ret_token[TOKEN_MAX])
 {
 	AUTO_CLOSE int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	char text[TOKEN_MAX + 1];
+	char text[TOKEN_MAX + 1] = "";
 	ssize_t len;
 	size_t n = 0;
 

@@ -95,7 +95,7 @@ static void read_word(const char *dir, const char *name, char ret_text[WORD_FILE
 
 enum ota_status status_store_read_status(const char *dir)
 {
-	char text[WORD_FILE_MAX_BYTES + 1];
+	char text[WORD_FILE_MAX_BYTES + 1] = "";
 
 	read_word(dir, "status", text);
 	return ota_status_from_name(text);
@@ -103,7 +103,7 @@ enum ota_status status_store_read_status(const char *dir)
 
 void status_store_read_slot_in_use(const char *dir, char ret_slot[STATUS_SLOT_MAX])
 {
-	char text[WORD_FILE_MAX_BYTES + 1];
+	char text[WORD_FILE_MAX_BYTES + 1] = "";
 	const char *word = text;
 	size_t len;
 

@@ -139,7 +139,7 @@ static bool link_plain(struct blob_hand *hand, const struct blob_source *source,
 	AUTO_CLOSE int fd = -1;
 	struct stat st;
 
-	if (i == FILE_TABLE_NONE || t->contents[i].has_zst)
+	if (i == FILE_TABLE_NONE)
 		return false;
 	path = strndup(t->files[t->contents[i].first_file].path.at,
 		t->files[t->contents[i].first_file].path.len);

@@ -115,6 +115,8 @@ class Unchanged(Reuse):
     def test_with_plain_all_the_plain_ones_are_right_too(self):
         root = self.build_old("--plain-all")
         self.reusing(root, "--plain-all")
+        for name in ("text", "noise"):
+            self.assertTrue(os.path.samefile(f"{self.image}/data/usr/lib/{name}", f"{self.old}/data/usr/lib/{name}"))
         self.assert_like_fresh(root, "--plain-all")
 
 

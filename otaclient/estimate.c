@@ -12,9 +12,6 @@
 #include "otaclient/status.h"
 
 enum {
-	/* Less than this is mostly the time of questions and answers, or of finding files. */
-	NET_SAMPLE_MIN_BYTES = 512 << 10,
-	DISK_SAMPLE_MIN_BYTES = 8 << 20,
 	RUNNING_MS = 3000, /* so long what a phase has just begun with says nothing */
 
 	WRITE_COST = 2,             /* of a byte, in bytes read */
@@ -59,14 +56,14 @@ static uint64_t time_of(double bytes, const struct sample *s, uint64_t least_byt
 
 static uint64_t disk_time(double bytes, const struct sample *disk)
 {
-	return time_of(bytes, disk, DISK_SAMPLE_MIN_BYTES);
+	return time_of(bytes, disk, ESTIMATE_DISK_MIN_BYTES);
 }
 
 /* What comes in is written meanwhile; the slower of the two counts. */
 static uint64_t fetch_time(
 	const struct workload *w, const struct sample *net, const struct sample *disk)
 {
-	uint64_t receive_ms = time_of((double)w->download_bytes, net, NET_SAMPLE_MIN_BYTES);
+	uint64_t receive_ms = time_of((double)w->download_bytes, net, ESTIMATE_NET_MIN_BYTES);
 	uint64_t write_ms = disk_time((double)w->fetch_bytes * WRITE_COST, disk);
 
 	if (!is_known(receive_ms) || !is_known(write_ms))
@@ -110,7 +107,7 @@ static struct sample disk_sample(const struct update_stats *u)
 	uint64_t copied_ms = u->phase_began_ms[PHASE_DOWNLOADING_OTA_FILES];
 	struct sample copying = {.bytes = f->work.copy_bytes * COPY_COST};
 
-	if (f->disk.bytes >= DISK_SAMPLE_MIN_BYTES || copied_ms <= f->made_ms)
+	if (f->disk.bytes >= ESTIMATE_DISK_MIN_BYTES || copied_ms <= f->made_ms)
 		return f->disk;
 	copying.ms = copied_ms - f->made_ms;
 	return copying.bytes > f->disk.bytes ? copying : f->disk;

@@ -12,6 +12,12 @@ struct update_stats;
 
 #define ESTIMATE_UNKNOWN UINT64_MAX
 
+enum {
+	/* Less than this is mostly the time of questions and answers, or of finding files. */
+	ESTIMATE_NET_MIN_BYTES = 512 << 10,
+	ESTIMATE_DISK_MIN_BYTES = 8 << 20,
+};
+
 /* So much was done in that time. {0} = nothing was measured. */
 struct sample {
 	uint64_t bytes, ms;

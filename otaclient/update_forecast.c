@@ -1,8 +1,9 @@
 /*
  * update_forecast: what the plan comes to, for whoever wants to know. Contract: update_forecast.h.
  *
- * Rates: of the network that with which the image's lists came, of the disk that with which the slots were looked
- * through. Both are told with the plan; from then on estimate goes by what the update does.
+ * Rates: of the network that with which the image's lists came; of the disk that with which the slots were looked
+ * through, or some files read where little had to be. Both are told with the plan; from then on estimate goes by what
+ * the update does.
  */
 #include "otaclient/update_forecast.h"
 
@@ -12,6 +13,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "otaclient/disk_sample.h"
 #include "otaclient/journal.h"
 
 struct change {
@@ -33,10 +35,25 @@ static void change_planned(struct update_stats *u, const void *arg)
 	f->disk = c->s->disk;
 }
 
+/* Where the last update has left notes, nothing is read for the plan. */
+static void sample_disk(struct update_session *s)
+{
+	struct sample sample;
+
+	if (s->writer || s->disk.bytes >= ESTIMATE_DISK_MIN_BYTES)
+		return;
+	disk_sample_take(s->image.table, s->inventory, s->mount.standby_fd, s->mount.active_fd,
+		session_poll, s, &sample);
+	if (sample.bytes > s->disk.bytes)
+		s->disk = sample;
+}
+
 void update_forecast_publish(struct update_session *s)
 {
-	const struct change change = {MAX_OF(clock_monotonic_ms(), (uint64_t)1), s};
+	struct change change = {.s = s};
 
+	sample_disk(s);
+	change.now_ms = MAX_OF(clock_monotonic_ms(), (uint64_t)1);
 	forecast_make(s->plan, s->image.table, s->image.patches, &s->net, &s->disk, &s->forecast);
 	status_change(s->env->status, change_planned, &change);
 }
@@ -73,7 +90,7 @@ int update_forecast_tell(struct update_session *s, struct ota_err *err)
 		"Forecast: to download up to %" PRIu64 " bytes, to write %" PRIu64 " bytes, %s",
 		f->work.download_bytes, f->work.write_bytes, time);
 	r = forecast_check(f, s->env->max_download_bytes, err);
-	/* Nothing was touched, as with a hook that says no. */
-	s->refused = r < 0;
+	/* Nothing was touched, as with a hook that says no; unless the plan had to be made again. */
+	s->refused = r < 0 && !s->may_destroy;
 	return r;
 }

@@ -17,6 +17,25 @@
 typedef OtaClientV2__ForecastResponse pb_forecast;
 typedef OtaClientV2__ForecastAction pb_action;
 
+/* Protobuf says the same of a message that is none and of memory that is short. */
+struct memory {
+	bool short_of;
+};
+
+static void *memory_alloc(void *ctx, size_t size_bytes)
+{
+	struct memory *m = ctx;
+	void *p = malloc(size_bytes);
+
+	m->short_of = m->short_of || !p;
+	return p;
+}
+
+static void memory_free(void *ctx, void *p)
+{
+	free(p);
+}
+
 static void pb_forecast_freep(pb_forecast **m)
 {
 	if (*m)
@@ -89,13 +108,17 @@ int wire_forecast_decode(
 	const void *data, size_t len_bytes, struct wire_forecast *ret_forecast, struct ota_err *err)
 {
 	CLEANUP(pb_forecast_freep) pb_forecast *m = NULL;
+	struct memory memory = {0};
+	ProtobufCAllocator allocator = {memory_alloc, memory_free, &memory};
 	struct wire_forecast f = {0};
 	int r;
 
 	if (len_bytes > WIRE_FORECAST_MAX_BYTES)
 		return ota_err_set(err, -E2BIG, OTA_E_INVALID_REQUEST,
 			"The message is too large for a ForecastResponse");
-	m = ota_client_v2__forecast_response__unpack(NULL, len_bytes, data);
+	m = ota_client_v2__forecast_response__unpack(&allocator, len_bytes, data);
+	if (!m && memory.short_of)
+		return ota_err_no_memory(err, "a message of the API");
 	if (!m)
 		return ota_err_set(
 			err, -EBADMSG, OTA_E_INVALID_REQUEST, "The message is no ForecastResponse");

@@ -25,8 +25,8 @@ struct wire_forecast {
 };
 
 /*
- * Bytes to struct: 0, -EBADMSG (no such message, or a string that is no text) or -E2BIG. An action that is not known is
- * left out.
+ * Bytes to struct: 0, -EBADMSG (no such message, or a string that is no text), -E2BIG or -ENOMEM. An action that is not
+ * known is left out.
  */
 int wire_forecast_decode(const void *data, size_t len_bytes, struct wire_forecast *ret_forecast,
 	struct ota_err *err);

@@ -18,6 +18,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "otaclient/api/answers.h"
+#include "otaclient/api/wire_forecast.h"
 #include "otaclient/doctor/ext4_super.h"
 #include "otaclient/doctor/listeners.h"
 #include "otaclient/doctor/system_conf.h"
@@ -83,6 +84,20 @@ static int run_status(struct ota_err *err)
 	r = wire_status_encode(&status, &out);
 	if (r < 0)
 		return ota_err_no_memory(err, "the status");
+	right_as_before(buf_str(&out), out.len_bytes);
+	return 0;
+}
+
+static int run_forecast(struct ota_err *err)
+{
+	struct wire_forecast forecast;
+	AUTO_BUF struct buf out = {0};
+	int r = wire_forecast_decode(text.data + 1, text.len_bytes - 1, &forecast, err);
+
+	if (r < 0)
+		return r;
+	if (wire_forecast_encode(&forecast, &out) < 0)
+		return ota_err_no_memory(err, "the forecast");
 	right_as_before(buf_str(&out), out.len_bytes);
 	return 0;
 }
@@ -178,6 +193,8 @@ static void messages_of_the_api(void **state)
 	sweep(run_ask_status, 3, ANY_FAILURE | SILENT);
 	read_text("answers/update");
 	sweep(run_ask_update, 3, ANY_FAILURE | SILENT);
+	read_text("wire/forecast");
+	sweep_output(run_forecast, 5, 0);
 }
 
 /* ---- status files ---- */

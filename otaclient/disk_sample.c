@@ -16,8 +16,8 @@
 #include "common/crypto/digest.h"
 
 enum {
-	ENOUGH_BYTES = 32 << 20,
-	ENOUGH_MS = 1000,
+	ENOUGH_BYTES = ESTIMATE_DISK_MIN_BYTES,
+	ENOUGH_MS = 300,
 	PIECE_BYTES = 1 << 20,
 	PIECE_ALIGN = 4096,        /* of what goes past the page cache */
 	FILE_MIN_BYTES = 64 << 10, /* of a smaller one, finding it is most of the time */

@@ -86,6 +86,7 @@ static void what_is_noted_comes_back(void **state)
 		make_table("0644,0,0,1,b" REST ",'/else',5,,\n0644,0,0,1,c" REST ",'/c',5,,\n");
 	AUTO_INODE_INDEX struct inode_index *x = NULL;
 
+	assert_true(meta_fd >= 0);
 	assert_int_equal(inode_index_load(d->fd, t, &x), 0);
 	assert_non_null(x);
 	assert_int_equal(find(x, 10, 1000, 499), 0);
@@ -103,6 +104,7 @@ static void inode_that_has_changed_is_not_known(void **state)
 	AUTO_INODE_INDEX struct inode_index *x = NULL;
 	struct stat link = looks(30, 900, 1);
 
+	assert_true(meta_fd >= 0);
 	assert_int_equal(inode_index_load(d->fd, t, &x), 0);
 	assert_int_equal(find(x, 30, 900, 1), 0);
 	assert_int_equal(find(x, 30, 900, 2), FILE_TABLE_NONE);
@@ -137,6 +139,7 @@ static void nothing_is_believed_on_trial(void **state)
 	AUTO_FILE_TABLE struct file_table *t = make_old();
 	AUTO_INODE_INDEX struct inode_index *x = NULL;
 
+	assert_true(trial_fd >= 0);
 	assert_int_equal(inode_index_load(d->fd, t, &x), 0);
 	assert_null(x);
 	assert_int_equal(unlinkat(meta_fd, "on-trial", 0), 0);

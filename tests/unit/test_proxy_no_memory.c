@@ -87,7 +87,7 @@ static int run_request(struct ota_err *err)
 
 static int run_cache_control(struct ota_err *err)
 {
-	struct cache_control cc;
+	struct cache_control cc = {0};
 
 	return cache_control_parse(fields[1].value, strlen(fields[1].value), &cc, err);
 }

@@ -6,6 +6,7 @@
  */
 #include "otaclient/api/answers.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -358,6 +359,7 @@ int answer_request(const struct answerer *by, enum api_method m, struct wire_req
 	struct recent_requests *recent = recent_of(by, m);
 	int r = fill_request_id(request);
 
+	assert(answers[m]); /* a forecast is answered elsewhere */
 	if (r == 0) {
 		asked.is_copy = !recent_requests_begin(
 			recent, m, request->request_id, clock_monotonic_ms());

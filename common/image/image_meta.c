@@ -30,7 +30,7 @@ enum entry_kind {
 	ENTRY_PART, /* a file of the image: its name, and its digest as "hash" beside it */
 	ENTRY_DIR,
 	ENTRY_SIZE,
-	ENTRY_TEXT, /* a word to builders; clients have no use for it */
+	ENTRY_TEXT, /* words; not looked into here */
 };
 
 struct entry {
@@ -56,6 +56,7 @@ static const struct entry entries[] = {
 	{"x_attributes",                ENTRY_PART,    false, AT(attributes)              },
 	{"x_patches",                   ENTRY_PART,    false, AT(patches)                 },
 	{"x_compression",               ENTRY_TEXT,    false, AT(compression)             },
+	{"x_compressed_lists",          ENTRY_TEXT,    false, AT(compressed_lists)        },
 };
 
 enum {
@@ -345,6 +346,53 @@ int image_meta_verify(const char *jwt, size_t len_bytes, const struct image_meta
 			cert, jwt, parts.signed_len, buf_str(&signature), signature.len_bytes, err);
 	return r < 0 ? ota_err_wrap(err, r, "metadata.jwt cannot be trusted") : 0;
 }
+
+/* ---- lists that are compressed, too ---- */
+
+/* What metadata.jwt calls the list: names may have spaces, keys have none. */
+static const char *key_of_part(const struct image_meta *meta, const struct image_part *part)
+{
+	size_t offset = (size_t)((const char *)part - (const char *)meta);
+
+	for (size_t i = 0; i < ARRAY_SIZE(entries); i++)
+		if (entries[i].kind == ENTRY_PART && entries[i].offset == offset)
+			return entries[i].key;
+	assert(false);
+	return "";
+}
+
+/* Words that are no keys of ours are a later builder's, and no harm. */
+bool image_meta_has_zst(const struct image_meta *meta, const struct image_part *part)
+{
+	const char *key = key_of_part(meta, part);
+	const char *word = meta->compressed_lists;
+	size_t key_len = strlen(key), len;
+
+	for (; *word; word += len + (word[len] == ' ')) {
+		len = strcspn(word, " ");
+		if (len == key_len && memcmp(word, key, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+void image_meta_add_zst(struct image_meta *meta, const struct image_part *part)
+{
+	size_t len = strlen(meta->compressed_lists), room = sizeof(meta->compressed_lists) - len;
+	int n = snprintf(meta->compressed_lists + len, room, "%s%s", len ? " " : "",
+		key_of_part(meta, part));
+
+	/* All keys of the table have fewer bytes together. */
+	assert(n > 0 && (size_t)n < room);
+	(void)n;
+}
+
+void image_part_zst_name(const struct image_part *part, char ret_name[IMAGE_META_ZST_NAME_MAX])
+{
+	snprintf(ret_name, IMAGE_META_ZST_NAME_MAX, "%s.zst", part->name);
+}
+
+/* ---- writing ---- */
 
 static int put_entry(const struct entry *e, const struct image_meta *meta, struct buf *out)
 {

@@ -18,9 +18,10 @@
 #include "common/crypto/digest.h"
 
 enum {
-	IMAGE_META_JWT_MAX_BYTES = 256 * 1024, /* a real one has about 1 kB */
-	IMAGE_META_NAME_MAX = 256,             /* one path component with its NUL */
-	IMAGE_META_TEXT_MAX = 256,             /* a remark for builders with its NUL; ours has 50 */
+	IMAGE_META_JWT_MAX_BYTES = 256 * 1024,             /* a real one has about 1 kB */
+	IMAGE_META_NAME_MAX = 256,                         /* one path component with its NUL */
+	IMAGE_META_ZST_NAME_MAX = IMAGE_META_NAME_MAX + 4, /* the same with ".zst" */
+	IMAGE_META_TEXT_MAX = 256, /* a remark for builders with its NUL; ours has 50 */
 };
 
 /* A file of the image that metadata.jwt vouches for. name[0] == '\0': the image has none. */
@@ -36,6 +37,8 @@ struct image_meta {
 	char rootfs_dir[IMAGE_META_NAME_MAX];
 	char compressed_dir[IMAGE_META_NAME_MAX]; /* "" = no compressed contents */
 	char compression[IMAGE_META_TEXT_MAX];    /* our extension "x_compression"; "" = not said */
+	/* 〃 "x_compressed_lists": the keys of lists that are there as <name>.zst, too, with a space between */
+	char compressed_lists[IMAGE_META_TEXT_MAX];
 	uint64_t total_regular_size_bytes;        /* 0 = not said */
 	struct digest jwt_digest;                 /* of the whole file: the identity of the image */
 };
@@ -49,6 +52,14 @@ int image_meta_parse(const char *jwt, size_t len_bytes, struct image_meta *ret_m
  */
 int image_meta_verify(const char *jwt, size_t len_bytes, const struct image_meta *meta, const char *cert_pem,
 	size_t cert_len, const struct cert_store *store, struct ota_err *err);
+
+/*
+ * Is the list @part, one of @meta's, there as one zstd frame, too, under its name with ".zst"? The digest of the part
+ * is that of the plain list. For builders: say that it is.
+ */
+bool image_meta_has_zst(const struct image_meta *meta, const struct image_part *part);
+void image_meta_add_zst(struct image_meta *meta, const struct image_part *part);
+void image_part_zst_name(const struct image_part *part, char ret_name[IMAGE_META_ZST_NAME_MAX]);
 
 /* For builders: append the whole metadata.jwt for @meta, signed. */
 int image_meta_write(const struct image_meta *meta, const struct sign_key *key, struct buf *ret_jwt,

@@ -160,7 +160,8 @@ static void extended_attributes_come_last_and_back(void **state)
 	static const char want[] =
 		"{\"compressed_rootfs_directory\": \"data.zst\"}, "
 		"{\"x_attributes\": \"attributes.txt\", \"hash\": \"" HASH "\"}, "
-		"{\"x_compression\": \"zstd level=3\"}]";
+		"{\"x_compression\": \"zstd level=3\"}, "
+		"{\"x_compressed_lists\": \"regular x_attributes\"}]";
 	AUTO_SIGN_KEY struct sign_key *key = sample_key();
 	AUTO_BUF struct buf jwt = {0};
 	AUTO_BUF struct buf ours = {0};
@@ -171,11 +172,16 @@ static void extended_attributes_come_last_and_back(void **state)
 	parse_sample(&jwt, &m);
 	strcpy(m.attributes.name, "attributes.txt");
 	strcpy(m.compression, "zstd level=3");
+	image_meta_add_zst(&m, &m.regulars);
+	image_meta_add_zst(&m, &m.attributes);
 	assert_int_equal(digest_from_hex(HASH, 64, &m.attributes.digest), 0);
 	assert_int_equal(image_meta_write(&m, key, &ours, NULL), 0);
 	assert_int_equal(image_meta_parse(ours.data, ours.len_bytes, &back, NULL), 0);
 	assert_string_equal(back.attributes.name, "attributes.txt");
 	assert_string_equal(back.compression, "zstd level=3");
+	assert_true(image_meta_has_zst(&back, &back.regulars));
+	assert_true(image_meta_has_zst(&back, &back.attributes));
+	assert_false(image_meta_has_zst(&back, &back.dirs));
 	digest_is(&back.attributes.digest, HASH);
 
 	dot = strchr(ours.data, '.');
@@ -364,6 +370,55 @@ static void a_word_on_compression_is_a_short_string(void **state)
 		"the value of \"x_compression\" is no string of less than 256 bytes");
 	assert_int_equal(parse_payload("[" ALL ",{\"x_compression\": \"\"}]", &m, NULL), 0);
 	assert_string_equal(m.compression, "");
+}
+
+static void lists_are_compressed_if_their_key_is_among_the_words(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *words;
+		bool regulars, attributes;
+	} rows[] = {
+		{"",                            false, false},
+		{"regular",                     true,  false},
+		{"x_attributes regular",        true,  true },
+		{"  regular  x_attributes ",    true,  true },
+		{"x_later regular",             true,  false},
+		{"regularly x_attributes2",     false, false},
+		{"regula attributes Regular",   false, false},
+		{"regular,x_attributes",        false, false},
+	};
+	/* clang-format on */
+	char payload[1000], name[IMAGE_META_ZST_NAME_MAX];
+	struct image_meta m;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		snprintf(payload, sizeof(payload), "[" ALL ",{\"x_compressed_lists\": \"%s\"}]",
+			rows[i].words);
+		assert_int_equal(parse_payload(payload, &m, NULL), 0);
+		assert_int_equal(image_meta_has_zst(&m, &m.regulars), rows[i].regulars);
+		assert_int_equal(image_meta_has_zst(&m, &m.attributes), rows[i].attributes);
+		assert_false(image_meta_has_zst(&m, &m.certificate));
+	}
+	memset(m.regulars.name, 'n', IMAGE_META_NAME_MAX - 1);
+	m.regulars.name[IMAGE_META_NAME_MAX - 1] = '\0';
+	image_part_zst_name(&m.regulars, name);
+	assert_int_equal(strlen(name), IMAGE_META_NAME_MAX + 3);
+	assert_string_equal(name + IMAGE_META_NAME_MAX - 1, ".zst");
+	refuses_payload("[{\"x_compressed_lists\": [\"regular\"]}]",
+		"the value of \"x_compressed_lists\" is no string of less than 256 bytes");
+}
+
+static void all_lists_together_fit(void **state)
+{
+	struct image_meta m = {0};
+	const struct image_part *parts[] = {&m.dirs, &m.symlinks, &m.regulars, &m.persistents,
+		&m.certificate, &m.attributes, &m.patches};
+
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+		image_meta_add_zst(&m, parts[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+		assert_true(image_meta_has_zst(&m, parts[i]));
 }
 
 static void a_size_is_digits(void **state)
@@ -649,6 +704,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(names_are_single_path_components),
 		cmocka_unit_test(a_hash_is_64_lower_case_hex_digits),
 		cmocka_unit_test(a_word_on_compression_is_a_short_string),
+		cmocka_unit_test(lists_are_compressed_if_their_key_is_among_the_words),
+		cmocka_unit_test(all_lists_together_fit),
 		cmocka_unit_test(a_size_is_digits),
 		cmocka_unit_test(the_payload_is_an_array_of_objects),
 		cmocka_unit_test(a_text_of_another_form_is_refused),

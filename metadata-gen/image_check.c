@@ -217,6 +217,25 @@ static void read_lines(struct check *c, size_t row)
 	}
 }
 
+/* A client does without, but it was signed that there is one. */
+static void check_zst(struct check *c, const struct image_part *part, const struct buf *text)
+{
+	AUTO_BLOB_HAND struct blob_hand *hand = blob_hand_new(NULL);
+	char name[IMAGE_META_ZST_NAME_MAX];
+	AUTO_CLOSE int fd = -1;
+	struct ota_err err = {0};
+
+	if (!image_meta_has_zst(&c->meta, part))
+		return;
+	image_part_zst_name(part, name);
+	fd = openat(c->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		problem(c, "%s: %s names it, but it cannot be opened: %s", name, IMAGE_JWT,
+			strerror(errno));
+	else if (!hand || blob_verify(hand, fd, &part->digest, text->len_bytes, -1, &err) < 0)
+		problem(c, "%s: %s", name, hand ? err.msg : strerror(ENOMEM));
+}
+
 static void check_list(struct check *c, size_t row)
 {
 	const struct image_part *part = part_of(c, row);
@@ -233,6 +252,7 @@ static void check_list(struct check *c, size_t row)
 	digest_of(buf_str(&c->lists[row]), c->lists[row].len_bytes, &digest);
 	if (!digest_equal(&digest, &part->digest))
 		problem(c, "%s: its digest is not the one in %s", part->name, IMAGE_JWT);
+	check_zst(c, part, &c->lists[row]);
 	if (list_rows[row].read == list_text_read_regulars)
 		file_table_expect_files(c->table,
 			list_text_count_lines(buf_str(&c->lists[row]), c->lists[row].len_bytes));
@@ -336,6 +356,7 @@ static void read_patches(struct check *c)
 	digest_of(buf_str(&text), text.len_bytes, &digest);
 	if (!digest_equal(&digest, &part->digest))
 		problem(c, "%s: its digest is not the one in %s", part->name, IMAGE_JWT);
+	check_zst(c, part, &text);
 	if (patch_list_read(
 		    buf_str(&text), text.len_bytes, part->name, c->table, &c->patches, &err) < 0)
 		problem(c, "%s: %s", part->name, err.msg);

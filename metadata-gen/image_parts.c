@@ -13,9 +13,11 @@
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/base/path.h"
+#include "common/codec/zstd_stream.h"
 #include "common/image/list_text.h"
 #include "common/image/persistent_path.h"
 #include "common/image/utf8.h"
+#include "metadata-gen/blob_store.h"
 
 const char *image_base_name(const char *path)
 {
@@ -28,12 +30,17 @@ const char *image_base_name(const char *path)
 static bool name_is_taken(const char *name)
 {
 	static const char *const taken[] = {"dirs.txt", "symlinks.txt", "regulars.txt",
-		"persistents.txt", "attributes.txt", IMAGE_TOTAL_SIZE, IMAGE_JWT, IMAGE_PLAIN_DIR,
-		IMAGE_ZST_DIR, "oci-layout"};
+		"persistents.txt", "attributes.txt", "patches.txt", IMAGE_TOTAL_SIZE, IMAGE_JWT,
+		IMAGE_PLAIN_DIR, "oci-layout"};
 
-	for (size_t i = 0; i < ARRAY_SIZE(taken); i++)
-		if (strcmp(name, taken[i]) == 0)
+	for (size_t i = 0; i < ARRAY_SIZE(taken); i++) {
+		size_t len = strlen(taken[i]);
+
+		/* All but a few of them are there compressed, too. */
+		if (strncmp(name, taken[i], len) == 0 &&
+			(name[len] == '\0' || strcmp(name + len, ".zst") == 0))
 			return true;
+	}
 	return false;
 }
 
@@ -102,6 +109,36 @@ int image_part_make(int dir_fd, const char *name, const void *data, size_t len_b
 	if (r < 0)
 		return ota_err_wrap(err, r, "Cannot write %s into the image", name);
 	return ret_part ? image_part_describe(name, data, len_bytes, ret_part, err) : 0;
+}
+
+static int collect(void *ctx, const void *data, size_t len)
+{
+	return buf_append(ctx, data, len);
+}
+
+int image_list_compress(
+	const void *data, size_t len_bytes, int level, struct buf *ret_zst, struct ota_err *err)
+{
+	AUTO_ZSTD_ENCODER struct zstd_encoder *encoder = NULL;
+	AUTO_BUF struct buf zst = {0};
+	int r;
+
+	if (len_bytes < LIST_ZST_MIN_BYTES)
+		return 0;
+	encoder = zstd_encoder_new(level);
+	r = encoder ? zstd_encoder_start(encoder, len_bytes) : -ENOMEM;
+	if (r == 0)
+		r = zstd_encoder_feed(encoder, data, len_bytes, collect, &zst);
+	if (r == 0)
+		r = zstd_encoder_finish(encoder, collect, &zst);
+	if (r < 0) /* of bytes in memory whose number was said nothing else fails */
+		return ota_err_no_memory(err, "a compressed list");
+	if ((double)zst.len_bytes * BLOB_MIN_RATIO > (double)len_bytes)
+		return 0;
+	buf_done(ret_zst);
+	*ret_zst = zst;
+	zst = (struct buf){0};
+	return 1;
 }
 
 int image_lists_check(const struct image_lists *lists, struct ota_err *err)

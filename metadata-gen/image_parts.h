@@ -37,6 +37,16 @@ const char *image_base_name(const char *path);
 int image_part_make(int dir_fd, const char *name, const void *data, size_t len_bytes,
 	struct image_part *ret_part, struct ota_err *err);
 
+/*
+ * One zstd frame of a list, if that is clearly smaller. 1; 0: it is not, and @ret_zst stays empty; or -errno. The same
+ * bytes, level and library give the same frame.
+ */
+enum {
+	LIST_ZST_MIN_BYTES = 4096, /* fewer come in one or two packets anyway */
+};
+int image_list_compress(
+	const void *data, size_t len_bytes, int level, struct buf *ret_zst, struct ota_err *err);
+
 /* Describe a text under a name. */
 int image_part_describe(const char *name, const void *data, size_t len_bytes,
 	struct image_part *ret_part, struct ota_err *err);

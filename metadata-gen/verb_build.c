@@ -288,10 +288,28 @@ static int place_plain(struct build *b, struct ota_err *err)
 	return r < 0 ? ota_err_wrap(err, r, "Cannot remove the working folder of the image") : 0;
 }
 
-static int write_list(struct build *b, const char *name, const struct buf *text,
+static int write_part(struct build *b, const char *name, const struct buf *text,
 	struct image_part *ret_part, struct ota_err *err)
 {
 	return image_part_make(b->folder.fd, name, buf_str(text), text->len_bytes, ret_part, err);
+}
+
+/* With its compressed form, if it has one of use. */
+static int write_list(struct build *b, const char *name, const struct buf *text,
+	struct image_part *ret_part, struct ota_err *err)
+{
+	AUTO_BUF struct buf zst = {0};
+	char zst_name[IMAGE_META_ZST_NAME_MAX];
+	int r = write_part(b, name, text, ret_part, err);
+
+	if (r == 0 && !b->opt->no_compress)
+		r = image_list_compress(
+			buf_str(text), text->len_bytes, (int)b->opt->level, &zst, err);
+	if (r <= 0)
+		return r;
+	image_meta_add_zst(&b->meta, ret_part);
+	image_part_zst_name(ret_part, zst_name);
+	return write_part(b, zst_name, &zst, NULL, err);
 }
 
 static int make_patches(struct build *b, struct ota_err *err)
@@ -341,9 +359,9 @@ static int write_parts(struct build *b, struct ota_err *err)
 	if (r == 0 && b->patch_fd >= 0)
 		r = write_list(b, "patches.txt", &b->patches.list, &meta->patches, err);
 	if (r == 0)
-		r = write_list(b, b->signer.cert_name, &b->signer.cert, &meta->certificate, err);
+		r = write_part(b, b->signer.cert_name, &b->signer.cert, &meta->certificate, err);
 	if (r == 0)
-		r = write_list(b, IMAGE_TOTAL_SIZE, &size, NULL, err);
+		r = write_part(b, IMAGE_TOTAL_SIZE, &size, NULL, err);
 	return r;
 }
 
@@ -513,7 +531,7 @@ int verb_build(int argc, char **argv)
 		{"kernel", OPTION_TEXT, &o.kernel, "newest", "leave out all kernels in /boot but the newest"},
 		{"prefix", OPTION_TEXT, &o.prefix, "P", "put the tree below P in the image (default /)"},
 		{"xattr", OPTION_TEXTS, &o.xattrs, "NAME-PREFIX", "carry these extended attributes, too"},
-		{"no-compress", OPTION_FLAG, &o.no_compress, NULL, "make no compressed contents"},
+		{"no-compress", OPTION_FLAG, &o.no_compress, NULL, "make no compressed contents and lists"},
 		{"compress-level", OPTION_NUMBER, &o.level, "N", "zstd level (default 10)", false, 1,
 			BLOB_LEVEL_MAX},
 		{"jobs", OPTION_NUMBER, &o.jobs, "N", "threads (default: one for each processor)", false, 1,

@@ -33,6 +33,7 @@ struct inspection {
 	uint64_t n_persistents, n_link_groups, n_compressed, n_patches, patch_bytes;
 	uint64_t content_bytes; /* distinct contents, plain */
 	uint64_t served_bytes;  /* to fetch for all of them: blobs, else plain files */
+	uint64_t list_bytes, served_list_bytes; /* of all lists, plain and to fetch */
 };
 
 static void inspection_done(struct inspection *in)
@@ -168,6 +169,32 @@ static int count_groups(struct inspection *in, struct ota_err *err)
 	return 0;
 }
 
+static void count_lists(struct inspection *in)
+{
+	const struct image_meta *m = &in->meta;
+	/* clang-format off */
+	const struct {
+		const struct image_part *part;
+		const struct buf *text;
+	} lists[] = {
+		{&m->dirs, &in->dirs}, {&m->symlinks, &in->symlinks}, {&m->regulars, &in->regulars},
+		{&m->persistents, &in->persistents}, {&m->attributes, &in->attributes},
+		{&m->patches, &in->patches},
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		char name[IMAGE_META_ZST_NAME_MAX];
+		struct stat st = {.st_size = (off_t)lists[i].text->len_bytes};
+
+		image_part_zst_name(lists[i].part, name);
+		if (image_meta_has_zst(m, lists[i].part))
+			(void)fstatat(in->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW);
+		in->list_bytes += lists[i].text->len_bytes;
+		in->served_list_bytes += (uint64_t)st.st_size;
+	}
+}
+
 static int sum_up(struct inspection *in, struct ota_err *err)
 {
 	const struct file_table *t = in->table;
@@ -185,6 +212,7 @@ static int sum_up(struct inspection *in, struct ota_err *err)
 		in->content_bytes += c->size_bytes;
 		in->served_bytes += served_size(c, zst_fd);
 	}
+	count_lists(in);
 	return count_groups(in, err);
 }
 
@@ -269,6 +297,8 @@ static int show(const struct inspection *in, bool json)
 		{"persistents", "persistent paths:", in->n_persistents},
 		{"patches", "patches:", in->n_patches},
 		{"patch_bytes", "bytes of patches:", in->patch_bytes},
+		{"list_bytes", "bytes of lists:", in->list_bytes},
+		{"served_list_bytes", "bytes to fetch of them:", in->served_list_bytes},
 	};
 	/* clang-format on */
 

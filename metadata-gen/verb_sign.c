@@ -1,6 +1,7 @@
 /*
  * verb_sign: write metadata.jwt for lists that are there, for pipelines that make lists and signature in two
- * steps. Only base names go into metadata.jwt: all files must end up side by side in the image.
+ * steps. Only base names go into metadata.jwt: all files must end up side by side in the image. So lists are compressed
+ * only if that is asked for: a pipeline that does not know of the new files would leave them behind.
  */
 #include "metadata-gen/verbs.h"
 
@@ -16,6 +17,7 @@
 #include "common/base/path.h"
 #include "common/image/image_meta.h"
 #include "common/image/list_text.h"
+#include "metadata-gen/blob_store.h"
 #include "metadata-gen/image_parts.h"
 #include "metadata-gen/options.h"
 
@@ -28,16 +30,17 @@ struct sign_options {
 	const char *dirs, *symlinks, *regulars, *total_size;
 	const char *rootfs_dir, *compressed_dir; /* compressed_dir NULL = none */
 	const char *output;
+	bool compress_lists;
 };
 
-static int describe(const char *path, struct image_part *ret_part, struct ota_err *err)
+static int describe(
+	const char *path, struct image_part *ret_part, struct buf *ret_text, struct ota_err *err)
 {
-	AUTO_BUF struct buf text = {0};
-	int r = verb_read_file(path, LIST_TEXT_MAX_BYTES, &text, err);
+	int r = verb_read_file(path, LIST_TEXT_MAX_BYTES, ret_text, err);
 
 	return r < 0 ? r
-		     : image_part_describe(image_base_name(path), buf_str(&text), text.len_bytes,
-			       ret_part, err);
+		     : image_part_describe(image_base_name(path), buf_str(ret_text),
+			       ret_text->len_bytes, ret_part, err);
 }
 
 /* A file with one number; without the file nothing is said of the size. */
@@ -79,29 +82,7 @@ static int set_dir(const char *option, const char *name, char ret_name[IMAGE_MET
 	return 0;
 }
 
-static int describe_all(const struct sign_options *o, struct image_meta *meta, struct ota_err *err)
-{
-	int r = describe(o->dirs, &meta->dirs, err);
-
-	if (r == 0)
-		r = describe(o->symlinks, &meta->symlinks, err);
-	if (r == 0)
-		r = describe(o->regulars, &meta->regulars, err);
-	if (r == 0)
-		r = describe(o->persistents, &meta->persistents, err);
-	if (r == 0)
-		r = describe(o->cert, &meta->certificate, err);
-	if (r == 0)
-		r = read_total_size(o->total_size, &meta->total_regular_size_bytes, err);
-	if (r == 0)
-		r = set_dir("rootfs-directory", o->rootfs_dir, meta->rootfs_dir, err);
-	if (r == 0 && o->compressed_dir)
-		r = set_dir("compressed-rootfs-directory", o->compressed_dir, meta->compressed_dir,
-			err);
-	return r;
-}
-
-static int write_output(const char *path, const struct buf *jwt, struct ota_err *err)
+static int write_file(const char *path, const struct buf *data, struct ota_err *err)
 {
 	const char *name = image_base_name(path);
 	AUTO_FREE char *parent = name == path ? strdup(".") : strndup(path, (size_t)(name - path));
@@ -113,8 +94,55 @@ static int write_output(const char *path, const struct buf *jwt, struct ota_err 
 	dir_fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	r = dir_fd < 0 ? -errno
 		       : io_replace_file(
-				 "sign.output", dir_fd, name, buf_str(jwt), jwt->len_bytes, 0644);
+				 "sign.output", dir_fd, name, buf_str(data), data->len_bytes, 0644);
 	return r < 0 ? ota_err_wrap(err, r, "Cannot write %s", path) : 0;
+}
+
+/* Beside the list, if that is of use. */
+static int compress(const char *path, const struct buf *text, struct image_meta *meta,
+	const struct image_part *part, struct ota_err *err)
+{
+	AUTO_BUF struct buf zst = {0}, zst_path = {0};
+	int r = image_list_compress(buf_str(text), text->len_bytes, BLOB_LEVEL, &zst, err);
+
+	if (r <= 0)
+		return r;
+	if (buf_printf(&zst_path, "%s.zst", path) < 0)
+		return ota_err_no_memory(err, "a path");
+	image_meta_add_zst(meta, part);
+	return write_file(buf_str(&zst_path), &zst, err);
+}
+
+static int describe_list(const struct sign_options *o, const char *path, struct image_meta *meta,
+	struct image_part *part, struct ota_err *err)
+{
+	AUTO_BUF struct buf text = {0};
+	int r = describe(path, part, &text, err);
+
+	return r == 0 && o->compress_lists ? compress(path, &text, meta, part, err) : r;
+}
+
+static int describe_all(const struct sign_options *o, struct image_meta *meta, struct ota_err *err)
+{
+	AUTO_BUF struct buf cert = {0};
+	int r = describe_list(o, o->dirs, meta, &meta->dirs, err);
+
+	if (r == 0)
+		r = describe_list(o, o->symlinks, meta, &meta->symlinks, err);
+	if (r == 0)
+		r = describe_list(o, o->regulars, meta, &meta->regulars, err);
+	if (r == 0)
+		r = describe_list(o, o->persistents, meta, &meta->persistents, err);
+	if (r == 0)
+		r = describe(o->cert, &meta->certificate, &cert, err);
+	if (r == 0)
+		r = read_total_size(o->total_size, &meta->total_regular_size_bytes, err);
+	if (r == 0)
+		r = set_dir("rootfs-directory", o->rootfs_dir, meta->rootfs_dir, err);
+	if (r == 0 && o->compressed_dir)
+		r = set_dir("compressed-rootfs-directory", o->compressed_dir, meta->compressed_dir,
+			err);
+	return r;
 }
 
 static int sign(const struct sign_options *o, struct ota_err *err)
@@ -128,7 +156,7 @@ static int sign(const struct sign_options *o, struct ota_err *err)
 		r = describe_all(o, &meta, err);
 	if (r == 0)
 		r = image_meta_write(&meta, signer.key, &jwt, err);
-	return r == 0 ? write_output(o->output, &jwt, err) : r;
+	return r == 0 ? write_file(o->output, &jwt, err) : r;
 }
 
 int verb_sign(int argc, char **argv)
@@ -156,6 +184,8 @@ int verb_sign(int argc, char **argv)
 			"the image's folder of plain files (default rootfs)"},
 		{"compressed-rootfs-directory", OPTION_TEXT, &o.compressed_dir, "NAME",
 			"the image's folder of compressed contents (default: none)"},
+		{"compress-lists", OPTION_FLAG, &o.compress_lists, NULL,
+			"write FILE.zst beside each list that it makes smaller; they belong to the image"},
 		{"output", OPTION_TEXT, &o.output, "F", "(default metadata.jwt)"},
 	};
 	/* clang-format on */

@@ -1266,9 +1266,11 @@ class Signing(Case):
         self.assert_no_output()
 
     def test_a_certificate_with_the_name_of_a_list_is_refused(self):
-        shutil.copy(os.path.join(SAMPLE, "keys/sign.pem"), self.path("dirs.txt"))
-        self.bad(self.sign(os.path.join(SAMPLE, "keys/sign.key"), self.path("dirs.txt")),
-                 "The certificate cannot be named dirs.txt, which is another file of the image\n")
+        for name in ("dirs.txt", "patches.txt", "regulars.txt.zst"):
+            shutil.copy(os.path.join(SAMPLE, "keys/sign.pem"), self.path(name))
+            self.bad(self.sign(os.path.join(SAMPLE, "keys/sign.key"), self.path(name)),
+                     f"The certificate cannot be named {name}, which is another file of the image\n")
+            shutil.rmtree(self.path("root"))
 
     def test_missing_files_are_named(self):
         self.bad(self.sign(self.path("no.key"), os.path.join(SAMPLE, "keys/sign.pem")), "no.key")
@@ -1659,6 +1661,7 @@ class NoMemory(Case):
         write(self.path("ignore.txt"))
         signing = ["--sign-key", os.path.join(SAMPLE, "keys/sign.key"), "--cert-file", "sign.pem", "--persistent-file",
                    "persistents.txt"]
+        write(self.path("lists/persistents.txt"), b"\n".join(b"'/etc/kept-%d'" % i for i in range(500)))
         inspected = self.good(self.run_gen("inspect", "--json", self.image)).stdout
         got = []
 
@@ -1672,10 +1675,134 @@ class NoMemory(Case):
                 (lambda env: self.run_gen("gen", "--target-dir", "root", "--compressed-dir", "z", cwd=self.work, env=env),
                  lambda status: None),
                 (lambda env: self.run_gen("sign", *signing, cwd=self.path("lists"), env=env), lambda status: None),
+                (lambda env: self.run_gen("sign", "--compress-lists", *signing, cwd=self.path("lists"), env=env),
+                 lambda status: self.assertTrue(status or os.path.exists(self.path("lists/persistents.txt.zst")))),
                 (inspect, check_figures),
                 (lambda env: self.run_gen("verify", "--certs", self.certs(), "--jobs", "1", self.image, env=env),
                  lambda status: None)):
             self.sweep(run, 3, check)
+
+
+class CompressedLists(Case):
+    """Lists that are large enough are there as one zstd frame, too, and metadata.jwt says which."""
+
+    def setUp(self):
+        super().setUp()
+        self.make_tree("root", 200)
+
+    def make_tree(self, name, n_files):
+        for i in range(n_files):
+            write(self.path(name, f"usr/share/doc/package-{i:03}/copyright"), noise(2000, f"body {i}") + name.encode())
+
+    def says(self, image=None):
+        return [item["x_compressed_lists"] for item in payload_of(image or self.image) if "x_compressed_lists" in item]
+
+    def frames(self, image=None):
+        return sorted(name for name in os.listdir(image or self.image) if name.endswith(".txt.zst"))
+
+    def plain(self, name, image=None):
+        return subprocess.run(["zstd", "-dcq", os.path.join(image or self.image, name + ".zst")], check=True,
+                              capture_output=True).stdout
+
+    def test_large_lists_have_a_frame_beside_them_and_metadata_names_it(self):
+        self.built("--rootfs", self.path("root"))
+        self.assertEqual(self.says(), ["directory regular x_attributes"])
+        self.assertEqual(self.frames(), ["attributes.txt.zst", "dirs.txt.zst", "regulars.txt.zst"])
+        for name in ("attributes.txt", "dirs.txt", "regulars.txt"):
+            self.assertEqual(self.plain(name), read(self.image, name))
+            self.assertLess(os.path.getsize(f"{self.image}/{name}.zst") * 1.25, os.path.getsize(f"{self.image}/{name}"))
+        self.good(self.verify())
+
+    def test_equal_trees_give_equal_frames_also_in_place_and_with_reuse(self):
+        self.built("--rootfs", self.path("root"), "--jobs", "1")
+        first = contents(self.image)
+        self.built("--rootfs", self.path("root"), "--jobs", "3")
+        self.assertEqual({k: v for k, v in contents(self.image).items() if k != "metadata.jwt"},
+                         {k: v for k, v in first.items() if k != "metadata.jwt"})
+        self.built("--rootfs", self.path("root"), "--reuse", self.image)
+        self.assertEqual({k: v for k, v in contents(self.image).items() if k != "metadata.jwt"},
+                         {k: v for k, v in first.items() if k != "metadata.jwt"})
+        self.good(self.verify())
+
+    def test_small_lists_have_none_nor_those_of_an_image_that_is_not_compressed(self):
+        self.built("--rootfs", self.path("root"))
+        self.make_tree("small", 3)
+        self.built("--rootfs", self.path("small"))
+        self.assertEqual((self.says(), self.frames()), ([], []))
+        self.built("--rootfs", self.path("root"), "--no-compress")
+        self.assertEqual((self.says(), self.frames()), ([], []))
+        self.good(self.verify())
+
+    def test_the_list_of_patches_has_one_too(self):
+        self.built("--rootfs", self.path("root"), output=self.path("old"))
+        self.make_tree("next", 200)
+        self.built("--rootfs", self.path("next"), "--patch-from", self.path("old"))
+        self.assertEqual(self.says(), ["directory regular x_attributes x_patches"])
+        self.assertEqual(self.plain("patches.txt"), read(self.image, "patches.txt"))
+        self.good(self.verify())
+        os.unlink(self.image + "/patches.txt.zst")
+        self.bad(self.verify("--quick"), "patches.txt.zst: metadata.jwt names it, but it cannot be opened", "1 problem\n")
+
+    def test_inspect_says_what_they_spare(self):
+        self.built("--rootfs", self.path("root"))
+        figures = json.loads(self.good(self.run_gen("inspect", "--json", self.image)).stdout)
+        names = [name for name in ALL_LISTS if name != "total_regular_size.txt"]
+        size = {name: os.path.getsize(f"{self.image}/{name}") for name in names + self.frames()}
+        self.assertEqual(figures["list_bytes"], sum(size[name] for name in names))
+        self.assertEqual(figures["served_list_bytes"], sum(size.get(name + ".zst", size[name]) for name in names))
+        self.assertLess(figures["served_list_bytes"], figures["list_bytes"])
+
+    def test_verify_finds_what_is_wrong_with_them(self):
+        self.built("--rootfs", self.path("root"))
+        path = self.image + "/regulars.txt.zst"
+        frame = read(path)
+        other = read(self.image, "dirs.txt.zst")
+        for data in (b"", frame[:-1], frame + b"x", frame[:100] + bytes([frame[100] ^ 1]) + frame[101:], other,
+                     read(self.image, "regulars.txt")):
+            write(path, data)
+            self.bad(self.verify("--quick"), "regulars.txt.zst: ", "1 problem\n")
+        os.unlink(path)
+        os.mkfifo(path)
+        self.bad(self.verify("--quick"), "regulars.txt.zst: ", "1 problem\n")
+        os.unlink(path)
+        os.symlink("dirs.txt.zst", path)
+        self.bad(self.verify("--quick"), "regulars.txt.zst: metadata.jwt names it, but it cannot be opened", "1 problem\n")
+        os.unlink(path)
+        self.bad(self.verify(), "regulars.txt.zst: metadata.jwt names it, but it cannot be opened: No such file or directory\n")
+        write(path, frame)
+        self.good(self.verify())
+
+    def sign(self, *args, **more):
+        shutil.copy(os.path.join(SAMPLE, "keys/sign.pem"), self.path("gen"))
+        write(self.path("gen/persistents.txt"))
+        return self.run_gen("sign", "--sign-key", os.path.join(SAMPLE, "keys/sign.key"), "--cert-file", "gen/sign.pem",
+                            "--persistent-file", "gen/persistents.txt", "--directory-file", "gen/dirs.txt",
+                            "--symlink-file", "gen/symlinks.txt", "--regular-file", "gen/regulars.txt", "--rootfs-directory", "data",
+                            "--total-regular-size-file", "gen/total_regular_size.txt", "--output", "gen/metadata.jwt", *args,
+                            cwd=self.work, **more)
+
+    def test_sign_makes_them_if_asked(self):
+        write(self.path("ignore.txt"))
+        os.mkdir(self.path("gen"))
+        shutil.copytree(self.path("root"), self.path("gen/data"))
+        self.good(self.run_gen("gen", "--target-dir", "gen/data", "--output-dir", "gen", cwd=self.work))
+        self.assertEqual(self.frames(self.path("gen")), [])
+        self.good(self.sign())
+        self.assertEqual((self.says(self.path("gen")), self.frames(self.path("gen"))), ([], []))
+        for _ in range(2):
+            self.good(self.sign("--compress-lists"))
+            self.assertEqual(self.says(self.path("gen")), ["directory regular"])
+            self.assertEqual(self.frames(self.path("gen")), ["dirs.txt.zst", "regulars.txt.zst"])
+            self.assertEqual(self.plain("regulars.txt", self.path("gen")), read(self.path("gen/regulars.txt")))
+            self.good(self.verify(image=self.path("gen")))
+        os.unlink(self.path("gen/regulars.txt.zst"))
+        os.mkdir(self.path("gen/regulars.txt.zst"))
+        self.bad(self.sign("--compress-lists"), "metadata_gen: Cannot write gen/regulars.txt.zst: Is a directory\n")
+
+    def test_a_disk_that_fails_in_the_middle_of_it_leaves_no_image(self):
+        done = self.build("--rootfs", self.path("root"), env=fault("openat", "partial/regulars.txt.zst", 1, "ENOSPC"))
+        self.bad(done, "metadata_gen: Cannot write regulars.txt.zst into the image: No space left on device\n")
+        self.assertFalse(os.path.exists(self.image))
 
 
 class CommandLine(Case):

@@ -3,6 +3,9 @@
  *
  * Order: which format → metadata.jwt → certificate → signature → lists, each against its digest → table → patches.
  * Files come one after the other by one fetcher into unnamed files; small ones are read from there, lists are mapped.
+ *
+ * Lists that metadata.jwt says so of are fetched compressed. That only spares bytes: whatever is wrong with such a
+ * file, the plain list is fetched in its place.
  */
 #include "otaclient/image_source.h"
 
@@ -27,8 +30,10 @@
 
 enum {
 	PROBE_MAX_BYTES = 64 * 1024,
+	FETCH_CONTROL_MAX = 128,
 	RUN_MS = 500,          /* between two looks at stop() */
 	PATCHES_TRIES_MAX = 2, /* the update can do without them */
+	ZST_TRIES_MAX = 3,     /* the plain list will do */
 };
 
 struct source {
@@ -92,6 +97,7 @@ struct part {
 	const char *name;
 	uint64_t max_bytes;
 	const struct digest *digest; /* what it must have; NULL = not known before */
+	bool is_zst;                 /* the server has one zstd frame of it */
 	bool outlast_outages;
 	uint32_t total_timeout_ms;
 	unsigned tries_max;
@@ -142,14 +148,15 @@ static int open_scratch(int dir_fd)
 static int part_request(struct source *s, struct part *part, const char *base, struct ota_err *err)
 {
 	AUTO_BUF struct buf url = {0};
-	char hex[DIGEST_HEX_MAX], control[sizeof("file_sha256=") + sizeof(hex)] = "no_cache";
+	char hex[DIGEST_HEX_MAX], control[FETCH_CONTROL_MAX] = "no_cache";
 	int r = image_url_part(base, part->name, &url);
 
 	if (r < 0)
 		return ota_err_no_memory(err, "a URL");
 	if (part->digest) {
 		digest_to_hex(part->digest, hex);
-		snprintf(control, sizeof(control), "file_sha256=%s", hex);
+		snprintf(control, sizeof(control), "file_sha256=%s%s", hex,
+			part->is_zst ? ",file_compression_alg=zst" : "");
 	}
 	part->fd = open_scratch(s->config->scratch_dir_fd);
 	if (part->fd < 0)
@@ -161,12 +168,14 @@ static int part_request(struct source *s, struct part *part, const char *base, s
 			.cache_control = control,
 			.fd = part->fd,
 			.digest = part->digest,
+			.is_zst = part->is_zst,
 			.plain_bytes = part->max_bytes,
 			.max_wire_bytes = part->max_bytes,
 			.tries_max = part->tries_max,
 			.total_timeout_ms = part->total_timeout_ms,
 			.outlast_outages = part->outlast_outages,
-			.undo_encoding = true, /* a cache on the way may have had it compressed */
+			/* A cache on the way may have had it compressed, but not once more. */
+			.undo_encoding = !part->is_zst,
 			.done = part_done,
 			.ctx = part,
 		},
@@ -371,6 +380,51 @@ static int map_text(int fd, uint64_t size, struct image_text *text)
 	return 0;
 }
 
+/* One form of a list. */
+static int fetch_form(struct source *s, const struct image *image, struct part *part,
+	struct image_text *text, struct ota_err *err)
+{
+	int r = part_fetch_file(s, part, image->base_url, err);
+
+	if (r == 0) {
+		r = map_text(part->fd, part->n_bytes, text);
+		r = r < 0 ? part_failed(r, part, err) : 0;
+	}
+	closep(&part->fd);
+	return r;
+}
+
+/* 1: the plain list has to be fetched. */
+static int fetch_compressed(struct source *s, const struct image *image,
+	const struct image_part *signed_part, struct image_text *text, struct ota_err *err)
+{
+	char name[IMAGE_META_ZST_NAME_MAX];
+	struct part part = {
+		.name = name,
+		.max_bytes = LIST_TEXT_MAX_BYTES,
+		.digest = &signed_part->digest,
+		.is_zst = true,
+		.tries_max = ZST_TRIES_MAX,
+		.fd = -1,
+	};
+	struct ota_err why = {0};
+	int r;
+
+	if (!image_meta_has_zst(&image->meta, signed_part))
+		return 1;
+	image_part_zst_name(signed_part, name);
+	r = fetch_form(s, image, &part, text, &why);
+	if (r == 0)
+		return 0;
+	if (!part.done) { /* an abort, or there is no network: that is not the file's */
+		*err = why;
+		return r;
+	}
+	log_warning(
+		"The image's %s is fetched in place of %s: %s", signed_part->name, name, why.msg);
+	return 1;
+}
+
 /* @tries_max: 0 = as many as for all. */
 static int fetch_text(struct source *s, const struct image *image,
 	const struct image_part *signed_part, unsigned tries_max, struct image_text *text,
@@ -384,13 +438,10 @@ static int fetch_text(struct source *s, const struct image *image,
 		.outlast_outages = true, /* part_wait() watches for inactivity */
 		.fd = -1,
 	};
-	int r = part_fetch_file(s, &part, image->base_url, err);
+	int r = fetch_compressed(s, image, signed_part, text, err);
 
-	if (r == 0) {
-		r = map_text(part.fd, part.n_bytes, text);
-		r = r < 0 ? part_failed(r, &part, err) : 0;
-	}
-	closep(&part.fd);
+	if (r > 0)
+		r = fetch_form(s, image, &part, text, err);
 	if (r < 0)
 		return r;
 	memcpy(text->name, signed_part->name, sizeof(text->name));

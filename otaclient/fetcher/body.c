@@ -162,7 +162,7 @@ static int on_header(void *ctx, const char *name, const char *value, struct ota_
 	bool has_digest = false, has_alg = false;
 	struct digest digest;
 
-	if (b->name || strcasecmp(name, "ota-file-cache-control") != 0 ||
+	if (!is_set(b, JOB_DIGEST_KNOWN) || strcasecmp(name, "ota-file-cache-control") != 0 ||
 		strlen(value) >= sizeof(copy))
 		return 0;
 	b->err = err;

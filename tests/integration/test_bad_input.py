@@ -291,8 +291,13 @@ def scripted(script, **more):
 def statuses_are_told_apart():
     for status, code in ((401, "E204"), (403, "E204"), (404, "E203"), (410, "E203")):
         for path in ("/metadata.jwt", "/sign.pem", "/regulars.txt"):
-            with scripted({path: [{"status": status}]}) as url:
+            with scripted({path: [{"status": status}], path + ".zst": [{"status": status}]}) as url:
                 expect(code, str(status), name="v2", url=url)
+    for status in (401, 403, 404, 410, 500):
+        with scripted({"/regulars.txt.zst": [{"status": status}]}) as url:
+            lab.update("v2", url=url)
+            lab.check("v2")
+            lab.wipe_slot()
 
 
 def content_statuses_keep_their_true_cause():
@@ -308,6 +313,7 @@ def server_errors_are_retried_and_then_blamed_on_the_network():
     with scripted({"/metadata.jwt": [{"status": 500}]}) as url:
         expect("E101", "500", name="v2", url=url)
     with scripted({"/metadata.jwt": [{"status": 503}, {"hang_up": True}, {"status": 200, "file": os.path.join(image("v2"), "metadata.jwt")}],
+                   "/regulars.txt.zst": [{"status": 404}],
                    "/regulars.txt": [{"file": os.path.join(image("v2"), "regulars.txt"), "cut_after": 100},
                                      {"file": os.path.join(image("v2"), "regulars.txt"), "ranges": True}]}) as url:
         lab.update("v2", url=url)

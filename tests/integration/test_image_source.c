@@ -18,10 +18,13 @@
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/codec/zstd_stream.h"
 #include "otaclient/image_source.h"
 #include "tests/support/origin.h"
 #include "tests/unit/refusal.h"
 #include "tests/unit/sentence.h"
+#include "tests/unit/tmp_dir.h"
 
 static char sample_dir[4096];
 
@@ -34,6 +37,9 @@ struct bench {
 	struct image image;
 	uint64_t wire_bytes;
 	unsigned n_polls, stop_at_poll; /* 0 = never */
+	char zst_dir[64];               /* an image with compressed lists; "" = none */
+	unsigned n_warnings;
+	char warning[512]; /* the last one */
 	struct ota_err err;
 };
 
@@ -93,6 +99,9 @@ static int teardown(void **state)
 		unlink(path);
 	}
 	rmdir(b->certs_dir);
+	if (b->zst_dir[0])
+		nftw(b->zst_dir, tmp_dir_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	log_set_sink(NULL, NULL);
 	free(b);
 	return 0;
 }
@@ -360,6 +369,250 @@ static void a_list_that_cannot_be_kept_is_named(void **state)
 	assert_sentence(&b->err, "Cannot keep the image's metadata.jwt: File too large");
 }
 
+/* ---- lists that are there compressed, too ---- */
+
+static void keep_warning(void *ctx, const struct log_entry *entry)
+{
+	struct bench *b = ctx;
+
+	if (entry->level != LOG_LEVEL_WARNING)
+		return;
+	b->n_warnings++;
+	snprintf(b->warning, sizeof(b->warning), "%s", entry->text);
+}
+
+static int collect(void *ctx, const void *data, size_t len)
+{
+	return buf_append(ctx, data, len);
+}
+
+static void compress(const struct buf *data, struct buf *ret_frame)
+{
+	AUTO_ZSTD_ENCODER struct zstd_encoder *e = zstd_encoder_new(3);
+
+	assert_int_equal(zstd_encoder_start(e, data->len_bytes), 0);
+	assert_int_equal(zstd_encoder_feed(e, data->data, data->len_bytes, collect, ret_frame), 0);
+	assert_int_equal(zstd_encoder_finish(e, collect, ret_frame), 0);
+}
+
+static void put(struct bench *b, const char *name, const void *data, size_t len)
+{
+	char path[128];
+	AUTO_CLOSE int fd = -1;
+
+	snprintf(path, sizeof(path), "%s/%s", b->zst_dir, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(file_write_all(fd, data, len), 0);
+}
+
+/* The sample with two of its lists compressed, and a word that no client knows yet. */
+static void make_compressed(struct bench *b)
+{
+	static const char *const names[] = {
+		"dirs.txt", "symlinks.txt", "regulars.txt", "persistents.txt", "sign.pem"};
+	AUTO_SIGN_KEY struct sign_key *key = NULL;
+	AUTO_BUF struct buf jwt = {0}, ours = {0};
+	struct image_meta meta;
+	char path[4200], zst_name[64];
+
+	snprintf(b->zst_dir, sizeof(b->zst_dir), "/tmp/ota-zst-lists-XXXXXX");
+	assert_non_null(mkdtemp(b->zst_dir));
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		AUTO_BUF struct buf text = {0}, frame = {0};
+
+		snprintf(path, sizeof(path), "%s/image/%s", sample_dir, names[i]);
+		assert_int_equal(file_read(AT_FDCWD, path, 1 << 20, &text), 0);
+		put(b, names[i], text.data, text.len_bytes);
+		if (i != 1 && i != 2)
+			continue;
+		compress(&text, &frame);
+		snprintf(zst_name, sizeof(zst_name), "%s.zst", names[i]);
+		put(b, zst_name, frame.data, frame.len_bytes);
+	}
+	snprintf(path, sizeof(path), "%s/image/metadata.jwt", sample_dir);
+	assert_int_equal(file_read(AT_FDCWD, path, 1 << 20, &jwt), 0);
+	assert_int_equal(image_meta_parse(jwt.data, jwt.len_bytes, &meta, NULL), 0);
+	strcpy(meta.compressed_lists, "x_later");
+	image_meta_add_zst(&meta, &meta.symlinks);
+	image_meta_add_zst(&meta, &meta.regulars);
+	snprintf(path, sizeof(path), "%s/keys/sign.key", sample_dir);
+	assert_int_equal(sign_key_load(path, &key, NULL), 0);
+	assert_int_equal(image_meta_write(&meta, key, &ours, NULL), 0);
+	put(b, "metadata.jwt", ours.data, ours.len_bytes);
+}
+
+static void serve_compressed(struct bench *b, const char *script)
+{
+	if (!b->zst_dir[0])
+		make_compressed(b);
+	log_set_sink(keep_warning, b);
+	origin_start(&b->origin, &(struct origin_options){.script = script, .root = b->zst_dir});
+	snprintf(b->url, sizeof(b->url), "%s", origin_url(&b->origin, ""));
+}
+
+/* Whichever way they came. */
+static void assert_lists_are_the_samples(struct bench *b)
+{
+	static const enum image_list lists[] = {IMAGE_LIST_SYMLINKS, IMAGE_LIST_REGULARS};
+
+	assert_opened(b);
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		const struct image_text *text = &b->image.texts[lists[i]];
+		AUTO_BUF struct buf want = {0};
+		char path[4200];
+
+		snprintf(path, sizeof(path), "%s/image/%s", sample_dir, text->name);
+		assert_int_equal(file_read(AT_FDCWD, path, 1 << 20, &want), 0);
+		assert_int_equal(text->len_bytes, want.len_bytes);
+		assert_memory_equal(text->text, want.data, want.len_bytes);
+	}
+}
+
+static void lists_that_are_there_compressed_are_fetched_so_and_no_more(void **state)
+{
+	struct bench *b = *state;
+
+	serve_compressed(b, NULL);
+	assert_lists_are_the_samples(b);
+	assert_int_equal(origin_hits(&b->origin, ""), 7);
+	assert_int_equal(origin_hits(&b->origin, "\"/regulars.txt.zst\""), 1);
+	assert_int_equal(origin_hits(&b->origin, "\"/symlinks.txt.zst\""), 1);
+	assert_int_equal(origin_hits(&b->origin, "\"/dirs.txt\""), 1);
+	assert_int_equal(b->n_warnings, 0);
+}
+
+static void a_proxy_is_told_that_they_are_compressed(void **state)
+{
+	struct bench *b = *state;
+	char proxy[64];
+
+	serve_compressed(b, NULL);
+	snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%u", b->origin.port);
+	b->config.http.proxy = proxy;
+	snprintf(b->url, sizeof(b->url), "https://ota.invalid");
+	assert_lists_are_the_samples(b);
+	assert_int_equal(origin_hits(&b->origin, ",file_compression_alg=zst\""), 2);
+	assert_int_equal(origin_hits(&b->origin, "\"ota-file-cache-control\": \"file_sha256="), 5);
+}
+
+/* It keeps what it has by the digest of the plain list, and says which form that is. */
+static void a_cache_may_have_the_other_form_of_a_list(void **state)
+{
+	struct bench *b = *state;
+	char script[1024], hex[DIGEST_HEX_MAX];
+
+	make_compressed(b);
+	serve(b, NULL);
+	assert_opened(b);
+	digest_to_hex(&b->image.meta.regulars.digest, hex);
+	image_done(&b->image);
+	origin_stop(&b->origin);
+	b->origin = (struct origin){0};
+
+	snprintf(script, sizeof(script),
+		"{\"/regulars.txt.zst\": [{\"file\": \"regulars.txt\", \"headers\": "
+		"{\"ota-file-cache-control\": \"file_sha256=%s\"}}]}",
+		hex);
+	serve_compressed(b, script);
+	assert_lists_are_the_samples(b);
+	assert_int_equal(b->n_warnings, 0);
+	image_done(&b->image);
+	origin_stop(&b->origin);
+	b->origin = (struct origin){0};
+
+	snprintf(script, sizeof(script),
+		"{\"/regulars.txt.zst\": [{\"status\": 404}], \"/regulars.txt\": "
+		"[{\"file\": \"regulars.txt.zst\", \"headers\": {\"ota-file-cache-control\": "
+		"\"file_sha256=%s,file_compression_alg=zst\"}}]}",
+		hex);
+	serve_compressed(b, script);
+	assert_lists_are_the_samples(b);
+	assert_int_equal(b->n_warnings, 1);
+}
+
+static void a_compressed_list_is_continued_after_a_cut(void **state)
+{
+	struct bench *b = *state;
+
+	serve_compressed(b,
+		"{\"/regulars.txt.zst\": ["
+		"{\"file\": \"regulars.txt.zst\", \"ranges\": true, \"etag\": \"\\\"1\\\"\", "
+		"\"cut_after\": 1000},"
+		"{\"file\": \"regulars.txt.zst\", \"ranges\": true, \"etag\": \"\\\"1\\\"\"}]}");
+	assert_lists_are_the_samples(b);
+	assert_int_equal(origin_hits(&b->origin, "\"range\": \"bytes=1000-\""), 1);
+	assert_int_equal(b->n_warnings, 0);
+}
+
+/* One zstd frame that says it has 2 GiB: bomb_bytes[5] is its window, the eight after it the size. */
+static const unsigned char bomb_bytes[] = {
+	0x28, 0xb5, 0x2f, 0xfd, 0xc0, 0x58, 0, 0, 0, 0x80, 0, 0, 0, 0, 0x02, 0, 0x10, 'a'};
+
+static void what_is_wrong_with_a_compressed_list_costs_the_plain_one_alone(void **state)
+{
+	struct bench *b = *state;
+	/* clang-format off */
+	static const struct {
+		const char *answer, *why;
+		unsigned n_tries;
+	} rows[] = {
+		{"\"status\": 404", "the server does not have it", 1},
+		{"\"status\": 403", "the server", 1},
+		{"\"status\": 500", "the server failed", 3},
+		{"\"hang_up\": true", "Empty reply", 4}, /* libcurl asks once more on its own */
+		{"\"file\": \"regulars.txt.zst\", \"cut_after\": 100", "", 3},
+		{"\"body\": \"hello\"", "it is no whole zstd frame of that size", 3},
+		{"\"body\": \"\"", "its zstd frame ends early", 3},
+		{"\"file\": \"regulars.txt\"", "it is no whole zstd frame of that size", 3},
+		{"\"file\": \"symlinks.txt.zst\"", "its digest is ", 3},
+		{"\"file\": \"bomb.zst\"", "it is no whole zstd frame of that size", 3},
+		{"\"file\": \"short.zst\"", "its zstd frame ends early", 3},
+		{"\"file\": \"long.zst\"", "it is no whole zstd frame of that size", 3},
+	};
+	/* clang-format on */
+	AUTO_BUF struct buf frame = {0};
+	char path[128];
+
+	make_compressed(b);
+	snprintf(path, sizeof(path), "%s/regulars.txt.zst", b->zst_dir);
+	assert_int_equal(file_read(AT_FDCWD, path, 1 << 20, &frame), 0);
+	put(b, "bomb.zst", bomb_bytes, sizeof(bomb_bytes));
+	put(b, "short.zst", frame.data, frame.len_bytes - 1);
+	assert_int_equal(buf_append(&frame, "x", 1), 0);
+	put(b, "long.zst", frame.data, frame.len_bytes);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char script[256];
+
+		snprintf(script, sizeof(script), "{\"/regulars.txt.zst\": [{%s}]}", rows[i].answer);
+		b->n_warnings = 0;
+		serve_compressed(b, script);
+		assert_lists_are_the_samples(b);
+		assert_int_equal(b->n_warnings, 1);
+		if (!strstr(b->warning,
+			    "The image's regulars.txt is fetched in place of regulars.txt.zst: ") ||
+			!strstr(b->warning, rows[i].why))
+			fail_msg("%s: %s", rows[i].answer, b->warning);
+		assert_int_equal(origin_hits(&b->origin, "\"/regulars.txt.zst\""), rows[i].n_tries);
+		assert_int_equal(origin_hits(&b->origin, "\"/regulars.txt\""), 1);
+		image_done(&b->image);
+		origin_stop(&b->origin);
+		b->origin = (struct origin){0};
+	}
+}
+
+static void an_abort_while_one_is_fetched_is_one(void **state)
+{
+	struct bench *b = *state;
+
+	b->stop_at_poll = 2;
+	serve_compressed(b, "{\"/regulars.txt.zst\": [{\"file\": \"regulars.txt.zst\", "
+			    "\"stall_after\": 1000}]}");
+	assert_refused(
+		b, -ECANCELED, OTA_E_ABORTED, "The fetching of the image's metadata was stopped");
+	assert_int_equal(b->n_warnings, 0);
+}
+
 /* ---- the URL of the request ---- */
 
 static void base_urls_have_one_form(void **state)
@@ -449,6 +702,12 @@ int main(int argc, char **argv)
 		TEST(it_can_be_stopped),
 		TEST(silence_is_not_waited_out_for_ever),
 		TEST(a_list_that_cannot_be_kept_is_named),
+		TEST(lists_that_are_there_compressed_are_fetched_so_and_no_more),
+		TEST(a_proxy_is_told_that_they_are_compressed),
+		TEST(a_cache_may_have_the_other_form_of_a_list),
+		TEST(a_compressed_list_is_continued_after_a_cut),
+		TEST(what_is_wrong_with_a_compressed_list_costs_the_plain_one_alone),
+		TEST(an_abort_while_one_is_fetched_is_one),
 		cmocka_unit_test(base_urls_have_one_form),
 		cmocka_unit_test(what_is_no_url_is_refused_with_its_reason),
 	};

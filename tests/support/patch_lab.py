@@ -43,13 +43,13 @@ def lab_with_patches(*options, make=make):
         lab.build("v2", make(2), "--patch-from", v1, *options)
         fresh_active(lab)
         lab.asked = []
-        lab.before_answer = lambda: None
+        lab.before_answer = lambda path: None
 
         class Handler(QuietHandler):
             def do_GET(self):
                 lab.asked.append(self.path.removeprefix("/v2/"))
                 if "/patches/" in self.path:
-                    lab.before_answer()
+                    lab.before_answer(self.path)
                 super().do_GET()
 
         handler = lab.server.RequestHandlerClass

@@ -1,7 +1,7 @@
 /*
  * disk_order: one request for each run of neighbours. Contract: disk_order.h.
  *
- * Threads: each takes whole runs, with a buffer of its own for each.
+ * Threads: each takes whole runs; there is a buffer for each thread, taken for one run and put back, under the lock.
  */
 #include "otaclient/disk_order.h"
 
@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -18,10 +19,10 @@
 #include "common/base/workers.h"
 
 enum {
-	ALIGN = 4096,       /* what direct reading wants of place, length and memory, on any disk */
-	RUN_MAX = 1 << 20,  /* longer requests are no faster */
-	GAP_MAX = 64 << 10, /* what lies between two files is read with them rather than skipped */
-	THREADS = 8,        /* requests in flight; each has a buffer of RUN_MAX */
+	ALIGN = 4096, /* what direct reading wants of place, length and memory, on any disk */
+	RUN_MAX = 512 << 10, /* longer requests are hardly faster */
+	GAP_MAX = 64 << 10,  /* what lies between two files is read with them rather than skipped */
+	THREADS = 8,         /* requests in flight */
 };
 
 _Static_assert(DISK_ORDER_FILE_MAX + 2 * ALIGN <= RUN_MAX, "a file fits into a run");
@@ -37,7 +38,28 @@ struct reading {
 	struct span *spans;
 	disk_order_fn *fn;
 	void *ctx;
+
+	pthread_mutex_t lock;
+	char *free[THREADS]; /* buffers of RUN_MAX */
+	size_t n_free;
 };
+
+static char *take_buffer(struct reading *r)
+{
+	char *data;
+
+	pthread_mutex_lock(&r->lock);
+	data = r->free[--r->n_free];
+	pthread_mutex_unlock(&r->lock);
+	return data;
+}
+
+static void put_buffer(struct reading *r, char *data)
+{
+	pthread_mutex_lock(&r->lock);
+	r->free[r->n_free++] = data;
+	pthread_mutex_unlock(&r->lock);
+}
 
 bool disk_order_find(int fd, uint64_t size_bytes, uint64_t *ret_at_bytes)
 {
@@ -118,16 +140,14 @@ static ssize_t read_span(int fd, char *data, size_t len, uint64_t at)
 
 static int do_span(void *ctx, size_t index, struct ota_err *err)
 {
-	const struct reading *r = ctx;
+	struct reading *r = ctx;
 	const struct span *s = &r->spans[index];
 	const struct disk_item *first = &r->items[s->first];
 	uint64_t start = start_of(first), end = end_of(&first[s->n - 1]);
-	AUTO_FREE char *data = aligned_alloc(ALIGN, (size_t)(end - start));
+	char *data = take_buffer(r);
 	ssize_t got;
 	int result = 0;
 
-	if (!data)
-		return -ENOMEM;
 	got = read_span(r->device_fd, data, (size_t)(end - start), start);
 	for (size_t i = 0; result == 0 && i < s->n; i++) {
 		const struct disk_item *item = &first[i];
@@ -136,6 +156,23 @@ static int do_span(void *ctx, size_t index, struct ota_err *err)
 
 		result = r->fn(r->ctx, item, there ? data + offset : NULL, err);
 	}
+	put_buffer(r, data);
+	return result;
+}
+
+static int read_spans(struct reading *r, size_t n_spans, struct ota_err *err)
+{
+	size_t all_bytes = (size_t)THREADS * RUN_MAX;
+	AUTO_FREE char *all = aligned_alloc(ALIGN, all_bytes);
+	int result;
+
+	if (!all)
+		return -ENOMEM;
+	for (size_t i = 0; i < THREADS; i++)
+		r->free[r->n_free++] = all + i * RUN_MAX;
+	pthread_mutex_init(&r->lock, NULL);
+	result = workers_run(n_spans, 1, THREADS, do_span, r, err);
+	pthread_mutex_destroy(&r->lock);
 	return result;
 }
 
@@ -154,5 +191,5 @@ int disk_order_read(const char *device, struct disk_item *items, size_t n_items,
 		return -ENOMEM;
 	if (n_items > 0)
 		qsort(items, n_items, sizeof(*items), compare_items);
-	return workers_run(make_spans(items, n_items, spans), 1, THREADS, do_span, &reading, err);
+	return read_spans(&reading, make_spans(items, n_items, spans), err);
 }

@@ -16,7 +16,7 @@
 #include "common/base/err.h"
 
 enum {
-	DISK_ORDER_FILE_MAX = 512 << 10, /* a longer one is read as fast alone */
+	DISK_ORDER_FILE_MAX = 256 << 10, /* a longer one is read as fast alone */
 };
 
 struct disk_item {

@@ -136,16 +136,12 @@ static int write_rows(int fd, const struct file_table *t, const struct inode_not
 	return r < 0 ? r : file_write_all(fd, sum.bytes, sizeof(sum.bytes));
 }
 
-int inode_index_save(int meta_fd, const struct file_table *table, const struct inode_note *notes,
+static int save_at(int fd, const struct file_table *table, const struct inode_note *notes,
 	const struct timespec *now)
 {
-	AUTO_CLOSE int fd = openat(
-		meta_fd, index_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	AUTO_FREE struct numbered *order = malloc(((size_t)table->n_files + 1) * sizeof(*order));
 	uint32_t n = 0;
 
-	if (fd < 0)
-		return -errno;
 	if (!order)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < table->n_files; i++)
@@ -153,6 +149,21 @@ int inode_index_save(int meta_fd, const struct file_table *table, const struct i
 			order[n++] = (struct numbered){.ino = notes[i].ino, .file = i};
 	qsort(order, n, sizeof(*order), compare_numbered);
 	return write_rows(fd, table, notes, order, n);
+}
+
+int inode_index_save(int meta_fd, const struct file_table *table, const struct inode_note *notes,
+	const struct timespec *now)
+{
+	AUTO_CLOSE int fd = openat(
+		meta_fd, index_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = save_at(fd, table, notes, now);
+	if (r < 0)
+		unlinkat(meta_fd, index_name, 0);
+	return r;
 }
 
 /* ---- reading ------------------------------------------------------------------------------------ */

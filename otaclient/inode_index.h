@@ -33,7 +33,7 @@ bool inode_note_holds(const struct inode_note *note, const struct stat *st);
 /*
  * Write @notes, one per file of @table, below @meta_fd. Left out is what could change once more
  * without its time showing it: the nanoseconds are not kept, or the change is as late as @now. 0 or
- * -errno.
+ * -errno: there is none then. -EEXIST: something has its name.
  */
 int inode_index_save(int meta_fd, const struct file_table *table, const struct inode_note *notes,
 	const struct timespec *now);

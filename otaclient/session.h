@@ -109,6 +109,7 @@ struct update_session {
 	bool refused;     /* by a hook before anything was touched: no status is to be written */
 	bool left_behind; /* an ECU below was in an update for too long to be waited for */
 	bool pruned;
+	bool has_believed;     /* the plan was made on notes of the last update */
 	bool believes_nothing; /* the notes on the standby slot were not true: every file is read before it counts */
 	bool reported;                            /* its record was sent */
 	char standby_version[STATUS_VERSION_MAX]; /* of the standby slot as it was found */

@@ -18,6 +18,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/base/log.h"
 #include "common/base/path.h"
 #include "common/base/workers.h"
 #include "common/crypto/digest.h"
@@ -25,10 +26,18 @@
 #include "otaclient/inode_index.h"
 #include "otaclient/standby_writer.h"
 
+struct mtime_note {
+	uint32_t s, ns;
+};
+
 struct standby_check {
 	const struct file_table *table;
-	struct inode_note *
-		notes; /* one per file: whoever changes it, or puts another in its place, changes this */
+	/*
+	 * One per file. Whoever changes it, or puts another in its place, changes the first; whoever
+	 * changes more than owner and attributes, the second, too.
+	 */
+	struct inode_note *notes;
+	struct mtime_note *mtimes;
 	struct timespec since; /* the notes are of then, or a little later */
 };
 
@@ -93,7 +102,24 @@ static int note_file(void *ctx, size_t index, struct ota_err *err)
 		.ctime_s = (uint32_t)st.st_ctim.tv_sec,
 		.ctime_ns = (uint32_t)st.st_ctim.tv_nsec,
 	};
+	l->check->mtimes[index] = (struct mtime_note){
+		.s = (uint32_t)st.st_mtim.tv_sec,
+		.ns = (uint32_t)st.st_mtim.tv_nsec,
+	};
 	return 0;
+}
+
+/* Are the bytes still those that the image has? They are if only the owner or an attribute was changed since. */
+static bool has_noted_bytes(const struct standby_check *c, size_t file, const struct stat *st)
+{
+	uint64_t size = c->table->contents[c->table->files[file].content].size_bytes;
+	const struct mtime_note *m = &c->mtimes[file];
+
+	if (!S_ISREG(st->st_mode) || (uint32_t)st->st_ino != c->notes[file].ino)
+		return false;
+	return inode_note_holds(&c->notes[file], st) ||
+	       (m->s == (uint32_t)st->st_mtim.tv_sec && m->ns == (uint32_t)st->st_mtim.tv_nsec &&
+		       (size == (uint64_t)st->st_size || size == CONTENT_SIZE_UNKNOWN));
 }
 
 /*
@@ -116,7 +142,7 @@ static int open_noted(
 	if (fstat(fd, &st) < 0)
 		return cannot_read(err, -errno, path);
 	*ret_size = (uint64_t)st.st_size;
-	return inode_note_holds(&l->check->notes[file], &st) ? 0 : 1;
+	return has_noted_bytes(l->check, file, &st) ? 0 : 1;
 }
 
 static int compare(
@@ -242,9 +268,10 @@ int standby_check_note(const struct file_table *table, int standby_fd, inventory
 	if (c) {
 		c->table = table;
 		c->notes = calloc((size_t)table->n_files + 1, sizeof(*c->notes));
+		c->mtimes = calloc((size_t)table->n_files + 1, sizeof(*c->mtimes));
 		await_tick(&c->since);
 	}
-	if (c && c->notes)
+	if (c && c->notes && c->mtimes)
 		r = workers_run(table->n_files, 64, 4, note_file, &look, err);
 	if (r < 0) {
 		standby_check_free(c);
@@ -260,9 +287,13 @@ int standby_check_save(const struct standby_check *c, int standby_fd, struct ota
 		path_open(standby_fd, STANDBY_META_NAME, O_RDONLY | O_DIRECTORY, 0);
 	int r = meta_fd < 0 ? meta_fd : inode_index_save(meta_fd, c->table, c->notes, &c->since);
 
-	return r < 0 ? ota_err_set(err, r,
-			       r == -ENOSPC ? OTA_E_STANDBY_SLOT_SPACE
-					    : OTA_E_APPLY_OTAUPDATE_FAILED,
+	/* No room; or a list of the image has the name. The next update does without. */
+	if (r == -ENOSPC || r == -EEXIST) {
+		log_info("What the inodes hold is not noted in /%s: %s", STANDBY_META_NAME,
+			strerror(-r));
+		return 0;
+	}
+	return r < 0 ? ota_err_set(err, r, OTA_E_APPLY_OTAUPDATE_FAILED,
 			       "Cannot note in /%s what the inodes hold: %s", STANDBY_META_NAME,
 			       strerror(-r))
 		     : 0;
@@ -287,6 +318,7 @@ int standby_check_read(const struct standby_check *c, int standby_fd, const char
 	if (!order || !items)
 		return -ENOMEM;
 	r = workers_run(order_files(c, order), 8, WORKERS_FOR_DISK, find_or_read, &look, err);
+	free(TAKE_PTR(order));
 	return r < 0 ? r : disk_order_read(device, items, look.n_items, check_item, &look, err);
 }
 
@@ -295,5 +327,6 @@ void standby_check_free(struct standby_check *c)
 	if (!c)
 		return;
 	free(c->notes);
+	free(c->mtimes);
 	free(c);
 }

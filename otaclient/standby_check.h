@@ -24,7 +24,7 @@ struct standby_check;
 int standby_check_note(const struct file_table *table, int standby_fd, inventory_stop_fn *stop,
 	void *stop_ctx, struct standby_check **ret_check, struct ota_err *err);
 
-/* Write the index into the image's lists on the slot. -ENOSPC with E307. */
+/* Write the index beside the image's lists on the slot; where there is no room for it, there is none. */
 int standby_check_save(const struct standby_check *c, int standby_fd, struct ota_err *err);
 
 /*

@@ -549,9 +549,33 @@ static void log_contents(struct update_session *s)
 		u->written_bytes);
 }
 
+/* What was counted for the plan that has failed. What crossed the network has crossed it. */
+static void forget_progress(struct update_stats *u, const void *arg)
+{
+	u->downloaded_files_num = 0;
+	u->downloaded_files_size = 0;
+	u->removed_files_num = 0;
+	for (int p = PHASE_CALCULATING_DELTA + 1; p < PHASE_COUNT; p++)
+		u->phase_began_ms[p] = 0;
+}
+
+/* What is on the slot is not to be started: nothing else says so to who finds its status files. */
+static int fail_standby(struct update_session *s, struct ota_err *err)
+{
+	const struct boot_slot *slot = &s->slots.standby;
+	int r;
+
+	if (slot->status_inside) {
+		r = slot_mount_make_writable(&s->mount, false, err);
+		if (r < 0 || !slot_mount_owns_status(&s->mount))
+			return r;
+	}
+	return status_store_write_status(slot->status_dir, STATUS_FAILURE, err);
+}
+
 /*
- * A file that was taken for what the last update had noted holds something else. Nothing is lost but time: the slot is
- * looked at once more, and this time every file is read.
+ * A file that was taken for what the last update had noted is something else, or cannot be read. Nothing is lost but
+ * time: the slot is looked at once more, and this time every file is read.
  */
 static int plan_again(struct update_session *s, struct ota_err *err)
 {
@@ -560,7 +584,20 @@ static int plan_again(struct update_session *s, struct ota_err *err)
 	s->believes_nothing = true;
 	s->pruned = false;
 	standby_check_free(TAKE_PTR(s->check));
-	return STEP_PLAN_AGAIN;
+	status_change(s->env->status, forget_progress, NULL);
+	/* One that is damaged is not mounted; it is made anew. */
+	s->mount.usable = s->mount.standby_fd >= 0;
+	return s->mount.usable ? fail_standby(s, err) : 0;
+}
+
+static int look_at_closed(struct update_session *s, struct ota_err *err)
+{
+	int r = slot_mount_look_again(&s->mount, err);
+
+	if (r == 0)
+		r = standby_check_read(s->check, s->mount.standby_fd, s->mount.standby.device,
+			session_poll, s, err);
+	return r;
 }
 
 /* Not only written, but read: what is wrong on the disk shows now, while the running system still boots. */
@@ -571,14 +608,17 @@ int step_close_standby(struct update_session *s, struct ota_err *err)
 	log_contents(s);
 	standby_writer_free(s->writer);
 	s->writer = NULL;
+	s->has_believed = s->inventory->n_known_names > 0;
+	inventory_free(s->inventory);
+	s->inventory = NULL;
 	r = slot_mount_close_standby(&s->mount, err);
-	if (r == 0)
-		r = slot_mount_look_again(&s->mount, err);
-	if (r == 0)
-		r = standby_check_read(s->check, s->mount.standby_fd, s->mount.standby.device,
-			session_poll, s, err);
-	if (r == -EBADMSG && s->inventory->n_known_names > 0)
-		return plan_again(s, err);
+	if (r < 0)
+		return r;
+	r = look_at_closed(s, err);
+	if (r < 0 && s->has_believed && r != -ECANCELED && r != -ENOMEM) {
+		r = plan_again(s, err);
+		return r < 0 ? r : STEP_PLAN_AGAIN;
+	}
 	return r < 0 ? r : slot_mount_end_look(&s->mount, err);
 }
 

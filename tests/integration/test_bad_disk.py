@@ -128,11 +128,13 @@ def what_cannot_be_read_back_is_told():
         disk, path = BadDisk(lab), lab.path("calls")
         for _ in range(10):  # threads share the work, so the way to a call may be another's this time
             start_again(lab)
+            lab.put_on_trial()  # or the update looks once more: test_noted
             calls = disk.calls()
             with open(path, encoding="utf-8") as f:
                 opened = [i for i, line in enumerate(f)
                           if line.split(" ")[1] == "openat2" and line.split(" ")[3].startswith("usr/")]
             start_again(lab)
+            lab.put_on_trial()
             p = disk.run(FAIL, 1, errno.EIO, calls[opened[-1]][1])  # the last that are opened are those to be read back
             if disk.n_failed() > 0:
                 break
@@ -334,7 +336,7 @@ def what_the_disk_does_not_keep_is_told():
             at = point_of(lab, what, from_end)
             start_again(lab)
             # A slot whose notes were believed is looked at once more, and mended: test_noted.
-            subprocess.run(["debugfs", "-w", "-R", "write /dev/null /.ota-meta/on-trial", lab.device], check=True, capture_output=True)
+            lab.put_on_trial()
             _, p = paused_update(lab, at, meanwhile)
             assert p.stderr.endswith(f"E313: Update failed in PROCESSING_POSTUPDATE: {sentence}\n"), p.stderr[-500:]
             assert judge(lab, p, what) == "refused" and not is_flipped(lab)

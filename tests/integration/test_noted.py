@@ -42,10 +42,10 @@ def lab_with_v1():
         yield lab
 
 
-def update(lab, believes, again=False):
+def update(lab, believes, again=False, why=""):
     stats = lab.update("v2")
     assert (BELIEVED in lab.log) == believes, lab.log
-    assert (READ_ALL in lab.log) == again, lab.log
+    assert (READ_ALL + why in lab.log) == again, lab.log
     lab.check("v2")
     return stats
 
@@ -83,6 +83,28 @@ def bytes_that_were_lost_are_fetched():
         with lab_with_v1() as lab:
             lose_bytes_of(lab, data)
             update(lab, believes=True, again=True)
+
+
+def hook_that_changes_attributes_hides_nothing():
+    """Another time of change, the same bytes: they are looked at all the same."""
+    with lab_with_v1() as lab:
+        path = lab.path("hooks", "post-update", "10-mode")
+        os.makedirs(os.path.dirname(path))
+        with open(path, "w") as f:
+            f.write("#!/bin/sh\nexec chmod 0600 \"$OTA_STANDBY_ROOT/usr/large\"\n")
+        os.chmod(path, 0o755)
+        lose_bytes_of(lab, noise(3 << 20, "large"))
+        lab.update("v2", "--hooks", lab.path("hooks"))
+        assert READ_ALL + "/usr/large has other bytes" in lab.log, lab.log
+        with lab.mounted() as root, open(root + "/usr/large", "rb") as f:
+            assert f.read() == noise(3 << 20, "large")
+
+
+def file_system_that_is_damaged_is_made_anew():
+    """In a way that shows only to who looks at all of it."""
+    with lab_with_v1() as lab:
+        subprocess.run(["debugfs", "-w", "-R", "sif /usr/large blocks 6160", lab.device], check=True, capture_output=True)
+        update(lab, believes=True, again=True, why="its file system is damaged (e2fsck ended with 4)")
 
 
 def hooks_run_again_but_the_one_that_may_refuse():
@@ -150,6 +172,8 @@ if __name__ == "__main__":
         what_was_noted_is_kept_without_a_download,
         file_that_was_changed_is_not_believed,
         bytes_that_were_lost_are_fetched,
+        hook_that_changes_attributes_hides_nothing,
+        file_system_that_is_damaged_is_made_anew,
         hooks_run_again_but_the_one_that_may_refuse,
         slot_on_trial_is_read,
         damaged_notes_are_not_believed,

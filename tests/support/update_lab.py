@@ -180,6 +180,10 @@ class UpdateLab:
         """What the daemon of the new system does when it is found healthy, as far as the slot is concerned."""
         subprocess.run(["debugfs", "-w", "-R", "rm /.ota-meta/on-trial", self.device], check=True, capture_output=True)
 
+    def put_on_trial(self):
+        """As if the system on the slot had never been found healthy: what it notes is not believed."""
+        subprocess.run(["debugfs", "-w", "-R", "write /dev/null /.ota-meta/on-trial", self.device], check=True, capture_output=True)
+
     def fail(self, name, *options, **more):
         """The update must fail; returns the Failed."""
         try:

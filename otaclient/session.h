@@ -134,7 +134,7 @@ void session_freep(struct update_session **s);
 
 /*
  * Before each step: from here on an abort may do what @rule says. False: the update is to stop here. Once a step was
- * entered with END_NOT nothing stops it any more.
+ * entered with END_NOT nothing stops it any more, unless the update goes back to a step before.
  */
 bool session_enter(struct update_session *s, enum abort_rule rule);
 

@@ -62,9 +62,11 @@ static int take_text(const ProtobufCBinaryData *bytes, const char *name, char *r
 	if (!text_is_clean(s, bytes->len))
 		return ota_err_set(
 			err, -EBADMSG, OTA_E_INVALID_REQUEST, "%s of a forecast is no text", name);
-	text = strndup(s, bytes->len);
+	text = malloc(bytes->len + 1);
 	if (!text)
 		return ota_err_no_memory(err, "a message of the API");
+	memcpy(text, s, bytes->len);
+	text[bytes->len] = '\0';
 	text_put(ret_text, size_bytes, text);
 	return 0;
 }

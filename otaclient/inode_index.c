@@ -206,7 +206,7 @@ static int take_rows(
 static int read_rows(struct inode_index *x, int fd, uint32_t n, struct digest_ctx *hash,
 	const struct file_table *t)
 {
-	AUTO_FREE uint8_t *data = malloc((size_t)ROWS_AT_ONCE * ROW_BYTES);
+	AUTO_FREE uint8_t *data = calloc(ROWS_AT_ONCE, ROW_BYTES);
 	struct digest sum, have;
 	int r = data ? 0 : -ENOMEM;
 
@@ -229,7 +229,7 @@ int inode_index_read(int fd, const struct file_table *table, struct inode_index 
 {
 	AUTO_INODE_INDEX struct inode_index *x = calloc(1, sizeof(*x));
 	AUTO_DIGEST_CTX struct digest_ctx *hash = digest_ctx_new();
-	uint8_t head[HEAD_BYTES];
+	uint8_t head[HEAD_BYTES] = {0};
 	struct stat st;
 	uint32_t n;
 	int r;

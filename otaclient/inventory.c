@@ -146,10 +146,8 @@ static const struct patch_list *wanted_patches(const struct search *s)
 }
 
 /* Of what a content could be made that has no place. */
-static void collect_base_sizes(struct search *s, uint32_t content)
+static void collect_base_sizes(struct search *s, const struct patch_list *list, uint32_t content)
 {
-	const struct patch_list *list = wanted_patches(s);
-
 	for (uint32_t i = list->first[content]; i < list->first[content + 1]; i++)
 		if (s->inv->base_paths[list->patches[i].base] == FILE_TABLE_NONE)
 			s->sizes[s->n_sizes++] = list->bases[list->patches[i].base].size_bytes;
@@ -172,7 +170,7 @@ static int collect_sizes(struct search *s)
 			continue;
 		s->sizes[s->n_sizes++] = t->contents[i].size_bytes;
 		if (list)
-			collect_base_sizes(s, i);
+			collect_base_sizes(s, list, i);
 	}
 	qsort(s->sizes, s->n_sizes, sizeof(*s->sizes), compare_u64);
 	drop_repeated_sizes(s);

@@ -66,11 +66,11 @@ bool disk_order_find(int fd, uint64_t size_bytes, uint64_t *ret_at_bytes)
 	union {
 		struct fiemap map;
 		char room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
-	} u = {
-		.map = {.fm_length = FIEMAP_MAX_OFFSET, .fm_extent_count = 1}
-        };
+	} u = {0};
 	const struct fiemap_extent *e = u.map.fm_extents;
 
+	u.map.fm_length = FIEMAP_MAX_OFFSET;
+	u.map.fm_extent_count = 1;
 	if (size_bytes == 0 || size_bytes > DISK_ORDER_FILE_MAX ||
 		ioctl(fd, FS_IOC_FIEMAP, &u.map) < 0 || u.map.fm_mapped_extents != 1)
 		return false;
@@ -113,7 +113,7 @@ static size_t make_spans(const struct disk_item *items, size_t n_items, struct s
 			*s = (struct span){.first = i};
 		}
 		s->n++;
-		if (n > 0 && (s->n == 1 || end_of(&items[i]) > end))
+		if (s->n == 1 || end_of(&items[i]) > end)
 			end = end_of(&items[i]);
 	}
 	return n;

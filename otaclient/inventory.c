@@ -9,7 +9,6 @@
  */
 #include "otaclient/inventory.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -294,20 +293,10 @@ static int compare_candidates(const void *a, const void *b)
 	return x->path < y->path ? -1 : x->path > y->path;
 }
 
-static const char *path_of_file(const struct file_table *t, uint32_t file, char buf[PATH_MAX])
-{
-	struct text path = t->files[file].path;
-
-	assert(path.len < PATH_MAX); /* file_table_seal() saw to it */
-	memcpy(buf, path.at, path.len);
-	buf[path.len] = '\0';
-	return buf;
-}
-
 static const char *path_by_number(
 	const struct inventory *inv, const struct file_table *t, uint32_t path, char buf[PATH_MAX])
 {
-	return path < t->n_files ? path_of_file(t, path, buf)
+	return path < t->n_files ? text_path(t->files[path].path, buf)
 				 : inv->foreign_paths[path - t->n_files];
 }
 
@@ -601,7 +590,7 @@ static int guess_file(void *ctx, size_t index, struct ota_err *err)
 		return 0;
 	if (g->stop && g->stop(g->stop_ctx))
 		return -ECANCELED;
-	fd = path_open(g->active_fd, path_of_file(g->table, (uint32_t)index, path), O_PATH, 0);
+	fd = path_open(g->active_fd, text_path(f->path, path), O_PATH, 0);
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
 		(uint64_t)st.st_size != c->size_bytes)
 		return 0;

@@ -6,7 +6,6 @@
  */
 #include "otaclient/standby_check.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -55,12 +54,7 @@ struct look {
 
 static const char *path_of(const struct file_table *t, size_t file, char buf[PATH_MAX])
 {
-	struct text path = t->files[file].path;
-
-	assert(path.len < PATH_MAX); /* file_table_seal() saw to it */
-	memcpy(buf, path.at, path.len);
-	buf[path.len] = '\0';
-	return buf;
+	return text_path(t->files[file].path, buf);
 }
 
 static int cannot_read(struct ota_err *err, int r, const char *path)
@@ -238,25 +232,6 @@ static size_t order_files(const struct standby_check *c, uint32_t *order)
 	return n;
 }
 
-/*
- * The clock that inodes get their times from goes in steps of milliseconds, and may lag. Once it
- * has passed this moment, whatever is changed has another time than all that is there. A clock that
- * is set back meanwhile is not waited for: then less is noted.
- */
-static void await_tick(struct timespec *ret_now)
-{
-	struct timespec entry;
-	int tries = 100;
-
-	clock_gettime(CLOCK_REALTIME, &entry);
-	do {
-		clock_sleep_ms(1);
-		clock_gettime(CLOCK_REALTIME_COARSE, ret_now);
-	} while (--tries > 0 &&
-		 (ret_now->tv_sec < entry.tv_sec ||
-			 (ret_now->tv_sec == entry.tv_sec && ret_now->tv_nsec <= entry.tv_nsec)));
-}
-
 int standby_check_note(const struct file_table *table, int standby_fd, inventory_stop_fn *stop,
 	void *stop_ctx, struct standby_check **ret_check, struct ota_err *err)
 {
@@ -269,7 +244,7 @@ int standby_check_note(const struct file_table *table, int standby_fd, inventory
 		c->table = table;
 		c->notes = calloc((size_t)table->n_files + 1, sizeof(*c->notes));
 		c->mtimes = calloc((size_t)table->n_files + 1, sizeof(*c->mtimes));
-		await_tick(&c->since);
+		clock_await_file_time(&c->since);
 	}
 	if (c && c->notes && c->mtimes)
 		r = workers_run(table->n_files, 64, 4, note_file, &look, err);

@@ -9,7 +9,6 @@
  */
 #include "otaclient/standby_writer.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -156,14 +155,6 @@ static uint64_t content_size(const struct standby_writer *w, uint32_t content)
 	uint64_t size = w->c.table->contents[content].size_bytes;
 
 	return size == CONTENT_SIZE_UNKNOWN ? 0 : size;
-}
-
-static const char *path_string(struct text t, char buf[PATH_MAX])
-{
-	assert(t.len < PATH_MAX); /* file_table_seal() saw to it */
-	memcpy(buf, t.at, t.len);
-	buf[t.len] = '\0';
-	return buf;
 }
 
 static int apply_error(struct ota_err *err, int r, const char *what, const char *path)
@@ -675,7 +666,7 @@ static int place_dirs(struct standby_writer *w, struct ota_err *err)
 
 		if (stopped(w))
 			return -ECANCELED;
-		path_string(t->dirs[i].path, path);
+		text_path(t->dirs[i].path, path);
 		parent = path_open_parent(w->c.standby_fd, path, &name);
 		if (parent < 0)
 			return apply_error(err, parent, "open the folder of", path);
@@ -705,10 +696,10 @@ static int place_symlink(void *ctx, size_t index, struct ota_err *err)
 
 	if (stopped(w))
 		return -ECANCELED;
-	path_string(s->path, path);
+	text_path(s->path, path);
 	if (s->target.len >= sizeof(target))
 		return apply_error(err, -ENAMETOOLONG, "make the link", path);
-	path_string(s->target, target);
+	text_path(s->target, target);
 	parent = path_open_parent(w->c.standby_fd, path, &name);
 	if (parent < 0)
 		return apply_error(err, parent, "open the folder of", path);
@@ -820,7 +811,7 @@ static int place_group(void *ctx, size_t index, struct ota_err *err)
 		return r;
 	if (w->c.inv->anchor[file] != FILE_TABLE_NONE)
 		file = w->c.inv->anchor[file];
-	path_string(t->files[file].path, path);
+	text_path(t->files[file].path, path);
 	parent = path_open_parent(w->c.standby_fd, path, &name);
 	if (parent < 0)
 		return apply_error(err, parent, "open the folder of", path);
@@ -854,8 +845,8 @@ static int place_link(void *ctx, size_t index, struct ota_err *err)
 		return 0;
 	if (stopped(w))
 		return -ECANCELED;
-	path_string(f->path, path);
-	path_string(t->files[anchor].path, from);
+	text_path(f->path, path);
+	text_path(t->files[anchor].path, from);
 	parent = path_open_parent(w->c.standby_fd, path, &name);
 	from_parent = path_open_parent(w->c.standby_fd, from, &from_name);
 	if (parent < 0 || from_parent < 0)
@@ -944,7 +935,7 @@ int standby_finish_dirs(struct standby_writer *w, struct ota_err *err)
 
 		if (stopped(w))
 			return -ECANCELED;
-		path_string(d->path, path);
+		text_path(d->path, path);
 		fd = path_open(w->c.standby_fd, path, O_RDONLY | O_DIRECTORY, 0);
 		if (fd < 0)
 			return apply_error(err, fd, "open the folder", path);

@@ -100,3 +100,17 @@ bool clock_is_synchronised(void)
 {
 	return active_ops->is_synchronised && active_ops->is_synchronised();
 }
+
+void clock_await_file_time(struct timespec *ret_now)
+{
+	struct timespec entry;
+	int tries = 100;
+
+	clock_gettime(CLOCK_REALTIME, &entry);
+	do {
+		clock_sleep_ms(1);
+		clock_gettime(CLOCK_REALTIME_COARSE, ret_now);
+	} while (--tries > 0 &&
+		 (ret_now->tv_sec < entry.tv_sec ||
+			 (ret_now->tv_sec == entry.tv_sec && ret_now->tv_nsec <= entry.tv_nsec)));
+}

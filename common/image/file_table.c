@@ -105,6 +105,14 @@ static uint32_t ref_hash(uint32_t hash)
 
 /* ---- life ---- */
 
+const char *text_path(struct text path, char buf[PATH_MAX])
+{
+	assert(path.len < PATH_MAX); /* file_table_seal() saw to it */
+	memcpy(buf, path.at, path.len);
+	buf[path.len] = '\0';
+	return buf;
+}
+
 struct file_table *file_table_new(void)
 {
 	struct file_table *t = calloc(1, sizeof(*t));

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +34,9 @@ struct text {
 	const char *at;
 	uint32_t len;
 };
+
+/* A path of a sealed table as a string, in @buf. */
+const char *text_path(struct text path, char buf[PATH_MAX]);
 
 enum entry_kind {
 	ENTRY_DIR = 0,

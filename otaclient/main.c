@@ -769,11 +769,12 @@ int main(int argc, char **argv)
 		log_info("otaclient " OTA_VERSION " serves ECU %s on %s:%u", d.ecu.ecu_id,
 			d.ecu.ip_addr, d.settings.listen_port);
 		start_trial(&d);
-		r = api_service_run(d.api);
+		r = api_service_run(d.api, &err);
 		service_manager_stopping();
-	} else {
-		if (err.errnum == 0)
-			ota_err_wrap(&err, r, "Cannot start");
+	} else if (err.errnum == 0) {
+		ota_err_wrap(&err, r, "Cannot start");
+	}
+	if (r < 0) {
 		ota_err_blame(&err, OTA_E_STARTUP_FAILED);
 		log_error("E%03d: %s", err.code, err.msg);
 	}

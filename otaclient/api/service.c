@@ -45,6 +45,7 @@ struct api_service {
 	int stop_fd;  /* eventfd: stop, please */
 	int ended_fd; /* eventfd: the server has shut down */
 	bool down;    /* shutdown has come to its end */
+	bool out_of_memory; /* no call is awaited any more */
 	atomic_bool ending; /* no call is begun any more, and this ECU accepts nothing */
 	struct call_lane *updates, *others;
 };
@@ -91,7 +92,7 @@ static void await_call(struct api_service *s)
 
 	if (!c) {
 		/* There is always one call waiting, so this is a server that will never answer again. */
-		log_error("Out of memory: the API cannot take calls any more");
+		s->out_of_memory = true;
 		api_service_stop(s);
 		return;
 	}
@@ -335,18 +336,19 @@ static void *wait_for_stop(void *arg)
 	return NULL;
 }
 
-int api_service_run(struct api_service *s)
+int api_service_run(struct api_service *s, struct ota_err *err)
 {
 	pthread_t waiter;
 	int r = pthread_create(&waiter, NULL, wait_for_stop, s);
 
 	if (r != 0)
-		return -r;
+		return ota_err_set(err, -r, OTA_E_STARTUP_FAILED,
+			"Cannot start a thread for the API: %s", strerror(r));
 	await_call(s);
 	serve(s);
 	tell(s->ended_fd);
 	pthread_join(waiter, NULL);
-	return 0;
+	return s->out_of_memory ? ota_err_no_memory(err, "the next call of the API") : 0;
 }
 
 void api_service_stop(struct api_service *s)

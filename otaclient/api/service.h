@@ -62,8 +62,8 @@ int api_service_start(const struct api_config *config, struct status *status,
 
 uint16_t api_service_port(const struct api_service *s);
 
-/* Answer until api_service_stop(). 0, or -errno if it could not begin. */
-int api_service_run(struct api_service *s);
+/* Answer until api_service_stop(). 0, or -errno: it could not begin (OTA_E_STARTUP_FAILED), or no memory is left. */
+int api_service_run(struct api_service *s, struct ota_err *err);
 
 /* From any thread, or from a signal handler. Calls under way are answered first. */
 void api_service_stop(struct api_service *s);

@@ -114,7 +114,7 @@ int main(int argc, char **argv)
 	signal(SIGTERM, on_signal);
 	signal(SIGPIPE, SIG_IGN);
 	printf("port %u\n", (unsigned)api_service_port(service));
-	if (scripted_orders_start(obey) < 0 || api_service_run(service) < 0)
+	if (scripted_orders_start(obey) < 0 || api_service_run(service, NULL) < 0)
 		return 1;
 	scripted_orders_stop();
 	api_service_free(service);

@@ -149,7 +149,7 @@ int main(int argc, char **argv)
 	signal(SIGTERM, on_signal);
 	signal(SIGPIPE, SIG_IGN);
 	printf("port %u\n", (unsigned)api_service_port(service));
-	if (scripted_orders_start(obey) < 0 || api_service_run(service) < 0)
+	if (scripted_orders_start(obey) < 0 || api_service_run(service, NULL) < 0)
 		return 1;
 	atomic_store(&ending, true);
 	scripted_orders_stop();

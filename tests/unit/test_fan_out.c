@@ -68,7 +68,7 @@ static void below_stop(void *ctx)
 
 static void *serve(void *service)
 {
-	api_service_run(service);
+	api_service_run(service, NULL);
 	return NULL;
 }
 

@@ -59,6 +59,24 @@ static void what_keeps_it_from_its_start_is_said(void **state)
 	assert_int_equal(start(NULL), 0);
 }
 
+static void one_that_has_no_thread_to_stop_it_does_not_run(void **state)
+{
+	const struct api_config config = {.listen_ip = "127.0.0.1", .ecu_id = "main"};
+	const struct request_handler handler = {0};
+	AUTO_API_SERVICE struct api_service *service = NULL;
+	struct ota_err err = {0};
+	int r;
+
+	assert_int_equal(api_service_start(&config, NULL, &handler, &service, &err), 0);
+	no_threads = true;
+	r = api_service_run(service, &err);
+	no_threads = false;
+	assert_int_equal(r, -EAGAIN);
+	assert_sentence(
+		&err, "Cannot start a thread for the API: Resource temporarily unavailable");
+	assert_int_equal(err.code, OTA_E_STARTUP_FAILED);
+}
+
 /* How often the library gives the bytes of a message before it does not; -1 = always. */
 static atomic_int n_readable = -1;
 
@@ -73,7 +91,7 @@ int __wrap_grpc_byte_buffer_reader_init(grpc_byte_buffer_reader *reader, grpc_by
 
 static void *serve(void *ctx)
 {
-	assert_int_equal(api_service_run(ctx), 0);
+	assert_int_equal(api_service_run(ctx, NULL), 0);
 	return NULL;
 }
 
@@ -114,6 +132,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_keeps_it_from_its_start_is_said),
+		cmocka_unit_test(one_that_has_no_thread_to_stop_it_does_not_run),
 		cmocka_unit_test(a_message_whose_bytes_are_not_given_is_refused),
 	};
 

@@ -27,6 +27,7 @@ enum {
 	ROW_BYTES = 3 * 4 + DIGEST_BYTES,
 	ROWS_AT_ONCE = 1024,
 };
+#define PLAIN_BIT (UINT32_C(1) << 31) /* in the field of the nanoseconds, which leave it free */
 
 struct row {
 	struct inode_note note;
@@ -105,7 +106,7 @@ static int put_row(struct sink *s, const struct inode_note *note, const struct d
 	at = s->data + s->len;
 	put_u32(at, note->ino);
 	put_u32(at + 4, note->ctime_s);
-	put_u32(at + 8, note->ctime_ns);
+	put_u32(at + 8, note->ctime_ns | (note->is_plain ? PLAIN_BIT : 0));
 	memcpy(at + 12, digest->bytes, DIGEST_BYTES);
 	s->len += ROW_BYTES;
 	return r;
@@ -183,6 +184,18 @@ static int read_exactly(int fd, void *data, size_t len)
 	return 0;
 }
 
+static struct inode_note note_at(const uint8_t *at)
+{
+	uint32_t last = get_u32(at + 8);
+
+	return (struct inode_note){
+		.ino = get_u32(at),
+		.ctime_s = get_u32(at + 4),
+		.ctime_ns = last & (PLAIN_BIT - 1),
+		.is_plain = (last & PLAIN_BIT) != 0,
+	};
+}
+
 static int take_rows(
 	struct inode_index *x, const uint8_t *at, uint32_t n, const struct file_table *t)
 {
@@ -190,7 +203,7 @@ static int take_rows(
 		struct row *row = &x->rows[x->n_rows];
 		struct digest digest;
 
-		row->note = (struct inode_note){get_u32(at), get_u32(at + 4), get_u32(at + 8)};
+		row->note = note_at(at);
 		memcpy(digest.bytes, at + 12, DIGEST_BYTES);
 		row->content = file_table_find_content(t, &digest);
 		if (row->content == FILE_TABLE_NONE)
@@ -280,11 +293,23 @@ static int compare_row(const void *key, const void *row)
 	return x < y ? -1 : x > y;
 }
 
+static const struct row *find_row(const struct inode_index *index, uint64_t inode)
+{
+	uint32_t ino = (uint32_t)inode;
+
+	return bsearch(&ino, index->rows, index->n_rows, sizeof(*index->rows), compare_row);
+}
+
+const struct inode_note *inode_index_note(const struct inode_index *index, uint64_t ino)
+{
+	const struct row *row = find_row(index, ino);
+
+	return row ? &row->note : NULL;
+}
+
 uint32_t inode_index_find(const struct inode_index *index, const struct stat *st)
 {
-	uint32_t ino = (uint32_t)st->st_ino;
-	const struct row *row =
-		bsearch(&ino, index->rows, index->n_rows, sizeof(*index->rows), compare_row);
+	const struct row *row = find_row(index, st->st_ino);
 
 	if (!row || st->st_ctim.tv_nsec == 0 || !inode_note_holds(&row->note, st))
 		return FILE_TABLE_NONE;

@@ -1,6 +1,6 @@
 /*
- * inode_index: which content each inode of a slot got from the update that made it, and when the
- * inode changed last.
+ * inode_index: which content each inode of a slot got from the update that made it, whether it got
+ * extended attributes, and when the inode changed last.
  *
  *     /.ota-meta/inodes      written when the slot is the image, before the boot loader is told of it
  *
@@ -24,7 +24,9 @@
 /* One inode, as it was left. */
 struct inode_note {
 	uint32_t ino; /* ext4 has no more; 0 = none */
-	uint32_t ctime_s, ctime_ns;
+	uint32_t ctime_s;
+	uint32_t ctime_ns : 31;
+	uint32_t is_plain : 1; /* the image gives it no extended attributes */
 };
 
 /* Does @st say what was noted? An inode of 128 bytes has forgotten the nanoseconds. */
@@ -53,6 +55,9 @@ int inode_index_read(int fd, const struct file_table *table, struct inode_index 
  * INODE_INDEX_OTHER: a content that @table has not. */
 uint32_t inode_index_find(const struct inode_index *index, const struct stat *st);
 #define INODE_INDEX_OTHER (FILE_TABLE_NONE - 1)
+
+/* What was noted of an inode, whatever it is now; NULL: nothing. Borrowed. */
+const struct inode_note *inode_index_note(const struct inode_index *index, uint64_t ino);
 
 void inode_index_free(struct inode_index *index);
 void inode_index_freep(struct inode_index **index);

@@ -22,6 +22,7 @@
 #include "common/base/path.h"
 #include "common/base/workers.h"
 #include "otaclient/inode_index.h"
+#include "otaclient/standby_attrs.h"
 #include "otaclient/tree_walk.h"
 
 /* For a candidate's content: it was hashed, and nobody wants what it holds. */
@@ -38,6 +39,7 @@ struct candidate {
 	uint32_t n_links;
 	uint32_t
 		disk_kib; /* what it takes on the disk: a file with holes takes less than its size */
+	bool is_as_wanted;
 };
 
 /* One look through one slot. */
@@ -48,7 +50,6 @@ struct search {
 	bool on_standby;
 	inventory_stop_fn *stop;
 	void *stop_ctx;
-	struct inode_index *known; /* what the last update left there; NULL = nobody knows */
 
 	uint64_t *sizes; /* sorted sizes of the contents that are looked for */
 	size_t n_sizes;
@@ -67,7 +68,8 @@ struct inventory *inventory_new(const struct file_table *table)
 	inv->sources = calloc((size_t)table->n_contents + 1, sizeof(*inv->sources));
 	inv->kept_ino = calloc((size_t)table->n_files + 1, sizeof(*inv->kept_ino));
 	inv->anchor = calloc((size_t)table->n_files + 1, sizeof(*inv->anchor));
-	if (!inv->sources || !inv->kept_ino || !inv->anchor)
+	inv->whole = calloc((size_t)table->n_files + 1, sizeof(*inv->whole));
+	if (!inv->sources || !inv->kept_ino || !inv->anchor || !inv->whole)
 		return NULL;
 	for (uint32_t i = 0; i < table->n_files; i++)
 		inv->anchor[i] = FILE_TABLE_NONE;
@@ -83,6 +85,8 @@ void inventory_free(struct inventory *inv)
 	free(inv->anchor);
 	free(inv->foreign_paths);
 	free(inv->base_paths);
+	free(inv->whole);
+	inode_index_free(inv->known);
 	arena_done(&inv->arena);
 	free(inv);
 }
@@ -107,7 +111,6 @@ static void search_done(struct search *s)
 {
 	free(s->sizes);
 	free(s->candidates);
-	inode_index_free(s->known);
 	pthread_mutex_destroy(&s->lock);
 }
 
@@ -202,7 +205,8 @@ static int add_foreign_path(
 /* What the last update put into this inode, if nobody has touched it since. */
 static uint32_t known_content(const struct search *s, const struct stat *st)
 {
-	uint32_t content = s->known ? inode_index_find(s->known, st) : FILE_TABLE_NONE;
+	const struct inode_index *known = s->on_standby ? s->inv->known : NULL;
+	uint32_t content = known ? inode_index_find(known, st) : FILE_TABLE_NONE;
 
 	if (content == INODE_INDEX_OTHER)
 		return CONTENT_UNWANTED;
@@ -212,6 +216,26 @@ static uint32_t known_content(const struct search *s, const struct stat *st)
 		s->table->contents[content].size_bytes != CONTENT_SIZE_UNKNOWN)
 		return FILE_TABLE_NONE;
 	return content;
+}
+
+/*
+ * Of what is known to hold @content: has it also the attributes that the image gives @file, and only this name, so that
+ * nothing is to be done for it? A file whose time the image does not say is not counted among these: whoever looks at
+ * the slot in the end could not tell whether somebody has written to it.
+ */
+static bool is_as_wanted(
+	const struct search *s, const struct stat *st, uint32_t file, uint32_t content)
+{
+	const struct file_table *t = s->table;
+	struct attrs_want want;
+
+	if (file == FILE_TABLE_NONE || content != t->files[file].content || st->st_nlink != 1 ||
+		t->files[file].group != file || !t->has_attributes ||
+		t->mtimes[ENTRY_FILE][file].nsec == MTIME_UNKNOWN)
+		return false;
+	want = attrs_of_file(t, file);
+	return inode_index_note(s->inv->known, st->st_ino)->is_plain && attrs_want_plain(&want) &&
+	       attrs_stat_holds(&want, st);
 }
 
 /* @file: the image has it at this very path; FILE_TABLE_NONE: it has none there. */
@@ -227,6 +251,8 @@ static int add_candidate(struct search *s, const struct tree_entry *e, uint32_t 
 		.disk_kib = (uint32_t)(e->st.st_blocks / 2),
 	};
 	int r;
+
+	c.is_as_wanted = is_as_wanted(s, &e->st, file, c.content);
 
 	pthread_mutex_lock(&s->lock);
 	r = array_grow(&s->candidates, sizeof(c), s->n_candidates, &s->cap_candidates);
@@ -444,7 +470,21 @@ static void keep_names_of_inode(
 		if (owner != f->group)
 			continue;
 		inv->kept_ino[c[i].path] = c[i].ino;
+		inv->whole[c[i].path] = c[i].is_as_wanted;
 	}
+}
+
+/* The further names that a file is to get change its inode. */
+static void take_groups_out(struct inventory *inv, const struct file_table *t)
+{
+	for (uint32_t i = 0; i < t->n_files; i++)
+		if (t->files[i].group != i)
+			inv->whole[t->files[i].group] = false;
+}
+
+const struct inode_note *inventory_whole(const struct inventory *inv, uint32_t file)
+{
+	return inv->whole[file] ? inode_index_note(inv->known, inv->kept_ino[file]) : NULL;
 }
 
 /* Is one of the inode's names kept? */
@@ -498,6 +538,7 @@ static void settle_standby(struct search *s)
 		n = same_inode(s, i);
 		keep_names_of_inode(inv, s->table, &s->candidates[i], n);
 	}
+	take_groups_out(inv, s->table);
 	for (size_t i = 0; i < s->n_candidates; i += n) {
 		struct candidate *c = &s->candidates[i];
 		bool kept;
@@ -537,7 +578,7 @@ int inventory_scan_standby(struct inventory *inv, const struct file_table *table
 		.stop_ctx = stop_ctx,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
-	int r = inv->believes_nothing ? 0 : inode_index_load(standby_fd, table, &s.known);
+	int r = inv->believes_nothing ? 0 : inode_index_load(standby_fd, table, &inv->known);
 
 	if (r == 0)
 		r = collect_sizes(&s);

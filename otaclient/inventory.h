@@ -36,6 +36,9 @@ struct content_source {
 	enum content_place place;
 };
 
+struct inode_index;
+struct inode_note;
+
 struct inventory {
 	struct content_source *sources; /* one per content of the table */
 	uint64_t *kept_ino; /* one per file: its inode if the name is kept as it is, 0 = not kept */
@@ -44,6 +47,8 @@ struct inventory {
 	uint64_t prune_back_bytes; /* what removing every unwanted file from standby frees */
 	uint64_t n_hashed_files, n_hashed_bytes;
 	bool believes_nothing;            /* set by the caller: hash them all */
+	struct inode_index *known; /* what the last update left on standby; NULL = nobody knows */
+	uint8_t *whole;            /* one per file: inventory_whole() */
 	uint64_t n_known_names;           /* of standby, that were not hashed */
 	const struct patch_list *patches; /* whose bases are looked for; NULL = of none */
 	uint32_t *base_paths; /* one per base: on the active slot; FILE_TABLE_NONE = not found */
@@ -62,6 +67,13 @@ void inventory_freep(struct inventory **inv);
  * -ENOMEM.
  */
 int inventory_want_bases(struct inventory *inv, const struct patch_list *patches);
+
+/*
+ * Is the file kept, by what the last update has noted, with all its attributes? Then nothing needs
+ * to be done for it until it is looked at with the others (standby_check), and this is the note;
+ * else NULL. Never one of a link group, whose inode changes with its names.
+ */
+const struct inode_note *inventory_whole(const struct inventory *inv, uint32_t file);
 
 /* The path of a source that is somewhere, on its slot; @buf holds it where it must be put together. */
 const char *inventory_path(const struct inventory *inv, const struct file_table *table,

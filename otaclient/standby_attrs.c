@@ -54,6 +54,21 @@ static int target_remove(const struct xattr_target *t, const char *name)
 	return t->fd >= 0 ? fremovexattr(t->fd, name) : lremovexattr(t->path, name);
 }
 
+struct attrs_want attrs_of_file(const struct file_table *table, uint32_t file)
+{
+	uint32_t group = table->files[file].group;
+	const struct file_entry *first = &table->files[group];
+
+	return (struct attrs_want){
+		.table = table,
+		.kind = ENTRY_FILE,
+		.index = group,
+		.uid = first->uid,
+		.gid = first->gid,
+		.mode = first->mode,
+	};
+}
+
 int attrs_unlock_fd(int fd)
 {
 	struct stat st;
@@ -111,6 +126,27 @@ static int remove_unwanted(
 			return -errno;
 	}
 	return 0;
+}
+
+bool attrs_want_plain(const struct attrs_want *want)
+{
+	const struct entry_xattr *x;
+
+	return file_table_xattrs_of(want->table, want->kind, want->index, &x) == 0;
+}
+
+int attrs_fd_is_plain(int fd)
+{
+	char list[XATTR_LIST_BUF];
+	int flags;
+	ssize_t len = flistxattr(fd, list, sizeof(list));
+
+	if (len < 0)
+		return errno == ERANGE ? 0 : errno == EOPNOTSUPP ? 1 : -errno;
+	for (char *name = list; name < list + len; name += strlen(name) + 1)
+		if (!stays_without_line(name))
+			return 0;
+	return ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 || !(flags & SETTABLE_FLAGS);
 }
 
 static int set_one(const struct xattr_target *t, const struct entry_xattr *x)
@@ -173,6 +209,14 @@ static bool mtime_differs(
 	ret_times[0] = (struct timespec){.tv_nsec = UTIME_OMIT};
 	ret_times[1] = (struct timespec){.tv_sec = m->sec, .tv_nsec = (long)m->nsec};
 	return true;
+}
+
+bool attrs_stat_holds(const struct attrs_want *want, const struct stat *st)
+{
+	struct timespec times[2];
+
+	return st->st_uid == want->uid && st->st_gid == want->gid &&
+	       (st->st_mode & 07777) == want->mode && !mtime_differs(want, st, times);
 }
 
 int attrs_apply_fd(int fd, const struct attrs_want *want, const char *path, struct ota_err *err)

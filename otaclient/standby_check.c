@@ -23,11 +23,16 @@
 #include "common/crypto/digest.h"
 #include "otaclient/disk_order.h"
 #include "otaclient/inode_index.h"
+#include "otaclient/standby_attrs.h"
 #include "otaclient/standby_writer.h"
 
 struct mtime_note {
-	uint32_t s, ns;
+	uint32_t s;
+	uint32_t ns : 31;
+	uint32_t attrs_are_guessed : 1; /* nobody has looked at them (inventory_whole) */
 };
+
+#define NSEC_BITS INT32_MAX /* what is written to 31 bits; nanoseconds have 30 */
 
 struct standby_check {
 	const struct file_table *table;
@@ -44,6 +49,7 @@ struct standby_check {
 struct look {
 	const struct standby_check *check;
 	int standby_fd;
+	const struct inventory *inv; /* while noting */
 	inventory_stop_fn *stop;
 	void *stop_ctx;
 
@@ -76,29 +82,51 @@ static bool stopped(const struct look *l)
 	return l->stop && l->stop(l->stop_ctx);
 }
 
+/* Nothing was done to it: it is what the last note says, and the last look will tell if it is not. */
+static void note_again(const struct standby_check *c, size_t file, const struct inode_note *last)
+{
+	const struct entry_mtime *m = &c->table->mtimes[ENTRY_FILE][file];
+
+	c->notes[file] = *last;
+	c->mtimes[file] = (struct mtime_note){
+		.s = (uint32_t)m->sec,
+		.ns = m->nsec & NSEC_BITS,
+		.attrs_are_guessed = true,
+	};
+}
+
 static int note_file(void *ctx, size_t index, struct ota_err *err)
 {
 	const struct look *l = ctx;
 	const struct file_table *t = l->check->table;
 	AUTO_CLOSE int fd = -1;
+	const struct inode_note *last;
+	struct attrs_want want;
 	char path[PATH_MAX];
 	struct stat st;
 
 	if (!is_looked_at(t, index))
 		return 0;
+	last = inventory_whole(l->inv, (uint32_t)index);
+	if (last) {
+		note_again(l->check, index, last);
+		return 0;
+	}
 	if (stopped(l))
 		return -ECANCELED;
+	want = attrs_of_file(t, (uint32_t)index);
 	fd = path_open(l->standby_fd, path_of(t, index, path), O_PATH, 0);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return cannot_read(err, fd < 0 ? fd : -errno, path);
 	l->check->notes[index] = (struct inode_note){
 		.ino = (uint32_t)st.st_ino,
 		.ctime_s = (uint32_t)st.st_ctim.tv_sec,
-		.ctime_ns = (uint32_t)st.st_ctim.tv_nsec,
+		.ctime_ns = (uint32_t)st.st_ctim.tv_nsec & NSEC_BITS,
+		.is_plain = attrs_want_plain(&want),
 	};
 	l->check->mtimes[index] = (struct mtime_note){
 		.s = (uint32_t)st.st_mtim.tv_sec,
-		.ns = (uint32_t)st.st_mtim.tv_nsec,
+		.ns = (uint32_t)st.st_mtim.tv_nsec & NSEC_BITS,
 	};
 	return 0;
 }
@@ -114,6 +142,29 @@ static bool has_noted_bytes(const struct standby_check *c, size_t file, const st
 	return inode_note_holds(&c->notes[file], st) ||
 	       (m->s == (uint32_t)st->st_mtim.tv_sec && m->ns == (uint32_t)st->st_mtim.tv_nsec &&
 		       (size == (uint64_t)st->st_size || size == CONTENT_SIZE_UNKNOWN));
+}
+
+/* If nobody has changed the inode since it was noted, its attributes are the image's, none of them extended. */
+static int check_attributes(
+	const struct look *l, size_t file, int fd, const struct stat *st, struct ota_err *err)
+{
+	const struct file_table *t = l->check->table;
+	struct attrs_want want = attrs_of_file(t, (uint32_t)file);
+	char path[PATH_MAX];
+	int r;
+
+	if (!l->check->mtimes[file].attrs_are_guessed ||
+		!inode_note_holds(&l->check->notes[file], st))
+		return 0;
+	r = attrs_fd_is_plain(fd);
+	if (r < 0)
+		return cannot_read(err, r, path_of(t, file, path));
+	if (r > 0 && attrs_stat_holds(&want, st))
+		return 0;
+	return ota_err_set(err, -EBADMSG, OTA_E_APPLY_OTAUPDATE_FAILED,
+		"The standby slot does not keep what is written to it: %s has other "
+		"attributes than the image's",
+		path_of(t, file, path));
 }
 
 /*
@@ -136,7 +187,9 @@ static int open_noted(
 	if (fstat(fd, &st) < 0)
 		return cannot_read(err, -errno, path);
 	*ret_size = (uint64_t)st.st_size;
-	return has_noted_bytes(l->check, file, &st) ? 0 : 1;
+	if (!has_noted_bytes(l->check, file, &st))
+		return 1;
+	return check_attributes(l, file, fd, &st, err);
 }
 
 static int compare(
@@ -232,12 +285,17 @@ static size_t order_files(const struct standby_check *c, uint32_t *order)
 	return n;
 }
 
-int standby_check_note(const struct file_table *table, int standby_fd, inventory_stop_fn *stop,
-	void *stop_ctx, struct standby_check **ret_check, struct ota_err *err)
+int standby_check_note(const struct file_table *table, const struct inventory *inv, int standby_fd,
+	inventory_stop_fn *stop, void *stop_ctx, struct standby_check **ret_check, struct ota_err *err)
 {
 	struct standby_check *c = calloc(1, sizeof(*c));
 	struct look look = {
-		.check = c, .standby_fd = standby_fd, .stop = stop, .stop_ctx = stop_ctx};
+		.check = c,
+		.standby_fd = standby_fd,
+		.inv = inv,
+		.stop = stop,
+		.stop_ctx = stop_ctx,
+	};
 	int r = -ENOMEM;
 
 	if (c) {

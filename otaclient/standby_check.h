@@ -20,16 +20,16 @@
 
 struct standby_check;
 
-/* @table is borrowed. 0, or -errno with a sentence; -ECANCELED: stop() said so. */
-int standby_check_note(const struct file_table *table, int standby_fd, inventory_stop_fn *stop,
-	void *stop_ctx, struct standby_check **ret_check, struct ota_err *err);
+/* @table is borrowed. What @inv keeps whole is noted as it was before. 0, or -errno with a sentence; -ECANCELED: stop() said so. */
+int standby_check_note(const struct file_table *table, const struct inventory *inv, int standby_fd,
+	inventory_stop_fn *stop, void *stop_ctx, struct standby_check **ret_check, struct ota_err *err);
 
 /* Write the index beside the image's lists on the slot; where there is no room for it, there is none. */
 int standby_check_save(const struct standby_check *c, int standby_fd, struct ota_err *err);
 
 /*
  * @device holds the file system, which is mounted read-only. 0; -EBADMSG (E313) for a file that has
- * become another; what the disk said; -ECANCELED.
+ * become another, in its bytes or its attributes; what the disk said; -ECANCELED.
  */
 int standby_check_read(const struct standby_check *c, int standby_fd, const char *device,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);

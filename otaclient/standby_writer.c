@@ -711,16 +711,7 @@ static int place_symlink(void *ctx, size_t index, struct ota_err *err)
 static int apply_file_attrs(
 	struct standby_writer *w, uint32_t file, int fd, const char *path, struct ota_err *err)
 {
-	/* A group has one inode, and so the owner, mode and attributes of its first file. */
-	const struct file_entry *first = &w->c.table->files[w->c.table->files[file].group];
-	struct attrs_want want = {
-		.table = w->c.table,
-		.kind = ENTRY_FILE,
-		.index = w->c.table->files[file].group,
-		.uid = first->uid,
-		.gid = first->gid,
-		.mode = first->mode,
-	};
+	struct attrs_want want = attrs_of_file(w->c.table, file);
 
 	return attrs_apply_fd(fd, &want, path, err);
 }
@@ -802,7 +793,7 @@ static int place_group(void *ctx, size_t index, struct ota_err *err)
 	const char *name;
 	int r;
 
-	if (f->group != file)
+	if (f->group != file || inventory_whole(w->c.inv, file))
 		return 0;
 	if (stopped(w))
 		return -ECANCELED;

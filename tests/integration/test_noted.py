@@ -16,6 +16,7 @@ from update_lab import UpdateLab, enter_private_mounts, run  # noqa: E402
 INDEX = "/.ota-meta/inodes"
 BELIEVED = "names on it are as the last update left them, and will be read at the end"
 READ_ALL = "Every file of the standby slot is read before it is kept: The standby slot does not keep what is written to it: "
+PLAIN = 1 << 31  # beside the nanoseconds of a row
 
 
 def make(version):
@@ -149,21 +150,92 @@ def damaged_notes_are_not_believed():
             update(lab, believes=False)
 
 
+@contextlib.contextmanager
+def notes_of(root):
+    """The rows, [inode, seconds, nanoseconds and PLAIN, digest], to be changed as somebody on the running system could."""
+    with open(root + INDEX, "rb") as f:
+        data = f.read()
+    head, rows = data[:12], [list(row) for row in struct.iter_unpack("<III32s", data[12:-32])]
+    yield rows
+    data = head + b"".join(struct.pack("<III32s", *row) for row in rows)
+    with open(root + INDEX, "wb") as f:
+        f.write(data + hashlib.sha256(data).digest())
+
+
+def note_as_it_is_now(root, name):
+    """The change of this file is hidden."""
+    st = os.stat(root + name)
+    with notes_of(root) as rows:
+        row, = (row for row in rows if row[0] == st.st_ino)
+        row[1:3] = st.st_ctime_ns // 10**9, st.st_ctime_ns % 10**9 | PLAIN
+
+
 def notes_that_lie_cost_time_only():
-    """Somebody on the running system has written them: each inode is said to hold what the new image wants elsewhere."""
+    """Each inode is said to hold what the new image wants elsewhere."""
     with lab_with_v1() as lab:
-        with lab.mounted(writable=True) as root:
-            with open(root + INDEX, "rb") as f:
-                data = bytearray(f.read())
-            n = struct.unpack_from("<I", data, 8)[0]
-            digests = [data[24 + 44 * i:56 + 44 * i] for i in range(n)]
-            for i in range(n):
-                data[24 + 44 * i:56 + 44 * i] = digests[(i + 1) % n]
-            data[-32:] = hashlib.sha256(data[:-32]).digest()
-            with open(root + INDEX, "wb") as f:
-                f.write(data)
+        with lab.mounted(writable=True) as root, notes_of(root) as rows:
+            digests = [row[3] for row in rows]
+            for row, digest in zip(rows, digests[1:] + digests[:1]):
+                row[3] = digest
         lab.update("v2")
         lab.check("v2")
+
+
+def attributes_that_were_changed_are_set_again():
+    """Those that everybody sees are looked at first, those that only an open file shows at the end."""
+    def user(path):
+        os.setxattr(path, "user.more", b"here")
+
+    def immutable(path):
+        subprocess.run(["chattr", "+i", path], check=True)
+
+    def mode(path):
+        os.chmod(path, 0o4755)
+
+    def owner(path):
+        os.chown(path, 1000, 1000)
+
+    def time(path):
+        os.utime(path, ns=(1, 1))
+
+    seen, unseen = [mode, owner, time], [user, immutable]
+    for changes, told in ((seen, True), (unseen, True), (seen, False), ([user], False), ([immutable], False)):
+        with lab_with_v1() as lab:
+            with lab.mounted(writable=True) as root:
+                for change in changes:
+                    change(root + "/usr/large")
+                if not told:
+                    note_as_it_is_now(root, "/usr/large")
+            update(lab, True, again=not told and changes != seen, why="/usr/large has other attributes")
+
+
+def attributes_that_the_new_image_changes_are_set():
+    def make_with(mode, owner, mtime, xattr, names):
+        def make_tree(root):
+            t = Tree(root)
+            t.system()
+            for name in ("mode", "owner", "mtime", "xattr", "names"):
+                t.file("/" + name, noise(3000, name))
+                os.utime(root + "/" + name, ns=(10**18, 10**18))
+            os.chmod(root + "/mode", mode)
+            os.chown(root + "/owner", owner, owner)
+            os.utime(root + "/mtime", ns=(mtime, mtime))
+            if xattr:
+                os.setxattr(root + "/xattr", "user.x", xattr)
+            for name in range(names):
+                t.name("/names", f"/names-{name}")
+            t.done()
+        return make_tree
+
+    kinds = [(0o644, 0, 10**18, b"", 0), (0o4755, 7, 10**18 + 1, b"one", 2), (0o600, 8, 10**17, b"two", 1)]
+    for old in kinds:
+        for new in (kind for kind in kinds if kind != old):
+            with UpdateLab() as lab:
+                lab.build("v1", make_with(*old))
+                lab.build("v2", make_with(*new))
+                lab.update("v1")
+                stats = update(lab, believes=True)
+                assert stats["fetched_contents"] == 0, stats
 
 
 if __name__ == "__main__":
@@ -178,4 +250,6 @@ if __name__ == "__main__":
         slot_on_trial_is_read,
         damaged_notes_are_not_believed,
         notes_that_lie_cost_time_only,
+        attributes_that_were_changed_are_set_again,
+        attributes_that_the_new_image_changes_are_set,
     ])

@@ -5,8 +5,8 @@
  * and nobody has changed since (inode_index): the whole slot is read and hashed at the end in any
  * case (standby_check). What is cheap narrows the search first: only regular files whose size some
  * missing content has are read, the ones at the wanted path before all others, in the order of
- * their inodes, and no inode twice. The one thing taken on trust until it is copied is "same path,
- * same size on the active slot": the copy hashes it, so it is read once, not twice
+ * their inodes, and no inode twice. What the active slot's own list says, or "same path, same size"
+ * there, is taken on trust until it is copied: the copy hashes it, so it is read once, not twice
  * (standby_writer).
  */
 #pragma once
@@ -25,8 +25,7 @@ enum content_place {
 	PLACE_KEPT,          /* at a wanted name on standby already; nothing to do for that name */
 	PLACE_STANDBY,       /* on standby under another name (or left by an earlier run); hashed */
 	PLACE_ACTIVE,        /* on the active slot; hashed */
-	PLACE_ACTIVE_LIKELY, /* on the active slot at the same path with the same size; not hashed
-				yet */
+	PLACE_ACTIVE_LIKELY, /* on the active slot, by its list or by path and size; not hashed yet */
 };
 
 /* Where the bytes of one content are: inventory_path(). */
@@ -50,6 +49,7 @@ struct inventory {
 	struct inode_index *known; /* what the last update left on standby; NULL = nobody knows */
 	uint8_t *whole;            /* one per file: inventory_whole() */
 	uint64_t n_known_names;           /* of standby, that were not hashed */
+	bool has_asked_list;              /* the active slot's */
 	const struct patch_list *patches; /* whose bases are looked for; NULL = of none */
 	uint32_t *base_paths; /* one per base: on the active slot; FILE_TABLE_NONE = not found */
 	const char **foreign_paths; /* that the image has no file at, in the arena */
@@ -75,6 +75,10 @@ int inventory_want_bases(struct inventory *inv, const struct patch_list *patches
  */
 const struct inode_note *inventory_whole(const struct inventory *inv, uint32_t file);
 
+/* A path by its number, as in content_source. */
+const char *inventory_path_by_number(
+	const struct inventory *inv, const struct file_table *t, uint32_t path, char buf[PATH_MAX]);
+
 /* The path of a source that is somewhere, on its slot; @buf holds it where it must be put together. */
 const char *inventory_path(const struct inventory *inv, const struct file_table *table,
 	uint32_t content, char buf[PATH_MAX]);
@@ -89,14 +93,17 @@ typedef bool inventory_stop_fn(void *ctx);
 int inventory_scan_standby(struct inventory *inv, const struct file_table *table, int standby_fd,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);
 
-/* Contents still nowhere: is there a file at the same path with the same size on the active slot?
- * No reading. */
-int inventory_guess_active(struct inventory *inv, const struct file_table *table, int active_fd,
+/*
+ * Look through the active slot for contents still nowhere, and for the older ones that they could be
+ * made of. Where the slot has a list of its own (slot_list), that says where; else a content is taken
+ * to be at the same path if the file there is as long, and searched otherwise.
+ */
+int inventory_scan_active(struct inventory *inv, const struct file_table *table, int active_fd,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);
 
 /*
- * Contents still nowhere, and the older ones that they could be made of: hash whatever on the
- * active slot has their size.
+ * Once more, for contents that were not what they were taken for: hash whatever on the active slot has their
+ * size. Does nothing where the slot has a list, which has said all it knows.
  */
 int inventory_search_active(struct inventory *inv, const struct file_table *table, int active_fd,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);

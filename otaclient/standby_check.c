@@ -286,7 +286,8 @@ static size_t order_files(const struct standby_check *c, uint32_t *order)
 }
 
 int standby_check_note(const struct file_table *table, const struct inventory *inv, int standby_fd,
-	inventory_stop_fn *stop, void *stop_ctx, struct standby_check **ret_check, struct ota_err *err)
+	inventory_stop_fn *stop, void *stop_ctx, struct standby_check **ret_check,
+	struct ota_err *err)
 {
 	struct standby_check *c = calloc(1, sizeof(*c));
 	struct look look = {

@@ -138,10 +138,7 @@ static int look_and_plan(struct update_session *s, bool with_standby, struct ota
 		r = inventory_scan_standby(
 			s->inventory, t, s->mount.standby_fd, session_poll, s, err);
 	if (r == 0)
-		r = inventory_guess_active(
-			s->inventory, t, s->mount.active_fd, session_poll, s, err);
-	if (r == 0)
-		r = inventory_search_active(
+		r = inventory_scan_active(
 			s->inventory, t, s->mount.active_fd, session_poll, s, err);
 	if (r == 0)
 		r = plan_make(s->plan, t, s->inventory, &space, with_standby, err);
@@ -464,7 +461,8 @@ static int prune_and_place(struct update_session *s, struct ota_err *err)
 	if (r == 0)
 		r = standby_finish_dirs(s->writer, err);
 	if (r == 0)
-		r = standby_check_note(s->image.table, s->inventory, s->mount.standby_fd, session_poll, s, &s->check, err);
+		r = standby_check_note(s->image.table, s->inventory, s->mount.standby_fd,
+			session_poll, s, &s->check, err);
 	if (r == 0)
 		r = standby_check_save(s->check, s->mount.standby_fd, err);
 	return r;

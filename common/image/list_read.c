@@ -187,12 +187,10 @@ static int check_empty(
 		s->list, utf8_show(path.at, path.len, shown), (unsigned long long)*size_bytes);
 }
 
-static int read_regular_line(struct scan *s, void *ctx)
+/* What stands before the path. */
+static int scan_regular_head(struct scan *s, struct file_entry *f, struct digest *ret_digest)
 {
-	struct file_entry f = {0};
-	struct digest digest = {0};
-	struct tail tail = {0};
-	int r = scan_owner(s, &f.mode, &f.uid, &f.gid);
+	int r = scan_owner(s, &f->mode, &f->uid, &f->gid);
 
 	if (r == 0)
 		r = scan_skip_number(
@@ -200,9 +198,17 @@ static int read_regular_line(struct scan *s, void *ctx)
 	if (r == 0)
 		r = scan_char(s, ',', "a comma after the number of links");
 	if (r == 0)
-		r = scan_digest(s, &digest);
-	if (r == 0)
-		r = scan_char(s, ',', "a comma after the digest");
+		r = scan_digest(s, ret_digest);
+	return r == 0 ? scan_char(s, ',', "a comma after the digest") : r;
+}
+
+static int read_regular_line(struct scan *s, void *ctx)
+{
+	struct file_entry f = {0};
+	struct digest digest = {0};
+	struct tail tail = {0};
+	int r = scan_regular_head(s, &f, &digest);
+
 	if (r == 0)
 		r = scan_quoted(s, "a quoted path", &f.path);
 	if (r == 0)
@@ -257,7 +263,56 @@ int list_text_read_regulars(const char *text, size_t len_bytes, const char *name
 	return scan_lines(&s, text, len_bytes, read_regular_line, NULL);
 }
 
-/* ---- persistents.txt ---- */
+/* ---- line by line ---- */
+
+/* A path that no table keeps. */
+static int scan_path(struct scan *s, char path[PATH_MAX])
+{
+	struct text raw = {0};
+	uint32_t escapes = 0;
+	int r = scan_raw_quoted(s, "a quoted path", &raw, &escapes);
+
+	if (r < 0)
+		return r;
+	if (raw.len - 3 * escapes >= PATH_MAX)
+		return scan_refuse(s, raw, "is longer than a path can be");
+	if (memchr(raw.at, '\0', raw.len))
+		return scan_refuse(s, raw, "has a NUL in it");
+	if (!utf8_is_valid(raw.at, raw.len))
+		return scan_refuse(s, raw, "is not UTF-8");
+	path[scan_unquote(raw, path)] = '\0';
+	return 0;
+}
+
+struct regulars {
+	list_text_regular_fn *each;
+	void *ctx;
+};
+
+static int give_regular_line(struct scan *s, void *ctx)
+{
+	const struct regulars *g = ctx;
+	struct file_entry f = {0};
+	struct digest digest = {0};
+	struct tail tail = {0};
+	char path[PATH_MAX];
+	int r = scan_regular_head(s, &f, &digest);
+
+	if (r == 0)
+		r = scan_path(s, path);
+	if (r == 0)
+		r = scan_tail(s, &tail);
+	return r == 0 ? g->each(g->ctx, path, &digest, tail.size_bytes, s->err) : r;
+}
+
+int list_text_each_regular(const char *text, size_t len_bytes, const char *name,
+	list_text_regular_fn *each, void *ctx, struct ota_err *err)
+{
+	struct scan s = {.list = name, .err = err};
+	struct regulars g = {.each = each, .ctx = ctx};
+
+	return scan_lines(&s, text, len_bytes, give_regular_line, &g);
+}
 
 struct persistents {
 	int (*each)(void *ctx, const char *path, struct ota_err *err);
@@ -268,24 +323,15 @@ static int read_persistent_line(struct scan *s, void *ctx)
 {
 	const struct persistents *p = ctx;
 	char path[PATH_MAX];
-	struct text raw = {0};
-	uint32_t escapes = 0;
 	int r;
 
 	if (s->at == s->end)
 		return 0; /* this list is written by hand, where empty lines happen */
-	r = scan_raw_quoted(s, "a quoted path", &raw, &escapes);
+	r = scan_path(s, path);
 	if (r == 0)
 		r = scan_end(s);
 	if (r < 0)
 		return r;
-	if (raw.len - 3 * escapes >= sizeof(path))
-		return scan_refuse(s, raw, "is longer than a path can be");
-	if (memchr(raw.at, '\0', raw.len))
-		return scan_refuse(s, raw, "has a NUL in it");
-	if (!utf8_is_valid(raw.at, raw.len))
-		return scan_refuse(s, raw, "is not UTF-8");
-	path[scan_unquote(raw, path)] = '\0';
 	return p->each(p->ctx, path, s->err);
 }
 

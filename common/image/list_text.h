@@ -37,6 +37,15 @@ int list_text_read_regulars(const char *text, size_t len_bytes, const char *name
 	struct ota_err *err);
 
 /*
+ * Call @each with every line of a regulars.txt; what has no size in it has CONTENT_SIZE_UNKNOWN. Its negative return
+ * ends the reading. @path is NUL-terminated and no longer than a path can be; whether it is canonical is not looked at.
+ */
+typedef int list_text_regular_fn(void *ctx, const char *path, const struct digest *digest,
+	uint64_t size_bytes, struct ota_err *err);
+int list_text_each_regular(const char *text, size_t len_bytes, const char *name,
+	list_text_regular_fn *each, void *ctx, struct ota_err *err);
+
+/*
  * After the seal, at most once: attach xattrs and mtimes. Lines are sorted by path, then key, bytewise. Refused:
  * paths that the image has not, and any name of a link group but its first in regulars.txt.
  */

@@ -15,6 +15,7 @@ from update_lab import UpdateLab, enter_private_mounts, run  # noqa: E402
 
 INDEX = "/.ota-meta/inodes"
 BELIEVED = "names on it are as the last update left them, and will be read at the end"
+OTHER_ATTRIBUTES = "The standby slot does not keep what is written to it: /usr/large has other attributes than the image's"
 READ_ALL = "Every file of the standby slot is read before it is kept: The standby slot does not keep what is written to it: "
 PLAIN = 1 << 31  # beside the nanoseconds of a row
 
@@ -206,7 +207,9 @@ def attributes_that_were_changed_are_set_again():
                     change(root + "/usr/large")
                 if not told:
                     note_as_it_is_now(root, "/usr/large")
-            update(lab, True, again=not told and changes != seen, why="/usr/large has other attributes")
+            again = not told and changes != seen
+            update(lab, True, again)
+            assert (OTHER_ATTRIBUTES in lab.log) == again, lab.log
 
 
 def attributes_that_the_new_image_changes_are_set():

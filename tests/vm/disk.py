@@ -17,6 +17,11 @@ class Disk:
     def _part(self, role):
         return next(p for p in image.partitions_of(self.path) if p.role == role)
 
+    def extent(self, role):
+        """From which byte of the disk on, and up to which."""
+        part = self._part(role)
+        return part.start, part.start + part.size
+
     def uuid(self, role):
         part = self._part(role)
         return image.probe(self.path, "UUID", part.start, part.size)

@@ -35,7 +35,7 @@ class Failed(Exception):
     """What did not happen, in one sentence, and what the machine said last."""
 
 
-def wait_for(what, condition, seconds, alive=lambda: None):
+def wait_for(what, condition, seconds, alive=lambda: None, pause_s=0.1):
     """Ask again and again until @condition is true; @alive raises when it never will be."""
     deadline = time.monotonic() + seconds
     while True:
@@ -45,7 +45,7 @@ def wait_for(what, condition, seconds, alive=lambda: None):
         alive()
         if time.monotonic() > deadline:
             raise Failed(f"{what}: not within {seconds} s")
-        time.sleep(0.1)
+        time.sleep(pause_s)
 
 
 class Console:
@@ -132,8 +132,9 @@ class Machine:
         self.layout = layout
         self.cpus = cpus
         self.log = None  # a file that tells of all writes and flushes, power_log.py
-        self.console = Console(f"{folder}/console")
-        self.console.alive = self._must_run
+        self.forgets = False  # what is written to the disk goes with the power
+        self.notes_reads = False  # reads()
+        self.console = self._new_console()
         self.process = None
         self.monitor = None
         self.line = None
@@ -144,14 +145,21 @@ class Machine:
     def __exit__(self, kind, value, trace):
         self.cut_power()
 
+    def _new_console(self):
+        console = Console(f"{self.folder}/console")
+        console.alive = self._must_run
+        return console
+
     # ---- power
 
     def _disk_options(self):
+        """This host keeps its power, so a flush of the guest need not wait for this host's own disk."""
         if not self.log:
-            return ["-drive", f"if=none,id=disk,format=raw,cache=writeback,discard=unmap,file={self.disk}"]
+            snapshot = "on" if self.forgets else "off"
+            return ["-drive", f"if=none,id=disk,format=raw,cache=unsafe,discard=unmap,snapshot={snapshot},file={self.disk}"]
         return [
-            "-blockdev", f"driver=file,node-name=disk-file,filename={self.disk}",
-            "-blockdev", f"driver=file,node-name=log-file,filename={self.log}",
+            "-blockdev", f"driver=file,node-name=disk-file,cache.no-flush=on,filename={self.disk}",
+            "-blockdev", f"driver=file,node-name=log-file,cache.no-flush=on,filename={self.log}",
             "-blockdev", "driver=blklogwrites,node-name=disk,file=disk-file,log=log-file,log-sector-size=512",
         ]  # fmt: skip
 
@@ -180,6 +188,8 @@ class Machine:
                 "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}",
                 "-drive", f"if=pflash,format=raw,unit=1,file={self.disk}.vars",
             ]  # fmt: skip
+        if self.notes_reads:
+            argv += ["-d", "trace:blk_co_preadv", "-D", f"{self.folder}/reads"]
         return argv + list(extra)
 
     def power_on(self, *extra):
@@ -211,6 +221,20 @@ class Machine:
         self.process.kill()
         self._gone()
 
+    def forget(self):
+        """What it has said, and its kernel's last words, of a machine that is off."""
+        assert self.process is None
+        for name in ("console", "erst", "reads"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self.folder}/{name}")
+        self.console = self._new_console()
+
+    def reads(self):
+        """[(from, to), ...], in bytes: all that the firmware, GRUB and the system have read of the disk, in the order they did."""
+        with open(f"{self.folder}/reads", encoding="ascii") as f:
+            found = re.findall(r"^blk_co_preadv .* offset (\d+) bytes (\d+) ", f.read(), re.MULTILINE)
+        return [(int(offset), int(offset) + int(size)) for offset, size in found]
+
     def wait_until_off(self, seconds):
         """After a shutdown that the guest does itself."""
         wait_for("the machine switches itself off", lambda: self.process.poll() is not None, seconds)
@@ -218,8 +242,9 @@ class Machine:
 
     def _gone(self):
         self.process.wait()
-        self.monitor.close()
-        self.line.close()
+        for end in (self.monitor, self.line):
+            if end:
+                end.close()
         self.process = self.monitor = self.line = None
 
     def stop_at_next_restart(self):

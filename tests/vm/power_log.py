@@ -5,10 +5,11 @@ QEMU's filter blklogwrites writes the log, in the format of Linux's dm-log-write
 each entry one sector with its head, and the sectors of its data.
 """
 
+import os
 import struct
 from typing import NamedTuple
 
-from ecu_lab import Failed, run
+from ecu_lab import Failed
 
 SECTOR = 512
 MAGIC = 0x6A736677736872
@@ -16,8 +17,8 @@ SUPER = struct.Struct("<QQQI")  # magic, version, entries, size of a sector
 HEAD = struct.Struct("<QQQQ")   # sector, sectors, flags, bytes of data
 FLUSH, FUA, DISCARD, MARK = 1, 2, 4, 8
 
-# What a boot loader reads before Linux is there: its environment, and its configuration.
-LOADERS_OWN = (b"# GRUB Environment Block", b"# OTAClient managed configuration file")
+# How that begins which GRUB reads before it has a kernel: its environment, its configuration, an entry.
+LOADERS_OWN = (b"# GRUB Environment Block", b"# OTAClient managed configuration file", b"menuentry '")
 
 
 class Entry(NamedTuple):
@@ -28,10 +29,20 @@ class Entry(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """All entries before @end, but for the last one only the bytes of @torn of its data."""
+    """All entries before @whole, and of that one, if it is @torn, these bytes of its data."""
+    part: str
     name: str
-    end: int
+    whole: int
     torn: tuple = None
+
+
+class PowerCuts(NamedTuple):
+    """What is tried of a part of a recording, and which verdicts are true there."""
+    name: str
+    part: str
+    verdicts: dict  # slot: [(status, version), ...]
+    ci: tuple       # how many flushes, and how many torn writes, with --ci
+    some: tuple     # the same without
 
 
 def entries(path):
@@ -54,52 +65,99 @@ def entries(path):
 
 
 class PowerLog:
-    def __init__(self, base, log):
-        """@base: the disk before the first entry."""
-        self.base, self.log = base, log
-        self.entries = entries(log)
+    def __init__(self, path, parts, boot):
+        """@parts: (name, bytes of the log before it), in their order. @boot: where on the disk GRUB's files are, from, to."""
+        self.path = path
+        self.entries = entries(path)
+        self.boot = boot
+        begins = [sum(e.at <= size for e in self.entries) for _, size in parts] + [len(self.entries)]
+        self.parts = {name: range(begins[i], begins[i + 1]) for i, (name, _) in enumerate(parts)}
 
-    def flushes(self):
-        """A cut behind each barrier that came after a write."""
-        cuts, dirty = [], False
-        for i, e in enumerate(self.entries):
+    def flushes(self, part):
+        """Before all of this part, and a cut behind each barrier that came after a write."""
+        cuts, dirty = [Cut(part, "before its first write", self.parts[part].start)], False
+        for i in self.parts[part]:
+            e = self.entries[i]
             dirty = dirty or e.size > 0
             if e.flags & (FLUSH | FUA) and dirty:
-                cuts.append(Cut(f"flush {len(cuts) + 1}, entry {i}", i + 1))
+                cuts.append(Cut(part, f"flush {len(cuts)}, entry {i}", i + 1))
                 dirty = False
         return cuts
 
-    def torn(self):
-        """A write of what a boot loader reads, of which only one sector came through, or all but that."""
+    def torn(self, part):
+        """A write of what GRUB reads, of which only the first sector came through, or all but that."""
         cuts = []
-        with open(self.log, "rb") as f:
-            for i, e in enumerate(self.entries):
-                if e.flags & DISCARD or e.size < 2 * SECTOR:
+        with open(self.path, "rb") as f:
+            for i in self.parts[part]:
+                e = self.entries[i]
+                if e.flags & DISCARD or not self.boot[0] <= e.offset < self.boot[1]:
                     continue
                 f.seek(e.at)
-                data = f.read(min(e.size, 1 << 20))
-                for place in {data.find(words) // SECTOR for words in LOADERS_OWN if words in data}:
-                    middle = (place + 1) * SECTOR
-                    if middle < e.size:
-                        cuts.append(Cut(f"entry {i} up to its byte {middle}", i + 1, (0, middle)))
-                        cuts.append(Cut(f"entry {i} from its byte {middle}", i + 1, (middle, e.size)))
+                data = f.read(e.size)
+                for place in range(0, e.size, SECTOR):
+                    middle = place + SECTOR
+                    if data.startswith(LOADERS_OWN, place) and middle < e.size:
+                        what = data[place:place + 24].split(b"\n")[0].decode()
+                        cuts.append(Cut(part, f"entry {i} up to its byte {middle}, {what}", i, (0, middle)))
+                        cuts.append(Cut(part, f"entry {i} from its byte {middle}, {what}", i, (middle, e.size)))
         return cuts
 
-    def make(self, cut, path):
-        """The disk that this cut leaves."""
-        run("cp", "--sparse=always", self.base, path)
-        with open(self.log, "rb") as log, open(path, "r+b") as disk:
-            for i, e in enumerate(self.entries[: cut.end]):
-                if e.flags & DISCARD or e.size == 0:
-                    continue  # what is discarded may keep its bytes
-                first, last = cut.torn if cut.torn and i == cut.end - 1 else (0, e.size)
-                log.seek(e.at + first)
+
+class Replay:
+    """A disk that is taken from one cut to the next one, forwards."""
+
+    def __init__(self, log, disk):
+        """@disk: as it was before the first entry."""
+        self.log, self.disk = log, disk
+        self.done = 0
+        self.under_torn = None  # offset and bytes, of what a torn write has gone over
+        self.changed = bytearray(os.path.getsize(disk) // SECTOR)  # 1 for a sector that is not as at forget_changes()
+
+    def forget_changes(self):
+        self.changed = bytearray(len(self.changed))
+
+    def has_changed(self, ranges):
+        """Is anything in one of these, (from, to) in bytes, not as it was?"""
+        return any(1 in memoryview(self.changed)[first // SECTOR : -(-last // SECTOR)] for first, last in ranges)
+
+    def to(self, cut):
+        if cut.whole < self.done:
+            raise Failed(["replay"], 1, f"entry {cut.whole} comes before {self.done}")
+        with open(self.log.path, "rb") as log, open(self.disk, "r+b") as disk:
+            if self.under_torn:
+                self._put(disk, *self.under_torn)
+                self.under_torn = None
+            for e in self.log.entries[self.done : cut.whole]:
+                if not e.flags & DISCARD:  # what is discarded may keep its bytes
+                    self._write(log, disk, e, 0, e.size)
+            self.done = cut.whole
+            if cut.torn:
+                e = self.log.entries[cut.whole]
+                first, last = cut.torn
                 disk.seek(e.offset + first)
-                disk.write(log.read(last - first))
+                self.under_torn = e.offset + first, disk.read(last - first)
+                self._write(log, disk, e, first, last)
+
+    def _write(self, log, disk, e, first, last):
+        log.seek(e.at + first)
+        self._put(disk, e.offset + first, log.read(last - first))
+
+    def _put(self, disk, offset, data):
+        disk.seek(offset)
+        disk.write(data)
+        sectors = len(data) // SECTOR
+        self.changed[offset // SECTOR : offset // SECTOR + sectors] = b"\1" * sectors
+
+
+def part_of(cuts, k, n):
+    """The @k-th of @n parts, without a gap."""
+    return cuts[len(cuts) * (k - 1) // n : len(cuts) * k // n]
 
 
 def share(cuts, n):
     """@n of them, spread over all, with the first and the last."""
-    if len(cuts) <= n:
+    if n is None or len(cuts) <= n:
         return cuts
+    if n < 2:
+        return cuts[-1:] * n
     return [cuts[i * (len(cuts) - 1) // (n - 1)] for i in range(n)]

@@ -1,24 +1,23 @@
 """
-scenarios: what a machine with otaclient must live through. Each is a list of steps, named by what is true at its end.
-The first ones run each time (`ci`), the others with scripts/test --vm.
+scenarios: what a machine with otaclient must live through. Each is a list of steps, named by what is true at its end;
+scripts/test --vm plays them. What runs each time is `recorded`, with some of POWER_CUTS.
 """
 
-import power_log
-from machine import Failed
+from power_log import PowerCuts
 
 SCENARIOS = []
 
 
-def scenario(layout="bios", bare=False, ci=False, long=False):
+def scenario(layout="bios", bare=False, long=False):
     """@bare: the machine has only a Debian yet. @long: only with --long."""
     def add(function):
-        function.layout, function.bare, function.ci, function.long = layout, bare, ci, long
+        function.layout, function.bare, function.long = layout, bare, long
         SCENARIOS.append(function)
         return function
     return add
 
 
-@scenario(ci=True)
+@scenario()
 def an_update_starts_the_other_slot_and_is_committed(m):
     m.serve("v2")
     m.start()
@@ -38,7 +37,7 @@ def panics(root):
     os.symlink("/bin/false", f"{root}/sbin/init")
 
 
-@scenario(ci=True)
+@scenario()
 def a_kernel_that_panics_leads_back(m):
     m.serve("panics", panics)
     m.start()
@@ -241,47 +240,45 @@ def a_power_cut_after_the_commit_keeps_the_new_system(m):
     m.expect("all starts", m.starts(), ["a", "b", "b"])
 
 
-# What each of these ends with, by the slot that runs then.
-VERDICTS = {
-    "a": [("INITIALIZED", ""), ("FAILURE", "")],
-    "b": [("SUCCESS", "v2")],
-}
-
-
-def a_cut_anywhere_in_an_update(m, n_flushes, n_torn):
-    """Recorded once, from the request to a while after the commit; then started from the disks that cuts would have left."""
+def recorded(m):
+    """An update, a rollback and a fall back, each up to a while after its verdict. All is noted that the disk was given."""
     m.serve("v2")
+    m.serve("panics", panics)
+    m.part("update")
     m.start()
-    m.switch_off()
-    m.record()
-    m.start()
+    m.expect_verdict("INITIALIZED", "", "a")
     m.update("v2")
     m.expect_verdict("SUCCESS", "v2", "b")
-    log = m.recorded()
-    cuts = power_log.share(log.flushes(), n_flushes) + power_log.share(log.torn(), n_torn)
-    m.say(f"{len(log.flushes())} flushes and {len(log.torn())} torn writes recorded; {len(cuts)} cuts are tried")
-    ended = {"a": 0, "b": 0}
-    for cut in cuts:
-        status, slot = m.start_after(log, cut)
-        given = (status["ota_status"], status["firmware_version"])
-        if given not in VERDICTS[slot]:
-            raise Failed(f"after {cut.name} slot {slot} runs, and says {given}: {status['failure_reason']}")
-        m.expect("the image in the slot that runs", m.shell("cat /etc/image-name || true").strip() == "v2", slot == "b")
-        ended[slot] += 1
-        m.cut_power()
-    m.say(f"ended on {ended}")
-    if not (ended["a"] and ended["b"]):
-        raise Failed(f"all cuts ended on one slot: {ended}")
+    m.expect("the image in the slot that runs", m.shell("cat /etc/image-name").strip(), "v2")
+    m.settle()
+    m.part("rollback")
+    m.roll_back()
+    m.expect_verdict("SUCCESS", "", "a")
+    m.settle()
+    m.part("")
+    m.request("panics")
+    m.wait_for_reset()
+    m.part("fallback")
+    m.expect_verdict("FAILURE", "", "a", "no sign of life; the last words of its kernel: Kernel panic - .*kill init")
+    m.settle()
+    m.expect("all starts", m.starts(), ["a", "b", "a", "b", "a"])
 
 
-@scenario()
-def a_power_cut_at_flushes_of_an_update_leaves_a_machine_that_boots(m):
-    a_cut_anywhere_in_an_update(m, 12, 4)
-
-
-@scenario(long=True)
-def a_power_cut_at_each_flush_of_an_update_leaves_a_machine_that_boots(m):
-    a_cut_anywhere_in_an_update(m, 100_000, 100_000)
+# What is true where the power fails in a part of this: status and version, by the slot that runs then. And how many
+# flushes and torn writes of GRUB's files are tried with --ci and otherwise; with --long it is all of them.
+POWER_CUTS = [
+    PowerCuts("a_power_cut_anywhere_in_an_update_leaves_a_machine_that_boots", "update", {
+        "a": [("INITIALIZED", ""), ("FAILURE", "")],
+        "b": [("SUCCESS", "v2")],
+    }, ci=(1, 4), some=(8, 6)),
+    PowerCuts("a_power_cut_anywhere_in_a_rollback_leaves_a_machine_that_boots", "rollback", {
+        "a": [("SUCCESS", "")],
+        "b": [("SUCCESS", "v2"), ("FAILURE", "v2"), ("ROLLBACK_FAILURE", "v2")],
+    }, ci=(1, 4), some=(6, 6)),
+    PowerCuts("a_power_cut_anywhere_in_a_fall_back_leaves_a_machine_that_boots", "fallback", {
+        "a": [("FAILURE", "")],
+    }, ci=(0, 2), some=(3, 4)),
+]  # fmt: skip
 
 
 # ---- other machines and images

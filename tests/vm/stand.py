@@ -19,10 +19,10 @@ from disk import Disk
 from ecu_lab import Failed as ProgramFailed
 from ecu_lab import run
 from machine import Failed, Machine, wait_for
-from power_log import PowerLog
 
 START_S = 300      # a start until the API answers, on a processor that others use, too
 UPDATE_S = 600
+AT_REST = ("INITIALIZED", "SUCCESS", "FAILURE", "ROLLBACK_FAILURE")
 COMMAND_LINE = rb"Command line: .*root=UUID=(\S+)"
 
 
@@ -32,6 +32,7 @@ class Stand:
         self.folder = folder
         os.makedirs(folder)
         self.images = {}  # name of a version: folder on the server
+        self.parts = []  # (name, bytes of the log before it)
         image = f"{folder}/disk"
         self.disk = Disk(image, layout)
         source = shop.bare(layout) if bare else shop.disk(layout)
@@ -76,25 +77,30 @@ class Stand:
         self.shop.install_otaclient(self.machine)
         self.say("otaclient is installed")
 
-    def record(self):
-        """From now on all that is written to the disk is noted, until the power is cut: recorded()."""
-        run("cp", "--sparse=always", self.disk.path, f"{self.folder}/base")
-        open(f"{self.folder}/log", "wb").close()
-        self.machine.log = f"{self.folder}/log"
+    # ---- power cuts
 
-    def recorded(self):
-        self.cut_power()
-        self.machine.log = None
-        return PowerLog(f"{self.folder}/base", f"{self.folder}/log")
+    def record(self, log):
+        """From the next start on all that is written to the disk is noted in this file."""
+        open(log, "wb").close()
+        self.machine.log = log
 
-    def start_after(self, log, cut):
-        """With the disk that this cut would have left; the status that it comes to, and its slot."""
-        log.make(cut, self.disk.path)
-        self.say(f"as after {cut.name} of {len(log.entries)}")
+    def part(self, name):
+        """What is written from here on belongs to this part of the recording; with "" to none."""
+        self.parts.append((name, os.path.getsize(self.machine.log)))
+        self.say(f"recorded from here on: {name or 'nothing'}")
+
+    def settle(self):
+        """Until the start is over, and all that came of it is on the disk."""
+        self.shell("systemctl is-system-running --wait >/dev/null; sync", START_S)
+
+    def start_once(self):
+        """The status that the machine comes to by itself. Its disk stays as it is."""
+        self.machine.forget()
+        self.machine.forgets = self.machine.notes_reads = True
         self.power_on()
-        rest = ("INITIALIZED", "SUCCESS", "FAILURE")
-        found = self.wait_for_status("a verdict", lambda s: s["ota_status"] in rest, START_S)
-        return found, self.starts()[-1]
+        # Not before: each question would cost the guest's processor something.
+        self.machine.console.wait_for("Started .*otaclient.service", START_S)
+        return self.wait_for_status("a verdict", lambda s: s["ota_status"] in AT_REST, START_S)
 
     # ---- what is seen from outside
 
@@ -122,7 +128,7 @@ class Stand:
             return last[0] and fits(last[0]) and last[0]
 
         try:
-            return wait_for(what, look, seconds, self.machine._must_run)
+            return wait_for(what, look, seconds, self.machine._must_run, pause_s=0.3)
         except Failed as e:
             raise Failed(f"{e}; the last status was {last[0]}") from e
 
@@ -148,17 +154,28 @@ class Stand:
         except ProgramFailed as e:
             raise Failed(str(e)) from e
 
+    def roll_back(self):
+        """A whole rollback, up to the restart."""
+        self.call("rollback")
+        self.say("rollback requested")
+        self.wait_for_restart()
+
+    def wait_for_reset(self):
+        """Until the machine restarts, and before a boot loader has begun."""
+        before = self.machine.monitor.count("RESET")
+        wait_for("the restart", lambda: self.machine.monitor.count("RESET") > before, UPDATE_S, self.machine._must_run)
+
     def wait_for_restart(self):
-        """Until the update has flipped and a kernel starts that is not the one of before."""
+        """Until the update or the rollback has flipped, and a kernel starts that is not the one of before."""
         before = len(self.starts())
 
         def look():
             status = self.status()
             if status and status["ota_status"] in ("FAILURE", "ROLLBACK_FAILURE"):
-                raise Failed(f"the update failed: {status}")
+                raise Failed(f"it failed before the restart: {status}")
             return len(self.starts()) > before
 
-        wait_for("the restart after the update", look, UPDATE_S, self.machine._must_run)
+        wait_for("the restart into the other slot", look, UPDATE_S, self.machine._must_run)
         self.say(f"restarted, into slot {self.starts()[-1]}")
 
     def update(self, name):

@@ -106,10 +106,10 @@ class Workshop:
         self.installed = self._shelf(f"installed-{installed}")
         self.folder = self._shelf(f"product-{packages}-{installed}")
         self._forget_old()
-        self._made(self.packages, "debs", self._make_packages)
-        self.certs = self._made(self.folder, "certs", self._make_certs)
-        self.files = self._made(self.folder, "files", self._make_files)
-        self.tree = self._made(self.folder, "tree", self._make_tree)
+        self.made(self.packages, "debs", self._make_packages)
+        self.certs = self.made(self.folder, "certs", self._make_certs)
+        self.files = self.made(self.folder, "files", self._make_files)
+        self.tree = self.made(self.folder, "tree", self._make_tree)
 
     @staticmethod
     def _shelf(name):
@@ -125,7 +125,7 @@ class Workshop:
                 if time.time() - os.stat(folder).st_mtime > KEEP_S:
                     shutil.rmtree(folder)
 
-    def _made(self, shelf, name, make):
+    def made(self, shelf, name, make):
         """The path of something on a shelf; @make makes it at the path that it is given, if it is not there."""
         path = f"{shelf}/{name}"
         with open(f"{path}.lock", "w", encoding="ascii") as lock:
@@ -213,7 +213,7 @@ class Workshop:
                     run(*argv, "--rootfs", root)
 
         key = hashlib.sha256(f"{inspect.getsource(change)} {tar}".encode()).hexdigest()[:8]
-        return self._made(self.folder, f"image-{name}-{key}", make)
+        return self.made(self.folder, f"image-{name}-{key}", make)
 
     @staticmethod
     def _build_from_tar(argv, root):
@@ -237,7 +237,7 @@ class Workshop:
                 self.install_otaclient(m)
                 m.shut_down()
 
-        return self._made(self.folder, f"disk-{layout}", make) + "/disk"
+        return self.made(self.folder, f"disk-{layout}", make) + "/disk"
 
     def bare(self, layout):
         """A machine that only has a Debian in A."""
@@ -245,7 +245,7 @@ class Workshop:
             run("truncate", "-s", "700M", path)
             run("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", self.debian, path)
 
-        medium = self._made(self.installed, "medium", make_medium)
+        medium = self.made(self.installed, "medium", make_medium)
 
         def make(folder):
             os.mkdir(folder)
@@ -253,7 +253,7 @@ class Workshop:
             with Machine(f"{folder}/machine", f"{folder}/disk", layout) as m:
                 self._run_installer(m, medium, f"{folder}/script", layout)
 
-        return self._made(self.installed, f"bare-{layout}", make) + "/disk"
+        return self.made(self.installed, f"bare-{layout}", make) + "/disk"
 
     def install_otaclient(self, m):
         """In a machine that runs. Our folder must be served."""

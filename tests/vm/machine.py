@@ -35,15 +35,29 @@ class Failed(Exception):
     """What did not happen, in one sentence, and what the machine said last."""
 
 
-def wait_for(what, condition, seconds, alive=lambda: None, pause_s=0.1):
-    """Ask again and again until @condition is true; @alive raises when it never will be."""
-    deadline = time.monotonic() + seconds
+# On a host with much other work a machine is slow, which is no fault of its own.
+STARVED_PART = 3      # it has had less than this part of the time that it was waited for
+STARVED_PATIENCE = 4  # then so many times as long is waited
+
+
+def wait_for(what, condition, seconds, alive=lambda: None, pause_s=0.1, used=None):
+    """
+    Ask again and again until @condition is true; @alive raises when it never will be. @used: the processor seconds that a
+    machine has had, if it is to be waited for longer when it gets few.
+    """
+    began, used_before = time.monotonic(), used() if used else 0
+
+    def over():
+        waited = time.monotonic() - began
+        starved = used and used() - used_before < seconds / STARVED_PART
+        return waited > seconds * (STARVED_PATIENCE if starved else 1)
+
     while True:
         found = condition()
         if found:
             return found
         alive()
-        if time.monotonic() > deadline:
+        if over():
             raise Failed(f"{what}: not within {seconds} s")
         time.sleep(pause_s)
 
@@ -55,6 +69,7 @@ class Console:
         self.path = path
         self.seen = 0  # up to where wait_for() has looked
         self.alive = lambda: None
+        self.used = None
         open(path, "ab").close()
 
     def text(self, start=0):
@@ -68,7 +83,7 @@ class Console:
 
     def wait_for(self, pattern, seconds):
         """Until something matches that came after what the last call has found. Returns the match, in bytes."""
-        return wait_for(f"'{pattern}' on the console", lambda: self._next(pattern), seconds, self.alive)
+        return wait_for(f"'{pattern}' on the console", lambda: self._next(pattern), seconds, self.alive, used=self.used)
 
     def _next(self, pattern):
         with open(self.path, "rb") as f:
@@ -148,6 +163,7 @@ class Machine:
     def _new_console(self):
         console = Console(f"{self.folder}/console")
         console.alive = self._must_run
+        console.used = self.cpu_seconds
         return console
 
     # ---- power
@@ -206,7 +222,15 @@ class Machine:
         for name in ("qmp", "line"):
             wait_for("QEMU's sockets", lambda n=name: os.path.exists(f"{self.folder}/{n}"), 20, self._must_run)
         self.monitor = Monitor(f"{self.folder}/qmp")
-        self.line = Line(f"{self.folder}/line", self._must_run)
+        self.line = Line(f"{self.folder}/line", self._must_run, self.cpu_seconds)
+
+    def cpu_seconds(self):
+        """That QEMU has used since the power is on; 0 if it is off."""
+        if self.process is None or self.process.returncode is not None:
+            return 0
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as f:
+            user, system = f.read().rsplit(")", 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def _must_run(self):
         if self.process is None or self.process.poll() is not None:
@@ -268,11 +292,12 @@ class Machine:
 class Line:
     """The guest's shell on the second serial line."""
 
-    def __init__(self, path, alive):
+    def __init__(self, path, alive, used):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(path)
         self.socket.setblocking(False)
         self.alive = alive
+        self.used = used
         self.n = 0
 
     def close(self):
@@ -286,7 +311,7 @@ class Line:
                 got.extend(self.socket.recv(65536))
             return re.search(pattern, got, re.S)
 
-        return wait_for(what, more, seconds, self.alive)
+        return wait_for(what, more, seconds, self.alive, used=self.used)
 
     def wait_until_up(self, seconds):
         """The shell may not listen yet: ask until it answers."""

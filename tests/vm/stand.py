@@ -128,7 +128,7 @@ class Stand:
             return last[0] and fits(last[0]) and last[0]
 
         try:
-            return wait_for(what, look, seconds, self.machine._must_run, pause_s=0.3)
+            return wait_for(what, look, seconds, self.machine._must_run, pause_s=0.3, used=self.machine.cpu_seconds)
         except Failed as e:
             raise Failed(f"{e}; the last status was {last[0]}") from e
 
@@ -175,7 +175,7 @@ class Stand:
                 raise Failed(f"it failed before the restart: {status}")
             return len(self.starts()) > before
 
-        wait_for("the restart into the other slot", look, UPDATE_S, self.machine._must_run)
+        wait_for("the restart into the other slot", look, UPDATE_S, self.machine._must_run, used=self.machine.cpu_seconds)
         self.say(f"restarted, into slot {self.starts()[-1]}")
 
     def update(self, name):

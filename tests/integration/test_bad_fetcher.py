@@ -20,6 +20,7 @@ import unittest
 sys.dont_write_bytecode = True
 SUPPORT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support")
 sys.path.insert(0, SUPPORT)
+import at_once  # noqa: E402
 from fetch_lab import FetchLab, noise  # noqa: E402
 
 LIMIT_S = 60
@@ -131,13 +132,12 @@ class Liar(unittest.TestCase):
         cls.addClassCleanup(cls.lab.__exit__)
         shutil.copy(os.environ["FETCH_DRIVER"], cls.lab.path("driver"))
         shutil.copy(os.path.join(SUPPORT, "bad-fetcher"), cls.lab.path("otaclient-fetcher"))
-        os.environ["BAD_FETCHER_IMAGE"] = cls.lab.path("www", "img")
-        os.environ["BAD_FETCHER_MARK"] = cls.lab.path("mark")
 
-    def fetch(self, how, times=2):
-        os.environ["BAD_FETCHER_HOW"] = how
-        with self.lab.driver("--inactivity-ms", "2000", "--threads", "1", program=self.lab.path("driver"),
-                             limit_s=LIMIT_S) as driver:
+    def fetch(self, how, times=2, mark="mark", inactivity_ms=20_000):
+        env = {"BAD_FETCHER_IMAGE": self.lab.path("www", "img"), "BAD_FETCHER_HOW": how,
+               "BAD_FETCHER_MARK": self.lab.path(mark)}
+        with self.lab.driver("--inactivity-ms", str(inactivity_ms), "--threads", "1", program=self.lab.path("driver"),
+                             limit_s=LIMIT_S, env=env) as driver:
             outcomes, n_open = [], set()
             for _ in range(times):  # it stays, and can be asked again
                 outcomes.append(driver.fetch("http://127.0.0.1:9/img"))
@@ -146,15 +146,15 @@ class Liar(unittest.TestCase):
             self.assertEqual(children(driver.process.pid), set())
         return outcomes
 
-    def refused(self, how, words, code=None, times=2):
-        for outcome in self.fetch(how, times):
+    def refused(self, how, words, code=None, **more):
+        for outcome in self.fetch(how, **more):
             self.assertFalse(outcome.ok, how)
             self.assertIn(words, outcome.sentence, how)
             if code:
                 self.assertEqual(outcome.code, code, outcome)
 
-    def survived(self, how):
-        for outcome in self.fetch(how):
+    def survived(self, how, **more):
+        for outcome in self.fetch(how, **more):
             self.assertTrue(outcome.ok, f"{how}: {outcome}")
 
     def test_an_honest_one_is_believed(self):
@@ -185,13 +185,12 @@ class Liar(unittest.TestCase):
     def test_one_that_ends(self):
         self.refused("dies", NAME + "has ended")
         for mark in ("first", "second"):
-            os.environ["BAD_FETCHER_MARK"] = self.lab.path(mark)
-            self.survived("dies_once")
+            self.survived("dies_once", mark=mark)
 
     def test_one_that_says_nothing_any_more(self):
         for how in ("stops", "is_silent"):
-            self.refused(how, "No byte came for 2 s: The server sends nothing", "E100")
+            self.refused(how, "No byte came for 2 s: The server sends nothing", "E100", inactivity_ms=2000)
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    at_once.main()

@@ -74,11 +74,12 @@ class Origin:
 class Driver:
     """One fetch_driver; it fetches one image after the other, each within limit_s."""
 
-    def __init__(self, lab, *options, program=None, limit_s=60):
+    def __init__(self, lab, *options, program=None, limit_s=60, env=None):
+        """@env: variables besides our own."""
         self.lab, self.limit_s = lab, limit_s
         self.process = subprocess.Popen([program or os.environ["FETCH_DRIVER"], "--certs", lab.path("certs"), *options],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        text=True)
+                                        text=True, env={**os.environ, **(env or {})})
         self.store = tempfile.mkdtemp(prefix="store.", dir=lab.work)
 
     def begin(self, url):

@@ -30,7 +30,7 @@ from relay import Relay
 UPLINK_RATE = "20mbit"
 NETWORK = "10.93.0"
 TESTER = f"{NETWORK}.254"
-SLOT_MIB, BOOT_MIB = "1024", "192"
+SHAPE = ("--slot-mib", "1024", "--boot-mib", "192")
 
 WIRE_BYTES = re.compile(r"Contents: kept .* \((\d+) on the wire\)")
 
@@ -186,14 +186,12 @@ class Vehicle:
     def __init__(self, lab, tree, plan=SEVEN):
         self.lab = lab
         self.plan = plan
-        if not os.path.exists(lab.path("base.img")):
-            lab.make_disk("make", "base", {}, "--rootfs", tree, "--slot-mib", SLOT_MIB, "--boot-mib", BOOT_MIB)
         lab.vehicles += 1
         self.ecus = {}
         for name in plan.ours:
             disk_name = f"vehicle{lab.vehicles}.{name}"
             files = {"ecu_info.yaml": plan.ecu_info(name), "proxy_info.yaml": plan.proxy_info(name)}
-            lab.make_disk("clone", disk_name, files, "--from", lab.path("base.img"))
+            lab.clone_disk(disk_name, files, tree, SHAPE)
             self.ecus[name] = Member(lab, plan[name], disk_name)
 
     def __getitem__(self, name):

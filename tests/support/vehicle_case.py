@@ -3,6 +3,7 @@ vehicle_case: what tests of whole vehicles have in common: two root file systems
 uplink, and ways to wait and to look.
 """
 
+import concurrent.futures
 import os
 import sys
 import tempfile
@@ -65,12 +66,18 @@ class VehicleCase(unittest.TestCase):
 
     def assert_slots_are_new(self, names):
         """Of machines that are off: the slot that they have been updated to equals its image."""
-        for name in names:
-            with self.subTest(ecu=name):
-                ecu = self.vehicle[name]
-                ecu.check_disk()
-                self.assertEqual([], ecu.differences(self.new, ecu.boots()[-1])[:20])
-                self.assertNotRegex(ecu.said(), r"Sanitizer|runtime error:")
+
+        def look(name):
+            ecu = self.vehicle[name]
+            ecu.check_disk()
+            return ecu.differences(self.new, ecu.boots()[-1])[:20]
+
+        self.lab.listing(self.new)  # once, for all of them
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+            for name, found in [(name, threads.submit(look, name)) for name in names]:
+                with self.subTest(ecu=name):
+                    self.assertEqual([], found.result())
+                    self.assertNotRegex(self.vehicle[name].said(), r"Sanitizer|runtime error:")
 
     def assert_no_way_to(self, address, names):
         for name in names:

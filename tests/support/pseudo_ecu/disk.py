@@ -332,7 +332,7 @@ def _configure_grub(root, grub_cfg, uuids):
     with open(f"{root}/etc/default/grub", encoding="utf-8") as f:
         text = f.read()
     with open(f"{root}/etc/default/grub", "w", encoding="utf-8") as f:
-        f.write(text.replace("GRUB_TIMEOUT=5", "GRUB_TIMEOUT=1"))
+        f.write(text.replace("GRUB_TIMEOUT=5", "GRUB_TIMEOUT=0"))
 
     mount_kernel_files(root)
     run("chroot", root, "grub-mkconfig", "-o", "/boot/grub/grub.cfg")

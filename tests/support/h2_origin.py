@@ -77,6 +77,7 @@ class Connection:
         self.sock, self.script, self.n_requests, self.n_asked = sock, script, n_requests, 0
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         self.bodies = {}  # stream → what is still to be sent, and the answer
+        self.ends = {}  # of a PING → stream that is ended as soon as the client has answered it, and the answer
 
     def flush(self):
         self.sock.sendall(self.h2.data_to_send())
@@ -94,6 +95,8 @@ class Connection:
                     self.asked(event.stream_id, dict(event.headers))
                 elif isinstance(event, h2.events.StreamReset):
                     self.bodies.pop(event.stream_id, None)
+                elif isinstance(event, h2.events.PingAckReceived):
+                    self.end(*self.ends.pop(event.ping_data))
                 elif isinstance(event, h2.events.ConnectionTerminated):
                     return
             self.send_bodies()
@@ -160,11 +163,11 @@ class Connection:
             self.body_over(stream, body, answer, sent)
 
     def body_over(self, stream, body, answer, sent):
-        if answer.get("reset_after") == sent:
-            self.h2.reset_stream(stream, h2.errors.ErrorCodes.INTERNAL_ERROR)
-        elif answer.get("goaway_after") == sent:
-            self.raw(GOAWAY, 0, struct.pack(">II", stream, 0))
-            raise Ended
+        if sent in (answer.get("reset_after"), answer.get("goaway_after")):
+            # A client that finds the end beside the bytes may throw both away.
+            sign = struct.pack(">Q", stream)
+            self.ends[sign] = stream, answer
+            self.h2.ping(sign)
         elif not body and answer.get("long"):
             self.raw(DATA, stream, b"", flags=1)
         elif not body and "stall_after" not in answer:
@@ -172,6 +175,13 @@ class Connection:
         else:
             return
         del self.bodies[stream]
+
+    def end(self, stream, answer):
+        if "reset_after" in answer:
+            self.h2.reset_stream(stream, h2.errors.ErrorCodes.INTERNAL_ERROR)
+        else:
+            self.raw(GOAWAY, 0, struct.pack(">II", stream, 0))
+            raise Ended
 
     def flood(self, stream, kind):
         while kind == "ping":

@@ -199,7 +199,7 @@ class MixedFleet(VehicleCase):
         answer = agent.update(("other", "o2", self.url("other")), ("ecu_b", "v2", self.url("v2")))
         self.assertEqual([("ecu_b", "NO_FAILURE"), ("other", "NO_FAILURE")], answer)
         want = {"ecu_b": ("SUCCESS", "v2"), "other": ("SUCCESS", "o2")}
-        self.until("both are done", lambda: agent.states() == want, 90)
+        self.until("both are done", lambda: agent.states() == want, 240)
         self.assertEqual(["slot_a", "slot_b"], ours.boots())
 
         request_id = other.events("update")[0]["request_id"]

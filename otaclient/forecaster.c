@@ -13,6 +13,10 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 
+enum {
+	WANTED_NO_MORE_MS = 0, /* in place of the end of a lease: an update has taken its place */
+};
+
 int forecaster_init(struct forecaster *f)
 {
 	f->status = status_new();
@@ -48,7 +52,7 @@ struct update_session *forecaster_session(
 	atomic_store(&s->wanted_until_ms, clock_monotonic_ms() + FORECASTER_LEASE_MS);
 	free(f->request_id);
 	f->request_id = TAKE_PTR(id);
-	f->ended = false;
+	f->displaced = f->ended = false;
 	f->err = (struct ota_err){0};
 	f->report = (struct forecast_report){0};
 	return s;
@@ -58,6 +62,23 @@ void forecaster_forget(struct forecaster *f)
 {
 	free(f->request_id);
 	f->request_id = NULL;
+}
+
+void forecaster_displace(struct forecaster *f, struct update_session *s)
+{
+	f->displaced = true;
+	if (s)
+		atomic_store(&s->wanted_until_ms, WANTED_NO_MORE_MS);
+}
+
+int forecaster_say_unwanted(const struct update_session *s, struct ota_err *err)
+{
+	if (atomic_load(&s->wanted_until_ms) == WANTED_NO_MORE_MS)
+		return ota_err_set(err, -ECANCELED, OTA_E_ABORTED,
+			"An update has taken the place of the forecast");
+	return ota_err_set(err, -ECANCELED, OTA_E_ABORTED,
+		"The forecast was stopped because nobody has asked for it for %d s",
+		FORECASTER_LEASE_MS / 1000);
 }
 
 bool forecaster_knows(const struct forecaster *f, const struct update_request *request)

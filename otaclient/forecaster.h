@@ -2,7 +2,8 @@
  * forecaster: the forecast that somebody has asked for: a session that looks only, and what came out of it.
  *
  * It is the updater's, which runs it like an update and one of both at a time, and under its lock. Whoever wants a
- * forecast asks again and again with the same request_id until it has ended; one that nobody asks for any more ends.
+ * forecast asks again and again with the same request_id until it has ended; one that nobody asks for any more ends,
+ * and so does one whose place an update takes.
  */
 #pragma once
 
@@ -18,6 +19,7 @@ struct forecaster {
 	struct status *status; /* in it: the machine's says nothing of a forecast */
 	uint64_t max_download_bytes; /* the updater's, to be told of */
 	char *request_id;            /* of the last one; NULL = there was none */
+	bool displaced;              /* it runs or ran on only to end: what runs is an update */
 	bool ended;
 	struct ota_err err; /* what it failed of, once it has ended */
 	struct forecast_report report;
@@ -33,6 +35,12 @@ struct update_session *forecaster_session(
 
 /* It could not be begun, so whoever asks again begins anew. */
 void forecaster_forget(struct forecaster *f);
+
+/* An update takes its place. @s: the session; NULL: it is over already, and is being cleaned up. */
+void forecaster_displace(struct forecaster *f, struct update_session *s);
+
+/* The sentence for a session that was stopped because nobody wants it any more. */
+int forecaster_say_unwanted(const struct update_session *s, struct ota_err *err);
 
 /* Is @request one more question for the forecast that was begun last? */
 bool forecaster_knows(const struct forecaster *f, const struct update_request *request);

@@ -8,7 +8,8 @@
  * Until flip nothing that the running system depends on has changed. What happens after the reboot:
  * first_boot.c.
  *
- * The thread is joined before the next one starts; "running" and the time of the last request are
+ * The thread is joined before the next one starts, but for that of a forecast whose place an update takes: it is told
+ * to end, and the update's own thread joins it before its first step. What runs and the time of the last request are
  * under the lock.
  */
 #include "otaclient/updater.h"
@@ -125,6 +126,14 @@ struct updater {
 	pthread_t thread;
 };
 
+/* What a thread begins with, which owns it. */
+struct run {
+	struct updater *updater;
+	struct update_session *session;
+	bool displaces;   /* a forecast */
+	pthread_t before; /* its thread */
+};
+
 /* Whichever thread noticed first, there is one sentence for it. */
 static int say_stopped(struct update_session *s, struct ota_err *err)
 {
@@ -132,9 +141,7 @@ static int say_stopped(struct update_session *s, struct ota_err *err)
 		return ota_err_set(
 			err, -ECANCELED, OTA_E_ABORTED, "The %s was aborted", session_name(s));
 	if (atomic_load(&s->stop) == SESSION_STOP_UNWANTED)
-		return ota_err_set(err, -ECANCELED, OTA_E_ABORTED,
-			"The forecast was stopped because nobody has asked for it for %d s",
-			FORECASTER_LEASE_MS / 1000);
+		return forecaster_say_unwanted(s, err);
 	return ota_err_set(err, -ECANCELED, OTA_E_ABORTED,
 		"The %s was stopped because otaclient ends", session_name(s));
 }
@@ -152,7 +159,8 @@ static int run_step(
 	uint64_t began = clock_monotonic_ms();
 	int r;
 
-	if (!session_enter(s, step->abort))
+	/* Nothing is begun for a forecast that nobody wants; all else asks within its steps. */
+	if ((s->looks_only && session_poll(s)) || !session_enter(s, step->abort))
 		return say_stopped(s, err);
 	status_set_phase(s->env->status, step->phase);
 	log_event(LOG_LEVEL_INFO, &event, "%s %s: %s", plot, s->id, step->name);
@@ -350,43 +358,60 @@ static void wait_for_restart(
  */
 static void finish(struct updater *u, struct update_session *s, struct ending *end)
 {
-	bool looked = s->looks_only;
-
-	if (u->env->proxy_wishes)
-		proxy_wishes_drop(u->env->proxy_wishes, PROXY_FOR_UPDATE);
 	pthread_mutex_lock(&u->lock);
 	u->session = NULL;
 	u->aborted = end->live == STATUS_ABORTED;
-	if (looked)
-		forecaster_keep(&u->forecaster, s, &end->err);
 	pthread_mutex_unlock(&u->lock);
 	session_free(s);
 	pthread_mutex_lock(&u->lock);
-	u->running = u->looking = false;
-	if (looked)
-		u->forecaster.ended = true;
+	u->running = false;
 	if (u->aborted)
 		u->last_accepted_ms = 0;
 	tell_end(u->env->status, end);
 	pthread_mutex_unlock(&u->lock);
 }
 
+/* The same for a forecast. Where an update has taken its place, what the updater says of what runs is the update's. */
+static void finish_forecast(struct updater *u, struct update_session *s, const struct ota_err *err)
+{
+	struct forecaster *f = &u->forecaster;
+
+	pthread_mutex_lock(&u->lock);
+	if (!f->displaced)
+		u->session = NULL;
+	forecaster_keep(f, s, err);
+	pthread_mutex_unlock(&u->lock);
+	session_free(s);
+	pthread_mutex_lock(&u->lock);
+	f->ended = true;
+	if (!f->displaced)
+		u->running = u->looking = false;
+	pthread_mutex_unlock(&u->lock);
+}
+
 static void *updater_thread(void *arg)
 {
-	struct updater *u = arg;
-	struct update_session *s;
+	AUTO_FREE struct run *run = arg;
+	struct updater *u = run->updater;
+	struct update_session *s = run->session;
 	struct ota_err err = {0};
 	struct ending end;
 
+	if (run->displaces)
+		pthread_join(run->before, NULL);
 	/* Behind the acceptance, under the same lock, which has told that the session begins. */
 	pthread_mutex_lock(&u->lock);
-	s = u->session;
 	pthread_mutex_unlock(&u->lock);
 	run_steps(s, &err);
 	end_session(s, &err, &end);
 	if (s->flipped)
 		wait_for_restart(u, plot_of(s), &err);
-	finish(u, s, &end);
+	if (u->env->proxy_wishes)
+		proxy_wishes_drop(u->env->proxy_wishes, PROXY_FOR_UPDATE);
+	if (s->looks_only)
+		finish_forecast(u, s, &end.err);
+	else
+		finish(u, s, &end);
 	return NULL;
 }
 
@@ -415,8 +440,10 @@ static int check_request(const struct update_request *q, char **ret_cookies, str
 	return r < 0 ? r : http_cookies_from_json(q->cookies, strlen(q->cookies), ret_cookies, err);
 }
 
-static int refuse_if_running(const struct updater *u, struct ota_err *err)
+static int refuse_if_running(const struct updater *u, bool displaces, struct ota_err *err)
 {
+	if (u->looking && displaces)
+		return 0;
 	if (u->looking)
 		return ota_err_set(err, -EBUSY, OTA_E_OTA_BUSY,
 			"A forecast of an update is being made; this request has been ignored");
@@ -427,10 +454,11 @@ static int refuse_if_running(const struct updater *u, struct ota_err *err)
 	return 0;
 }
 
-static int refuse_if_busy(const struct updater *u, struct ota_err *err)
+/* @displaces: an update, which takes the place of a forecast. */
+static int refuse_if_busy(const struct updater *u, bool displaces, struct ota_err *err)
 {
 	uint64_t now = clock_monotonic_ms();
-	int r = refuse_if_running(u, err);
+	int r = refuse_if_running(u, displaces, err);
 
 	if (r < 0)
 		return r;
@@ -442,23 +470,46 @@ static int refuse_if_busy(const struct updater *u, struct ota_err *err)
 	return 0;
 }
 
+/*
+ * Under the lock, for which the new thread waits before it begins. One that ran before has ended, or is that of a
+ * forecast, which goes on as it was if this fails.
+ */
+static int start_thread(struct updater *u, struct update_session *s, struct ota_err *err)
+{
+	AUTO_FREE struct run *run = malloc(sizeof(*run));
+	pthread_t thread;
+	int r;
+
+	if (!run)
+		return ota_err_no_memory(err, "an update");
+	*run = (struct run){u, s, u->looking, u->thread};
+	if (u->joinable && !run->displaces) {
+		pthread_join(u->thread, NULL);
+		u->joinable = false;
+	}
+	r = pthread_create(&thread, NULL, updater_thread, run);
+	if (r != 0)
+		return ota_err_set(
+			err, -r, OTA_E_UNSPECIFIC, "Cannot start an update: %s", strerror(r));
+	(void)TAKE_PTR(run);
+	u->thread = thread;
+	u->joinable = true;
+	return 0;
+}
+
 /* @s becomes the thread's. */
 static int start_session(struct updater *u, struct update_session *s, struct ota_err *err)
 {
-	int r;
+	int r = start_thread(u, s, err);
 
-	if (u->joinable)
-		pthread_join(u->thread, NULL);
-	u->joinable = false;
-	u->session = s;
-	r = pthread_create(&u->thread, NULL, updater_thread, u);
-	if (r != 0) {
-		u->session = NULL;
+	if (r < 0) {
 		session_free(s);
-		return ota_err_set(
-			err, -r, OTA_E_UNSPECIFIC, "Cannot start an update: %s", strerror(r));
+		return r;
 	}
-	u->joinable = u->running = true;
+	if (u->looking)
+		forecaster_displace(&u->forecaster, u->session);
+	u->session = s;
+	u->running = true;
 	u->rolling_back = !s->request;
 	u->looking = s->looks_only;
 	u->aborted = false;
@@ -476,7 +527,7 @@ static int accept_session(struct updater *u, struct update_session *s, struct ot
 	if (!s)
 		return ota_err_no_memory(err, "an update");
 	pthread_mutex_lock(&u->lock);
-	r = refuse_if_busy(u, err);
+	r = refuse_if_busy(u, s->request != NULL, err);
 	if (r == 0)
 		r = start_session(u, TAKE_PTR(s), err);
 	pthread_mutex_unlock(&u->lock);
@@ -507,7 +558,7 @@ static int begin_forecast(
 	struct updater *u, struct update_request *copy, char *cookies, struct ota_err *err)
 {
 	struct update_session *s;
-	int r = refuse_if_running(u, err);
+	int r = refuse_if_running(u, false, err);
 
 	if (r < 0) {
 		update_request_free(copy);
@@ -556,7 +607,7 @@ int updater_rollback(struct updater *u, struct ota_err *err)
 
 	/* Whether the other slot is whole is not to be asked while an update works on it. */
 	pthread_mutex_lock(&u->lock);
-	r = refuse_if_busy(u, err);
+	r = refuse_if_busy(u, false, err);
 	pthread_mutex_unlock(&u->lock);
 	if (r == 0)
 		r = rollback_check(u->env->boot, err);

@@ -21,8 +21,8 @@ void updater_free(struct updater *u);
 
 /*
  * Accept or refuse a request. 0: the session runs from now on in the background; every later
- * problem shows in the status. A refused request has changed nothing: -EBUSY (E201), -EINVAL
- * (E308).
+ * problem shows in the status. A forecast that is being made ends, and whoever asks for it is told why; the update
+ * begins once nothing of it is left. A refused request has changed nothing: -EBUSY (E201), -EINVAL (E308).
  */
 int updater_request(struct updater *u, const struct update_request *request, struct ota_err *err);
 

@@ -149,6 +149,33 @@ def abort_wins_over_an_error_of_the_step():
             check_v2(lab)
 
 
+def files_in(folder):
+    return sorted(os.path.join(top, name) for top, _, files in os.walk(folder) for name in files)
+
+
+def update_takes_the_place_of_a_forecast_wherever_that_is():
+    """At the begin of each step and at its end; the update finds nothing of it, and leaves what an update leaves."""
+    lines = [" begins"] + [f": {step}{end}" for step in ("fetch metadata", "look at slots", "plan") for end in ("", " took")]
+    with lab_before_the_update() as lab:
+        active = listing(lab)
+        start_again(lab)
+        lab.driver("v2")
+        left = files_in(lab.path("run"))
+        for line in lines:
+            start_again(lab)
+            p = lab.driver("v2", "--displace-at-line", line)
+            assert p.returncode == 0, (line, p.stderr)
+            said = [text for text in p.stderr.splitlines() if text.startswith("forecast: ")]
+            # Behind its last step there is nothing left to end.
+            ended = "forecast: E000: ended" if line == ": plan took" else "forecast: E207: An update has taken the place of the forecast"
+            assert said == [ended], (line, p.stderr)
+            update = p.stderr.index("\nUpdate ")
+            assert "Forecast " not in p.stderr[update:].replace("Forecast: to download", ""), (line, p.stderr)
+            assert not is_mounted(lab) and listing(lab) == active and files_in(lab.path("run")) == left, line
+            assert is_flipped(lab) and lab.status("b") == "UPDATING", line
+            check_v2(lab)
+
+
 def restart_that_fails_leaves_the_new_system_to_the_next_boot():
     with lab_before_the_update() as lab:
         start_again(lab)
@@ -187,6 +214,7 @@ if __name__ == "__main__":
         every_abort_is_obeyed_or_comes_too_late,
         abort_in_every_step_and_between_two,
         abort_wins_over_an_error_of_the_step,
+        update_takes_the_place_of_a_forecast_wherever_that_is,
         restart_that_fails_leaves_the_new_system_to_the_next_boot,
         release_that_is_too_long_is_cut_between_characters,
         mount_points_that_cannot_be_made_are_told,

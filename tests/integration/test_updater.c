@@ -286,11 +286,12 @@ static int request_abort(struct machine *m)
 	return updater_abort(m->updater, &m->err);
 }
 
-static int request_forecast(struct machine *m, const char *id, struct forecast_report *ret_report)
+static int request_forecast_of(struct machine *m, const char *id, const char *version,
+	const char *url, struct forecast_report *ret_report)
 {
-	char none[] = "", version[] = "v2";
-	struct update_request q = {.version = version,
-		.url = m->url,
+	char none[] = "";
+	struct update_request q = {.version = (char *)(uintptr_t)version,
+		.url = (char *)(uintptr_t)url,
 		.cookies = none,
 		.release_name = none,
 		.release_id = none,
@@ -299,6 +300,11 @@ static int request_forecast(struct machine *m, const char *id, struct forecast_r
 
 	m->err = (struct ota_err){0};
 	return updater_forecast(m->updater, &q, ret_report, &m->err);
+}
+
+static int request_forecast(struct machine *m, const char *id, struct forecast_report *ret_report)
+{
+	return request_forecast_of(m, id, "v2", m->url, ret_report);
 }
 
 static struct status_snapshot *now(struct machine *m)
@@ -317,6 +323,17 @@ static void wait_for_live(struct machine *m, enum ota_status want)
 		if (clock_monotonic_ms() > until)
 			fail_msg("The live status stays %s, %s",
 				ota_status_name(now(m)->ota_status), now(m)->failure_reason);
+		clock_sleep_ms(5);
+	}
+}
+
+static void wait_for_phase(struct machine *m, enum update_phase want)
+{
+	uint64_t until = clock_monotonic_ms() + PATIENCE_MS;
+
+	while (now(m)->update.phase != want) {
+		if (clock_monotonic_ms() > until)
+			fail_msg("The phase stays %s", update_phase_name(now(m)->update.phase));
 		clock_sleep_ms(5);
 	}
 }
@@ -383,10 +400,10 @@ static void assert_untouched(struct machine *m, const char *before)
 	assert_in_use(m, 'a', "ota-slot_a");
 }
 
-static void a_forecast_keeps_all_else_out_and_shows_in_no_status(void **state)
+static const char busy[] = "A forecast of an update is being made; this request has been ignored";
+
+static void a_forecast_keeps_rollbacks_and_forecasts_out_and_shows_in_no_status(void **state)
 {
-	static const char busy[] =
-		"A forecast of an update is being made; this request has been ignored";
 	struct machine *m = *state;
 	struct forecast_report report;
 	char before[DIGEST_HEX_MAX];
@@ -396,11 +413,9 @@ static void a_forecast_keeps_all_else_out_and_shows_in_no_status(void **state)
 	assert_int_equal(request_forecast(m, "one", &report), 0);
 	assert_false(report.ended);
 	asked = accept(m->server, NULL, NULL);
-	assert_int_equal(request_update(m), -EBUSY);
-	assert_string_equal(m->err.msg, busy);
-	assert_int_equal(m->err.code, OTA_E_OTA_BUSY);
 	assert_int_equal(request_rollback(m), -EBUSY);
 	assert_string_equal(m->err.msg, busy);
+	assert_int_equal(m->err.code, OTA_E_OTA_BUSY);
 	assert_int_equal(request_forecast(m, "two", &report), -EBUSY);
 	assert_string_equal(m->err.msg, busy);
 	assert_int_equal(request_forecast(m, "one", &report), 0);
@@ -425,6 +440,77 @@ static void a_forecast_keeps_all_else_out_and_shows_in_no_status(void **state)
 	wait_for_live(m, STATUS_ABORTED);
 	assert_int_equal(request_rollback(m), 0);
 	wait_for_live(m, STATUS_ROLLBACKING);
+}
+
+/* At once, and then when the server has been asked. */
+static void an_update_takes_the_place_of_a_forecast(void **state)
+{
+	static const char *const ids[] = {"one", "two"};
+	struct machine *m = *state;
+	struct forecast_report report;
+
+	for (int i = 0; i < 2; i++) {
+		AUTO_CLOSE int asked = -1;
+
+		assert_int_equal(request_forecast(m, ids[i], &report), 0);
+		if (i == 1)
+			asked = accept(m->server, NULL, NULL);
+		assert_int_equal(request_update(m), 0);
+		assert_int_equal(now(m)->ota_status, STATUS_UPDATING);
+		wait_for_end_of_forecast(m, ids[i]);
+		assert_int_equal(m->err.code, OTA_E_ABORTED);
+		assert_string_equal(m->err.msg, "An update has taken the place of the forecast");
+		assert_int_equal(request_forecast(m, "three", &report), -EBUSY);
+		assert_string_equal(
+			m->err.msg, "An update is running already; this request has been ignored");
+		assert_int_equal(request_update(m), -EBUSY);
+		assert_string_equal(
+			m->err.msg, "An update is running already; this request has been ignored");
+		/* It is not the update that has ended. */
+		wait_for_phase(m, PHASE_PROCESSING_METADATA);
+		assert_int_equal(now(m)->ota_status, STATUS_UPDATING);
+		assert_int_equal(request_abort(m), 0);
+		wait_for_live(m, STATUS_ABORTED);
+		assert_string_equal(now(m)->failure_reason, "");
+		assert_int_equal(stored(m, 'a'), STATUS_ABORTED);
+	}
+	assert_int_equal(request_forecast(m, "three", &report), 0);
+}
+
+static void an_update_that_is_refused_leaves_the_forecast_alone(void **state)
+{
+	struct machine *m = *state;
+	struct forecast_report report;
+	char url[sizeof(m->url)];
+
+	assert_int_equal(request_forecast(m, "one", &report), 0);
+	memcpy(url, m->url, sizeof(url));
+	snprintf(m->url, sizeof(m->url), "no-url");
+	assert_int_equal(request_update(m), -EINVAL);
+	memcpy(m->url, url, sizeof(url));
+	assert_int_equal(request_forecast(m, "one", &report), 0);
+	assert_false(report.ended);
+	assert_int_equal(request_forecast(m, "two", &report), -EBUSY);
+	assert_string_equal(m->err.msg, busy);
+}
+
+static void the_end_of_the_daemon_ends_a_forecast_and_the_update_in_its_place(void **state)
+{
+	struct machine *m = *state;
+	struct forecast_report report;
+	AUTO_CLOSE int asked = -1;
+	uint64_t began;
+
+	assert_int_equal(request_forecast(m, "one", &report), 0);
+	asked = accept(m->server, NULL, NULL);
+	assert_int_equal(request_update(m), 0);
+	began = clock_monotonic_ms();
+	updater_free(m->updater);
+	m->updater = NULL;
+	assert_true(clock_monotonic_ms() - began < 5000);
+	assert_int_equal(now(m)->ota_status, STATUS_FAILURE);
+	assert_string_equal(
+		now(m)->failure_reason, "E207: The update was stopped because otaclient ends");
 }
 
 static void a_forecast_that_nobody_asks_for_ends(void **state)
@@ -1335,7 +1421,10 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(nothing_runs_so_nothing_can_be_aborted),
-		T(a_forecast_keeps_all_else_out_and_shows_in_no_status),
+		T(a_forecast_keeps_rollbacks_and_forecasts_out_and_shows_in_no_status),
+		T(an_update_takes_the_place_of_a_forecast),
+		T(an_update_that_is_refused_leaves_the_forecast_alone),
+		T(the_end_of_the_daemon_ends_a_forecast_and_the_update_in_its_place),
 		T(a_forecast_that_nobody_asks_for_ends),
 		T(why_a_forecast_ended_is_told_to_whoever_asks_again),
 		T(a_forecast_of_nonsense_is_not_begun),

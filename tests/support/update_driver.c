@@ -5,7 +5,7 @@
  *                   [--tls-ca FILE] [--inactivity-ms N] [--retry-ms N] [--uuid U] [--label L] [--count] [--stop-at N] [--fail-at N]
  *                   [--abort-at N] [--pause-at N] [--abort-at-line TEXT] [--reboot-fails] [--own-namespace] [--threaded] [--stats]
  *                   [--log-server URL] [--log-server-grpc URL] [--children-until FILE]
- *                   [--hooks DIR] [--hook-timeout-ms N] [--jetson TOOLS] [--proxy URL]
+ *                   [--hooks DIR] [--hook-timeout-ms N] [--jetson TOOLS] [--proxy URL] [--displace-at-line TEXT]
  *
  * Simulated: the boot controller (a folder below --work) and the restart (the process ends). Everything else is
  * what the daemon runs. --count prints how many durable operations and points were passed; --stop-at N ends the
@@ -15,6 +15,8 @@
  * --children-until: the ECUs below are in an update until FILE is there.
  * --jetson: --active is the root of slot 0 of a Jetson, whose tools are in TOOLS: the real CBoot controller in place of
  * the simulated one.
+ * --displace-at-line: a forecast first; when the log says TEXT, the update takes its place. What becomes of the forecast stands
+ * in a line "forecast: …".
  * --own-namespace: as the daemon has one; --threaded: the updater's own thread runs it, until SIGTERM.
  */
 #include <errno.h>
@@ -47,7 +49,7 @@ enum {
 static struct driver {
 	const char *url, *certs, *device, *active, *work, *version, *cookies, *tls_ca, *uuid,
 		*label, *release, *abort_at_line, *log_server, *log_server_grpc, *children_until,
-		*hooks, *jetson, *proxy;
+		*hooks, *jetson, *proxy, *displace_at_line;
 	unsigned long stop_at, fail_at, abort_at, pause_at, inactivity_ms, retry_ms, hook_timeout_ms;
 	bool count, stats, reboot_fails, own_namespace, threaded;
 } arg;
@@ -82,8 +84,11 @@ static int dir_flip(struct boot_ctl *ctl, struct ota_err *err)
 	return r < 0 ? ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot flip: %s", strerror(-r)) : 0;
 }
 
+static atomic_bool restart_asked;
+
 static int dir_reboot(struct boot_ctl *ctl, struct ota_err *err)
 {
+	atomic_store(&restart_asked, true);
 	if (arg.reboot_fails)
 		return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "Cannot restart the machine: told so");
 	return 0;
@@ -119,6 +124,23 @@ static int open_jetson(struct boot_ctl **ret_ctl, struct ota_err *err)
 	return r < 0 ? r : (*ret_ctl)->ops->setup(*ret_ctl, &reset, err);
 }
 
+/* ---- an update in place of a forecast ------------------------------------------------------------ */
+
+static struct {
+	struct updater *updater;
+	const struct update_request *request;
+	atomic_int answer; /* 1 = not asked yet */
+	struct ota_err err;
+} displacing = {.answer = 1};
+
+/* In the forecast's thread, under the log's lock: it goes no further before the update is accepted. */
+static void displace(void)
+{
+	arg.displace_at_line = NULL;
+	atomic_store(&displacing.answer,
+		updater_request(displacing.updater, displacing.request, &displacing.err));
+}
+
 /* ---- counting and stopping ----------------------------------------------------------------------- */
 
 static atomic_ulong n_points;
@@ -140,6 +162,8 @@ static void on_log_line(void *ctx, const struct log_entry *entry)
 {
 	const char *at = arg.abort_at_line ? strstr(entry->text, arg.abort_at_line) : NULL;
 
+	if (arg.displace_at_line && strstr(entry->text, arg.displace_at_line))
+		displace();
 	if (!at || !session)
 		return;
 	arg.abort_at_line = NULL;
@@ -234,6 +258,44 @@ static int run_threaded(const struct update_env *env, const struct update_reques
 	return r;
 }
 
+/* Until the update, which has taken the forecast's place, has failed or asked for the restart. */
+static int await_update(struct status *status, struct ota_err *err)
+{
+	struct status_snapshot now;
+
+	do {
+		clock_sleep_ms(5);
+		status_get(status, &now);
+		if (now.ota_status != STATUS_UPDATING)
+			return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "%s", now.failure_reason);
+	} while (!atomic_load(&restart_asked));
+	return 0;
+}
+
+static int run_displacing(
+	const struct update_env *env, const struct update_request *request, struct ota_err *err)
+{
+	struct updater *u = updater_new(env, 0);
+	struct forecast_report report = {0};
+	struct ota_err why = {0};
+	int r;
+
+	displacing.request = request;
+	displacing.updater = u;
+	do {
+		clock_sleep_ms(5);
+		r = updater_forecast(u, request, &report, &why);
+	} while (r == 0 && !report.ended);
+	fprintf(stderr, "forecast: E%03d: %s\n", why.code, r == 0 ? "ended" : why.msg);
+	*err = displacing.err;
+	r = atomic_load(&displacing.answer);
+	if (r == 0)
+		r = await_update(env->status, err);
+	updater_free(u);
+	status_free(env->status);
+	return r > 0 ? ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC, "The log has not said it") : r;
+}
+
 static int run(struct ota_err *err)
 {
 	struct dir_boot boot = {.base.ops = &dir_ops};
@@ -294,6 +356,8 @@ static int run(struct ota_err *err)
 	env.status = status_new();
 	if (!env.status)
 		return ota_err_no_memory(err, "the status");
+	if (arg.displace_at_line)
+		return run_displacing(&env, &request, err);
 	if (arg.threaded)
 		return run_threaded(&env, &request, err);
 	copy = update_request_dup(&request);
@@ -348,6 +412,7 @@ static void parse(int argc, char **argv)
 		{"hook-timeout-ms", required_argument, NULL, 'M'},
 		{"jetson",        required_argument, NULL, 'J'},
 		{"proxy",         required_argument, NULL, 'X'},
+		{"displace-at-line", required_argument, NULL, 'D'},
 		{0},
 	};
 	int c;
@@ -387,6 +452,7 @@ static void parse(int argc, char **argv)
 		case 'S': arg.stats = true; break;
 		case 'H': arg.hooks = optarg; break;
 		case 'X': arg.proxy = optarg; break;
+		case 'D': arg.displace_at_line = optarg; break;
 		case 'M': arg.hook_timeout_ms = strtoul(optarg, NULL, 10); break;
 		case 'J':
 			arg.jetson = optarg;

@@ -26,14 +26,14 @@ int forecaster_init(struct forecaster *f)
 void forecaster_done(struct forecaster *f)
 {
 	status_free(f->status);
-	free(f->request_id);
+	update_request_free(f->asked);
 	*f = (struct forecaster){0};
 }
 
 struct update_session *forecaster_session(
 	struct forecaster *f, const struct update_env *env, struct update_request *request)
 {
-	AUTO_FREE char *id = strdup(request->request_id);
+	struct update_request *asked = update_request_dup(request);
 	struct update_session *s;
 
 	f->env = *env;
@@ -43,15 +43,16 @@ struct update_session *forecaster_session(
 	f->env.report = NULL;
 	f->max_download_bytes = env->max_download_bytes;
 	f->env.max_download_bytes = 0;
-	s = id ? session_new(&f->env, request) : NULL;
+	s = asked ? session_new(&f->env, request) : NULL;
 	if (!s) {
+		update_request_free(asked);
 		update_request_free(request);
 		return NULL;
 	}
 	s->looks_only = true;
 	atomic_store(&s->wanted_until_ms, clock_monotonic_ms() + FORECASTER_LEASE_MS);
-	free(f->request_id);
-	f->request_id = TAKE_PTR(id);
+	update_request_free(f->asked);
+	f->asked = asked;
 	f->displaced = f->ended = false;
 	f->err = (struct ota_err){0};
 	f->report = (struct forecast_report){0};
@@ -60,8 +61,8 @@ struct update_session *forecaster_session(
 
 void forecaster_forget(struct forecaster *f)
 {
-	free(f->request_id);
-	f->request_id = NULL;
+	update_request_free(f->asked);
+	f->asked = NULL;
 }
 
 void forecaster_displace(struct forecaster *f, struct update_session *s)
@@ -83,7 +84,11 @@ int forecaster_say_unwanted(const struct update_session *s, struct ota_err *err)
 
 bool forecaster_knows(const struct forecaster *f, const struct update_request *request)
 {
-	return f->request_id && strcmp(f->request_id, request->request_id) == 0;
+	const struct update_request *asked = f->asked;
+
+	return asked && strcmp(asked->request_id, request->request_id) == 0 &&
+	       strcmp(asked->url, request->url) == 0 &&
+	       strcmp(asked->version, request->version) == 0;
 }
 
 int forecaster_answer(struct forecaster *f, struct update_session *s,

@@ -2,7 +2,7 @@
  * forecaster: the forecast that somebody has asked for: a session that looks only, and what came out of it.
  *
  * It is the updater's, which runs it like an update and one of both at a time, and under its lock. Whoever wants a
- * forecast asks again and again with the same request_id until it has ended; one that nobody asks for any more ends,
+ * forecast asks again and again with the same request until it has ended; one that nobody asks for any more ends,
  * and so does one whose place an update takes.
  */
 #pragma once
@@ -18,7 +18,7 @@ struct forecaster {
 	struct update_env env; /* the updater's, but nothing in it records, tells or refuses */
 	struct status *status; /* in it: the machine's says nothing of a forecast */
 	uint64_t max_download_bytes; /* the updater's, to be told of */
-	char *request_id;            /* of the last one; NULL = there was none */
+	struct update_request *asked; /* the last one; NULL = there was none */
 	bool displaced;              /* it runs or ran on only to end: what runs is an update */
 	bool ended;
 	struct ota_err err; /* what it failed of, once it has ended */
@@ -42,7 +42,10 @@ void forecaster_displace(struct forecaster *f, struct update_session *s);
 /* The sentence for a session that was stopped because nobody wants it any more. */
 int forecaster_say_unwanted(const struct update_session *s, struct ota_err *err);
 
-/* Is @request one more question for the forecast that was begun last? */
+/*
+ * Is @request one more question for the forecast that was begun last? It has its request_id, url and version; what
+ * opens the server's door (cookies) may be new each time.
+ */
 bool forecaster_knows(const struct forecaster *f, const struct update_request *request);
 
 /* The answer to it. @s: the session, if it still runs. 0, or what it failed of. */

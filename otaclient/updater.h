@@ -34,8 +34,8 @@ int updater_rollback(struct updater *u, struct ota_err *err);
 
 /*
  * Begin a forecast of what an update would do, which runs in the background and changes nothing; or, if @request has
- * the request_id of the one that was begun last, say how far it is. 0, or why it was refused (-EBUSY, E201; -EINVAL,
- * E308) or has failed.
+ * the request_id, url and version of the one that was begun last, say how far it is. 0, or why it was refused (-EBUSY,
+ * E201; -EINVAL, E308) or has failed.
  */
 int updater_forecast(struct updater *u, const struct update_request *request,
 	struct forecast_report *ret_report, struct ota_err *err);

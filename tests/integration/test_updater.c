@@ -554,6 +554,43 @@ static void why_a_forecast_ended_is_told_to_whoever_asks_again(void **state)
 	assert_int_equal(request_forecast(m, "one", &report), -ECANCELED);
 }
 
+/* Else somebody would take the one image's figures for the other's. */
+static void the_same_id_with_another_url_or_version_is_another_forecast(void **state)
+{
+	struct machine *m = *state;
+	struct forecast_report report;
+	char other[sizeof(m->url) + 8];
+
+	snprintf(other, sizeof(other), "%s-next", m->url);
+	assert_int_equal(request_forecast(m, "one", &report), 0);
+	assert_int_equal(request_forecast_of(m, "one", "v3", m->url, &report), -EBUSY);
+	assert_string_equal(m->err.msg, busy);
+	assert_int_equal(request_forecast_of(m, "one", "v2", other, &report), -EBUSY);
+	assert_string_equal(m->err.msg, busy);
+	assert_int_equal(request_forecast(m, "one", &report), 0);
+
+	assert_int_equal(request_abort(m), 0);
+	wait_for_end_of_forecast(m, "one");
+	assert_string_equal(m->err.msg, "The forecast was aborted");
+	assert_int_equal(request_forecast_of(m, "one", "v2", other, &report), 0);
+	assert_false(report.ended);
+	/* What became of the first is forgotten. */
+	assert_int_equal(request_forecast(m, "one", &report), -EBUSY);
+	assert_string_equal(m->err.msg, busy);
+}
+
+static void new_cookies_are_no_other_forecast(void **state)
+{
+	struct machine *m = *state;
+	char none[] = "", version[] = "v2", id[] = "one", cookies[] = "{\"a\": \"b\"}";
+	struct update_request q = {version, m->url, cookies, none, none, none, id};
+	struct forecast_report report;
+
+	assert_int_equal(request_forecast(m, "one", &report), 0);
+	assert_int_equal(updater_forecast(m->updater, &q, &report, &m->err), 0);
+	assert_false(report.ended);
+}
+
 static void a_forecast_of_nonsense_is_not_begun(void **state)
 {
 	struct machine *m = *state;
@@ -1427,6 +1464,8 @@ int main(void)
 		T(the_end_of_the_daemon_ends_a_forecast_and_the_update_in_its_place),
 		T(a_forecast_that_nobody_asks_for_ends),
 		T(why_a_forecast_ended_is_told_to_whoever_asks_again),
+		T(the_same_id_with_another_url_or_version_is_another_forecast),
+		T(new_cookies_are_no_other_forecast),
 		T(a_forecast_of_nonsense_is_not_begun),
 		T(the_end_of_the_daemon_ends_a_forecast),
 		T(an_abort_is_worth_a_warning_and_no_error),

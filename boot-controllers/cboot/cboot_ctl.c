@@ -33,6 +33,14 @@ const struct cboot_ctl *cboot_ctl_of_const(const struct boot_ctl *ctl)
 	return (const struct cboot_ctl *)ctl;
 }
 
+int cboot_open_dir(int root_fd, const char *parent, const char *name, const char *what)
+{
+	AUTO_CLOSE int parent_fd = path_open(root_fd, parent, O_RDONLY | O_DIRECTORY, 0);
+	int r = parent_fd < 0 ? parent_fd : io_mkdir(what, parent_fd, name, 0755);
+
+	return r < 0 ? r : path_open(parent_fd, name, O_RDONLY | O_DIRECTORY, 0);
+}
+
 int cboot_open_status_dir(const struct cboot_ctl *ctl)
 {
 	return cboot_open_dir(ctl->root_fd, "/boot", "ota-status", "make the status folder");

@@ -30,7 +30,7 @@ static inline unsigned cboot_standby(const struct cboot_ctl *ctl)
 	return 1 - ctl->disk.active;
 }
 
-/* A folder of the running system, the last part of @path made if need be; a file descriptor or -errno. */
+/* The folder @name in @parent of a root, made if need be: @what it is for, to io. A file descriptor or -errno. */
 int cboot_open_dir(int root_fd, const char *parent, const char *name, const char *what);
 
 struct cboot_ctl *cboot_ctl_of(struct boot_ctl *ctl);

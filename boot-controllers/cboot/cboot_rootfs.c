@@ -84,14 +84,6 @@ static int check_menu(int root_fd, const struct buf *menu, struct ota_err *err)
 	return r < 0 ? r : check_named(root_fd, entry.label, entry.initrd, err);
 }
 
-int cboot_open_dir(int root_fd, const char *parent, const char *name, const char *what)
-{
-	AUTO_CLOSE int parent_fd = path_open(root_fd, parent, O_RDONLY | O_DIRECTORY, 0);
-	int r = parent_fd < 0 ? parent_fd : io_mkdir(what, parent_fd, name, 0755);
-
-	return r < 0 ? r : path_open(parent_fd, name, O_RDONLY | O_DIRECTORY, 0);
-}
-
 static int write_menu(int root_fd, const struct buf *menu, struct ota_err *err)
 {
 	AUTO_CLOSE int dir_fd =

@@ -1,8 +1,10 @@
 /*
- * commands: what otactl does for each of its commands. Contract: ctl.h.
+ * commands: what otactl does for each of its commands. Contract: commands.h.
  *
  * Elsewhere: reading the command line (options), looking again and again (watch), printing (view, view_json).
  */
+#include "otaclient/ctl/commands.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +12,6 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
-#include "otaclient/ctl/ctl.h"
 #include "otaclient/ctl/doctor_view.h"
 #include "otaclient/ctl/follow.h"
 #include "otaclient/ctl/forecast_ask.h"
@@ -20,27 +21,6 @@
 #include "otaclient/ctl/view_json.h"
 #include "otaclient/ctl/watch.h"
 #include "otaclient/flight_recorder.h"
-
-int ctl_advise(int r, struct ota_err *err)
-{
-	const char *advice = NULL;
-	size_t len = strlen(err->msg);
-
-	if (r == -EAGAIN && strstr(err->msg, "not yet collected"))
-		advice = "ask again in some seconds";
-	else if (r == -EAGAIN || r == -ETIMEDOUT)
-		advice = "is the ECU on, does otaclient run there, is --ecu right?";
-	if (advice)
-		snprintf(err->msg + len, sizeof(err->msg) - len, "; %s", advice);
-	return r;
-}
-
-int ctl_finish_output(struct ota_err *err)
-{
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return 0;
-	return ota_err_set(err, -EIO, OTA_E_UNSPECIFIC, "Cannot write the answer");
-}
 
 static int ask_status(struct ctl *c, struct wire_status *ret_status)
 {
@@ -294,10 +274,10 @@ static int do_doctor(struct ctl *c)
 	struct doctor_counts counts = {0};
 	int r = doctor_view_run(stdout, &options, c->opt.json, &counts, &c->err);
 
-	return r == 0 && counts.n[VERDICT_FAILURE] > 0 ? CTL_SAID_WHY : r;
+	return r == 0 && counts.n[VERDICT_FAILURE] > 0 ? COMMANDS_SAID_WHY : r;
 }
 
-int ctl_run(struct ctl *c)
+int commands_run(struct ctl *c)
 {
 	static int (*const run[CTL_COMMANDS])(struct ctl * c) = {
 		[CTL_STATUS] = do_status,

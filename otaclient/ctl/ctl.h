@@ -1,9 +1,7 @@
 /*
- * ctl: one run of otactl, for its commands.
+ * ctl: one run of otactl, for its commands: what they were told, how long they wait, and how they fail.
  */
 #pragma once
-
-#include <stdio.h>
 
 #include "common/base/err.h"
 #include "otaclient/ctl/options.h"
@@ -19,13 +17,6 @@ struct ctl {
 	struct options opt;
 	struct ota_err err; /* the sentence to end with */
 };
-
-enum {
-	CTL_SAID_WHY = 1, /* it failed, and what was printed says why */
-};
-
-/* commands.c: 0, CTL_SAID_WHY, or negative with c->err */
-int ctl_run(struct ctl *c);
 
 /* Put behind a sentence about an ECU that does not answer what can be done; returns @r. */
 int ctl_advise(int r, struct ota_err *err);

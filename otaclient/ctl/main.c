@@ -10,7 +10,7 @@
 
 #include "common/base/cleanup.h"
 #include "otaclient/ctl/columns.h"
-#include "otaclient/ctl/ctl.h"
+#include "otaclient/ctl/commands.h"
 #include "otaclient/ctl/interrupt.h"
 
 enum {
@@ -51,7 +51,7 @@ static int run(struct ctl *c)
 	if (r < 0)
 		return ota_err_wrap(&c->err, r, "Cannot start a thread");
 	peer_open();
-	r = ctl_run(c);
+	r = commands_run(c);
 	peer_close();
 	return r;
 }
@@ -71,5 +71,5 @@ int main(int argc, char **argv)
 		r = run(c);
 	if (r < 0 || ctl_finish_output(&c->err) < 0)
 		return fail(c);
-	return r == CTL_SAID_WHY ? EXIT_FAILED : EXIT_DONE;
+	return r == COMMANDS_SAID_WHY ? EXIT_FAILED : EXIT_DONE;
 }

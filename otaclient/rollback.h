@@ -11,7 +11,7 @@
 /* May the machine go back now? Looks only. 0, or an error with E202 that says why not. */
 int rollback_check(const struct boot_ctl *boot, struct ota_err *err);
 
-/* The steps, in the order of the table in updater.c. */
+/* The steps, in the order of the table in update_plot.c. */
 
 /* Have the standby device for us alone, so that nobody mounts it behind the next look. */
 step_fn rollback_claim;

@@ -1,6 +1,6 @@
 /*
  * update_steps: what each step of an update does. Contract: update_steps.h; order and blame:
- * updater.c.
+ * update_plot.c.
  */
 #include "otaclient/update_steps.h"
 

@@ -1,5 +1,5 @@
 /*
- * update_steps: the steps of an update, in the order of the table in updater.c. Each takes what it
+ * update_steps: the steps of an update, in the order of the table in update_plot.c. Each takes what it
  * needs from the session, calls one or two modules, and puts the result back.
  */
 #pragma once

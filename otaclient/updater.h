@@ -1,7 +1,7 @@
 /*
  * updater: run one update or rollback at a time, in a thread of its own.
  *
- * Start reading here for what they are: updater.c holds the tables of their steps.
+ * What they are: update_plot.h.
  */
 #pragma once
 

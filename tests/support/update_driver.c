@@ -379,91 +379,91 @@ static int run(struct ota_err *err)
 	return r;
 }
 
+/* ---- the command line ---------------------------------------------------------------------------- */
+
+enum kind {
+	TEXT,
+	NUMBER,
+	FLAG,
+};
+
+static const struct option_row {
+	const char *name;
+	enum kind kind;
+	void *to; /* const char *, unsigned long or bool, as @kind says */
+} rows[] = {
+	{"url",              TEXT,   &arg.url             },
+	{"certs",            TEXT,   &arg.certs           },
+	{"device",           TEXT,   &arg.device          },
+	{"active",           TEXT,   &arg.active          },
+	{"work",             TEXT,   &arg.work            },
+	{"version",          TEXT,   &arg.version         },
+	{"cookies",          TEXT,   &arg.cookies         },
+	{"release",          TEXT,   &arg.release         },
+	{"tls-ca",           TEXT,   &arg.tls_ca          },
+	{"uuid",             TEXT,   &arg.uuid            },
+	{"label",            TEXT,   &arg.label           },
+	{"abort-at-line",    TEXT,   &arg.abort_at_line   },
+	{"displace-at-line", TEXT,   &arg.displace_at_line},
+	{"children-until",   TEXT,   &arg.children_until  },
+	{"log-server",       TEXT,   &arg.log_server      },
+	{"log-server-grpc",  TEXT,   &arg.log_server_grpc },
+	{"hooks",            TEXT,   &arg.hooks           },
+	{"jetson",           TEXT,   &arg.jetson          },
+	{"proxy",            TEXT,   &arg.proxy           },
+	{"inactivity-ms",    NUMBER, &arg.inactivity_ms   },
+	{"retry-ms",         NUMBER, &arg.retry_ms        },
+	{"hook-timeout-ms",  NUMBER, &arg.hook_timeout_ms },
+	{"stop-at",          NUMBER, &arg.stop_at         },
+	{"fail-at",          NUMBER, &arg.fail_at         },
+	{"abort-at",         NUMBER, &arg.abort_at        },
+	{"pause-at",         NUMBER, &arg.pause_at        },
+	{"count",            FLAG,   &arg.count           },
+	{"stats",            FLAG,   &arg.stats           },
+	{"reboot-fails",     FLAG,   &arg.reboot_fails    },
+	{"own-namespace",    FLAG,   &arg.own_namespace   },
+	{"threaded",         FLAG,   &arg.threaded        },
+};
+
+static void usage(void)
+{
+	fprintf(stderr, "update_driver: see the top of its source for its options\n");
+	exit(2);
+}
+
+static void set(const struct option_row *row, const char *text)
+{
+	switch (row->kind) {
+	case TEXT:
+		*(const char **)row->to = text;
+		break;
+	case NUMBER:
+		*(unsigned long *)row->to = strtoul(text, NULL, 10);
+		break;
+	case FLAG:
+		*(bool *)row->to = true;
+		break;
+	}
+}
+
 static void parse(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{"url",           required_argument, NULL, 'u'},
-		{"certs",         required_argument, NULL, 'k'},
-		{"device",        required_argument, NULL, 'd'},
-		{"active",        required_argument, NULL, 'a'},
-		{"work",          required_argument, NULL, 'w'},
-		{"version",       required_argument, NULL, 'v'},
-		{"cookies",       required_argument, NULL, 'c'},
-		{"tls-ca",        required_argument, NULL, 't'},
-		{"inactivity-ms", required_argument, NULL, 'i'},
-		{"retry-ms",      required_argument, NULL, 'Y'},
-		{"release",       required_argument, NULL, 'r'},
-		{"uuid",          required_argument, NULL, 'U'},
-		{"label",         required_argument, NULL, 'L'},
-		{"stop-at",       required_argument, NULL, 's'},
-		{"fail-at",       required_argument, NULL, 'f'},
-		{"abort-at",      required_argument, NULL, 'A'},
-		{"pause-at",      required_argument, NULL, 'P'},
-		{"abort-at-line", required_argument, NULL, 'l'},
-		{"children-until", required_argument, NULL, 'C'},
-		{"reboot-fails",  no_argument,       NULL, 'R'},
-		{"own-namespace", no_argument,       NULL, 'N'},
-		{"threaded",      no_argument,       NULL, 'T'},
-		{"count",         no_argument,       NULL, 'n'},
-		{"stats",         no_argument,       NULL, 'S'},
-		{"log-server",     required_argument, NULL, 'h'},
-		{"log-server-grpc", required_argument, NULL, 'g'},
-		{"hooks",          required_argument, NULL, 'H'},
-		{"hook-timeout-ms", required_argument, NULL, 'M'},
-		{"jetson",        required_argument, NULL, 'J'},
-		{"proxy",         required_argument, NULL, 'X'},
-		{"displace-at-line", required_argument, NULL, 'D'},
-		{0},
-	};
-	int c;
+	struct option longs[ARRAY_SIZE(rows) + 1] = {0};
+	int index;
 
-	arg = (struct driver){.version = "test", .cookies = "", .uuid = "", .label = "", .log_server_grpc = ""};
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) >= 0) {
-		switch (c) {
-		case 'u': arg.url = optarg; break;
-		case 'k': arg.certs = optarg; break;
-		case 'd': arg.device = optarg; break;
-		case 'a': arg.active = optarg; break;
-		case 'w': arg.work = optarg; break;
-		case 'v': arg.version = optarg; break;
-		case 'c': arg.cookies = optarg; break;
-		case 't': arg.tls_ca = optarg; break;
-		case 'i': arg.inactivity_ms = strtoul(optarg, NULL, 10); break;
-		case 'Y': arg.retry_ms = strtoul(optarg, NULL, 10); break;
-		case 'r': arg.release = optarg; break;
-		case 'U': arg.uuid = optarg; break;
-		case 'L': arg.label = optarg; break;
-		case 's': arg.stop_at = strtoul(optarg, NULL, 10); break;
-		case 'f': arg.fail_at = strtoul(optarg, NULL, 10); break;
-		case 'A': arg.abort_at = strtoul(optarg, NULL, 10); break;
-		case 'P': arg.pause_at = strtoul(optarg, NULL, 10); break;
-		case 'l':
-			arg.abort_at_line = optarg;
-			break;
-		case 'C':
-			arg.children_until = optarg;
-			break;
-		case 'R': arg.reboot_fails = true; break;
-		case 'N': arg.own_namespace = true; break;
-		case 'T': arg.threaded = true; break;
-		case 'n': arg.count = true; break;
-		case 'h': arg.log_server = optarg; break;
-		case 'g': arg.log_server_grpc = optarg; break;
-		case 'S': arg.stats = true; break;
-		case 'H': arg.hooks = optarg; break;
-		case 'X': arg.proxy = optarg; break;
-		case 'D': arg.displace_at_line = optarg; break;
-		case 'M': arg.hook_timeout_ms = strtoul(optarg, NULL, 10); break;
-		case 'J':
-			arg.jetson = optarg;
-			break;
-		default: exit(2);
-		}
+	arg = (struct driver){
+		.version = "test", .cookies = "", .uuid = "", .label = "", .log_server_grpc = ""};
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		longs[i].name = rows[i].name;
+		longs[i].has_arg = rows[i].kind == FLAG ? no_argument : required_argument;
 	}
-	if (!arg.url || !arg.certs || !arg.device || !arg.active || !arg.work) {
-		fprintf(stderr, "update_driver: see the top of its source for its options\n");
-		exit(2);
+	for (int c; (c = getopt_long(argc, argv, "", longs, &index)) >= 0;) {
+		if (c != 0)
+			usage();
+		set(&rows[index], optarg);
 	}
+	if (!arg.url || !arg.certs || !arg.device || !arg.active || !arg.work)
+		usage();
 }
 
 int main(int argc, char **argv)

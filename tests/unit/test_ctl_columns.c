@@ -13,28 +13,11 @@
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
-
-static char *text;
-static size_t len;
-
-static FILE *begin(void)
-{
-	FILE *f = open_memstream(&text, &len);
-
-	assert_non_null(f);
-	return f;
-}
-
-static void assert_printed(FILE *f, const char *want)
-{
-	fclose(f);
-	assert_string_equal(text, want);
-	free(text);
-}
+#include "tests/unit/printed.h"
 
 static void an_ecu_cannot_send_the_terminal_orders(void **state)
 {
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	columns_print(f, "a\033[2Jb\r\n\xc2\x9b"
@@ -44,7 +27,7 @@ static void an_ecu_cannot_send_the_terminal_orders(void **state)
 
 static void what_turns_or_hides_text_is_not_printed(void **state)
 {
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	columns_print(f, "a\xe2\x80\xae" /* right to left */
@@ -63,7 +46,7 @@ static void what_is_not_utf8_is_one_column_a_byte(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		FILE *f = begin();
+		FILE *f = print_begin();
 
 		columns_print(f, bad[i]);
 		assert_int_equal(columns_of(bad[i]), strlen(shown[i]));
@@ -83,7 +66,7 @@ static void characters_are_as_wide_as_they_are_shown(void **state)
 
 static void a_text_is_cut_between_characters(void **state)
 {
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	assert_int_equal(columns_print_cut(f, "camera", 6), 6);
@@ -98,7 +81,7 @@ static void a_text_is_cut_between_characters(void **state)
 
 static void cells_are_filled_up(void **state)
 {
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	columns_print_left(f, "ab", 4);

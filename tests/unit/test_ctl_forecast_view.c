@@ -12,23 +12,7 @@
 
 #include <cmocka.h>
 
-static char *text;
-static size_t len;
-
-static FILE *begin(void)
-{
-	FILE *f = open_memstream(&text, &len);
-
-	assert_non_null(f);
-	return f;
-}
-
-static void assert_printed(FILE *f, const char *want)
-{
-	fclose(f);
-	assert_string_equal(text, want);
-	free(text);
-}
+#include "tests/unit/printed.h"
 
 static struct wire_forecast some(void)
 {
@@ -49,7 +33,7 @@ static struct wire_forecast some(void)
 static void a_forecast_is_a_block(void **state)
 {
 	struct wire_forecast w = some();
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	forecast_view(f, &w);
@@ -66,7 +50,7 @@ static void a_forecast_is_a_block(void **state)
 static void what_is_not_known_is_said(void **state)
 {
 	struct wire_forecast w = some();
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	w.report.forecast = (struct forecast){
@@ -80,18 +64,18 @@ static void what_is_not_known_is_said(void **state)
 			  "  time              not known: what was measured is too little\n"
 			  "  remark            The standby? slot cannot be read\n");
 	w.report.forecast.download_s = 60;
-	f = begin();
+	f = print_begin();
 	forecast_view(f, &w);
 	fclose(f);
 	assert_non_null(strstr(
-		text, "  time              about 1 min 0 s for the download, else not known\n"));
-	free(text);
+		printed, "  time              about 1 min 0 s for the download, else not known\n"));
+	free(printed);
 }
 
 static void scripts_get_all_figures(void **state)
 {
 	struct wire_forecast w = some();
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	w.report.forecast.whole_s = ESTIMATE_UNKNOWN;

@@ -14,24 +14,7 @@
 
 #include "common/base/cleanup.h"
 #include "otaclient/ctl/columns.h"
-
-static char *text;
-static size_t len;
-
-static FILE *begin(void)
-{
-	FILE *f = open_memstream(&text, &len);
-
-	assert_non_null(f);
-	return f;
-}
-
-static void assert_printed(FILE *f, const char *want)
-{
-	fclose(f);
-	assert_string_equal(text, want);
-	free(text);
-}
+#include "tests/unit/printed.h"
 
 static struct wire_status_ecu entry(const char *id, int status, const char *reason)
 {
@@ -74,7 +57,7 @@ static void look_at_vehicle(struct roster *r)
 static void a_wide_terminal_shows_everything(void **state)
 {
 	AUTO_ROSTER struct roster r = {0};
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	look_at_vehicle(&r);
@@ -92,7 +75,7 @@ static void a_wide_terminal_shows_everything(void **state)
 static void a_narrow_terminal_shows_the_most_important(void **state)
 {
 	AUTO_ROSTER struct roster r = {0};
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	look_at_vehicle(&r);
@@ -109,7 +92,7 @@ static void why_nobody_answers_is_said_once(void **state)
 	struct wire_status_ecu e[] = {
 		entry("main", STATUS_ROLLBACKING, ""), downloading("camera", 1)};
 	struct wire_status s = {.ecus = e, .n_ecus = 2};
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	roster_look(&r, &s, 1000);
@@ -127,7 +110,7 @@ static void what_is_not_known_is_a_dash(void **state)
 	AUTO_ROSTER struct roster r = {0};
 	struct wire_status_ecu e[] = {entry("m", STATUS_UPDATING, ""), entry("n", 42, "")};
 	struct wire_status s = {.ecus = e, .n_ecus = 2};
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	e[1].firmware_version = "";
@@ -160,18 +143,18 @@ static void no_page_is_larger_than_its_terminal(void **state)
 	roster_look(&r, &s, 1000);
 	for (unsigned columns = 1; columns < 220; columns++) {
 		for (unsigned rows = 1; rows < 13; rows++) {
-			FILE *f = begin();
+			FILE *f = print_begin();
 			unsigned n = 0;
 
 			page_print(f, &r, rows % 2 ? names[6] : NULL, columns, rows, 2000);
 			fclose(f);
-			for (char *line = strtok(text, "\n"); line;
+			for (char *line = strtok(printed, "\n"); line;
 				line = strtok(NULL, "\n"), n++) {
 				assert_true(columns_of(line) <= columns);
 				assert_null(strpbrk(line, "\r\033"));
 			}
 			assert_true(n <= rows);
-			free(text);
+			free(printed);
 		}
 	}
 }
@@ -179,7 +162,7 @@ static void no_page_is_larger_than_its_terminal(void **state)
 static void a_log_has_a_line_when_something_happens(void **state)
 {
 	AUTO_ROSTER struct roster r = {0};
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	look_at_vehicle(&r);
@@ -190,33 +173,33 @@ static void a_log_has_a_line_when_something_happens(void **state)
 		"far: NOT_REPORTED, no report for 2 s\n"
 		"lidar: FAILURE, E203: The image has no regulars.txt\n"
 		"maps: RESTARTING, no answer for 2 s\n");
-	f = begin();
+	f = print_begin();
 	page_print_lines(f, &r, NULL, 12999);
 	assert_printed(f, "");
-	f = begin();
+	f = print_begin();
 	page_print_lines(f, &r, NULL, 13000);
 	assert_printed(f,
 		"camera: DOWNLOADING_OTA_FILES 25 %, 10.0 MiB of 40.0 MiB, 1.0 MiB/s, 6 s left\n");
-	f = begin();
+	f = print_begin();
 	page_print_lines(f, &r, NULL, 63000 - 1);
 	page_print_lines(f, &r, NULL, 63000);
 	fclose(f);
-	assert_non_null(strstr(text, "maps: RESTARTING, no answer for 1 min 2 s\n"));
-	free(text);
+	assert_non_null(strstr(printed, "maps: RESTARTING, no answer for 1 min 2 s\n"));
+	free(printed);
 }
 
 static void a_log_says_why_the_asked_ecu_is_silent_and_no_more(void **state)
 {
 	AUTO_ROSTER struct roster r = {0};
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	look_at_vehicle(&r);
 	page_print_lines(f, &r, NULL, 3000);
 	fclose(f);
-	free(text);
+	free(printed);
 	roster_look(&r, NULL, 5000);
-	f = begin();
+	f = print_begin();
 	page_print_lines(f, &r, "nobody\033 there", 5000);
 	assert_printed(f, "main: SILENT, no answer for 2 s: nobody? there\n");
 }

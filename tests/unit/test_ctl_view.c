@@ -14,24 +14,7 @@
 
 #include "common/base/cleanup.h"
 #include "otaclient/ctl/view_json.h"
-
-static char *text;
-static size_t len;
-
-static FILE *begin(void)
-{
-	FILE *f = open_memstream(&text, &len);
-
-	assert_non_null(f);
-	return f;
-}
-
-static void assert_printed(FILE *f, const char *want)
-{
-	fclose(f);
-	assert_string_equal(text, want);
-	free(text);
-}
+#include "tests/unit/printed.h"
 
 static struct wire_status_ecu healthy(const char *id)
 {
@@ -70,7 +53,7 @@ static void an_ecu_is_a_block_and_a_silent_one_too(void **state)
 	const char *available[] = {"main", "sub"};
 	struct wire_status_ecu e = healthy("main");
 	struct wire_status s = {.ecus = &e, .n_ecus = 1, .available = available, .n_available = 2};
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	view_status(f, &s);
@@ -87,7 +70,7 @@ static void an_update_shows_how_far_it_is(void **state)
 {
 	struct wire_status_ecu e = downloading("main");
 	struct wire_status s = {.ecus = &e, .n_ecus = 1};
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	view_status(f, &s);
@@ -107,7 +90,7 @@ static void an_update_that_has_a_plan_says_what_it_comes_to(void **state)
 {
 	struct wire_status_ecu e = downloading("main");
 	struct wire_status s = {.ecus = &e, .n_ecus = 1};
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	e.update.total_download_bytes = 12 << 20;
@@ -115,25 +98,27 @@ static void an_update_that_has_a_plan_says_what_it_comes_to(void **state)
 	e.update.remaining_s = 190;
 	view_status(f, &s);
 	fclose(f);
-	assert_non_null(strstr(text, "  downloaded        4.0 MiB of up to 12.0 MiB, 3 of 9 files\n"
-				     "  to write          30.0 MiB\n"));
-	assert_non_null(strstr(text, "  running for       1 min 15 s\n"
-				     "  remaining         about 3 min 10 s\n"));
-	free(text);
-	f = begin();
+	assert_non_null(
+		strstr(printed, "  downloaded        4.0 MiB of up to 12.0 MiB, 3 of 9 files\n"
+				"  to write          30.0 MiB\n"));
+	assert_non_null(strstr(printed, "  running for       1 min 15 s\n"
+					"  remaining         about 3 min 10 s\n"));
+	free(printed);
+	f = print_begin();
 	view_json_status(f, &s);
 	fclose(f);
-	assert_non_null(strstr(text, "\"total_download_bytes\": 12582912, "
-				     "\"total_write_bytes\": 31457280, \"remaining_seconds\": 190, "
-				     "\"total_elapsed_time\": 75"));
-	free(text);
+	assert_non_null(
+		strstr(printed, "\"total_download_bytes\": 12582912, "
+				"\"total_write_bytes\": 31457280, \"remaining_seconds\": 190, "
+				"\"total_elapsed_time\": 75"));
+	free(printed);
 }
 
 static void a_failure_shows_reason_and_type(void **state)
 {
 	struct wire_status_ecu e = healthy("main");
 	struct wire_status s = {.ecus = &e, .n_ecus = 1};
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	e.ota_status = STATUS_FAILURE;
@@ -158,15 +143,15 @@ static void a_remark_on_what_goes_on_is_no_failure(void **state)
 	(void)state;
 	e.failure_reason = "Not waiting any longer, after 2 s, for p1";
 	for (size_t i = 0; i < ARRAY_SIZE(going_on); i++) {
-		FILE *f = begin();
+		FILE *f = print_begin();
 
 		e.ota_status = going_on[i];
 		view_status(f, &s);
 		fclose(f);
-		assert_non_null(strstr(
-			text, "\n  remark            Not waiting any longer, after 2 s, for p1\n"));
-		assert_null(strstr(text, "failure"));
-		free(text);
+		assert_non_null(strstr(printed,
+			"\n  remark            Not waiting any longer, after 2 s, for p1\n"));
+		assert_null(strstr(printed, "failure"));
+		free(printed);
 	}
 }
 
@@ -184,7 +169,7 @@ static void json_has_the_fields_of_the_api(void **state)
 	const char *available[] = {"main", "s\"b"};
 	struct wire_status_ecu e = healthy("main");
 	struct wire_status s = {.ecus = &e, .n_ecus = 1, .available = available, .n_available = 2};
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	view_json_status(f, &s);
@@ -201,16 +186,16 @@ static void json_of_an_update_has_its_figures(void **state)
 {
 	struct wire_status_ecu e = downloading("main");
 	struct wire_status s = {.ecus = &e, .n_ecus = 1};
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	view_json_status(f, &s);
 	fclose(f);
-	assert_non_null(strstr(text, "\"update_status\": {\"update_firmware_version\": \"2.0\", "
-				     "\"phase\": \"DOWNLOADING_OTA_FILES\", "
-				     "\"total_files_size_uncompressed\": 41943040"));
-	assert_non_null(strstr(text, "\"total_elapsed_time\": 75"));
-	free(text);
+	assert_non_null(strstr(printed, "\"update_status\": {\"update_firmware_version\": \"2.0\", "
+					"\"phase\": \"DOWNLOADING_OTA_FILES\", "
+					"\"total_files_size_uncompressed\": 41943040"));
+	assert_non_null(strstr(printed, "\"total_elapsed_time\": 75"));
+	free(printed);
 }
 
 static void a_look_as_json_names_the_silent_ecus_and_why(void **state)
@@ -218,7 +203,7 @@ static void a_look_as_json_names_the_silent_ecus_and_why(void **state)
 	AUTO_ROSTER struct roster r = {0};
 	struct wire_status_ecu e = downloading("main");
 	struct wire_status s = {.ecus = &e, .n_ecus = 1};
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	roster_look(&r, &s, 1000);
@@ -228,13 +213,13 @@ static void a_look_as_json_names_the_silent_ecus_and_why(void **state)
 		"{\"available_ecu_ids\": [], \"ecus\": [], \"silent\": [{\"ecu_id\": \"main\", "
 		"\"state\": \"SILENT\", \"silent_s\": 4}], "
 		"\"error\": \"nobody \\\"there\\\"\"}\n");
-	f = begin();
+	f = print_begin();
 	roster_look(&r, &s, 6000);
 	view_json_look(f, &s, &r, NULL, false, 6000);
 	fclose(f);
-	assert_non_null(strstr(text, "\"total_elapsed_time\": 0"));
-	assert_non_null(strstr(text, "], \"silent\": [], \"error\": null}\n"));
-	free(text);
+	assert_non_null(strstr(printed, "\"total_elapsed_time\": 0"));
+	assert_non_null(strstr(printed, "], \"silent\": [], \"error\": null}\n"));
+	free(printed);
 }
 
 static void the_end_of_a_wait_as_json_has_a_result_per_ecu(void **state)
@@ -244,7 +229,7 @@ static void the_end_of_a_wait_as_json_has_a_result_per_ecu(void **state)
 		{ .ecu_id = "sub", .state = FOLLOW_FAILED,  .reason = "aborted", .ended_ms = 5000}
         };
 	struct follow follow = {.version = "2.0", .accepted_ms = 1000, .ecus = ecus, .n_ecus = 2};
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	view_json_end(f, &(struct wire_status){0}, &follow);
@@ -259,7 +244,7 @@ static void an_answer_is_one_line_per_ecu(void **state)
 	struct wire_answer_ecu e[] = {{"main", API_NO_FAILURE, ""},
 		{"sub", API_UNRECOVERABLE, "The URL has no host"}};
 	struct wire_answer a = {.ecus = e, .n_ecus = 2};
-	FILE *f = begin();
+	FILE *f = print_begin();
 
 	(void)state;
 	view_answer(f, API_UPDATE, &a);

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,7 +12,6 @@
 
 #include "common/base/buf.h"
 #include "common/base/err.h"
-#include "common/base/file.h"
 #include "tests/support/failing_alloc.h"
 
 static struct buf
@@ -101,16 +99,6 @@ static inline void sweep_output(run_fn *run, unsigned n_least, unsigned flags)
 	buf_done(&no_memory_want);
 	sweep(run, n_least, flags);
 	buf_done(&no_memory_want);
-}
-
-/* A corpus file of the parser's fuzz target: @path below tests/fuzz/corpus. */
-static inline void read_corpus(const char *dir, const char *path, struct buf *ret)
-{
-	char full[4200];
-
-	snprintf(full, sizeof(full), "%s/%s", dir, path);
-	buf_done(ret);
-	assert_int_equal(file_read(AT_FDCWD, full, 1 << 20, ret), 0);
 }
 
 /* Pure: whatever memory there is. */

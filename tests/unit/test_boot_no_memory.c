@@ -25,15 +25,7 @@
 #include "boot-controllers/kernel_line.h"
 #include "common/base/cleanup.h"
 #include "tests/support/cboot_machine.h"
-#include "tests/unit/no_memory.h"
-
-static const char *corpus;
-static struct buf text; /* what the run reads; there before memory is short */
-
-static void read_text(const char *path)
-{
-	read_corpus(corpus, path, &text);
-}
+#include "tests/unit/corpus_text.h"
 
 /* ---- GRUB ---- */
 
@@ -284,13 +276,6 @@ static void firmware_of_an_image_is_not_forgotten(void **state)
 	cboot_machine_done(&machine);
 }
 
-static int teardown(void **state)
-{
-	buf_done(&text);
-	buf_done(&no_memory_said);
-	return 0;
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -300,8 +285,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(firmware_of_an_image_is_not_forgotten),
 	};
 
-	if (argc != 2)
+	if (!corpus_given(argc, argv))
 		return 2;
-	corpus = argv[1];
-	return cmocka_run_group_tests(tests, NULL, teardown);
+	return cmocka_run_group_tests(tests, NULL, corpus_teardown);
 }

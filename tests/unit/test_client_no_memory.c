@@ -29,17 +29,10 @@
 #include "otaclient/proxy_counts.h"
 #include "otaclient/status_store.h"
 #include "otaclient/tree/ecu_table.h"
-#include "tests/unit/no_memory.h"
+#include "tests/unit/corpus_text.h"
 #include "tests/unit/tmp_dir.h"
 
-static const char *corpus;
-static struct buf text;
 static const struct tmp_dir *dir;
-
-static void read_text(const char *path)
-{
-	read_corpus(corpus, path, &text);
-}
 
 /* ---- messages; the first byte of the corpus's says which ---- */
 
@@ -399,8 +392,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	buf_done(&text);
-	buf_done(&no_memory_said);
+	corpus_teardown(state);
 	return tmp_dir_teardown(state);
 }
 
@@ -413,8 +405,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(what_needs_no_memory),
 	};
 
-	if (argc != 2)
+	if (!corpus_given(argc, argv))
 		return 2;
-	corpus = argv[1];
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -17,10 +17,7 @@
 #include "otaproxy/cache_meta.h"
 #include "otaproxy/origins.h"
 #include "otaproxy/proxy_request.h"
-#include "tests/unit/no_memory.h"
-
-static const char *corpus;
-static struct buf text;
+#include "tests/unit/corpus_text.h"
 
 static int run_origins(struct ota_err *err)
 {
@@ -105,7 +102,7 @@ static void lists_of_servers(void **state)
 {
 	int fd;
 
-	read_corpus(corpus, "origins/whole", &text);
+	read_text("origins/whole");
 	sweep(run_origins, 1, 0);
 	assert_true(said("No memory for the list of servers"));
 	snprintf(list_path, sizeof(list_path), "/tmp/ota-test-XXXXXX");
@@ -125,15 +122,8 @@ static void requests(void **state)
 
 static void entries_of_the_cache(void **state)
 {
-	read_corpus(corpus, "cache_meta/good", &text);
+	read_text("cache_meta/good");
 	needs_none(run_cache_meta);
-}
-
-static int teardown(void **state)
-{
-	buf_done(&text);
-	buf_done(&no_memory_said);
-	return 0;
 }
 
 int main(int argc, char **argv)
@@ -144,8 +134,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(entries_of_the_cache),
 	};
 
-	if (argc != 2)
+	if (!corpus_given(argc, argv))
 		return 2;
-	corpus = argv[1];
-	return cmocka_run_group_tests(tests, NULL, teardown);
+	return cmocka_run_group_tests(tests, NULL, corpus_teardown);
 }

@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
-#include "common/image/list_text.h"
 #include "otaclient/forecast.h"
+#include "tests/unit/planned.h"
 
 /* Contents of 8192 (two inodes), 4096, 100, 5000 and 40000 bytes, and one without a size. */
 static const char regulars[] =
@@ -30,56 +30,26 @@ static const char patches[] =
 	"8888888888888888888888888888888888888888888888888888888888888888,39000,"
 	"700,9999999999999999999999999999999999999999999999999999999999999999\n";
 
-static const struct space plenty = {1 << 30, 1000, 1 << 30, 1000};
 static const struct sample net = {1 << 20, 1000}, disk = {16 << 20, 1000};
-
-struct fixture {
-	struct file_table *table;
-	struct patch_list *patches;
-	struct inventory *inv;
-	struct plan *plan;
-};
 
 static int setup(void **state)
 {
-	static struct fixture f;
+	struct planned *f = planned_new(regulars);
 	struct ota_err err = {0};
 
-	f.table = file_table_new();
-	assert_int_equal(list_text_read_regulars(
-				 regulars, sizeof(regulars) - 1, "regulars.txt", f.table, NULL),
-		0);
-	assert_int_equal(file_table_seal(f.table, NULL), 0);
 	if (patch_list_read(
-		    patches, sizeof(patches) - 1, "patches.txt", f.table, &f.patches, &err) < 0)
+		    patches, sizeof(patches) - 1, "patches.txt", f->table, &f->patches, &err) < 0)
 		fail_msg("%s", err.msg);
-	f.inv = inventory_new(f.table);
-	f.plan = plan_new(f.table);
-	*state = &f;
+	*state = f;
 	return 0;
 }
 
-static int teardown(void **state)
+static struct content_source *source_of(const struct planned *f, const char *path)
 {
-	struct fixture *f = *state;
-
-	plan_free(f->plan);
-	inventory_free(f->inv);
-	patch_list_free(f->patches);
-	file_table_free(f->table);
-	return 0;
+	return &f->inv->sources[content_of(f, path)];
 }
 
-static struct content_source *source_of(const struct fixture *f, const char *path)
-{
-	enum entry_kind kind;
-	uint32_t i;
-
-	assert_true(file_table_find(f->table, path, strlen(path), &kind, &i));
-	return &f->inv->sources[f->table->files[i].content];
-}
-
-static struct forecast made(struct fixture *f, bool can_keep_fs)
+static struct forecast made(struct planned *f, bool can_keep_fs)
 {
 	struct forecast fc;
 
@@ -109,7 +79,7 @@ static void what_is_nowhere_is_downloaded_once_and_written_for_each_inode(void *
 
 static void a_patch_counts_with_its_size(void **state)
 {
-	struct fixture *f = *state;
+	struct planned *f = *state;
 	struct forecast fc;
 
 	assert_int_equal(inventory_want_bases(f->inv, f->patches), 0);
@@ -124,7 +94,7 @@ static void a_patch_counts_with_its_size(void **state)
 
 static void what_is_on_the_machine_is_not_downloaded(void **state)
 {
-	struct fixture *f = *state;
+	struct planned *f = *state;
 	struct forecast fc;
 
 	source_of(f, "/a")->place = PLACE_ACTIVE;
@@ -164,7 +134,7 @@ static void every_action_has_a_name(void **state)
 		assert_string_equal(forecast_action_name((enum plan_action)a), names[a]);
 }
 
-#define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, planned_teardown)
 
 int main(void)
 {

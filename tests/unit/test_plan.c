@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
-#include "common/image/list_text.h"
 #include "otaclient/plan.h"
+#include "tests/unit/planned.h"
 
 /* Five contents of 8192, 4096, 100, 0 and 5000 bytes; the first under three names, two of them one group. */
 static const char regulars[] =
@@ -24,64 +24,17 @@ static const char regulars[] =
 	"0644,0,0,1,e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855,'/f',0,,\n"
 	"0644,0,0,1,5555555555555555555555555555555555555555555555555555555555555555,'/g',5000,,\n";
 
-struct fixture {
-	struct file_table *table;
-	struct inventory *inv;
-	struct plan *plan;
-};
-
-static const struct space plenty = {
-	.free_bytes = 1 << 30,
-	.free_inodes = 1000,
-	.total_bytes = 1 << 30,
-	.total_inodes = 1000,
-};
-
 static int setup(void **state)
 {
-	static struct fixture f;
+	struct planned *f = planned_new(regulars);
 
-	f.table = file_table_new();
-	assert_int_equal(
-		list_text_read_regulars(regulars, sizeof(regulars) - 1, "regulars.txt", f.table, NULL), 0);
-	assert_int_equal(file_table_seal(f.table, NULL), 0);
-	assert_int_equal(f.table->n_files, 7);
-	assert_int_equal(f.table->n_contents, 5);
-	f.inv = inventory_new(f.table);
-	f.plan = plan_new(f.table);
-	*state = &f;
+	assert_int_equal(f->table->n_files, 7);
+	assert_int_equal(f->table->n_contents, 5);
+	*state = f;
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	plan_free(f->plan);
-	inventory_free(f->inv);
-	file_table_free(f->table);
-	return 0;
-}
-
-static uint32_t content_of(const struct fixture *f, const char *path)
-{
-	enum entry_kind kind;
-	uint32_t i;
-
-	assert_true(file_table_find(f->table, path, strlen(path), &kind, &i));
-	return f->table->files[i].content;
-}
-
-static uint32_t file_at(const struct fixture *f, const char *path)
-{
-	enum entry_kind kind;
-	uint32_t i;
-
-	assert_true(file_table_find(f->table, path, strlen(path), &kind, &i));
-	return i;
-}
-
-static void keep(struct fixture *f, const char *path, uint64_t ino)
+static void keep(struct planned *f, const char *path, uint64_t ino)
 {
 	uint32_t i = file_at(f, path);
 
@@ -92,7 +45,7 @@ static void keep(struct fixture *f, const char *path, uint64_t ino)
 
 static void nothing_on_the_machine_means_fetch_everything(void **state)
 {
-	struct fixture *f = *state;
+	struct planned *f = *state;
 
 	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
 	assert_int_equal(f->plan->sums[PLAN_FETCH].contents, 4);
@@ -107,7 +60,7 @@ static void nothing_on_the_machine_means_fetch_everything(void **state)
 
 static void each_place_gives_the_cheapest_action(void **state)
 {
-	struct fixture *f = *state;
+	struct planned *f = *state;
 
 	keep(f, "/d", 10);
 	f->inv->sources[content_of(f, "/a")].place = PLACE_STANDBY;
@@ -124,7 +77,7 @@ static void each_place_gives_the_cheapest_action(void **state)
 
 static void a_kept_inode_is_copied_for_a_second_group(void **state)
 {
-	struct fixture *f = *state;
+	struct planned *f = *state;
 
 	keep(f, "/a", 10);
 	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
@@ -134,7 +87,7 @@ static void a_kept_inode_is_copied_for_a_second_group(void **state)
 
 static void old_names_go_first_when_both_do_not_fit(void **state)
 {
-	struct fixture *f = *state;
+	struct planned *f = *state;
 	struct space s = plenty;
 
 	s.free_bytes = 16 * 1024;
@@ -146,7 +99,7 @@ static void old_names_go_first_when_both_do_not_fit(void **state)
 
 static void a_new_file_system_when_pruning_is_not_enough(void **state)
 {
-	struct fixture *f = *state;
+	struct planned *f = *state;
 	struct space s = plenty;
 
 	s.free_bytes = 16 * 1024;
@@ -156,7 +109,7 @@ static void a_new_file_system_when_pruning_is_not_enough(void **state)
 
 static void an_image_that_fits_no_way_is_refused_with_both_figures(void **state)
 {
-	struct fixture *f = *state;
+	struct planned *f = *state;
 	struct space s = {.free_bytes = 0, .total_bytes = 16 * 1024, .total_inodes = 100};
 	struct ota_err err = {0};
 
@@ -168,7 +121,7 @@ static void an_image_that_fits_no_way_is_refused_with_both_figures(void **state)
 
 static void too_few_inodes_are_no_room_either(void **state)
 {
-	struct fixture *f = *state;
+	struct planned *f = *state;
 	struct space s = plenty;
 
 	s.total_inodes = 5;
@@ -177,7 +130,7 @@ static void too_few_inodes_are_no_room_either(void **state)
 
 static void the_store_and_its_like_need_inodes_too(void **state)
 {
-	struct fixture *f = *state;
+	struct planned *f = *state;
 	struct space s = plenty;
 
 	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), 0);
@@ -191,7 +144,7 @@ static void the_store_and_its_like_need_inodes_too(void **state)
 
 static void sums_follow_changed_actions(void **state)
 {
-	struct fixture *f = *state;
+	struct planned *f = *state;
 	uint32_t c = content_of(f, "/e");
 
 	f->inv->sources[c].place = PLACE_ACTIVE_LIKELY;
@@ -228,7 +181,7 @@ static void what_is_fetched_is_patched_where_the_older_content_is_found(void **s
 										      "5555," HEX("c") ",9,80," HEX(
 											      "0");
 	AUTO_PATCH_LIST struct patch_list *patches = NULL;
-	struct fixture *f = *state;
+	struct planned *f = *state;
 	uint32_t d = content_of(f, "/d"), e = content_of(f, "/e"), g = content_of(f, "/g");
 
 	assert_int_equal(
@@ -250,7 +203,7 @@ static void what_is_fetched_is_patched_where_the_older_content_is_found(void **s
 
 static void without_patches_nothing_is_patched(void **state)
 {
-	struct fixture *f = *state;
+	struct planned *f = *state;
 
 	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
 	plan_use_patches(f->plan, f->table, f->inv);
@@ -259,7 +212,7 @@ static void without_patches_nothing_is_patched(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, planned_teardown)
 	const struct CMUnitTest tests[] = {
 		T(nothing_on_the_machine_means_fetch_everything),
 		T(each_place_gives_the_cheapest_action),
@@ -270,11 +223,8 @@ int main(void)
 		T(too_few_inodes_are_no_room_either),
 		T(the_store_and_its_like_need_inodes_too),
 		T(sums_follow_changed_actions),
-		cmocka_unit_test_setup_teardown(
-			what_is_fetched_is_patched_where_the_older_content_is_found, setup,
-			teardown),
-		cmocka_unit_test_setup_teardown(
-			without_patches_nothing_is_patched, setup, teardown),
+		T(what_is_fetched_is_patched_where_the_older_content_is_found),
+		T(without_patches_nothing_is_patched),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

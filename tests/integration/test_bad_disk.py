@@ -19,6 +19,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../support"))
+from fault_runs import Library, asked_for_long, run_each  # noqa: E402
 from forge import forge  # noqa: E402
 from small_update import check_v2, is_flipped, judge, lab_before_the_update, make_small, start_again  # noqa: E402
 from trees import noise  # noqa: E402
@@ -27,33 +28,28 @@ from update_lab import UpdateLab, enter_private_mounts, run  # noqa: E402
 COUNT, FAIL, SHORT, FULL = range(4)
 
 
-class BadDisk:
+class BadDisk(Library):
     """The library that fails calls, and its script."""
 
     def __init__(self, lab):
-        self.lab, self.script = lab, lab.path("script")
-        self.env = {"LD_PRELOAD": os.environ["BAD_DISK"], "BAD_DISK_FILE": self.script, "BAD_DISK_DEVICE": lab.device,
-                    "BAD_DISK_FOLDER": lab.path("run")}
+        super().__init__(lab, "BAD_DISK", BAD_DISK_DEVICE=lab.device, BAD_DISK_FOLDER=lab.path("run"))
 
-    def run(self, mode, at=0, error=0, way=0, env=None, options=()):
-        with open(self.script, "wb") as f:
-            f.write(struct.pack("6I", mode, error, at, way, 0, 0))
-        os.chmod(self.script, 0o666)
-        env = {**self.env, **(env or {})}
-        if "ASAN_OPTIONS" in os.environ:
-            env["ASAN_OPTIONS"] = os.environ["ASAN_OPTIONS"] + ":verify_asan_link_order=0"
-        return self.lab.driver("v2", *options, env=env)
+    def run(self, mode, at=0, error=0, way=0, **env):
+        return self.update(struct.pack("6I", mode, error, at, way, 0, 0), **env)
+
+    def counted(self):
+        """How many calls were seen that could fail, and how many of them have."""
+        return struct.unpack("6I", self.read_script(24))[4:]
 
     def n_failed(self):
-        with open(self.script, "rb") as f:
-            return struct.unpack("6I", f.read(24))[5]
+        return self.counted()[1]
 
     def calls(self):
         """[(name, way)] of one whole update."""
         path = self.lab.path("calls")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        p = self.run(COUNT, env={"BAD_DISK_LIST": path})
+        p = self.run(COUNT, BAD_DISK_LIST=path)
         assert p.returncode == 0, p.stderr
         with open(path, encoding="utf-8", errors="replace") as f:
             return [(line.split(" ")[1], int(line.split(" ")[2])) for line in f]
@@ -78,30 +74,13 @@ def slot_without_lost_and_found_is_no_damage():
 
 def each(lab, disk, cases, sentences=None):
     """cases: (description, mode, at, error, way). Counts how they end; what they say goes to @sentences."""
-    ends, failed = collections.Counter(), []
-    for i, (what, mode, at, error, way) in enumerate(cases):
-        for _ in range(3):  # threads share the work, so the way to a call may be another's this time
-            start_again(lab)
-            p = disk.run(mode, at, error, way)
-            if disk.n_failed() > 0:
-                break
-        else:
-            ends["not reached"] += 1
-            continue
-        try:
-            ends[judge(lab, p, what)] += 1
-            if sentences is not None and p.returncode:
-                sentences.add(p.stderr.strip().splitlines()[-1])
-            if LONG or i % 8 == 0:
-                lab.update("v2")
-                check_v2(lab)
-        except Exception as e:
-            failed.append(f"{what}: {e}")
-            print(f"  WRONG {failed[-1]}", flush=True)
-    print("  " + ", ".join(f"{n} {end}" for end, n in ends.items()), flush=True)
-    assert not failed, f"{len(failed)} of {len(cases)}"
-    assert ends["not reached"] <= len(cases) // 5, ends
-    return ends
+    def end_of(what, p):
+        end = judge(lab, p, what)
+        if sentences is not None and p.returncode:
+            sentences.add(p.stderr.strip().splitlines()[-1])
+        return end
+
+    return run_each(lab, disk, [(what, how) for what, *how in cases], end_of, 1 if LONG else 8, 1 / 5)
 
 
 def every_call_fails_once():
@@ -176,8 +155,7 @@ def disk_is_full_from_each_call_on():
         disk = BadDisk(lab)
         start_again(lab)
         disk.run(FULL, at=1_000_000)
-        with open(disk.script, "rb") as f:
-            n = struct.unpack("6I", f.read(24))[4]
+        n = disk.counted()[0]
         print(f"  {n} calls need room", flush=True)
         assert n > 50, n
         each(lab, disk, [(f"full from {at} of {n} on", FULL, at, 0, 0) for at in range(1, n + 1, 1 if LONG else 6)])
@@ -346,8 +324,7 @@ def what_the_disk_does_not_keep_is_told():
 
 if __name__ == "__main__":
     enter_private_mounts()
-    LONG = "--long" in sys.argv
-    sys.argv[1:] = [a for a in sys.argv[1:] if a != "--long"]
+    LONG = asked_for_long()
     run([
         every_call_fails_once,
         what_cannot_be_read_back_is_told,

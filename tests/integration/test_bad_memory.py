@@ -16,47 +16,41 @@ import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../support"))
-from small_update import check_v2, judge, lab_before_the_update, start_again  # noqa: E402
+from fault_runs import Library, asked_for_long, run_each  # noqa: E402
+from small_update import judge, lab_before_the_update, start_again  # noqa: E402
 from update_lab import enter_private_mounts, run  # noqa: E402
 
 DAEMON, FETCHER = "update_driver", "otaclient-fetcher"
 HEAD, WAY, WAYS_MAX = struct.Struct("32s3I2I"), struct.Struct("3I"), 8192
-NEXT_UPDATE_EACH = 4  # it takes as long as the one that is judged
+NEXT_UPDATE_EACH = 4
 
 # What a sentence says of memory that has ended. Of a fetcher that died of it, no more is known.
 SAYS_SO = re.compile(r"[Nn]o memory for |Cannot allocate memory|memory is short|[Oo]ut of memory|The program that fetches, otaclient-fetcher, ")
 
 
-class BadMemory:
+class BadMemory(Library):
     """The library that fails allocations of one program, and its script."""
 
     def __init__(self, lab, program):
-        self.lab, self.program, self.script = lab, program, lab.path("script")
-        self.env = {"LD_PRELOAD": os.environ["BAD_MEMORY"], "BAD_MEMORY_FILE": self.script}
+        super().__init__(lab, "BAD_MEMORY")
+        self.program = program
         if "ASAN_OPTIONS" in os.environ:
-            self.env["ASAN_OPTIONS"] = os.environ["ASAN_OPTIONS"] + ":verify_asan_link_order=0"
             # What libcrypto drops where its own start fails is not ours to free.
             with open(lab.path("leaks"), "w") as f:
                 f.write("leak:libcrypto.so\n")
             self.env["LSAN_OPTIONS"] = f"print_suppressions=0:suppressions={f.name}"
 
     def run(self, way=0, at=0, onwards=False):
-        with open(self.script, "wb") as f:
-            f.write(HEAD.pack(self.program.encode(), way, at, onwards, 0, 0) + bytes(WAY.size * WAYS_MAX))
-        os.chmod(self.script, 0o666)
-        return self.lab.driver("v2", env=self.env)
+        return self.update(HEAD.pack(self.program.encode(), way, at, onwards, 0, 0) + bytes(WAY.size * WAYS_MAX))
 
     def n_failed(self):
-        with open(self.script, "rb") as f:
-            return HEAD.unpack(f.read(HEAD.size))[4]
+        return HEAD.unpack(self.read_script(HEAD.size))[4]
 
     def ways(self):
         """[(way, place, how often)] of one whole update."""
         p = self.run()
         assert p.returncode == 0, p.stderr
-        with open(self.script, "rb") as f:
-            f.seek(HEAD.size)
-            return sorted(w for w in WAY.iter_unpack(f.read()) if w[0])
+        return sorted(w for w in WAY.iter_unpack(self.read_script()[HEAD.size:]) if w[0])
 
 
 def some_of(ways, share):
@@ -79,17 +73,20 @@ def says_so(last):
     return SAYS_SO.search(last)
 
 
-def reach(lab, memory, way, at, onwards):
-    """How an update ends in which this allocation fails; None: it does not come there."""
-    for _ in range(3):  # threads share the work, so the way may be another's this time
-        start_again(lab)
-        p = memory.run(way, at, onwards)
-        if memory.n_failed() > 0:
-            return p
-    return None
+def description(way, at, onwards):
+    return f"allocation {at} on the way {way}" + (" and all behind it" if onwards else "")
 
 
 def memory_ends(program, share, n_places_least):
+    sentences = collections.Counter()
+
+    def end_of(what, p):
+        end = judge(lab, p, what, never=("E000",))
+        last = p.stderr.strip().splitlines()[-1] if p.returncode else ""
+        sentences[re.sub(r"/\S+", "…", last)] += 1
+        assert end == "equal" or says_so(last), last
+        return "all behind it: " * what.endswith("behind it") + end
+
     with lab_before_the_update() as lab:
         memory = BadMemory(lab, program)
         start_again(lab)
@@ -98,30 +95,11 @@ def memory_ends(program, share, n_places_least):
         print(f"  {sum(n for *_, n in ways)} allocations in {n_places} places on {len(ways)} ways", flush=True)
         assert n_places >= n_places_least, n_places
         cases = all_of(ways) if LONG else some_of(ways, share)
-        ends, failed, sentences = collections.Counter(), [], collections.Counter()
-        for i, (way, at, onwards) in enumerate(cases):
-            what = f"allocation {at} on the way {way}" + (" and all behind it" if onwards else "")
-            try:
-                p = reach(lab, memory, way, at, onwards)
-                if not p:
-                    ends["not reached"] += 1
-                    continue
-                end = judge(lab, p, what, never=("E000",))
-                ends["all behind it: " * onwards + end] += 1
-                last = p.stderr.strip().splitlines()[-1] if p.returncode else ""
-                sentences[re.sub(r"/\S+", "…", last)] += 1
-                assert end == "equal" or says_so(last), last
-                if i % NEXT_UPDATE_EACH == 0:
-                    lab.update("v2")
-                    check_v2(lab)
-            except Exception as e:
-                failed.append(f"{what}: {e}")
-                print(f"  WRONG {failed[-1]}", flush=True)
-        print("  " + ", ".join(f"{n} {end}" for end, n in ends.items()), flush=True)
-        if LONG:
-            print("".join(f"  {n} {sentence}\n" for sentence, n in sentences.most_common()), flush=True)
-        assert not failed, f"{len(failed)} of {len(cases)}"
-        assert ends["not reached"] <= len(cases) // 10, ends
+        try:
+            ends = run_each(lab, memory, [(description(*case), case) for case in cases], end_of, NEXT_UPDATE_EACH, 1 / 10)
+        finally:
+            if LONG:
+                print("".join(f"  {n} {sentence}\n" for sentence, n in sentences.most_common()), flush=True)
         assert ends["equal"] and ends["refused"] and ends["all behind it: refused"], ends
 
 
@@ -135,8 +113,7 @@ def memory_of_the_fetcher_ends():
 
 if __name__ == "__main__":
     enter_private_mounts()
-    LONG = "--long" in sys.argv
-    sys.argv[1:] = [a for a in sys.argv[1:] if a != "--long"]
+    LONG = asked_for_long()
     run([
         memory_of_the_daemon_ends,
         memory_of_the_fetcher_ends,

@@ -8,9 +8,11 @@ download, asked for and set.
 Real and simulated as in test_ecu.py; needs the same.
 """
 
+import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,7 @@ import unittest
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../../support"))
-from ecu_lab import SOURCE_ROOT, Failed, Lab, Programs, enter_private  # noqa: E402
+from ecu_lab import HOST_ADDRESS, SOURCE_ROOT, Failed, Lab, Programs, enter_private  # noqa: E402
 from pseudo_ecu import disk  # noqa: E402
 
 ROOTFS = os.environ.get("OTACLIENT_ROOTFS", "/var/cache/otaclient-demo")
@@ -81,6 +83,22 @@ class Forecasts(unittest.TestCase):
         self.assertEqual([], [path for path in paths if "/data" in path or "/rootfs" in path or "/patches/" in path])
         return json.loads(said)
 
+    @contextlib.contextmanager
+    def dry_run_without_an_end(self, ecu):
+        """Of a server that takes the connection and says nothing; an update has to take its place meanwhile."""
+        with socket.create_server((HOST_ADDRESS, 0)) as server:
+            url = f"http://{HOST_ADDRESS}:{server.getsockname()[1]}/"
+            argv = [self.lab.programs.otactl, "--ecu", ecu.address, "update", "--version", "v3", "--url", url, "--dry-run"]
+            with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asker:
+                server.settimeout(60)
+                asked, _ = server.accept()
+                with asked:
+                    yield
+                said = asker.communicate(timeout=60)
+        self.assertEqual(1, asker.returncode)
+        self.assertEqual("", said[0])
+        self.assertRegex(said[1], r"\Aotactl: No forecast from \S+: An update has taken the place of the forecast\n\Z")
+
     def planned(self, ecu):
         """What the last update of this machine has logged of its plan: {action: (contents, files)}."""
         said = ecu.said()
@@ -114,7 +132,9 @@ class Forecasts(unittest.TestCase):
             self.assertGreater(first["download_bytes"], 1_000_000)
             self.assertGreater(first["write_bytes"], first["download_bytes"])
             self.assertEqual(first["download_bytes"], sum(a["download_bytes"] for a in first["actions"].values()))
-            self.assertFulfilled(first, ecu, self.update(ecu, "v2"))
+            with self.dry_run_without_an_end(ecu):
+                sent = self.update(ecu, "v2")
+            self.assertFulfilled(first, ecu, sent)
             self.assertEqual(("slot_b", "SUCCESS"), (ecu.boots()[-1], ecu.status()["ota_status"]))
 
             back = self.dry_run(ecu, "v1") | {"version": "v1"}

@@ -223,8 +223,12 @@ def take_turns(rounds, sides):
     for i in range(rounds):
         order = list(sides)
         for name in order[i % len(order):] + order[:i % len(order)]:
-            took[name].append(sides[name]())
-        say(f"round {i + 1}: " + ", ".join(f"{name} {t[-1].wall:.1f} s" for name, t in took.items()))
+            t = sides[name]()
+            if t is None:  # it has failed, and is somebody else's
+                continue
+            took[name].append(t)
+            say(f"round {i + 1}, {name}: {t.wall:.1f} s, CPU {t.cpu:.1f} s, {t.peak / MIB:.1f} MiB, {t.wire} bytes over the wire, "
+                f"{t.written} written")
     return took
 
 

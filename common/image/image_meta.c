@@ -30,7 +30,8 @@ enum entry_kind {
 	ENTRY_PART, /* a file of the image: its name, and its digest as "hash" beside it */
 	ENTRY_DIR,
 	ENTRY_SIZE,
-	ENTRY_TEXT, /* words; not looked into here */
+	ENTRY_TEXT,    /* words; not looked into here */
+	ENTRY_PATCHES, /* of lists; no reason to refuse the image */
 };
 
 struct entry {
@@ -57,6 +58,7 @@ static const struct entry entries[] = {
 	{"x_patches",                   ENTRY_PART,    false, AT(patches)                 },
 	{"x_compression",               ENTRY_TEXT,    false, AT(compression)             },
 	{"x_compressed_lists",          ENTRY_TEXT,    false, AT(compressed_lists)        },
+	{"x_list_patches",              ENTRY_PATCHES, false, AT(list_patches)            },
 };
 
 enum {
@@ -215,6 +217,17 @@ static int read_text(const struct entry *e, const struct json_value *v,
 	return 0;
 }
 
+static int read_patches(const struct json_value *v, struct list_patches *ret_patches)
+{
+	const char *text = json_value_string(v);
+
+	if (text)
+		list_patches_read(text, ret_patches);
+	else
+		*ret_patches = (struct list_patches){.unusable = "it is no string"};
+	return 0;
+}
+
 static int read_version(const struct json_value *v, struct ota_err *err)
 {
 	int64_t version;
@@ -244,6 +257,8 @@ static int read_entry(const struct entry *e, const struct json_value *object,
 		return read_size(e, v, field, err);
 	case ENTRY_TEXT:
 		return read_text(e, v, field, err);
+	case ENTRY_PATCHES:
+		return read_patches(v, field);
 	}
 	assert(false);
 	return -EINVAL;
@@ -347,7 +362,7 @@ int image_meta_verify(const char *jwt, size_t len_bytes, const struct image_meta
 	return r < 0 ? ota_err_wrap(err, r, "metadata.jwt cannot be trusted") : 0;
 }
 
-/* ---- lists that are compressed, too ---- */
+/* ---- lists that are there in other forms, too ---- */
 
 /* What metadata.jwt calls the list: names may have spaces, keys have none. */
 static const char *key_of_part(const struct image_meta *meta, const struct image_part *part)
@@ -392,7 +407,34 @@ void image_part_zst_name(const struct image_part *part, char ret_name[IMAGE_META
 	snprintf(ret_name, IMAGE_META_ZST_NAME_MAX, "%s.zst", part->name);
 }
 
+const struct list_patch *image_meta_list_patch(
+	const struct image_meta *meta, const struct image_part *part, const struct digest *old)
+{
+	return list_patches_find(&meta->list_patches, key_of_part(meta, part), old);
+}
+
+void image_meta_add_list_patch(
+	struct image_meta *meta, const struct image_part *part, const struct list_patch *patch)
+{
+	struct list_patch p = *patch;
+
+	p.key = key_of_part(meta, part);
+	list_patches_add(&meta->list_patches, &p);
+}
+
 /* ---- writing ---- */
+
+static int put_patches(const struct entry *e, const struct list_patches *patches, struct buf *out)
+{
+	AUTO_BUF struct buf words = {0};
+	int r = list_patches_write(patches, &words);
+
+	if (r == 0)
+		r = buf_printf(out, "{\"%s\": ", e->key);
+	if (r == 0)
+		r = json_put_string(out, buf_str(&words), words.len_bytes);
+	return r < 0 ? r : buf_puts(out, "}");
+}
 
 static int put_entry(const struct entry *e, const struct image_meta *meta, struct buf *out)
 {
@@ -407,6 +449,8 @@ static int put_entry(const struct entry *e, const struct image_meta *meta, struc
 	if (e->kind == ENTRY_SIZE)
 		return buf_printf(
 			out, "{\"%s\": \"%" PRIu64 "\"}", e->key, *(const uint64_t *)field);
+	if (e->kind == ENTRY_PATCHES)
+		return put_patches(e, field, out);
 	r = buf_printf(out, "{\"%s\": ", e->key);
 	if (r == 0)
 		r = json_put_string(out, name, strnlen(name, IMAGE_META_NAME_MAX));
@@ -423,6 +467,8 @@ static bool has_entry(const struct entry *e, const struct image_meta *meta)
 
 	if (e->kind == ENTRY_SIZE)
 		return *(const uint64_t *)(const void *)field != 0;
+	if (e->kind == ENTRY_PATCHES)
+		return meta->list_patches.n > 0;
 	return e->required || field[0] != '\0';
 }
 

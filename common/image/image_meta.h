@@ -16,6 +16,7 @@
 #include "common/base/err.h"
 #include "common/crypto/cert_store.h"
 #include "common/crypto/digest.h"
+#include "common/image/list_patches.h"
 
 enum {
 	IMAGE_META_JWT_MAX_BYTES = 256 * 1024,             /* a real one has about 1 kB */
@@ -39,6 +40,7 @@ struct image_meta {
 	char compression[IMAGE_META_TEXT_MAX];    /* our extension "x_compression"; "" = not said */
 	/* 〃 "x_compressed_lists": the keys of lists that are there as <name>.zst, too, with a space between */
 	char compressed_lists[IMAGE_META_TEXT_MAX];
+	struct list_patches list_patches;         /* 〃 "x_list_patches" */
 	uint64_t total_regular_size_bytes;        /* 0 = not said */
 	struct digest jwt_digest;                 /* of the whole file: the identity of the image */
 };
@@ -60,6 +62,13 @@ int image_meta_verify(const char *jwt, size_t len_bytes, const struct image_meta
 bool image_meta_has_zst(const struct image_meta *meta, const struct image_part *part);
 void image_meta_add_zst(struct image_meta *meta, const struct image_part *part);
 void image_part_zst_name(const struct image_part *part, char ret_name[IMAGE_META_ZST_NAME_MAX]);
+
+/* The patch to the list @part, one of @meta's, from the older one with digest @old; NULL: there is none. */
+const struct list_patch *image_meta_list_patch(
+	const struct image_meta *meta, const struct image_part *part, const struct digest *old);
+/* For builders: one more, at most 16 for a list; its key is set here. */
+void image_meta_add_list_patch(
+	struct image_meta *meta, const struct image_part *part, const struct list_patch *patch);
 
 /* For builders: append the whole metadata.jwt for @meta, signed. */
 int image_meta_write(const struct image_meta *meta, const struct sign_key *key, struct buf *ret_jwt,

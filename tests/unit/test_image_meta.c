@@ -161,7 +161,10 @@ static void extended_attributes_come_last_and_back(void **state)
 		"{\"compressed_rootfs_directory\": \"data.zst\"}, "
 		"{\"x_attributes\": \"attributes.txt\", \"hash\": \"" HASH "\"}, "
 		"{\"x_compression\": \"zstd level=3\"}, "
-		"{\"x_compressed_lists\": \"regular x_attributes\"}]";
+		"{\"x_compressed_lists\": \"regular x_attributes\"}, "
+		"{\"x_list_patches\": \"regular,9," HASH ",8,7," HASH " x_attributes,9," HASH
+		",8,7," HASH "\"}]";
+	struct list_patch patch = {.list_bytes = 9, .old_bytes = 8, .patch_bytes = 7};
 	AUTO_SIGN_KEY struct sign_key *key = sample_key();
 	AUTO_BUF struct buf jwt = {0};
 	AUTO_BUF struct buf ours = {0};
@@ -175,6 +178,9 @@ static void extended_attributes_come_last_and_back(void **state)
 	image_meta_add_zst(&m, &m.regulars);
 	image_meta_add_zst(&m, &m.attributes);
 	assert_int_equal(digest_from_hex(HASH, 64, &m.attributes.digest), 0);
+	patch.old = patch.patch = m.attributes.digest;
+	image_meta_add_list_patch(&m, &m.regulars, &patch);
+	image_meta_add_list_patch(&m, &m.attributes, &patch);
 	assert_int_equal(image_meta_write(&m, key, &ours, NULL), 0);
 	assert_int_equal(image_meta_parse(ours.data, ours.len_bytes, &back, NULL), 0);
 	assert_string_equal(back.attributes.name, "attributes.txt");
@@ -407,6 +413,48 @@ static void lists_are_compressed_if_their_key_is_among_the_words(void **state)
 	assert_string_equal(name + IMAGE_META_NAME_MAX - 1, ".zst");
 	refuses_payload("[{\"x_compressed_lists\": [\"regular\"]}]",
 		"the value of \"x_compressed_lists\" is no string of less than 256 bytes");
+}
+
+#define LIST_PATCH "regular,5000," HASH ",4000,300," HASH
+
+static void patches_of_lists_are_found_by_list_and_older_list(void **state)
+{
+	struct digest hash;
+	struct image_meta m;
+
+	assert_int_equal(digest_from_hex(HASH, 64, &hash), 0);
+	assert_int_equal(
+		parse_payload("[" ALL ",{\"x_list_patches\": \"" LIST_PATCH "\"}]", &m, NULL), 0);
+	assert_null(m.list_patches.unusable);
+	assert_int_equal(image_meta_list_patch(&m, &m.regulars, &hash)->patch_bytes, 300);
+	assert_null(image_meta_list_patch(&m, &m.dirs, &hash));
+	hash.bytes[0] ^= 1;
+	assert_null(image_meta_list_patch(&m, &m.regulars, &hash));
+}
+
+static void patches_of_lists_that_are_none_are_no_reason_to_refuse_the_image(void **state)
+{
+	/* clang-format off */
+	static const struct {
+		const char *value, *why;
+	} rows[] = {
+		{"7", "it is no string"},
+		{"[\"" LIST_PATCH "\"]", "it is no string"},
+		{"\"" LIST_PATCH " " LIST_PATCH "\"", "a patch is there twice"},
+	};
+	/* clang-format on */
+	char payload[2000];
+	struct image_meta m;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		snprintf(payload, sizeof(payload), "[" ALL ",{\"x_list_patches\": %s}]",
+			rows[i].value);
+		assert_int_equal(parse_payload(payload, &m, NULL), 0);
+		assert_string_equal(m.list_patches.unusable, rows[i].why);
+		assert_int_equal(m.list_patches.n, 0);
+	}
+	refuses_payload("[{\"x_list_patches\": \"\"}, {\"x_list_patches\": \"\"}]",
+		"it has two entries \"x_list_patches\"");
 }
 
 static void all_lists_together_fit(void **state)
@@ -705,6 +753,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_hash_is_64_lower_case_hex_digits),
 		cmocka_unit_test(a_word_on_compression_is_a_short_string),
 		cmocka_unit_test(lists_are_compressed_if_their_key_is_among_the_words),
+		cmocka_unit_test(patches_of_lists_are_found_by_list_and_older_list),
+		cmocka_unit_test(patches_of_lists_that_are_none_are_no_reason_to_refuse_the_image),
 		cmocka_unit_test(all_lists_together_fit),
 		cmocka_unit_test(a_size_is_digits),
 		cmocka_unit_test(the_payload_is_an_array_of_objects),

@@ -4,49 +4,26 @@
  * Order: which format → metadata.jwt → certificate → signature → lists, each against its digest → table → patches.
  * Files come one after the other by one fetcher into unnamed files; small ones are read from there, lists are mapped.
  *
- * Lists that metadata.jwt says so of are fetched compressed. That only spares bytes: whatever is wrong with such a
- * file, the plain list is fetched in its place.
+ * Elsewhere: one file (source_part), and the forms of a list (source_lists).
  */
 #include "otaclient/image_source.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include "common/base/clock.h"
-#include "common/base/file.h"
 #include "common/base/hex.h"
 #include "common/base/log.h"
 #include "common/codec/json.h"
-#include "common/crypto/digest.h"
 #include "common/image/list_text.h"
 #include "common/net/http_url.h"
-#include "otaclient/fetcher/fetcher.h"
+#include "otaclient/source_lists.h"
 
 enum {
 	PROBE_MAX_BYTES = 64 * 1024,
-	FETCH_CONTROL_MAX = 128,
-	RUN_MS = 500,          /* between two looks at stop() */
 	PATCHES_TRIES_MAX = 2, /* the update can do without them */
-	ZST_TRIES_MAX = 3,     /* the plain list will do */
 };
-
-struct source {
-	const struct image_source_config *config;
-	struct fetcher *fetcher;
-	struct digest_ctx *digest;
-};
-
-static void source_done(struct source *s)
-{
-	fetcher_free(s->fetcher);
-	digest_ctx_free(s->digest);
-}
 
 /* ---- the base URL ---- */
 
@@ -91,175 +68,6 @@ int image_source_base_url(const char *url, char **ret_base_url, struct ota_err *
 	return 0;
 }
 
-/* ---- one file of the image ---- */
-
-struct part {
-	const char *name;
-	uint64_t max_bytes;
-	const struct digest *digest; /* what it must have; NULL = not known before */
-	bool is_zst;                 /* the server has one zstd frame of it */
-	bool outlast_outages;
-	uint32_t total_timeout_ms;
-	unsigned tries_max;
-
-	struct buf *buf; /* where its bytes go; NULL = they stay in the file */
-
-	int fd; /* owned by whoever asks for it, -1 before */
-	uint64_t n_bytes;
-	struct fetcher_result result;
-	bool done;
-};
-
-static int part_failed(int r, const struct part *part, struct ota_err *err)
-{
-	return ota_err_set(err, r,
-		r == -ENOSPC || r == -EDQUOT ? OTA_E_STANDBY_SLOT_SPACE : OTA_E_UNSPECIFIC,
-		"Cannot keep the image's %s: %s", part->name, strerror(-r));
-}
-
-static void part_done(void *ctx, const struct fetcher_result *result)
-{
-	struct part *part = ctx;
-
-	part->result = *result;
-	part->done = true;
-}
-
-/* Opened anew, since the kernel does not count the writers of what memfd_create() has returned. */
-static int open_memory(void)
-{
-	AUTO_CLOSE int fd = memfd_create("image list", MFD_CLOEXEC);
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return fd < 0 ? fd : open(path, O_RDWR | O_CLOEXEC);
-}
-
-/* On disk, if the file system there can tell whether the fetcher still writes to it. */
-static int open_scratch(int dir_fd)
-{
-	AUTO_CLOSE int fd = -1;
-
-	if (dir_fd >= 0)
-		fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	return fd >= 0 && fetcher_can_take(fd) ? TAKE_FD(fd) : open_memory();
-}
-
-static int part_request(struct source *s, struct part *part, const char *base, struct ota_err *err)
-{
-	AUTO_BUF struct buf url = {0};
-	char hex[DIGEST_HEX_MAX], control[FETCH_CONTROL_MAX] = "no_cache";
-	int r = image_url_part(base, part->name, &url);
-
-	if (r < 0)
-		return ota_err_no_memory(err, "a URL");
-	if (part->digest) {
-		digest_to_hex(part->digest, hex);
-		snprintf(control, sizeof(control), "file_sha256=%s%s", hex,
-			part->is_zst ? ",file_compression_alg=zst" : "");
-	}
-	part->fd = open_scratch(s->config->scratch_dir_fd);
-	if (part->fd < 0)
-		return part_failed(-errno, part, err);
-	return fetcher_add(s->fetcher,
-		&(struct fetcher_job){
-			.url = buf_str(&url),
-			.name = part->name,
-			.cache_control = control,
-			.fd = part->fd,
-			.digest = part->digest,
-			.is_zst = part->is_zst,
-			.plain_bytes = part->max_bytes,
-			.max_wire_bytes = part->max_bytes,
-			.tries_max = part->tries_max,
-			.total_timeout_ms = part->total_timeout_ms,
-			.outlast_outages = part->outlast_outages,
-			/* A cache on the way may have had it compressed, but not once more. */
-			.undo_encoding = !part->is_zst,
-			.done = part_done,
-			.ctx = part,
-		},
-		err);
-}
-
-static int inactive(struct source *s, uint32_t limit_ms, struct ota_err *err)
-{
-	struct ota_err trouble = fetcher_trouble(s->fetcher);
-
-	if (trouble.errnum == 0)
-		ota_err_set(&trouble, -ETIMEDOUT, OTA_E_NETWORK, "The server sends nothing");
-	*err = trouble;
-	return ota_err_wrap(err, -ETIMEDOUT, "No byte came for %u s", limit_ms / 1000);
-}
-
-/* Wait for @part; its result is the result. */
-static int part_wait(struct source *s, struct part *part, struct ota_err *err)
-{
-	const struct image_source_config *config = s->config;
-	uint32_t limit_ms = config->inactivity_ms ? config->inactivity_ms
-						  : (uint32_t)IMAGE_SOURCE_INACTIVITY_MS;
-	uint64_t started_ms = clock_monotonic_ms();
-
-	while (!part->done) {
-		int r = fetcher_run(s->fetcher, RUN_MS, err);
-		uint64_t wire_bytes = fetcher_take_wire_bytes(s->fetcher);
-
-		if (config->progress && wire_bytes > 0)
-			config->progress(config->ctx, wire_bytes);
-		if (r < 0)
-			return r;
-		if (!part->done && config->stop && config->stop(config->ctx))
-			return ota_err_set(err, -ECANCELED, OTA_E_ABORTED,
-				"The fetching of the image's metadata was stopped");
-		if (!part->done && clock_monotonic_ms() - started_ms >= limit_ms &&
-			fetcher_idle_ms(s->fetcher) >= limit_ms)
-			return inactive(s, limit_ms, err);
-	}
-	if (part->result.r < 0)
-		*err = part->result.err;
-	return part->result.r;
-}
-
-/* The fetcher says that it is right. What counts is what is seen here. */
-static int part_check(struct source *s, struct part *part, struct ota_err *err)
-{
-	struct digest digest;
-	int r = fetcher_take(&part->fd, part->max_bytes, s->digest, &digest, &part->n_bytes);
-
-	if (r < 0)
-		return part_failed(r, part, err);
-	if (part->digest && !digest_equal(&digest, part->digest))
-		return ota_err_set(err, -EBADMSG, OTA_E_OTA_IMAGE_INVALID,
-			"The fetcher's %s is not the one that the image's metadata.jwt names",
-			part->name);
-	if (!part->buf)
-		return 0;
-	if (lseek(part->fd, 0, SEEK_SET) < 0)
-		return part_failed(-errno, part, err);
-	r = file_read_fd(part->fd, part->max_bytes, part->buf);
-	return r < 0 ? part_failed(r, part, err) : 0;
-}
-
-/* With its bytes in part->buf, or in part->fd, which the caller closes. */
-static int part_fetch_file(
-	struct source *s, struct part *part, const char *base, struct ota_err *err)
-{
-	int r = part_request(s, part, base, err);
-
-	if (r == 0)
-		r = part_wait(s, part, err);
-	return r == 0 ? part_check(s, part, err) : r;
-}
-
-static int part_fetch(struct source *s, struct part *part, const char *base, struct ota_err *err)
-{
-	int r = part_fetch_file(s, part, base, err);
-
-	closep(&part->fd);
-	part->fd = -1;
-	return r;
-}
-
 /* ---- which format ---- */
 
 static bool says_image_layout(const struct buf *text)
@@ -278,7 +86,7 @@ static int check_format(struct source *s, const char *base, struct ota_err *err)
 {
 	AUTO_BUF struct buf text = {0};
 	char shown[HTTP_URL_TEXT_MAX];
-	struct part part = {
+	struct source_part part = {
 		.name = "oci-layout",
 		.max_bytes = PROBE_MAX_BYTES,
 		.total_timeout_ms = IMAGE_SOURCE_PROBE_MS,
@@ -287,7 +95,7 @@ static int check_format(struct source *s, const char *base, struct ota_err *err)
 		.fd = -1,
 	};
 	struct ota_err probe_err = {0};
-	int r = part_fetch(s, &part, base, &probe_err);
+	int r = source_part_fetch(s, &part, base, &probe_err);
 
 	if (r < 0 && !part.done) {
 		*err = probe_err;
@@ -310,25 +118,25 @@ static int check_format(struct source *s, const char *base, struct ota_err *err)
 
 static int fetch_signed(struct source *s, struct image *image, struct ota_err *err)
 {
-	struct part jwt = {
+	struct source_part jwt = {
 		.name = "metadata.jwt",
 		.max_bytes = IMAGE_META_JWT_MAX_BYTES,
 		.buf = &image->jwt,
 		.fd = -1,
 	};
-	struct part cert = {
+	struct source_part cert = {
 		.name = image->meta.certificate.name,
 		.max_bytes = CERT_PEM_MAX_BYTES,
 		.digest = &image->meta.certificate.digest,
 		.buf = &image->cert,
 		.fd = -1,
 	};
-	int r = part_fetch(s, &jwt, image->base_url, err);
+	int r = source_part_fetch(s, &jwt, image->base_url, err);
 
 	if (r == 0)
 		r = image_meta_parse(buf_str(&image->jwt), image->jwt.len_bytes, &image->meta, err);
 	if (r == 0)
-		r = part_fetch(s, &cert, image->base_url, err);
+		r = source_part_fetch(s, &cert, image->base_url, err);
 	if (r < 0)
 		return r;
 	return image_meta_verify(buf_str(&image->jwt), image->jwt.len_bytes, &image->meta,
@@ -366,88 +174,6 @@ static const struct list_row {
 };
 /* clang-format on */
 
-static int map_text(int fd, uint64_t size, struct image_text *text)
-{
-	void *at;
-
-	if (size == 0)
-		return 0;
-	at = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (at == MAP_FAILED)
-		return -errno;
-	text->text = at;
-	text->len_bytes = size;
-	return 0;
-}
-
-/* One form of a list. */
-static int fetch_form(struct source *s, const struct image *image, struct part *part,
-	struct image_text *text, struct ota_err *err)
-{
-	int r = part_fetch_file(s, part, image->base_url, err);
-
-	if (r == 0) {
-		r = map_text(part->fd, part->n_bytes, text);
-		r = r < 0 ? part_failed(r, part, err) : 0;
-	}
-	closep(&part->fd);
-	return r;
-}
-
-/* 1: the plain list has to be fetched. */
-static int fetch_compressed(struct source *s, const struct image *image,
-	const struct image_part *signed_part, struct image_text *text, struct ota_err *err)
-{
-	char name[IMAGE_META_ZST_NAME_MAX];
-	struct part part = {
-		.name = name,
-		.max_bytes = LIST_TEXT_MAX_BYTES,
-		.digest = &signed_part->digest,
-		.is_zst = true,
-		.tries_max = ZST_TRIES_MAX,
-		.fd = -1,
-	};
-	struct ota_err why = {0};
-	int r;
-
-	if (!image_meta_has_zst(&image->meta, signed_part))
-		return 1;
-	image_part_zst_name(signed_part, name);
-	r = fetch_form(s, image, &part, text, &why);
-	if (r == 0)
-		return 0;
-	if (!part.done) { /* an abort, or there is no network: that is not the file's */
-		*err = why;
-		return r;
-	}
-	log_warning(
-		"The image's %s is fetched in place of %s: %s", signed_part->name, name, why.msg);
-	return 1;
-}
-
-/* @tries_max: 0 = as many as for all. */
-static int fetch_text(struct source *s, const struct image *image,
-	const struct image_part *signed_part, unsigned tries_max, struct image_text *text,
-	struct ota_err *err)
-{
-	struct part part = {
-		.tries_max = tries_max,
-		.name = signed_part->name,
-		.max_bytes = LIST_TEXT_MAX_BYTES,
-		.digest = &signed_part->digest,
-		.outlast_outages = true, /* part_wait() watches for inactivity */
-		.fd = -1,
-	};
-	int r = fetch_compressed(s, image, signed_part, text, err);
-
-	if (r > 0)
-		r = fetch_form(s, image, &part, text, err);
-	if (r < 0)
-		return r;
-	memcpy(text->name, signed_part->name, sizeof(text->name));
-	return 0;
-}
-
 static int fetch_list(
 	struct source *s, struct image *image, enum image_list list, struct ota_err *err)
 {
@@ -457,7 +183,7 @@ static int fetch_list(
 
 	if (!signed_part->name[0])
 		return 0;
-	return fetch_text(s, image, signed_part, 0, &image->texts[list], err);
+	return source_text_fetch(s, image, signed_part, 0, &image->texts[list], err);
 }
 
 static int read_lists(struct image *image, bool after_seal, struct ota_err *err)
@@ -492,23 +218,17 @@ static int make_table(struct image *image, struct ota_err *err)
 
 /* ---- patches ---- */
 
-static void text_done(struct image_text *text)
-{
-	if (text->len_bytes > 0)
-		munmap((void *)(uintptr_t)text->text, text->len_bytes);
-}
-
 /* Whatever is wrong with them, the update can do without; only an abort is one. */
 static int fetch_patches(struct source *s, struct image *image, struct ota_err *err)
 {
 	const struct image_part *part = &image->meta.patches;
-	CLEANUP(text_done) struct image_text text = {.text = ""};
+	CLEANUP(source_text_done) struct image_text text = {.text = ""};
 	struct ota_err why = {0};
 	int r;
 
 	if (!part->name[0])
 		return 0;
-	r = fetch_text(s, image, part, PATCHES_TRIES_MAX, &text, &why);
+	r = source_text_fetch(s, image, part, PATCHES_TRIES_MAX, &text, &why);
 	if (r == 0)
 		r = patch_list_read(
 			text.text, text.len_bytes, part->name, image->table, &image->patches, &why);
@@ -576,7 +296,7 @@ void image_done(struct image *image)
 	file_table_free(image->table);
 	patch_list_free(image->patches);
 	for (size_t i = 0; i < IMAGE_LIST_COUNT; i++)
-		text_done(&image->texts[i]);
+		source_text_done(&image->texts[i]);
 	buf_done(&image->jwt);
 	buf_done(&image->cert);
 	free(image->base_url);

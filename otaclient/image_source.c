@@ -262,6 +262,12 @@ static int open_image(struct source *s, struct image *image, struct ota_err *err
 		r = check_format(s, image->base_url, err);
 	if (r == 0)
 		r = fetch_signed(s, image, err);
+	if (r < 0)
+		return r;
+	if (image->meta.list_patches.unusable)
+		log_warning("The image's patches of lists are not used: in its metadata.jwt, %s",
+			image->meta.list_patches.unusable);
+	old_lists_open(s->config->running_root, &s->old);
 	for (unsigned i = 0; r == 0 && i < IMAGE_LIST_COUNT; i++)
 		r = fetch_list(s, image, (enum image_list)i, err);
 	if (r == 0)
@@ -272,7 +278,7 @@ static int open_image(struct source *s, struct image *image, struct ota_err *err
 int image_source_open(
 	const struct image_source_config *config, struct image *ret_image, struct ota_err *err)
 {
-	CLEANUP(source_done) struct source s = {.config = config};
+	CLEANUP(source_done) struct source s = {.config = config, .old = {.dir_fd = -1}};
 	AUTO_IMAGE struct image image;
 	struct ota_err why = {0};
 	int r;

@@ -8,6 +8,9 @@
  * and no list before its digest was. The lists stay mapped for as long as the image lives, because
  * the table borrows from them.
  *
+ * A list that the running system was made from, too, is taken from there, and a list that an image offers a patch to
+ * from one of these is made by it. Whatever keeps that from working costs a warning, and the list is fetched.
+ *
  * Formats: docs/formats.md.
  */
 #pragma once
@@ -34,6 +37,7 @@ struct image_source_config {
 	struct http_config http; /* proxy, tls_ca, cookies, … */
 	const char *url;         /* as in the update request */
 	const struct cert_store *certs;
+	const char *running_root; /* whose lists spare fetching some; NULL = none are looked for */
 	int scratch_dir_fd;     /* a folder on disk for unnamed files; -1 or no support: memory */
 	uint32_t inactivity_ms; /* no byte of a list for this long: give up; 0 = the above */
 	/* Both may be NULL; called from the caller's thread, at least once a second. */

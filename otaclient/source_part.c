@@ -24,6 +24,7 @@ void source_done(struct source *s)
 {
 	fetcher_free(s->fetcher);
 	digest_ctx_free(s->digest);
+	old_lists_done(&s->old);
 }
 
 int source_part_failed(int r, const struct source_part *part, struct ota_err *err)
@@ -61,38 +62,66 @@ static int open_scratch(int dir_fd)
 	return fd >= 0 && fetcher_can_take(fd) ? TAKE_FD(fd) : open_memory();
 }
 
+int source_part_scratch(struct source *s, struct source_part *part, struct ota_err *err)
+{
+	part->fd = open_scratch(s->config->scratch_dir_fd);
+	return part->fd < 0 ? source_part_failed(-errno, part, err) : 0;
+}
+
+static int part_url(const struct source_part *part, const char *base, struct buf *ret_url)
+{
+	if (part->patch)
+		return image_url_patch(base, part->digest, &part->patch->old, ret_url);
+	return image_url_part(base, part->name, ret_url);
+}
+
+/* What a cache on the way may keep it by. */
+static void part_control(const struct source_part *part, char ret_control[FETCH_CONTROL_MAX])
+{
+	char hex[DIGEST_HEX_MAX];
+
+	if (!part->digest) {
+		snprintf(ret_control, FETCH_CONTROL_MAX, "no_cache");
+		return;
+	}
+	digest_to_hex(part->patch ? &part->patch->patch : part->digest, hex);
+	snprintf(ret_control, FETCH_CONTROL_MAX, "file_sha256=%s%s", hex,
+		part->is_zst ? ",file_compression_alg=zst" : "");
+}
+
 static int part_request(
 	struct source *s, struct source_part *part, const char *base, struct ota_err *err)
 {
+	const struct list_patch *patch = part->patch;
+	const struct fetcher_base old = {
+		.fd = part->base_fd, .size_bytes = patch ? patch->old_bytes : 0};
 	AUTO_BUF struct buf url = {0};
-	char hex[DIGEST_HEX_MAX], control[FETCH_CONTROL_MAX] = "no_cache";
-	int r = image_url_part(base, part->name, &url);
+	char control[FETCH_CONTROL_MAX];
+	int r = part_url(part, base, &url);
 
 	if (r < 0)
 		return ota_err_no_memory(err, "a URL");
-	if (part->digest) {
-		digest_to_hex(part->digest, hex);
-		snprintf(control, sizeof(control), "file_sha256=%s%s", hex,
-			part->is_zst ? ",file_compression_alg=zst" : "");
-	}
-	part->fd = open_scratch(s->config->scratch_dir_fd);
-	if (part->fd < 0)
-		return source_part_failed(-errno, part, err);
+	part_control(part, control);
+	r = source_part_scratch(s, part, err);
+	if (r < 0)
+		return r;
 	return fetcher_add(s->fetcher,
 		&(struct fetcher_job){
 			.url = buf_str(&url),
-			.name = part->name,
+			.name = patch ? NULL : part->name,
 			.cache_control = control,
 			.fd = part->fd,
-			.digest = part->digest,
+			.digest = patch ? &patch->patch : part->digest,
 			.is_zst = part->is_zst,
+			.base = patch ? &old : NULL,
+			.size_known = patch,
 			.plain_bytes = part->max_bytes,
-			.max_wire_bytes = part->max_bytes,
+			.max_wire_bytes = patch ? patch->patch_bytes : part->max_bytes,
 			.tries_max = part->tries_max,
 			.total_timeout_ms = part->total_timeout_ms,
 			.outlast_outages = part->outlast_outages,
 			/* A cache on the way may have had it compressed, but not once more. */
-			.undo_encoding = !part->is_zst,
+			.undo_encoding = !part->is_zst && !patch,
 			.done = part_done,
 			.ctx = part,
 		},

@@ -13,12 +13,14 @@
 #include "common/crypto/digest.h"
 #include "otaclient/fetcher/fetcher.h"
 #include "otaclient/image_source.h"
+#include "otaclient/old_lists.h"
 
 /* An image that is being fetched. */
 struct source {
 	const struct image_source_config *config;
 	struct fetcher *fetcher;
 	struct digest_ctx *digest;
+	struct old_lists old;
 };
 
 void source_done(struct source *s);
@@ -28,6 +30,9 @@ struct source_part {
 	uint64_t max_bytes;
 	const struct digest *digest; /* what it must have; NULL = not known before */
 	bool is_zst;                 /* the server has one zstd frame of it */
+	/* The server has a patch to it, to be fetched in its place; NULL = not so. base_fd: what it starts from. */
+	const struct list_patch *patch;
+	int base_fd;
 	bool outlast_outages;
 	uint32_t total_timeout_ms;
 	unsigned tries_max;
@@ -47,6 +52,9 @@ int source_part_fetch(
 /* With its bytes in part->buf, or in part->fd, which the caller closes. part->done: what is wrong is the file's. */
 int source_part_fetch_file(
 	struct source *s, struct source_part *part, const char *base, struct ota_err *err);
+
+/* An unnamed file for it in part->fd. */
+int source_part_scratch(struct source *s, struct source_part *part, struct ota_err *err);
 
 /* The sentence for a file that cannot be kept; returns @r. */
 int source_part_failed(int r, const struct source_part *part, struct ota_err *err);

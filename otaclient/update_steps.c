@@ -73,6 +73,7 @@ static int open_image(struct update_session *s, struct ota_err *err)
 		.http = http_config_of(s),
 		.url = s->request->url,
 		.certs = s->env->certs,
+		.running_root = s->env->active_root,
 		.scratch_dir_fd = scratch_fd,
 		.inactivity_ms = s->env->inactivity_ms,
 		.progress = metadata_progress,

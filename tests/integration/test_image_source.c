@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -19,7 +20,9 @@
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
+#include "common/codec/zstd_patch.h"
 #include "common/codec/zstd_stream.h"
+#include "common/image/patch_list.h"
 #include "otaclient/image_source.h"
 #include "tests/support/origin.h"
 #include "tests/unit/refusal.h"
@@ -38,6 +41,8 @@ struct bench {
 	uint64_t wire_bytes;
 	unsigned n_polls, stop_at_poll; /* 0 = never */
 	char zst_dir[64];               /* an image with compressed lists; "" = none */
+	char running_dir[64]; /* the root of a system that an update has made; "" = none */
+	char patch_name[PATCH_NAME_MAX + 16]; /* of the patch to regulars.txt, as it is asked for */
 	unsigned n_warnings;
 	char warning[512]; /* the last one */
 	struct ota_err err;
@@ -101,6 +106,8 @@ static int teardown(void **state)
 	rmdir(b->certs_dir);
 	if (b->zst_dir[0])
 		nftw(b->zst_dir, tmp_dir_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	if (b->running_dir[0])
+		nftw(b->running_dir, tmp_dir_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	log_set_sink(NULL, NULL);
 	free(b);
 	return 0;
@@ -395,15 +402,32 @@ static void compress(const struct buf *data, struct buf *ret_frame)
 	assert_int_equal(zstd_encoder_finish(e, collect, ret_frame), 0);
 }
 
-static void put(struct bench *b, const char *name, const void *data, size_t len)
+static void put_in(const char *dir, const char *name, const void *data, size_t len)
 {
-	char path[128];
+	char path[400];
 	AUTO_CLOSE int fd = -1;
 
-	snprintf(path, sizeof(path), "%s/%s", b->zst_dir, name);
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	assert_true(fd >= 0);
 	assert_int_equal(file_write_all(fd, data, len), 0);
+}
+
+static void put(struct bench *b, const char *name, const void *data, size_t len)
+{
+	put_in(b->zst_dir, name, data, len);
+}
+
+static void put_meta(const char *dir, const struct image_meta *meta)
+{
+	AUTO_SIGN_KEY struct sign_key *key = NULL;
+	AUTO_BUF struct buf jwt = {0};
+	char path[4200];
+
+	snprintf(path, sizeof(path), "%s/keys/sign.key", sample_dir);
+	assert_int_equal(sign_key_load(path, &key, NULL), 0);
+	assert_int_equal(image_meta_write(meta, key, &jwt, NULL), 0);
+	put_in(dir, "metadata.jwt", jwt.data, jwt.len_bytes);
 }
 
 /* The sample with two of its lists compressed, and a word that no client knows yet. */
@@ -411,8 +435,7 @@ static void make_compressed(struct bench *b)
 {
 	static const char *const names[] = {
 		"dirs.txt", "symlinks.txt", "regulars.txt", "persistents.txt", "sign.pem"};
-	AUTO_SIGN_KEY struct sign_key *key = NULL;
-	AUTO_BUF struct buf jwt = {0}, ours = {0};
+	AUTO_BUF struct buf jwt = {0};
 	struct image_meta meta;
 	char path[4200], zst_name[64];
 
@@ -436,10 +459,7 @@ static void make_compressed(struct bench *b)
 	strcpy(meta.compressed_lists, "x_later");
 	image_meta_add_zst(&meta, &meta.symlinks);
 	image_meta_add_zst(&meta, &meta.regulars);
-	snprintf(path, sizeof(path), "%s/keys/sign.key", sample_dir);
-	assert_int_equal(sign_key_load(path, &key, NULL), 0);
-	assert_int_equal(image_meta_write(&meta, key, &ours, NULL), 0);
-	put(b, "metadata.jwt", ours.data, ours.len_bytes);
+	put_meta(b->zst_dir, &meta);
 }
 
 static void serve_compressed(struct bench *b, const char *script)
@@ -613,6 +633,385 @@ static void an_abort_while_one_is_fetched_is_one(void **state)
 	assert_int_equal(b->n_warnings, 0);
 }
 
+/* ---- lists that the running system has in an older form ---- */
+
+static void get_text(const char *dir, const char *name, struct buf *ret)
+{
+	char path[400];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	ret->len_bytes = 0;
+	assert_int_equal(file_read(AT_FDCWD, path, 1 << 20, ret), 0);
+}
+
+static void get_meta(const char *dir, struct image_meta *ret)
+{
+	AUTO_BUF struct buf jwt = {0};
+
+	get_text(dir, "metadata.jwt", &jwt);
+	assert_int_equal(image_meta_parse(jwt.data, jwt.len_bytes, ret, NULL), 0);
+}
+
+static void start_again(struct bench *b)
+{
+	image_done(&b->image);
+	origin_stop(&b->origin);
+	b->origin = (struct origin){0};
+	b->n_warnings = 0;
+}
+
+static void write_running(struct bench *b, const struct buf *old_regulars)
+{
+	static const char *const same[] = {"dirs.txt", "symlinks.txt", "persistents.txt"};
+	struct image_meta meta;
+	char dir[80];
+
+	get_meta(b->zst_dir, &meta);
+	digest_of(old_regulars->data, old_regulars->len_bytes, &meta.regulars.digest);
+	snprintf(dir, sizeof(dir), "%s/.ota-meta", b->running_dir);
+	put_meta(dir, &meta);
+	put_in(dir, "regulars.txt", old_regulars->data, old_regulars->len_bytes);
+	for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
+		AUTO_BUF struct buf text = {0};
+
+		get_text(b->zst_dir, same[i], &text);
+		put_in(dir, same[i], buf_str(&text), text.len_bytes);
+	}
+}
+
+/* The running system has another regulars.txt, and the image a patch from that. */
+static void make_patched(struct bench *b)
+{
+	AUTO_BUF struct buf old = {0}, made = {0}, patch = {0};
+	char path[128];
+	struct image_meta meta;
+	struct list_patch p;
+
+	make_compressed(b);
+	get_text(b->zst_dir, "regulars.txt", &made);
+	assert_int_equal(buf_puts(&old, "an older line\n"), 0);
+	assert_int_equal(buf_append(&old, made.data, made.len_bytes - 100), 0);
+	snprintf(b->running_dir, sizeof(b->running_dir), "/tmp/ota-running-XXXXXX");
+	assert_non_null(mkdtemp(b->running_dir));
+	snprintf(path, sizeof(path), "%s/.ota-meta", b->running_dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	write_running(b, &old);
+	b->config.running_root = b->running_dir;
+
+	assert_int_equal(zstd_patch_make(old.data, old.len_bytes, made.data, made.len_bytes, 10,
+				 1 << 20, &patch),
+		1);
+	p = (struct list_patch){.list_bytes = made.len_bytes,
+		.old_bytes = old.len_bytes,
+		.patch_bytes = patch.len_bytes};
+	digest_of(old.data, old.len_bytes, &p.old);
+	digest_of(patch.data, patch.len_bytes, &p.patch);
+	get_meta(b->zst_dir, &meta);
+	image_meta_add_list_patch(&meta, &meta.regulars, &p);
+	put_meta(b->zst_dir, &meta);
+	snprintf(path, sizeof(path), "%s/patches", b->zst_dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	strcpy(b->patch_name, "patches/");
+	patch_name(&meta.regulars.digest, &p.old, b->patch_name + 8);
+	put(b, b->patch_name, patch.data, patch.len_bytes);
+}
+
+static void a_list_is_made_of_the_older_one_and_others_are_not_asked_for(void **state)
+{
+	struct bench *b = *state;
+
+	make_patched(b);
+	serve_compressed(b, NULL);
+	assert_lists_are_the_samples(b);
+	assert_int_equal(b->n_warnings, 0);
+	assert_int_equal(origin_hits(&b->origin, b->patch_name), 1);
+	/* Which format, metadata.jwt, the certificate, the patch. */
+	assert_int_equal(origin_hits(&b->origin, ""), 4);
+	assert_string_equal(b->image.texts[IMAGE_LIST_DIRS].name, "dirs.txt");
+	assert_true(b->image.table->n_dirs > 0);
+}
+
+static void a_list_is_patched_in_memory_too(void **state)
+{
+	struct bench *b = *state;
+
+	close(b->config.scratch_dir_fd);
+	b->config.scratch_dir_fd = -1;
+	make_patched(b);
+	serve_compressed(b, NULL);
+	assert_lists_are_the_samples(b);
+	assert_int_equal(b->n_warnings, 0);
+	assert_int_equal(origin_hits(&b->origin, ""), 4);
+}
+
+static void a_cache_keeps_the_patch_of_a_list_by_its_own_digest(void **state)
+{
+	struct bench *b = *state;
+	char proxy[64], hex[DIGEST_HEX_MAX], wanted[160];
+	struct image_meta meta;
+
+	make_patched(b);
+	get_meta(b->zst_dir, &meta);
+	digest_to_hex(&meta.list_patches.at[0].patch, hex);
+	snprintf(wanted, sizeof(wanted), "\"ota-file-cache-control\": \"file_sha256=%s\"", hex);
+	serve_compressed(b, NULL);
+	snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%u", b->origin.port);
+	b->config.http.proxy = proxy;
+	snprintf(b->url, sizeof(b->url), "https://ota.invalid");
+	assert_lists_are_the_samples(b);
+	assert_int_equal(origin_hits(&b->origin, wanted), 1);
+	assert_int_equal(b->n_warnings, 0);
+}
+
+/* One warning with @why, and the list came as it would without a patch. */
+static void assert_patch_was_of_no_use(
+	struct bench *b, const char *shown, const char *why, unsigned n_asked)
+{
+	assert_lists_are_the_samples(b);
+	if (b->n_warnings != 1 ||
+		!strstr(b->warning, "The patch to the image's regulars.txt is not used: ") ||
+		!strstr(b->warning, why))
+		fail_msg("%s: %u warnings, %s", shown, b->n_warnings, b->warning);
+	if (origin_hits(&b->origin, b->patch_name) != n_asked)
+		fail_msg("%s: asked %u times", shown, origin_hits(&b->origin, b->patch_name));
+	assert_int_equal(origin_hits(&b->origin, "\"/regulars.txt.zst\""), 1);
+	assert_int_equal(origin_hits(&b->origin, "\"/regulars.txt\""), 0);
+}
+
+static void make_other_patches(struct bench *b)
+{
+	AUTO_BUF struct buf made = {0}, patch = {0}, other = {0};
+
+	get_text(b->zst_dir, b->patch_name, &patch);
+	get_text(b->zst_dir, "regulars.txt", &made);
+	put(b, "bomb.zst", bomb_bytes, sizeof(bomb_bytes));
+	put(b, "short.zst", patch.data, patch.len_bytes - 1);
+	/* From something else, as small as the right one, or nearly. */
+	assert_int_equal(buf_append(&other, made.data, made.len_bytes), 0);
+	other.data[7]++;
+	patch.len_bytes = 0;
+	assert_int_equal(zstd_patch_make(other.data, other.len_bytes, made.data, made.len_bytes, 19,
+				 1 << 20, &patch),
+		1);
+	put(b, "other.zst", patch.data, patch.len_bytes);
+	get_text(b->zst_dir, b->patch_name, &patch);
+	assert_int_equal(buf_append(&patch, "x", 1), 0);
+	put(b, "long.zst", patch.data, patch.len_bytes);
+	patch.data[patch.len_bytes / 2] ^= 0x55;
+	put(b, "flipped.zst", patch.data, patch.len_bytes - 1);
+}
+
+static void what_is_wrong_with_the_patch_of_a_list_costs_the_list_alone(void **state)
+{
+	struct bench *b = *state;
+	/* clang-format off */
+	static const struct {
+		const char *answer, *why;
+		unsigned n_tries;
+	} rows[] = {
+		{"\"status\": 404", "the server does not have it", 1},
+		{"\"status\": 403", "the server", 1},
+		{"\"status\": 500", "the server failed", 1},
+		{"\"hang_up\": true", "Empty reply", 2}, /* libcurl asks once more on its own */
+		{"\"body\": \"hello\"", "What the server sends is not the patch ", 1},
+		{"\"body\": \"\"", "it ends early", 1},
+		{"\"file\": \"short.zst\"", "it ends early", 1},
+		{"\"file\": \"long.zst\"", "more than the ", 1},
+		{"\"endless\": true", "", 1},
+		{"\"file\": \"flipped.zst\"", "", 1},
+		{"\"file\": \"other.zst\"", "", 1},
+		{"\"file\": \"bomb.zst\"", "it does not fit the older content", 1},
+		{"\"file\": \"regulars.txt\"", "", 1},
+	};
+	/* clang-format on */
+
+	make_patched(b);
+	make_other_patches(b);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char script[600];
+
+		snprintf(
+			script, sizeof(script), "{\"/%s\": [{%s}]}", b->patch_name, rows[i].answer);
+		serve_compressed(b, script);
+		assert_patch_was_of_no_use(b, rows[i].answer, rows[i].why, rows[i].n_tries);
+		start_again(b);
+	}
+}
+
+static void spoil(const char *path, const char *how)
+{
+	static const char ours[] = "regulars.txt is another one";
+
+	assert_int_equal(unlink(path), 0);
+	if (strcmp(how, "another") == 0)
+		put_in("", path, ours, sizeof(ours));
+	else if (strcmp(how, "link") == 0)
+		assert_int_equal(symlink("/dev/zero", path), 0);
+	else if (strcmp(how, "fifo") == 0)
+		assert_int_equal(mkfifo(path, 0600), 0);
+	else if (strcmp(how, "folder") == 0)
+		assert_int_equal(mkdir(path, 0700), 0);
+	else
+		assert_string_equal(how, "gone");
+}
+
+static void unspoil(const char *path)
+{
+	if (unlink(path) < 0)
+		(void)rmdir(path);
+}
+
+/* clang-format off */
+static const struct {
+	const char *how, *why;
+} spoilt_rows[] = {
+	{"another", "The running system's regulars.txt is another than its metadata.jwt says"},
+	{"gone", "The running system's regulars.txt cannot be opened: No such file or directory"},
+	{"link", "The running system's regulars.txt cannot be opened: Too many levels of symbolic links"},
+	{"fifo", "The running system's regulars.txt is no regular file"},
+	{"folder", "The running system's regulars.txt is no regular file"},
+};
+/* clang-format on */
+
+static void an_older_list_that_is_none_is_no_base(void **state)
+{
+	struct bench *b = *state;
+	AUTO_BUF struct buf old = {0};
+	char path[128];
+
+	make_patched(b);
+	snprintf(path, sizeof(path), "%s/.ota-meta/regulars.txt", b->running_dir);
+	get_text("", path, &old);
+	for (size_t i = 0; i < ARRAY_SIZE(spoilt_rows); i++) {
+		spoil(path, spoilt_rows[i].how);
+		serve_compressed(b, NULL);
+		assert_patch_was_of_no_use(b, spoilt_rows[i].how, spoilt_rows[i].why, 0);
+		start_again(b);
+		unspoil(path);
+		put_in("", path, old.data, old.len_bytes);
+	}
+	/* As long as the right one. */
+	old.data[old.len_bytes - 1] ^= 1;
+	put_in("", path, old.data, old.len_bytes);
+	serve_compressed(b, NULL);
+	assert_patch_was_of_no_use(b, "changed", "is another than its metadata.jwt says", 0);
+}
+
+static void a_list_of_the_running_system_that_is_spoilt_is_fetched(void **state)
+{
+	struct bench *b = *state;
+	AUTO_BUF struct buf old = {0};
+	char path[128];
+
+	make_patched(b);
+	snprintf(path, sizeof(path), "%s/.ota-meta/dirs.txt", b->running_dir);
+	get_text("", path, &old);
+	for (size_t i = 0; i < ARRAY_SIZE(spoilt_rows); i++) {
+		spoil(path, spoilt_rows[i].how);
+		serve_compressed(b, NULL);
+		assert_lists_are_the_samples(b);
+		if (b->n_warnings != 1 ||
+			!strstr(b->warning, "The image's dirs.txt is fetched, "
+					    "although it is the running system's: "))
+			fail_msg("%s: %s", spoilt_rows[i].how, b->warning);
+		assert_int_equal(origin_hits(&b->origin, "\"/dirs.txt\""), 1);
+		assert_int_equal(origin_hits(&b->origin, b->patch_name), 1);
+		start_again(b);
+		unspoil(path);
+		put_in("", path, old.data, old.len_bytes);
+	}
+}
+
+static void a_signed_word_that_lies_costs_the_list_alone(void **state)
+{
+	struct bench *b = *state;
+	/* clang-format off */
+	static const struct {
+		const char *shown, *why;
+		int list_more, old_more, patch_more;
+		unsigned n_asked;
+	} rows[] = {
+		{"larger list",  "it does not fit the older content", 1, 0, 0, 1},
+		{"smaller list", "it does not fit the older content", -1, 0, 0, 1},
+		{"other base",   "is another than its metadata.jwt says", 0, 1, 0, 0},
+		{"small patch",  "more than the ", 0, 0, -1, 1},
+	};
+	/* clang-format on */
+	struct image_meta good, meta;
+
+	make_patched(b);
+	get_meta(b->zst_dir, &good);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		meta = good;
+		meta.list_patches.at[0].list_bytes += (uint64_t)rows[i].list_more;
+		meta.list_patches.at[0].old_bytes += (uint64_t)rows[i].old_more;
+		meta.list_patches.at[0].patch_bytes += (uint64_t)rows[i].patch_more;
+		put_meta(b->zst_dir, &meta);
+		serve_compressed(b, NULL);
+		assert_patch_was_of_no_use(b, rows[i].shown, rows[i].why, rows[i].n_asked);
+		start_again(b);
+	}
+	/* Whose patch it is not makes no difference: what it makes is looked at. */
+	meta = good;
+	meta.list_patches.at[0].patch.bytes[0] ^= 1;
+	put_meta(b->zst_dir, &meta);
+	serve_compressed(b, NULL);
+	assert_lists_are_the_samples(b);
+	assert_int_equal(b->n_warnings, 0);
+	start_again(b);
+	/* Words that cannot be read are an offer that is not taken. */
+	meta = good;
+	list_patches_add(&meta.list_patches, &good.list_patches.at[0]);
+	put_meta(b->zst_dir, &meta);
+	serve_compressed(b, NULL);
+	assert_lists_are_the_samples(b);
+	assert_int_equal(b->n_warnings, 1);
+	assert_string_equal(b->warning,
+		"The image's patches of lists are not used: in its metadata.jwt, a patch is there "
+		"twice");
+	assert_int_equal(origin_hits(&b->origin, b->patch_name), 0);
+}
+
+static void a_system_that_no_update_has_made_fetches_whole_lists(void **state)
+{
+	static const char *const texts[] = {"", "hello", "a.b.c"};
+	struct bench *b = *state;
+	char path[128];
+
+	make_patched(b);
+	snprintf(path, sizeof(path), "%s/.ota-meta/metadata.jwt", b->running_dir);
+	for (size_t i = 0; i <= ARRAY_SIZE(texts); i++) {
+		if (i < ARRAY_SIZE(texts))
+			put_in("", path, texts[i], strlen(texts[i]));
+		else
+			assert_int_equal(unlink(path), 0);
+		serve_compressed(b, NULL);
+		assert_lists_are_the_samples(b);
+		assert_int_equal(b->n_warnings, 0);
+		assert_int_equal(origin_hits(&b->origin, ""), 7);
+		start_again(b);
+	}
+	b->config.running_root = "/tmp/there-is-no-such-folder";
+	serve_compressed(b, NULL);
+	assert_lists_are_the_samples(b);
+	assert_int_equal(b->n_warnings, 0);
+}
+
+static void an_abort_while_the_patch_of_a_list_comes_is_one(void **state)
+{
+	struct bench *b = *state;
+	char script[600];
+
+	make_patched(b);
+	snprintf(script, sizeof(script), "{\"/%s\": [{\"file\": \"%s\", \"stall_after\": 10}]}",
+		b->patch_name, b->patch_name);
+	b->stop_at_poll = 2;
+	serve_compressed(b, script);
+	assert_refused(
+		b, -ECANCELED, OTA_E_ABORTED, "The fetching of the image's metadata was stopped");
+	assert_int_equal(b->n_warnings, 0);
+}
+
 /* ---- the URL of the request ---- */
 
 static void base_urls_have_one_form(void **state)
@@ -708,6 +1107,15 @@ int main(int argc, char **argv)
 		TEST(a_compressed_list_is_continued_after_a_cut),
 		TEST(what_is_wrong_with_a_compressed_list_costs_the_plain_one_alone),
 		TEST(an_abort_while_one_is_fetched_is_one),
+		TEST(a_list_is_made_of_the_older_one_and_others_are_not_asked_for),
+		TEST(a_list_is_patched_in_memory_too),
+		TEST(a_cache_keeps_the_patch_of_a_list_by_its_own_digest),
+		TEST(what_is_wrong_with_the_patch_of_a_list_costs_the_list_alone),
+		TEST(an_older_list_that_is_none_is_no_base),
+		TEST(a_list_of_the_running_system_that_is_spoilt_is_fetched),
+		TEST(a_signed_word_that_lies_costs_the_list_alone),
+		TEST(a_system_that_no_update_has_made_fetches_whole_lists),
+		TEST(an_abort_while_the_patch_of_a_list_comes_is_one),
 		cmocka_unit_test(base_urls_have_one_form),
 		cmocka_unit_test(what_is_no_url_is_refused_with_its_reason),
 	};

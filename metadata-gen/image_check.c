@@ -86,6 +86,9 @@ static bool check_meta(struct check *c)
 		problem(c, "%s: %s", IMAGE_JWT, err.msg);
 		return false;
 	}
+	if (c->meta.list_patches.unusable)
+		problem(c, "%s: its patches of lists are of no use: %s", IMAGE_JWT,
+			c->meta.list_patches.unusable);
 	if (faccessat(c->dir_fd, "oci-layout", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		problem(c, "oci-layout: it must not be there, clients take the image for another "
 			   "kind");
@@ -236,6 +239,19 @@ static void check_zst(struct check *c, const struct image_part *part, const stru
 		problem(c, "%s: %s", name, hand ? err.msg : strerror(ENOMEM));
 }
 
+/* What the words say of the list that patches make. */
+static void check_words(struct check *c, const struct image_part *part, const struct buf *text)
+{
+	for (unsigned i = 0; i < c->meta.list_patches.n; i++) {
+		const struct list_patch *p = &c->meta.list_patches.at[i];
+
+		if (image_meta_list_patch(&c->meta, part, &p->old) == p &&
+			p->list_bytes != text->len_bytes)
+			problem(c, "%s: patches to %s make %" PRIu64 " bytes, but it has %zu",
+				IMAGE_JWT, part->name, p->list_bytes, text->len_bytes);
+	}
+}
+
 static void check_list(struct check *c, size_t row)
 {
 	const struct image_part *part = part_of(c, row);
@@ -253,6 +269,7 @@ static void check_list(struct check *c, size_t row)
 	if (!digest_equal(&digest, &part->digest))
 		problem(c, "%s: its digest is not the one in %s", part->name, IMAGE_JWT);
 	check_zst(c, part, &c->lists[row]);
+	check_words(c, part, &c->lists[row]);
 	if (list_rows[row].read == list_text_read_regulars)
 		file_table_expect_files(c->table,
 			list_text_count_lines(buf_str(&c->lists[row]), c->lists[row].len_bytes));
@@ -300,25 +317,49 @@ static int open_dir(struct check *c, const char *name, const char *why)
 	return fd;
 }
 
-static void check_patch(struct check *c, int dir_fd, const struct patch *p, struct digest_ctx *ctx)
+static void check_patch(struct check *c, int dir_fd, const struct digest *made,
+	const struct digest *old, uint64_t patch_bytes, const struct digest *patch,
+	struct digest_ctx *ctx)
 {
-	const struct patch_base *base = &c->patches->bases[p->base];
 	char name[PATCH_NAME_MAX];
 	AUTO_CLOSE int fd = -1;
 	struct digest digest = {0};
 	uint64_t size = 0;
 	int r;
 
-	patch_name(&c->table->contents[p->content].digest, &base->digest, name);
+	patch_name(made, old, name);
 	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	r = fd < 0 ? -errno : digest_of_fd(ctx, fd, &digest, &size);
 	if (r < 0)
 		problem(c, PATCH_DIR "/%s: it cannot be read: %s", name, strerror(-r));
-	else if (size != p->size_bytes)
+	else if (size != patch_bytes)
 		problem(c, PATCH_DIR "/%s: it has %" PRIu64 " bytes instead of %" PRIu64, name,
-			size, p->size_bytes);
-	else if (!digest_equal(&digest, &p->digest))
+			size, patch_bytes);
+	else if (!digest_equal(&digest, patch))
 		problem(c, PATCH_DIR "/%s: it has another digest than the list says", name);
+}
+
+static void check_patches_of_contents(struct check *c, int dir_fd, struct digest_ctx *ctx)
+{
+	for (uint32_t i = 0; c->patches && i < c->patches->n_patches; i++) {
+		const struct patch *p = &c->patches->patches[i];
+
+		check_patch(c, dir_fd, &c->table->contents[p->content].digest,
+			&c->patches->bases[p->base].digest, p->size_bytes, &p->digest, ctx);
+	}
+}
+
+static void check_patches_of_lists(struct check *c, int dir_fd, struct digest_ctx *ctx)
+{
+	for (size_t row = 0; row < ARRAY_SIZE(list_rows); row++)
+		for (unsigned i = 0; i < c->meta.list_patches.n; i++) {
+			const struct list_patch *p = &c->meta.list_patches.at[i];
+			const struct image_part *part = part_of(c, row);
+
+			if (image_meta_list_patch(&c->meta, part, &p->old) == p)
+				check_patch(c, dir_fd, &part->digest, &p->old, p->patch_bytes,
+					&p->patch, ctx);
+		}
 }
 
 /* What a patch makes cannot be seen here, since that takes the older image. */
@@ -327,14 +368,17 @@ static int check_patches(struct check *c, struct ota_err *err)
 	AUTO_DIGEST_CTX struct digest_ctx *ctx = NULL;
 	AUTO_CLOSE int dir_fd = -1;
 
-	if (!c->patches || c->patches->n_patches == 0 || c->opt->quick)
+	if (((!c->patches || c->patches->n_patches == 0) && c->meta.list_patches.n == 0) ||
+		c->opt->quick)
 		return 0;
 	ctx = digest_ctx_new();
 	if (!ctx)
 		return ota_err_no_memory(err, "the check of patches");
 	dir_fd = open_dir(c, PATCH_DIR, "patches are listed");
-	for (uint32_t i = 0; i < c->patches->n_patches && dir_fd >= 0; i++)
-		check_patch(c, dir_fd, &c->patches->patches[i], ctx);
+	if (dir_fd < 0)
+		return 0;
+	check_patches_of_contents(c, dir_fd, ctx);
+	check_patches_of_lists(c, dir_fd, ctx);
 	return 0;
 }
 

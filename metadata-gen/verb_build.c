@@ -20,6 +20,7 @@
 #include "common/image/patch_list.h"
 #include "metadata-gen/blob_store.h"
 #include "metadata-gen/image_folder.h"
+#include "metadata-gen/image_list_patches.h"
 #include "metadata-gen/image_lists.h"
 #include "metadata-gen/image_parts.h"
 #include "metadata-gen/image_patches.h"
@@ -67,6 +68,7 @@ struct build {
 	struct select_report report;
 	struct image_lists lists;
 	struct patches_result patches;
+	struct image_list_patches_result list_patches;
 	struct image_meta meta;
 };
 
@@ -339,6 +341,33 @@ static int make_patches(struct build *b, struct ota_err *err)
 		&b->patches, err);
 }
 
+/* Behind the lists, whose digests name them. */
+static int make_list_patches(struct build *b, struct ota_err *err)
+{
+	const struct build_options *opt = b->opt;
+	const struct image_meta *m = &b->meta;
+	/* clang-format off */
+	const struct image_list_patches_config config = {
+		.lists = {
+			{&m->dirs, &b->lists.dirs},
+			{&m->symlinks, &b->lists.symlinks},
+			{&m->regulars, &b->lists.regulars},
+			{&m->persistents, &b->persistents},
+			{&m->attributes, &b->lists.attributes},
+		},
+		.image_fd = b->folder.fd,
+		.dir_fd = b->patch_fd,
+		.old_images = opt->patch_from.at,
+		.n_old_images = opt->patch_from.n,
+		.level = (int)opt->level,
+	};
+	/* clang-format on */
+
+	if (b->patch_fd < 0)
+		return 0;
+	return image_list_patches_make(&config, &b->meta, &b->list_patches, err);
+}
+
 static int write_parts(struct build *b, struct ota_err *err)
 {
 	struct image_meta *meta = &b->meta;
@@ -414,6 +443,8 @@ static int build_image(struct build *b, struct ota_err *err)
 	if (r == 0)
 		r = write_parts(b, err);
 	if (r == 0)
+		r = make_list_patches(b, err);
+	if (r == 0)
 		r = write_jwt(b, err);
 	return r == 0 ? image_folder_publish(&b->folder, err) : r;
 }
@@ -429,7 +460,7 @@ static void show_damaged(uint64_t n, const char *what)
 
 static void show_warnings(const struct build *b, const struct blob_counts *counts)
 {
-	uint64_t n_lost = b->patches.n_unreadable;
+	uint64_t n_lost = b->patches.n_unreadable, n_lists = b->list_patches.n_unreadable;
 
 	if (b->opt->reuse && !b->old.same_settings)
 		fprintf(stderr,
@@ -445,6 +476,12 @@ static void show_warnings(const struct build *b, const struct blob_counts *count
 			" content%s of the images to patch from %s missing or damaged, so no patch "
 			"starts there\n",
 			n_lost, verb_plural(n_lost), n_lost == 1 ? "is" : "are");
+	if (n_lists > 0)
+		fprintf(stderr,
+			"metadata_gen: warning: %" PRIu64
+			" list%s of the images to patch from %s missing or damaged, so no patch "
+			"starts there\n",
+			n_lists, verb_plural(n_lists), n_lists == 1 ? "is" : "are");
 }
 
 /* How many there are, and by which way their older contents were found. */
@@ -467,6 +504,13 @@ static void show_patches(const struct patches_result *p)
 				p->by_way[i].whole_bytes);
 }
 
+static void show_list_patches(const struct patch_sums *sums)
+{
+	if (sums->n > 0)
+		printf("%" PRIu64 " patch%s of lists: %" PRIu64 " bytes in place of %" PRIu64 "\n",
+			sums->n, sums->n == 1 ? "" : "es", sums->patch_bytes, sums->whole_bytes);
+}
+
 static void show_result(const struct build *b)
 {
 	const struct image_lists *l = &b->lists;
@@ -485,6 +529,7 @@ static void show_result(const struct build *b)
 		verb_plural(counts.n_compressed), counts.n_reused);
 	if (b->patch_fd >= 0)
 		show_patches(&b->patches);
+	show_list_patches(&b->list_patches.sums);
 	printf("identity %s\n", hex);
 }
 

@@ -31,6 +31,7 @@ struct inspection {
 	struct buf signer; /* "CN=…" */
 	bool signature_ok; /* the certificate's key made the signature; says nothing of trust */
 	uint64_t n_persistents, n_link_groups, n_compressed, n_patches, patch_bytes;
+	uint64_t list_patch_bytes;
 	uint64_t content_bytes; /* distinct contents, plain */
 	uint64_t served_bytes;  /* to fetch for all of them: blobs, else plain files */
 	uint64_t list_bytes, served_list_bytes; /* of all lists, plain and to fetch */
@@ -169,6 +170,14 @@ static int count_groups(struct inspection *in, struct ota_err *err)
 	return 0;
 }
 
+static void count_list_patches(struct inspection *in)
+{
+	const struct list_patches *patches = &in->meta.list_patches;
+
+	for (unsigned i = 0; i < patches->n; i++)
+		in->list_patch_bytes += patches->at[i].patch_bytes;
+}
+
 static void count_lists(struct inspection *in)
 {
 	const struct image_meta *m = &in->meta;
@@ -213,6 +222,7 @@ static int sum_up(struct inspection *in, struct ota_err *err)
 		in->served_bytes += served_size(c, zst_fd);
 	}
 	count_lists(in);
+	count_list_patches(in);
 	return count_groups(in, err);
 }
 
@@ -299,6 +309,8 @@ static int show(const struct inspection *in, bool json)
 		{"patch_bytes", "bytes of patches:", in->patch_bytes},
 		{"list_bytes", "bytes of lists:", in->list_bytes},
 		{"served_list_bytes", "bytes to fetch of them:", in->served_list_bytes},
+		{"list_patches", "patches of lists:", in->meta.list_patches.n},
+		{"list_patch_bytes", "bytes of these:", in->list_patch_bytes},
 	};
 	/* clang-format on */
 

@@ -24,6 +24,9 @@ import tempfile
 import time
 import unittest
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../support"))
+from forge import sign  # noqa: E402
+
 PROGRAM = SAMPLE = FAULTY_CALLS = FAILING_ALLOC = None
 LISTS = ("dirs.txt", "symlinks.txt", "regulars.txt")
 ALL_LISTS = LISTS + ("attributes.txt", "persistents.txt", "total_regular_size.txt")
@@ -1803,6 +1806,132 @@ class CompressedLists(Case):
         done = self.build("--rootfs", self.path("root"), env=fault("openat", "partial/regulars.txt.zst", 1, "ENOSPC"))
         self.bad(done, "metadata_gen: Cannot write regulars.txt.zst into the image: No space left on device\n")
         self.assertFalse(os.path.exists(self.image))
+
+
+class ListPatches(Case):
+    """Lists that changed are there as the difference to those of older images, and metadata.jwt has a word for each."""
+
+    KEYS = {"directory": "dirs.txt", "symboliclink": "symlinks.txt", "regular": "regulars.txt", "x_attributes": "attributes.txt"}
+
+    def setUp(self):
+        super().setUp()
+        self.old = self.path("old")
+        for i in range(200):
+            write(self.path("root", f"usr/share/doc/package-{i:03}/copyright"), noise(2000, f"body {i}"))
+        self.built("--rootfs", self.path("root"), output=self.old)
+        subprocess.run(["cp", "-a", self.path("root"), self.path("next")], check=True)
+        write(self.path("next", "usr/share/doc/package-100/copyright"), b"another")
+
+    def new(self, *old, tree="next", **more):
+        return self.built("--rootfs", self.path(tree), *(word for o in old for word in ("--patch-from", o)), **more)
+
+    def words(self):
+        return [word.split(",") for item in payload_of(self.image) for word in item.get("x_list_patches", "").split()]
+
+    def digest(self, name, image=None):
+        return hashlib.sha256(read(image or self.image, name)).hexdigest()
+
+    def patch(self, name, old=None):
+        return f"{self.image}/patches/{self.digest(name)}.{self.digest(name, old or self.old)}.zst"
+
+    def test_lists_that_changed_have_a_patch_from_their_older_form(self):
+        said = self.new(self.old).stdout.decode()
+        self.assertEqual([word[0] for word in self.words()], ["regular", "x_attributes"])
+        for key, *columns in self.words():
+            name = self.KEYS[key]
+            patch = read(self.patch(name))
+            self.assertEqual(columns, [str(len(read(self.image, name))), self.digest(name, self.old),
+                                       str(len(read(self.old, name))), str(len(patch)), hashlib.sha256(patch).hexdigest()])
+            made = subprocess.run(["zstd", "-dqc", "--long=30", f"--patch-from={self.old}/{name}", self.patch(name)],
+                                  stdout=subprocess.PIPE, check=True).stdout
+            self.assertEqual(made, read(self.image, name))
+            self.assertLess(len(patch), 1000)
+        self.assertRegex(said, r"(?m)^2 patches of lists: \d+ bytes in place of \d+$")
+        self.good(self.verify())
+
+    def test_lists_that_did_not_change_or_are_small_have_none(self):
+        self.new(self.old, tree="root")
+        self.assertEqual((self.words(), os.listdir(self.image + "/patches")), ([], []))
+        write(self.path("small/a"), b"x")
+        self.built("--rootfs", self.path("small"), output=self.path("small-image"))
+        write(self.path("small/a"), b"y")
+        self.new(self.path("small-image"), tree="small")
+        self.assertEqual(self.words(), [])
+
+    def test_a_patch_that_would_not_pay_is_not_kept(self):
+        for i in range(200):
+            write(self.path("other", f"usr/share/doc/package-{i:03}/copyright"), noise(2000, f"other body {i}"))
+        self.new(self.old, tree="other")
+        self.assertNotIn("regular", [word[0] for word in self.words()])
+        self.good(self.verify())
+
+    def test_each_older_image_has_its_own_and_one_that_is_named_twice_only_once(self):
+        self.built("--rootfs", self.path("next"), output=self.path("older"))
+        write(self.path("next", "usr/share/doc/package-150/copyright"), b"once more")
+        self.new(self.old, self.path("older"), self.old)
+        for name in ("regulars.txt", "attributes.txt"):
+            self.assertTrue(os.path.exists(self.patch(name)) and os.path.exists(self.patch(name, self.path("older"))))
+        self.assertEqual([word[0] for word in self.words()], ["regular"] * 2 + ["x_attributes"] * 2)
+        self.good(self.verify())
+
+    def test_an_older_list_that_is_damaged_or_gone_is_told_and_no_base(self):
+        path = self.old + "/attributes.txt"
+        data = read(path)
+        for damage in (lambda: write(path, data[:-1]), lambda: os.unlink(path)):
+            damage()
+            said = self.new(self.old).stderr.decode()
+            self.assertIn("metadata_gen: warning: 1 list of the images to patch from is missing or damaged, so no patch starts "
+                          "there\n", said)
+            self.assertEqual([word[0] for word in self.words()], ["regular"])
+            self.good(self.verify())
+
+    def test_inspect_counts_them(self):
+        self.new(self.old)
+        figures = json.loads(self.good(self.run_gen("inspect", "--json", self.image)).stdout)
+        sizes = [os.path.getsize(self.patch(name)) for name in ("regulars.txt", "attributes.txt")]
+        self.assertEqual((figures["list_patches"], figures["list_patch_bytes"]), (2, sum(sizes)))
+
+    def test_verify_finds_what_is_wrong_with_them(self):
+        self.new(self.old)
+        path = self.patch("regulars.txt")
+        patch = read(path)
+        shown = "patches/" + os.path.basename(path)
+        for data, why in ((patch[:-1], f"it has {len(patch) - 1} bytes instead of {len(patch)}\n"),
+                          (patch[:-1] + bytes([patch[-1] ^ 1]), "it has another digest than the list says\n")):
+            write(path, data)
+            self.bad(self.verify(), f"metadata_gen: {shown}: {why}", "1 problem\n")
+            self.good(self.verify("--quick"))
+        os.unlink(path)
+        self.bad(self.verify(), f"metadata_gen: {shown}: it cannot be read: No such file or directory\n", "1 problem\n")
+
+    def test_verify_reads_the_words(self):
+        self.new(self.old)
+        good = payload_of(self.image)
+        size = len(read(self.image, "regulars.txt"))
+
+        def with_words(change):
+            items = json.loads(json.dumps(good))
+            for item in items:
+                if "x_list_patches" in item:
+                    item["x_list_patches"] = change(item["x_list_patches"])
+            write(self.image + "/metadata.jwt", sign(items, os.path.join(SAMPLE, "keys/sign.key")))
+
+        with_words(lambda words: words.replace(f"regular,{size},", f"regular,{size + 1},"))
+        self.bad(self.verify(), f"metadata_gen: metadata.jwt: patches to regulars.txt make {size + 1} bytes, but it has {size}\n",
+                 "1 problem\n")
+        with_words(lambda words: f"{words} {words}")
+        self.bad(self.verify(), "metadata_gen: metadata.jwt: its patches of lists are of no use: a patch is there twice\n",
+                 "1 problem\n")
+        with_words(lambda words: "x_later,1,2 " + words)
+        self.good(self.verify())
+
+    def test_one_that_cannot_be_written_ends_the_build(self):
+        self.new(self.old)
+        name = os.path.basename(self.patch("regulars.txt"))
+        env = fault("openat", f"partial/patches/{name}", 1, "ENOSPC")
+        done = self.build("--rootfs", self.path("next"), "--patch-from", self.old, output=self.path("full"), env=env)
+        self.bad(done, f"metadata_gen: Cannot write the patch {name}: No space left on device\n")
+        self.assertFalse(os.path.exists(self.path("full")))
 
 
 class CommandLine(Case):

@@ -53,8 +53,8 @@ def forge(good, bad, key, lists=None, payload=None, cert=None, rehash=True, raw=
     digests stay those of the good lists.
     """
     copy_image(good, bad)
-    # A client that finds the good lists compressed would never see the bad ones.
-    items = [item for item in payload_of(good) if "x_compressed_lists" not in item]
+    # A client that finds the good lists compressed would never see the bad ones, and patches would make the good ones.
+    items = [item for item in payload_of(good) if not {"x_compressed_lists", "x_list_patches"} & set(item)]
     for name, change in (lists or {}).items():
         write(os.path.join(bad, name), change(read(os.path.join(good, name))))
     if cert:

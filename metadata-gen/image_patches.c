@@ -34,6 +34,7 @@ enum {
 	ALIKE_MAX = 2,             /* contents that are tried for what they have in common */
 	SKETCHES_MAX = 1 << 18,    /* of an older image: 64 MiB */
 	SKETCHED_MIN_BYTES = 1024, /* less is fetched as soon as its patch */
+	HARD_LEVEL = 19,
 };
 
 struct line {
@@ -215,6 +216,36 @@ static int read_old(struct round *rd, uint32_t content, void **ret_data, struct 
 	return 0;
 }
 
+/*
+ * What still takes half of the whole has little in common in long pieces, but may have in short ones, which only the
+ * highest levels look for: a compressed kernel becomes a half of its patch so. It takes twenty times as long, and
+ * tables of 100 MB, so neither all contents nor the largest.
+ */
+static bool is_hard(const struct subject *s, const struct buf *patch)
+{
+	return patch->len_bytes > s->whole_bytes / 2 && s->made->size_bytes <= LARGE_BYTES &&
+	       s->rd->all->config->level < HARD_LEVEL;
+}
+
+/* As zstd_patch_make(). */
+static int make_patch(struct subject *s, const void *old, size_t old_len, struct buf *ret_patch)
+{
+	AUTO_BUF struct buf smaller = {0};
+	int r = zstd_patch_make(old, old_len, s->data, s->made->size_bytes,
+		s->rd->all->config->level, s->max_bytes, ret_patch);
+
+	if (r <= 0 || !is_hard(s, ret_patch))
+		return r;
+	r = zstd_patch_make(old, old_len, s->data, s->made->size_bytes, HARD_LEVEL,
+		ret_patch->len_bytes - 1, &smaller);
+	if (r > 0) {
+		buf_done(ret_patch);
+		*ret_patch = smaller;
+		smaller = (struct buf){0};
+	}
+	return r < 0 ? r : 1;
+}
+
 /* 1: there is a patch now, or there was one; 0: none that pays. */
 static int try_partner(struct subject *s, uint32_t partner, enum patch_way way, struct ota_err *err)
 {
@@ -234,8 +265,7 @@ static int try_partner(struct subject *s, uint32_t partner, enum patch_way way, 
 	r = read_old(s->rd, partner, &old_data, err);
 	if (r <= 0)
 		return r;
-	r = zstd_patch_make(old_data, old->size_bytes, s->data, s->made->size_bytes,
-		s->rd->all->config->level, s->max_bytes, &patch);
+	r = make_patch(s, old_data, old->size_bytes, &patch);
 	if (r < 0)
 		return no_memory(err);
 	if (r == 0)

@@ -3,7 +3,7 @@
  *
  * A patch is kept where it is clearly smaller than what a client would fetch otherwise. Same images, level and libzstd:
  * same patches, whatever the number of threads. Memory: what patch_partners and sketch_index take for each content, and
- * a pair of contents for each thread.
+ * a pair of contents for each thread, with tables of zstd's.
  */
 #pragma once
 
@@ -23,7 +23,7 @@ struct patches_config {
 	const struct old_image
 		*reuse; /* one that may have some of these patches already; NULL = none */
 	int dir_fd;                      /* where the patches are written, each under its name */
-	int level;                       /* of zstd, 1…19 */
+	int level;                       /* of zstd, 1…19; what is hard to patch gets 19 */
 	unsigned n_jobs;
 };
 

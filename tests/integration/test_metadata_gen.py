@@ -952,6 +952,19 @@ class Patches(Case):
         self.assertEqual(hashlib.sha256(made).hexdigest(), new)
         self.good(self.verify())
 
+    def test_a_patch_that_is_hardly_smaller_is_made_with_the_highest_level(self):
+        r = random.Random(7)
+        old = noise(60_000, "pieces")
+        new = b"".join(old[at:at + 7] + r.randbytes(5) for at in (r.randrange(59_990) for _ in range(5000)))
+        self.from_tree({"/f": old}, self.path("pieces"))
+        made = {}
+        for level in ("10", "19"):
+            self.from_tree({"/f": new}, self.path(level), "--patch-from", self.path("pieces"), "--compress-level", level)
+            name, = os.listdir(self.path(level, "patches"))
+            made[level] = read(self.path(level, "patches", name))
+        self.assertGreater(len(made["10"]), len(new) // 2)
+        self.assertEqual(made["10"], made["19"])
+
     def test_a_damaged_content_of_the_older_image_costs_its_patch_and_is_told(self):
         old, _ = self.build_text(self.path("text"), b"old")
         path = f"{self.path('text')}/data.zst/{old}.zst"

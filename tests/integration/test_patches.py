@@ -9,8 +9,8 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../support"))
 from forge import forge  # noqa: E402
-from patch_lab import (CHANGED, contents_asked, fresh_active, lab_with_patches, make, patches,  # noqa: E402
-                       patches_asked, update)
+from patch_lab import (CHANGED, contents_asked, fresh_active, keep_lists, lab_with_patches, make, make_long,  # noqa: E402
+                       patches, patches_asked, update)
 from trees import Tree, noise  # noqa: E402
 from update_lab import enter_private_mounts, run  # noqa: E402
 
@@ -334,6 +334,56 @@ def a_signed_list_that_lies_costs_no_more_than_whole_contents():
         assert "is out of order; lines are sorted" in lab.log, lab.log
 
 
+def lists_asked(lab):
+    return sorted(path for path in lab.asked if path.endswith((".txt", ".txt.zst")))
+
+
+def lists_are_made_of_those_that_the_last_update_has_left():
+    with lab_with_patches(make=make_long) as lab:
+        keep_lists(lab)
+        update(lab)
+        assert len(patches_asked(lab)) == 1 and patches_asked(lab) == list(patches(lab)), lab.asked
+        # Of regulars.txt. The other lists are the same, and the list of patches is not kept.
+        assert lists_asked(lab) == ["patches.txt"], lab.asked
+        assert "is not used" not in lab.log and "is fetched" not in lab.log, lab.log
+        with lab.mounted() as point:
+            for name in ("regulars.txt", "attributes.txt", "dirs.txt"):
+                with open(f"{point}/.ota-meta/{name}", "rb") as f, open(lab.path("images/v2", name), "rb") as g:
+                    assert f.read() == g.read(), name
+        # What is running then has the very lists.
+        lab.build_image("v2-again", lab.trees["v2"])
+        shutil.rmtree(lab.active + "/.ota-meta")
+        with lab.mounted() as point:
+            shutil.copytree(point + "/.ota-meta", lab.active + "/.ota-meta")
+        lab.update("v2-again")
+        lab.check("v2-again")
+
+
+def a_list_whose_patch_or_older_form_is_of_no_use_is_fetched():
+    with lab_with_patches(make=make_long) as lab:
+        keep_lists(lab)
+        for kind in ("gone", "flipped", "endless"):
+            name, path = list(patches(lab).items())[0]
+            shutil.copy(path, lab.path("kept"))
+            damage(path, kind)
+            update(lab)
+            shutil.copy(lab.path("kept"), path)
+            assert patches_asked(lab).count(name) == 1, f"{kind}: {lab.asked}"
+            assert len(lists_asked(lab)) == 2, f"{kind}: {lab.asked} {lab.log}"
+            assert lab.log.count("The patch to the image's ") == 1, f"{kind}: {lab.log}"
+        for kind in ("changed", "gone", "device"):
+            path = lab.active + "/.ota-meta/regulars.txt"
+            shutil.copy(path, lab.path("kept"))
+            spoil(path, kind)
+            update(lab)
+            shutil.rmtree(path, ignore_errors=True)
+            if os.path.lexists(path):
+                os.unlink(path)
+            shutil.copy(lab.path("kept"), path)
+            assert patches_asked(lab) == [], f"{kind}: {lab.asked}"
+            assert lab.log.count("The patch to the image's regulars.txt is not used: ") == 1, f"{kind}: {lab.log}"
+
+
 def a_killed_update_goes_on_with_patches():
     with lab_with_patches() as lab:
         total = int(lab.driver("v2", "--count").stdout.splitlines()[0])
@@ -363,5 +413,7 @@ if __name__ == "__main__":
         an_older_content_is_found_wherever_it_is,
         a_list_that_cannot_be_had_costs_whole_contents,
         a_signed_list_that_lies_costs_no_more_than_whole_contents,
+        lists_are_made_of_those_that_the_last_update_has_left,
+        a_list_whose_patch_or_older_form_is_of_no_use_is_fetched,
         a_killed_update_goes_on_with_patches,
     ])

@@ -9,7 +9,8 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../support"))
-from patch_lab import CHANGED, contents_asked, lab_with_patches, patches, patches_asked, update  # noqa: E402
+from patch_lab import (CHANGED, contents_asked, keep_lists, lab_with_patches, make_long, patches,  # noqa: E402
+                       patches_asked, update)
 from proxy_lab import Proxy  # noqa: E402
 from trees import Tree, noise  # noqa: E402
 from update_lab import enter_private_mounts, run  # noqa: E402
@@ -74,6 +75,33 @@ def a_patch_that_the_server_has_not_costs_the_whole_content_through_a_proxy_too(
         assert len(contents_asked(lab)) == 2, f"{lab.asked} {lab.log}"
 
 
+def the_patch_of_a_list_is_fetched_once_for_all_clients_of_a_proxy():
+    with lab_with_patches(make=make_long) as lab, proxy(lab, "cache") as through:
+        keep_lists(lab)
+        update(lab, *through)
+        assert len(patches_asked(lab)) == 1 and patches_asked(lab) == list(patches(lab)), lab.asked
+        assert "is not used: " not in lab.log, lab.log
+        for path in patches(lab).values():
+            flip(path)  # nobody looks there any more
+        update(lab, *through)
+        assert patches_asked(lab) == [], lab.asked
+        assert "is not used: " not in lab.log, lab.log
+
+
+def a_damaged_patch_of_a_list_is_not_kept_by_the_proxy():
+    with lab_with_patches(make=make_long) as lab, proxy(lab, "cache") as through:
+        keep_lists(lab)
+        name, path = list(patches(lab).items())[0]
+        flip(path)
+        update(lab, *through)
+        assert patches_asked(lab).count(name) >= 1, lab.asked
+        assert lab.log.count("The patch to the image's ") == 1, lab.log
+        flip(path)
+        update(lab, *through)
+        assert patches_asked(lab) == [name], lab.asked
+        assert "is not used: " not in lab.log, lab.log
+
+
 def make_large(version):
     """One content of which much is new, so that its patch is passed on while it comes."""
     def make_tree(root):
@@ -126,6 +154,8 @@ def a_child_is_first_and_the_parent_profits():
 if __name__ == "__main__":
     enter_private_mounts()
     run([
+        the_patch_of_a_list_is_fetched_once_for_all_clients_of_a_proxy,
+        a_damaged_patch_of_a_list_is_not_kept_by_the_proxy,
         a_patch_is_fetched_once_for_all_clients_of_a_proxy,
         a_damaged_patch_is_not_kept_by_the_proxy,
         a_patch_that_the_server_has_not_costs_the_whole_content_through_a_proxy_too,

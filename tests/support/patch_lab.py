@@ -62,6 +62,27 @@ def fresh_active(lab):
     subprocess.run(["cp", "-a", lab.trees["v1"], lab.active], check=True)
 
 
+def make_long(version):
+    """Lists that are long enough for patches; a line of one changes."""
+    def make_tree(root):
+        t = Tree(root)
+        t.system()
+        t.dir("/usr")
+        for i in range(150):
+            t.file(f"/usr/{i}", noise(100, str(i)))
+        t.file("/usr/changed", b"version %d" % version)
+        t.done()
+    return make_tree
+
+
+def keep_lists(lab):
+    """What an update to v1 leaves on the active slot."""
+    lab.wipe_slot()
+    lab.update("v1")
+    with lab.mounted() as point:
+        subprocess.run(["cp", "-a", point + "/.ota-meta", lab.active], check=True)
+
+
 def patches(lab):
     folder = lab.path("images/v2/patches")
     return {name: os.path.join(folder, name) for name in sorted(os.listdir(folder))}

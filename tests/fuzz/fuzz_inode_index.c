@@ -49,12 +49,14 @@ static int read_index(
 static void check_first_row(const struct inode_index *x, const uint8_t *row)
 {
 	struct stat st = {.st_mode = S_IFREG | 0644};
-	uint32_t v[3];
+	uint32_t v[3], ns;
 
 	memcpy(v, row, sizeof(v));
+	ns = le32toh(v[2]) & INT32_MAX; /* the bit beside them says something else */
 	st.st_ino = le32toh(v[0]);
-	st.st_ctim = (struct timespec){.tv_sec = le32toh(v[1]), .tv_nsec = le32toh(v[2])};
-	assert((inode_index_find(x, &st) == FILE_TABLE_NONE) == (v[2] == 0));
+	st.st_ctim = (struct timespec){.tv_sec = le32toh(v[1]), .tv_nsec = ns};
+	assert((inode_index_find(x, &st) == FILE_TABLE_NONE) == (ns == 0));
+	assert(inode_index_note(x, st.st_ino)->is_plain == le32toh(v[2]) >> 31);
 	st.st_ctim.tv_sec ^= 1;
 	assert(inode_index_find(x, &st) == FILE_TABLE_NONE);
 }

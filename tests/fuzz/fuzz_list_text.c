@@ -109,6 +109,40 @@ static void check_sealed(const struct file_table *t)
 		check_found(t, t->files[i].path, ENTRY_FILE, i);
 }
 
+/* The files that a list gave to a table, and how many of them it gives line by line. */
+struct lines {
+	const struct file_table *t;
+	uint32_t n;
+};
+
+static int take_line(void *ctx, const char *path, const struct digest *digest, uint64_t size_bytes,
+	struct ota_err *err)
+{
+	struct lines *l = ctx;
+	const struct file_entry *f;
+
+	assert(strlen(path) < PATH_MAX);
+	if (!l->t)
+		return 0;
+	assert(l->n < l->t->n_files);
+	f = &l->t->files[l->n++];
+	assert(strlen(path) == f->path.len && memcmp(path, f->path.at, f->path.len) == 0);
+	assert(digest_equal(digest, &l->t->contents[f->content].digest));
+	return 0;
+}
+
+/* What is good as a whole is good line by line; the converse does not hold. */
+static void try_line_by_line(const char *text, size_t len, const struct file_table *sealed)
+{
+	struct lines l = {.t = sealed};
+	struct ota_err err = {0};
+	int r = list_text_each_regular(text, len, "list", take_line, &l, &err);
+
+	if (r < 0)
+		check_refusal(r, &err);
+	assert(!sealed || (r == 0 && l.n == sealed->n_files));
+}
+
 static void try_list(read_fn *read, const char *text, size_t len)
 {
 	AUTO_FILE_TABLE struct file_table *t = file_table_new();
@@ -127,6 +161,8 @@ static void try_list(read_fn *read, const char *text, size_t len)
 		check_refusal(r, &err);
 	else
 		check_sealed(t);
+	if (read == list_text_read_regulars)
+		try_line_by_line(text, len, r < 0 ? NULL : t);
 }
 
 static void try_attributes(const char *text, size_t len)

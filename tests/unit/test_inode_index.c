@@ -74,8 +74,8 @@ static int save(int slot_fd, const struct inode_note *notes)
 static const struct inode_note settled[] = {
 	{.ino = 30, .ctime_s = 900,  .ctime_ns = 1  },
 	{.ino = 10, .ctime_s = 1000, .ctime_ns = 499},
-	{.ino = 20, .ctime_s = 900,  .ctime_ns = 3  },
-	{.ino = 40, .ctime_s = 900,  .ctime_ns = 4  },
+	{.ino = 20, .ctime_s = 900,  .ctime_ns = 3,   .is_plain = true},
+	{.ino = 40,         .ctime_s = 900,                .ctime_ns = 4        },
 };
 
 static void what_is_noted_comes_back(void **state)
@@ -94,6 +94,10 @@ static void what_is_noted_comes_back(void **state)
 	assert_int_equal(find(x, 30, 900, 1), INODE_INDEX_OTHER);
 	assert_int_equal(find(x, 40, 900, 4), INODE_INDEX_OTHER);
 	assert_int_equal(find(x, 11, 1000, 499), FILE_TABLE_NONE);
+	assert_true(inode_index_note(x, 20)->is_plain);
+	assert_int_equal(inode_index_note(x, 20)->ctime_ns, 3);
+	assert_false(inode_index_note(x, 10)->is_plain);
+	assert_null(inode_index_note(x, 11));
 }
 
 static void inode_that_has_changed_is_not_known(void **state)

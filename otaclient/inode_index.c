@@ -253,10 +253,11 @@ int inode_index_read(int fd, const struct file_table *table, struct inode_index 
 	if (r < 0)
 		return r;
 	n = get_u32(head + sizeof(magic));
-	if (fstat(fd, &st) < 0 || memcmp(head, magic, sizeof(magic)) != 0 ||
+	if (fstat(fd, &st) < 0 || n > FILE_TABLE_ENTRIES_MAX ||
+		memcmp(head, magic, sizeof(magic)) != 0 ||
 		st.st_size != HEAD_BYTES + (off_t)n * ROW_BYTES + DIGEST_BYTES)
 		return -EBADMSG;
-	/* The count is true now: as many bytes are there. */
+	/* The count is true now, but for holes. */
 	x->rows = malloc(((size_t)n + 1) * sizeof(*x->rows));
 	if (!x->rows)
 		return -ENOMEM;

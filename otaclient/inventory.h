@@ -48,8 +48,7 @@ struct inventory {
 	bool believes_nothing;            /* set by the caller: hash them all */
 	struct inode_index *known; /* what the last update left on standby; NULL = nobody knows */
 	uint8_t *whole;            /* one per file: inventory_whole() */
-	uint64_t n_known_names;           /* of standby, that were not hashed */
-	bool has_asked_list;              /* the active slot's */
+	uint64_t n_known_names;    /* of standby, that were not hashed */
 	const struct patch_list *patches; /* whose bases are looked for; NULL = of none */
 	uint32_t *base_paths; /* one per base: on the active slot; FILE_TABLE_NONE = not found */
 	const char **foreign_paths; /* that the image has no file at, in the arena */
@@ -102,8 +101,8 @@ int inventory_scan_active(struct inventory *inv, const struct file_table *table,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);
 
 /*
- * Once more, for contents that were not what they were taken for: hash whatever on the active slot has their
- * size. Does nothing where the slot has a list, which has said all it knows.
+ * Once more, for contents that were not what they were taken for: hash whatever on the active slot
+ * has their size.
  */
 int inventory_search_active(struct inventory *inv, const struct file_table *table, int active_fd,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);

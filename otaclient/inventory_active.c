@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +19,10 @@
 #include "otaclient/slot_list.h"
 #include "otaclient/slot_search.h"
 #include "otaclient/tree_walk.h"
+
+enum {
+	BASE_FILES_MAX = 4,
+};
 
 static struct search search_of_active(struct inventory *inv, const struct file_table *table,
 	int active_fd, inventory_stop_fn *stop, void *stop_ctx)
@@ -42,7 +47,7 @@ static bool is_there(const struct search *s, const char *path, uint64_t size_byt
 	struct stat st;
 
 	return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-	       (size_bytes == CONTENT_SIZE_UNKNOWN || (uint64_t)st.st_size == size_bytes);
+	       (uint64_t)st.st_size == size_bytes;
 }
 
 static int guess_file(void *ctx, size_t index, struct ota_err *err)
@@ -109,7 +114,7 @@ int inventory_search_active(struct inventory *inv, const struct file_table *tabl
 {
 	CLEANUP(search_done)
 	struct search s = search_of_active(inv, table, active_fd, stop, stop_ctx);
-	int r = inv->has_asked_list ? 0 : search_collect_sizes(&s);
+	int r = search_collect_sizes(&s);
 
 	if (r < 0 || s.n_sizes == 0)
 		return r;
@@ -134,7 +139,7 @@ static int look_without_list(struct search *s, struct ota_err *err)
 
 /* ---- by the slot's list ------------------------------------------------------------------------- */
 
-/* Of these bases a content could be made that has no place; one byte each. NULL: there are none. */
+/* Of these bases a content could be made that has no place: so many files of each are read. NULL: there are none. */
 static int collect_wanted_bases(const struct search *s, uint8_t **ret_wanted)
 {
 	const struct patch_list *list = s->patches;
@@ -149,30 +154,38 @@ static int collect_wanted_bases(const struct search *s, uint8_t **ret_wanted)
 		if (s->inv->sources[i].place != PLACE_NOWHERE)
 			continue;
 		for (uint32_t p = list->first[i]; p < list->first[i + 1]; p++)
-			wanted[list->patches[p].base] = 1;
+			wanted[list->patches[p].base] = BASE_FILES_MAX;
 	}
 	return 0;
 }
 
 struct listed {
 	struct search *s;
-	const uint8_t *wanted_bases;
+	uint8_t *wanted_bases;
 	uint64_t n_lines;
+	bool again; /* the places that the first reading found have been looked at */
 };
 
 /* It is hashed when it is copied. */
-static int note_content(struct search *s, uint32_t content, const char *path)
+static int note_content(const struct listed *l, uint32_t content, const char *path)
 {
+	struct search *s = l->s;
 	struct content_source *src = &s->inv->sources[content];
 
 	if (src->place != PLACE_NOWHERE)
+		return 0;
+	/* All of them at once are looked at by many threads; few are left by then. */
+	if (l->again && !is_there(s, path, s->table->contents[content].size_bytes))
 		return 0;
 	src->place = PLACE_ACTIVE_LIKELY;
 	src->path = search_file_at(s, path);
 	return src->path == FILE_TABLE_NONE ? search_add_path(s, path, &src->path) : 0;
 }
 
-/* It is hashed before it counts. Each line counts as an inode of its own: few files have several names. */
+/*
+ * It is hashed before it counts. Of the files that the list says it is in, a few are enough. Each line counts as an
+ * inode of its own: few files have several names.
+ */
 static int note_base(
 	struct listed *l, const char *path, const struct digest *digest, uint64_t size_bytes)
 {
@@ -180,8 +193,10 @@ static int note_base(
 	uint32_t base =
 		l->wanted_bases ? patch_list_find_base(s->patches, digest) : FILE_TABLE_NONE;
 
-	if (base == FILE_TABLE_NONE || !l->wanted_bases[base])
+	if (l->again || base == FILE_TABLE_NONE || l->wanted_bases[base] == 0 ||
+		s->patches->bases[base].size_bytes != size_bytes)
 		return 0;
+	l->wanted_bases[base]--;
 	return search_add(l->s,
 		(struct candidate){
 			.ino = l->n_lines,
@@ -207,14 +222,20 @@ static int note_line(void *ctx, const char *path, const struct digest *digest, u
 		return 0;
 	r = note_base(l, path, digest, size_bytes);
 	if (r == 0 && content != FILE_TABLE_NONE)
-		r = note_content(l->s, content, path);
+		r = note_content(l, content, path);
 	return r;
 }
+
+struct places {
+	struct search *s;
+	atomic_size_t n_wrong;
+};
 
 /* What is gone or has another length has changed since the list was made. */
 static int check_place(void *ctx, size_t index, struct ota_err *err)
 {
-	struct search *s = ctx;
+	struct places *p = ctx;
+	struct search *s = p->s;
 	struct content_source *src = &s->inv->sources[index];
 	char buf[PATH_MAX];
 
@@ -223,8 +244,10 @@ static int check_place(void *ctx, size_t index, struct ota_err *err)
 	if (search_is_stopped(s))
 		return -ECANCELED;
 	if (!is_there(s, inventory_path(s->inv, s->table, (uint32_t)index, buf),
-		    s->table->contents[index].size_bytes))
+		    s->table->contents[index].size_bytes)) {
 		src->place = PLACE_NOWHERE;
+		atomic_fetch_add(&p->n_wrong, 1);
+	}
 	return 0;
 }
 
@@ -243,24 +266,47 @@ static void forget_noted(struct search *s)
 }
 
 /* 1: there is no list, or none that can be read to its end. */
+static int read_list(struct listed *l)
+{
+	struct ota_err why = {0};
+	int r = slot_list_read(l->s->root_fd, note_line, l, &why);
+
+	if (r == 0 || r == -ENOMEM || r == -ECANCELED)
+		return r;
+	forget_noted(l->s);
+	return 1;
+}
+
+/* A list is asked for contents of a known size only: any file could be taken for one of an unknown size. */
+static bool knows_sizes(const struct file_table *t)
+{
+	for (uint32_t i = 0; i < t->n_contents; i++)
+		if (t->contents[i].size_bytes == CONTENT_SIZE_UNKNOWN)
+			return false;
+	return true;
+}
+
+/* 1: there is no list that can be used. */
 static int look_by_list(struct search *s, struct ota_err *err)
 {
 	AUTO_FREE uint8_t *wanted_bases = NULL;
-	struct ota_err why = {0};
-	int r = collect_wanted_bases(s, &wanted_bases);
+	struct places places = {.s = s};
+	struct listed listed = {.s = s};
+	int r;
 
-	if (r < 0)
-		return r;
-	r = slot_list_read(s->root_fd, note_line,
-		&(struct listed){.s = s, .wanted_bases = wanted_bases}, &why);
-	if (r == -ENOMEM || r == -ECANCELED)
-		return r;
-	if (r < 0) {
-		forget_noted(s);
+	if (!knows_sizes(s->table))
 		return 1;
-	}
-	s->inv->has_asked_list = true;
-	r = workers_run(s->table->n_contents, 64, WORKERS_FOR_DISK, check_place, s, err);
+	r = collect_wanted_bases(s, &wanted_bases);
+	listed.wanted_bases = wanted_bases;
+	if (r == 0)
+		r = read_list(&listed);
+	if (r != 0)
+		return r;
+	r = workers_run(s->table->n_contents, 64, WORKERS_FOR_DISK, check_place, &places, err);
+	/* What is not where the first line said may be where another does. */
+	listed.again = true;
+	if (r == 0 && places.n_wrong > 0)
+		r = read_list(&listed);
 	if (r == 0)
 		r = search_hash(s, is_noted, err);
 	if (r == 0)

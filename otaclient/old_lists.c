@@ -18,6 +18,12 @@
 void old_lists_open(const char *root, struct old_lists *ret)
 {
 	AUTO_CLOSE int root_fd = root ? open(root, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	old_lists_open_at(root_fd, ret);
+}
+
+void old_lists_open_at(int root_fd, struct old_lists *ret)
+{
 	AUTO_CLOSE int dir_fd = -1;
 	AUTO_BUF struct buf jwt = {0};
 

@@ -16,8 +16,9 @@ struct old_lists {
 	struct image_meta meta; /* what they say of themselves; no signature was looked at */
 };
 
-/* @root: of the running system; NULL = none is asked. */
+/* @root: of the running system; NULL = none is asked. Or the folder itself; -1 = none. */
 void old_lists_open(const char *root, struct old_lists *ret);
+void old_lists_open_at(int root_fd, struct old_lists *ret);
 void old_lists_done(struct old_lists *old);
 
 /* The older form of @part, one of @meta's; NULL: there is none. */

@@ -4,16 +4,16 @@
 #include "otaclient/slot_list.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/path.h"
-#include "otaclient/standby_writer.h"
+#include "common/crypto/digest.h"
+#include "otaclient/old_lists.h"
 
-static const char list_name[] = "regulars.txt";
+static const char list_name[] = "the slot's list of files"; /* in sentences */
 
 enum {
 	BUFFER_BYTES =
@@ -37,9 +37,11 @@ static int take_lines(
 	return r;
 }
 
-static int read_list(int fd, list_text_regular_fn *each, void *ctx, struct ota_err *err)
+static int read_list(
+	int fd, struct digest_ctx *hash, list_text_regular_fn *each, void *ctx, struct ota_err *err)
 {
 	AUTO_FREE char *data = malloc(BUFFER_BYTES);
+	uint64_t left = LIST_TEXT_MAX_BYTES;
 	size_t len = 0;
 	int r = 0;
 
@@ -55,6 +57,10 @@ static int read_list(int fd, list_text_regular_fn *each, void *ctx, struct ota_e
 		/* The last line may do without its end. */
 		if (n == 0)
 			return list_text_each_regular(data, len, list_name, each, ctx, err);
+		if ((uint64_t)n > left)
+			return -EBADMSG;
+		left -= (uint64_t)n;
+		digest_add(hash, data + len, (size_t)n);
 		len += (size_t)n;
 		r = take_lines(data, &len, each, ctx, err);
 	}
@@ -63,16 +69,26 @@ static int read_list(int fd, list_text_regular_fn *each, void *ctx, struct ota_e
 
 int slot_list_read(int slot_fd, list_text_regular_fn *each, void *ctx, struct ota_err *err)
 {
-	AUTO_CLOSE int meta_fd = path_open(slot_fd, STANDBY_META_NAME, O_PATH | O_DIRECTORY, 0);
+	CLEANUP(old_lists_done) struct old_lists lists;
+	AUTO_DIGEST_CTX struct digest_ctx *hash = digest_ctx_new();
 	AUTO_CLOSE int fd = -1;
-	struct stat st;
+	struct digest have;
+	int r;
 
-	if (meta_fd < 0)
+	old_lists_open_at(slot_fd, &lists);
+	if (!hash)
+		return -ENOMEM;
+	if (lists.dir_fd < 0)
 		return -ENOENT;
-	fd = path_open(meta_fd, list_name, O_RDONLY | O_NONBLOCK, 0);
-	if (fd == -ENOENT)
-		return fd;
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return -EBADMSG;
-	return read_list(fd, each, ctx, err);
+	r = old_lists_file(&lists, &lists.meta.regulars, &fd, err);
+	if (r < 0)
+		return r == -ENOENT ? r : -EBADMSG;
+	digest_start(hash);
+	r = read_list(fd, hash, each, ctx, err);
+	if (r < 0)
+		return r;
+	digest_final(hash, &have);
+	return digest_equal(&have, &lists.meta.regulars.digest)
+		       ? 0
+		       : old_lists_wrong(&lists.meta.regulars, err);
 }

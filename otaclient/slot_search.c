@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/array.h"
 #include "common/base/cleanup.h"
@@ -163,6 +164,7 @@ static int hash_candidate(void *ctx, size_t index, struct ota_err *err)
 	AUTO_DIGEST_CTX struct digest_ctx *hash = NULL;
 	AUTO_CLOSE int fd = -1;
 	struct digest d;
+	struct stat st;
 	uint64_t size;
 	int r;
 
@@ -175,7 +177,11 @@ static int hash_candidate(void *ctx, size_t index, struct ota_err *err)
 	 * the update. */
 	c->content = CONTENT_UNWANTED;
 	fd = open_candidate(s, c);
-	r = fd < 0 ? fd : digest_of_fd_unless(hash, fd, s->stop, s->stop_ctx, &d, &size);
+	/* One that has grown since might never end. */
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+		(uint64_t)st.st_size != c->size_bytes)
+		return 0;
+	r = digest_of_fd_unless(hash, fd, s->stop, s->stop_ctx, &d, &size);
 	if (r < 0)
 		return r == -ECANCELED ? r : 0;
 	if (file_table_find_content(s->table, &d) != FILE_TABLE_NONE)

@@ -1,7 +1,7 @@
 /*
  * slot_search: one look through one slot for wanted contents: candidates are noted, then hashed on many threads in the
- * order of their inodes, no inode twice. Private to inventory, whose two halves are made of it: inventory_standby.c and
- * inventory_active.c.
+ * order of their inodes, no inode twice (by a list: in the order of its lines). Private to inventory, whose two halves
+ * are made of it: inventory_standby.c and inventory_active.c.
  *
  * While candidates are noted, only search_add() may be called from several threads; while they are hashed each
  * thread writes its own candidate.

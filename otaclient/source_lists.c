@@ -70,8 +70,12 @@ static int copy_old(struct source *s, const struct image_part *old_part, struct 
 			.dst_fd = part->fd,
 			.max_bytes = part->max_bytes,
 			.hash = s->digest,
+			.stop = s->config->stop,
+			.stop_ctx = s->config->ctx,
 		},
 		&part->n_bytes);
+	if (r == -ECANCELED)
+		return source_stopped(err);
 	if (r < 0 && r != -EPIPE && r != -EFBIG)
 		return source_part_failed(r, part, err);
 	digest_final(s->digest, &digest);
@@ -80,7 +84,7 @@ static int copy_old(struct source *s, const struct image_part *old_part, struct 
 
 /* 1: it has another one. */
 static int take_same(struct source *s, const struct image_part *old_part,
-	const struct image_part *signed_part, struct image_text *text)
+	const struct image_part *signed_part, struct image_text *text, struct ota_err *err)
 {
 	struct source_part part = {
 		.name = signed_part->name,
@@ -101,6 +105,10 @@ static int take_same(struct source *s, const struct image_part *old_part,
 	closep(&part.fd);
 	if (r == 0)
 		return 0;
+	if (r == -ECANCELED) {
+		*err = why;
+		return r;
+	}
 	log_warning("The image's %s is fetched, although it is the running system's: %s",
 		signed_part->name, why.msg);
 	return 1;
@@ -118,9 +126,12 @@ static int open_base(struct source *s, const struct image_part *old_part,
 
 	if (r < 0)
 		return r;
-	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != patch->old_bytes ||
-		digest_of_fd(s->digest, fd, &digest, &size) < 0 ||
-		!digest_equal(&digest, &patch->old))
+	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != patch->old_bytes)
+		return old_lists_wrong(old_part, err);
+	r = digest_of_fd_unless(s->digest, fd, s->config->stop, s->config->ctx, &digest, &size);
+	if (r == -ECANCELED)
+		return source_stopped(err);
+	if (r < 0 || !digest_equal(&digest, &patch->old))
 		return old_lists_wrong(old_part, err);
 	*ret_fd = TAKE_FD(fd);
 	return 0;
@@ -154,7 +165,7 @@ static int fetch_patched(struct source *s, const struct image *image,
 	closep(&part.base_fd);
 	if (r == 0)
 		return 0;
-	if (tried && !part.done) { /* an abort, or there is no network */
+	if (r == -ECANCELED || (tried && !part.done)) { /* an abort, or there is no network */
 		*err = why;
 		return r;
 	}
@@ -170,7 +181,7 @@ static int use_old(struct source *s, const struct image *image,
 
 	if (!old_part)
 		return 1;
-	r = take_same(s, old_part, signed_part, text);
+	r = take_same(s, old_part, signed_part, text, err);
 	return r > 0 ? fetch_patched(s, image, old_part, signed_part, text, err) : r;
 }
 

@@ -138,6 +138,12 @@ static int inactive(struct source *s, uint32_t limit_ms, struct ota_err *err)
 	return ota_err_wrap(err, -ETIMEDOUT, "No byte came for %u s", limit_ms / 1000);
 }
 
+int source_stopped(struct ota_err *err)
+{
+	return ota_err_set(
+		err, -ECANCELED, OTA_E_ABORTED, "The fetching of the image's metadata was stopped");
+}
+
 /* Wait for @part; its result is the result. */
 static int part_wait(struct source *s, struct source_part *part, struct ota_err *err)
 {
@@ -155,8 +161,7 @@ static int part_wait(struct source *s, struct source_part *part, struct ota_err 
 		if (r < 0)
 			return r;
 		if (!part->done && config->stop && config->stop(config->ctx))
-			return ota_err_set(err, -ECANCELED, OTA_E_ABORTED,
-				"The fetching of the image's metadata was stopped");
+			return source_stopped(err);
 		if (!part->done && clock_monotonic_ms() - started_ms >= limit_ms &&
 			fetcher_idle_ms(s->fetcher) >= limit_ms)
 			return inactive(s, limit_ms, err);

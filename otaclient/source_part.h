@@ -56,5 +56,8 @@ int source_part_fetch_file(
 /* An unnamed file for it in part->fd. */
 int source_part_scratch(struct source *s, struct source_part *part, struct ota_err *err);
 
+/* stop() said so: -ECANCELED, with the sentence. */
+int source_stopped(struct ota_err *err);
+
 /* The sentence for a file that cannot be kept; returns @r. */
 int source_part_failed(int r, const struct source_part *part, struct ota_err *err);

@@ -92,11 +92,10 @@ static bool text_is(struct text t, const char *s)
 	return strlen(s) == t.len && memcmp(s, t.at, t.len) == 0;
 }
 
-/* The label of a security module that the image says nothing about was put there by the running
- * kernel. */
+/* What the running kernel puts there by itself, where the image says nothing: a label, a sum over the attributes. */
 static bool stays_without_line(const char *name)
 {
-	return strcmp(name, "security.selinux") == 0;
+	return strcmp(name, "security.selinux") == 0 || strcmp(name, "security.evm") == 0;
 }
 
 static int remove_unwanted(

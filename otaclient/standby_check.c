@@ -144,27 +144,35 @@ static bool has_noted_bytes(const struct standby_check *c, size_t file, const st
 		       (size == (uint64_t)st->st_size || size == CONTENT_SIZE_UNKNOWN));
 }
 
-/* If nobody has changed the inode since it was noted, its attributes are the image's, none of them extended. */
+static bool is_before(const struct timespec *t, const struct timespec *since)
+{
+	return t->tv_sec != since->tv_sec ? t->tv_sec < since->tv_sec : t->tv_nsec < since->tv_nsec;
+}
+
+/*
+ * Are the attributes, at which nobody has looked before, the image's, none of them extended? Somebody who has changed
+ * the inode has done so after the note; an older one that is not what was noted is another than it should be.
+ */
 static int check_attributes(
 	const struct look *l, size_t file, int fd, const struct stat *st, struct ota_err *err)
 {
-	const struct file_table *t = l->check->table;
-	struct attrs_want want = attrs_of_file(t, (uint32_t)file);
+	const struct standby_check *c = l->check;
+	struct attrs_want want = attrs_of_file(c->table, (uint32_t)file);
+	bool holds = inode_note_holds(&c->notes[file], st);
 	char path[PATH_MAX];
 	int r;
 
-	if (!l->check->mtimes[file].attrs_are_guessed ||
-		!inode_note_holds(&l->check->notes[file], st))
+	if (!c->mtimes[file].attrs_are_guessed || (!holds && !is_before(&st->st_ctim, &c->since)))
 		return 0;
 	r = attrs_fd_is_plain(fd);
 	if (r < 0)
-		return cannot_read(err, r, path_of(t, file, path));
-	if (r > 0 && attrs_stat_holds(&want, st))
+		return cannot_read(err, r, path_of(c->table, file, path));
+	if (r > 0 && holds && attrs_stat_holds(&want, st))
 		return 0;
 	return ota_err_set(err, -EBADMSG, OTA_E_APPLY_OTAUPDATE_FAILED,
 		"The standby slot does not keep what is written to it: %s has other "
 		"attributes than the image's",
-		path_of(t, file, path));
+		path_of(c->table, file, path));
 }
 
 /*
@@ -178,6 +186,7 @@ static int open_noted(
 	struct stat st;
 	int fd = path_open(l->standby_fd, path_of(l->check->table, file, path),
 		O_RDONLY | O_NOATIME | O_NONBLOCK, 0);
+	int r;
 
 	if (fd == -ENOENT || fd == -ELOOP || fd == -ENOTDIR)
 		return 1;
@@ -187,9 +196,10 @@ static int open_noted(
 	if (fstat(fd, &st) < 0)
 		return cannot_read(err, -errno, path);
 	*ret_size = (uint64_t)st.st_size;
-	if (!has_noted_bytes(l->check, file, &st))
-		return 1;
-	return check_attributes(l, file, fd, &st, err);
+	r = check_attributes(l, file, fd, &st, err);
+	if (r < 0)
+		return r;
+	return has_noted_bytes(l->check, file, &st) ? 0 : 1;
 }
 
 static int compare(

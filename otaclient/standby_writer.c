@@ -500,6 +500,15 @@ static int clear_store(struct standby_writer *w, struct ota_err *err)
 	return 0;
 }
 
+/* The inode of a kept file that is repeated elsewhere gets another name for a while. */
+static void touch_kept(struct standby_writer *w, uint32_t content)
+{
+	uint32_t file = w->c.inv->sources[content].path;
+
+	if (w->c.plan->actions[content] == PLAN_REPEAT && file < w->c.table->n_files)
+		w->c.inv->whole[file] = false;
+}
+
 static int harvest_item(void *ctx, size_t index, struct ota_err *err)
 {
 	struct standby_writer *w = ctx;
@@ -508,6 +517,7 @@ static int harvest_item(void *ctx, size_t index, struct ota_err *err)
 		return 0;
 	if (stopped(w))
 		return -ECANCELED;
+	touch_kept(w, (uint32_t)index);
 	return harvest_one(w, (uint32_t)index, err);
 }
 

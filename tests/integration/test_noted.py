@@ -158,7 +158,7 @@ def notes_of(root):
         data = f.read()
     head, rows = data[:12], [list(row) for row in struct.iter_unpack("<III32s", data[12:-32])]
     yield rows
-    data = head + b"".join(struct.pack("<III32s", *row) for row in rows)
+    data = head[:8] + struct.pack("<I", len(rows)) + b"".join(struct.pack("<III32s", *row) for row in rows)
     with open(root + INDEX, "wb") as f:
         f.write(data + hashlib.sha256(data).digest())
 
@@ -212,6 +212,53 @@ def attributes_that_were_changed_are_set_again():
             assert (OTHER_ATTRIBUTES in lab.log) == again, lab.log
 
 
+def empty_file_that_somebody_has_noted_is_looked_at():
+    """It is never noted by an update, for there is nothing to read."""
+    def make_empty(version):
+        def make_tree(root):
+            t = Tree(root)
+            t.system()
+            t.file("/empty", b"")
+            t.file(f"/{version}", noise(4000, str(version)))
+            t.done()
+        return make_tree
+
+    with UpdateLab() as lab:
+        lab.build("v1", make_empty(1))
+        lab.build("v2", make_empty(2))
+        lab.update("v1")
+        with lab.mounted(writable=True) as root:
+            os.setxattr(root + "/empty", "user.more", b"here")
+            st = os.stat(root + "/empty")
+            with notes_of(root) as rows:
+                rows.append([st.st_ino, st.st_ctime_ns // 10**9, st.st_ctime_ns % 10**9 | PLAIN, hashlib.sha256().digest()])
+                rows.sort()
+        lab.update("v2")
+        lab.check("v2")
+
+
+def kept_file_that_is_repeated_is_looked_at():
+    """Its inode has another name for a while, so the notes say nothing of it any more."""
+    def make_repeated(version):
+        def make_tree(root):
+            t = Tree(root)
+            t.system()
+            for i in range(version):
+                t.file(f"/kept-{i}", noise(9000, "kept"))
+            t.done()
+        return make_tree
+
+    with UpdateLab() as lab:
+        lab.build("v1", make_repeated(1))
+        lab.build("v2", make_repeated(2))
+        lab.update("v1")
+        with lab.mounted(writable=True) as root:
+            os.setxattr(root + "/kept-0", "user.more", b"here")
+            note_as_it_is_now(root, "/kept-0")
+        lab.update("v2")
+        lab.check("v2")
+
+
 def attributes_that_the_new_image_changes_are_set():
     def make_with(mode, owner, mtime, xattr, names):
         def make_tree(root):
@@ -254,5 +301,7 @@ if __name__ == "__main__":
         damaged_notes_are_not_believed,
         notes_that_lie_cost_time_only,
         attributes_that_were_changed_are_set_again,
+        empty_file_that_somebody_has_noted_is_looked_at,
+        kept_file_that_is_repeated_is_looked_at,
         attributes_that_the_new_image_changes_are_set,
     ])

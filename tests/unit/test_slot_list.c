@@ -16,6 +16,8 @@
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
+#include "common/codec/base64url.h"
+#include "common/crypto/digest.h"
 #include "otaclient/slot_list.h"
 #include "tests/unit/tmp_dir.h"
 
@@ -49,12 +51,42 @@ static int meta_of(const struct tmp_dir *d)
 	return openat(d->fd, ".ota-meta", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-static void write_list(int meta_fd, const void *data, size_t len)
+static void write_file(int dir_fd, const char *name, const void *data, size_t len)
 {
-	AUTO_CLOSE int fd =
-		openat(meta_fd, "regulars.txt", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	AUTO_CLOSE int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
 	assert_int_equal(file_write_all(fd, data, len), 0);
+}
+
+/* A metadata.jwt that nobody has signed, which names the list @name with this digest. */
+static void write_metadata(int meta_fd, const char *name, const void *data, size_t len)
+{
+	AUTO_BUF struct buf text = {0}, jwt = {0};
+	char hex[DIGEST_HEX_MAX];
+	struct digest digest;
+
+	digest_of(data, len, &digest);
+	digest_to_hex(&digest, hex);
+	assert_int_equal(buf_printf(&text,
+				 "[{\"version\": 1}, {\"directory\": \"d\", \"hash\": \"" DIGEST
+				 "\"}, {\"symboliclink\": \"s\", \"hash\": \"" DIGEST
+				 "\"}, {\"regular\": \"%s\", \"hash\": \"%s\"}, "
+				 "{\"persistent\": \"p\", \"hash\": \"" DIGEST
+				 "\"}, {\"certificate\": \"c\", \"hash\": \"" DIGEST
+				 "\"}, {\"rootfs_directory\": \"data\"}]",
+				 name, hex),
+		0);
+	assert_int_equal(base64url_encode("{\"alg\": \"ES256\"}", 16, &jwt), 0);
+	assert_int_equal(buf_puts(&jwt, "."), 0);
+	assert_int_equal(base64url_encode(text.data, text.len_bytes, &jwt), 0);
+	assert_int_equal(buf_puts(&jwt, ".c2ln"), 0);
+	write_file(meta_fd, "metadata.jwt", jwt.data, jwt.len_bytes);
+}
+
+static void write_list(int meta_fd, const void *data, size_t len)
+{
+	write_file(meta_fd, "regulars.txt", data, len);
+	write_metadata(meta_fd, "regulars.txt", data, len);
 }
 
 static void every_line_is_given(void **state)
@@ -125,13 +157,40 @@ static void what_is_no_list_is_none(void **state)
 	assert_int_equal(slot_list_read(d->fd, see, &seen, NULL), -EBADMSG);
 }
 
+static void another_list_than_the_metadata_says_is_none(void **state)
+{
+	static const char lines[] =
+		"0644,0,0,1," DIGEST ",'/a',1,,\n0644,0,0,1," DIGEST ",'/b',1,,\n";
+	const struct tmp_dir *d = *state;
+	AUTO_CLOSE int meta_fd = meta_of(d);
+	struct seen seen = {0};
+
+	write_list(meta_fd, lines, sizeof(lines) - 1);
+	assert_int_equal(slot_list_read(d->fd, see, &seen, NULL), 0);
+	/* Cut at the end of a line, and to nothing. */
+	write_file(meta_fd, "regulars.txt", lines, (sizeof(lines) - 1) / 2);
+	assert_int_equal(slot_list_read(d->fd, see, &seen, NULL), -EBADMSG);
+	write_file(meta_fd, "regulars.txt", lines, 0);
+	assert_int_equal(slot_list_read(d->fd, see, &seen, NULL), -EBADMSG);
+	/* Under another name; not there; of a slot that says nothing of itself. */
+	write_file(meta_fd, "r", lines, sizeof(lines) - 1);
+	write_metadata(meta_fd, "r", lines, sizeof(lines) - 1);
+	assert_int_equal(slot_list_read(d->fd, see, &seen, NULL), 0);
+	assert_int_equal(unlinkat(meta_fd, "r", 0), 0);
+	assert_int_equal(slot_list_read(d->fd, see, &seen, NULL), -ENOENT);
+	write_list(meta_fd, lines, sizeof(lines) - 1);
+	write_file(meta_fd, "metadata.jwt", "x", 1);
+	assert_int_equal(slot_list_read(d->fd, see, &seen, NULL), -ENOENT);
+}
+
 static void what_is_no_file_is_none(void **state)
 {
 	const struct tmp_dir *d = *state;
 	AUTO_CLOSE int meta_fd = meta_of(d);
 	struct seen seen = {0};
 
-	write_list(d->fd, "", 0);
+	write_list(meta_fd, "", 0);
+	assert_int_equal(renameat(meta_fd, "regulars.txt", d->fd, "regulars.txt"), 0);
 	assert_int_equal(symlinkat("../regulars.txt", meta_fd, "regulars.txt"), 0);
 	assert_int_equal(slot_list_read(d->fd, see, &seen, NULL), -EBADMSG);
 	assert_int_equal(unlinkat(meta_fd, "regulars.txt", 0), 0);
@@ -149,6 +208,7 @@ int main(void)
 		tmp_dir_test(every_line_is_given),
 		tmp_dir_test(sizes_may_be_missing),
 		tmp_dir_test(what_is_no_list_is_none),
+		tmp_dir_test(another_list_than_the_metadata_says_is_none),
 		tmp_dir_test(what_is_no_file_is_none),
 	};
 

@@ -61,7 +61,7 @@ def main(module="__main__", at_a_time=AT_A_TIME):
     module = sys.modules[module]
     names = sys.argv[1:]
     tests = list(_each(loader.loadTestsFromNames(names, module) if names else loader.loadTestsFromModule(module)))
-    results = []
+    results, good = [], []
     with contextlib.ExitStack() as stack:
         for cls in dict.fromkeys(type(test) for test in tests):
             stack.callback(_tear_down, cls)
@@ -72,4 +72,6 @@ def main(module="__main__", at_a_time=AT_A_TIME):
             result, seconds = future.result()
             results.append(result)
             print(f"{_word(result)} {running[future].id()} ({seconds:.1f} s)", flush=True)
-    sys.exit(0 if _summary(results, time.monotonic() - began) else 1)
+        # Before the classes are torn down: one that fails in that must not hide the others.
+        good.append(_summary(results, time.monotonic() - began))
+    sys.exit(0 if all(good) else 1)

@@ -24,6 +24,7 @@ import time
 from typing import NamedTuple
 
 import machine
+import power_log
 import scenarios
 from ecu_lab import Failed as ProgramFailed
 from power_log import PowerLog, Replay, share
@@ -70,8 +71,9 @@ def record(shop):
             stand.machine.cut_power()
             shutil.rmtree(place)
 
-    story = inspect.getsource(scenarios.recorded) + inspect.getsource(scenarios.panics)
-    return shop.made(shop.folder, f"recording-{hashlib.sha256(story.encode()).hexdigest()[:8]}", make)
+    # Also what says how a machine is recorded, and in which form.
+    how = "".join(inspect.getsource(part) for part in (scenarios.recorded, scenarios.panics, Stand, machine, power_log))
+    return shop.made(shop.folder, f"recording-{hashlib.sha256(how.encode()).hexdigest()[:8]}", make)
 
 
 def open_log(folder):

@@ -257,6 +257,8 @@ class Machine:
         """[(from, to), ...], in bytes: all that the firmware, GRUB and the system have read of the disk, in the order they did."""
         with open(f"{self.folder}/reads", encoding="ascii") as f:
             found = re.findall(r"^blk_co_preadv .* offset (\d+) bytes (\d+) ", f.read(), re.MULTILINE)
+        if not found:
+            raise Failed("QEMU has noted nothing of what was read of the disk")
         return [(int(offset), int(offset) + int(size)) for offset, size in found]
 
     def wait_until_off(self, seconds):

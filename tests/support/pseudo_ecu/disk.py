@@ -22,6 +22,7 @@ from . import syscalls
 SECTOR = 512
 MIB = 1 << 20
 
+LOOP_GET_STATUS64 = 0x4C05
 LOOP_CONFIGURE = 0x4C0A
 LOOP_CTL_GET_FREE = 0x4C82
 LO_FLAGS_AUTOCLEAR = 4
@@ -133,6 +134,18 @@ def _loop_fd(backing_fd, image):
                 if e.errno != errno.EBUSY:
                     raise Error(f"Cannot attach {image} to {path}: {e.strerror}") from e
     raise Error(f"No free loop device for {image}")
+
+
+def is_backed_by(name, image):
+    """Is the loop device attached to this very file? It may be another machine's by now."""
+    info = bytearray(232)
+    try:
+        with open(f"/dev/{name}", "rb", buffering=0) as f:
+            fcntl.ioctl(f, LOOP_GET_STATUS64, info)
+    except OSError:
+        return False  # to no file, or it is just being attached or let go
+    st = os.stat(image)
+    return struct.unpack_from("=QQ", info) == (st.st_dev, st.st_ino)
 
 
 def _blkpg(fd, op, part):

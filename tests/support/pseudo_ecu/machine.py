@@ -236,22 +236,10 @@ def _write_state(image, state):
 def _wait_until_clear(name, image):
     """The kernel unmounts after the last process has gone; only then may the loader read the disk."""
     deadline = time.monotonic() + CLEAR_TIMEOUT_S
-    while _backing_name(name) == os.path.basename(os.path.realpath(image)):
+    while disk.is_backed_by(name, image):
         if time.monotonic() > deadline:
             raise disk.Error(f"{image} is still attached to {name} after {CLEAR_TIMEOUT_S} s")
         time.sleep(0.02)
-
-
-def _backing_name(name):
-    """
-    The file that a loop device is attached to: it may be another machine's already. Without its folder, which is
-    another one as seen from another mount namespace.
-    """
-    try:
-        with open(f"/sys/block/{name}/loop/backing_file", encoding="utf-8") as f:
-            return os.path.basename(f.read().rstrip("\n"))
-    except OSError:
-        return None
 
 
 def execute(image, argv):

@@ -24,7 +24,7 @@ struct request_handler {
 	int (*update)(void *ctx, const struct update_request *request, struct ota_err *err);
 	int (*abort)(void *ctx, struct ota_err *err);
 	int (*rollback)(void *ctx, struct ota_err *err);
-	/* Begin a forecast, or, with the request_id of the one that was begun last, say how far it is. */
+	/* Begin a forecast, or say how far the last one is, if it has the same request_id, url and version. */
 	int (*forecast)(void *ctx, const struct update_request *request,
 		struct forecast_report *ret_report, struct ota_err *err);
 	void *ctx;

@@ -90,11 +90,14 @@ class Forecasts(unittest.TestCase):
             url = f"http://{HOST_ADDRESS}:{server.getsockname()[1]}/"
             argv = [self.lab.programs.otactl, "--ecu", ecu.address, "update", "--version", "v3", "--url", url, "--dry-run"]
             with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asker:
-                server.settimeout(60)
-                asked, _ = server.accept()
-                with asked:
-                    yield
-                said = asker.communicate(timeout=60)
+                try:
+                    server.settimeout(60)
+                    asked, _ = server.accept()
+                    with asked:
+                        yield
+                    said = asker.communicate(timeout=60)
+                finally:
+                    asker.kill()  # it would ask for ever, and we would wait for it
         self.assertEqual(1, asker.returncode)
         self.assertEqual("", said[0])
         self.assertRegex(said[1], r"\Aotactl: No forecast from \S+: An update has taken the place of the forecast\n\Z")

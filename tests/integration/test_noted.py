@@ -255,8 +255,7 @@ def kept_file_that_is_repeated_is_looked_at():
         with lab.mounted(writable=True) as root:
             os.setxattr(root + "/kept-0", "user.more", b"here")
             note_as_it_is_now(root, "/kept-0")
-        lab.update("v2")
-        lab.check("v2")
+        update(lab, believes=True)
 
 
 def attributes_that_the_new_image_changes_are_set():

@@ -38,8 +38,6 @@ static struct search search_of_active(struct inventory *inv, const struct file_t
 	};
 }
 
-/* ---- without a list ----------------------------------------------------------------------------- */
-
 /* Is the file there, and as long as @size_bytes? No reading. */
 static bool is_there(const struct search *s, const char *path, uint64_t size_bytes)
 {
@@ -49,6 +47,8 @@ static bool is_there(const struct search *s, const char *path, uint64_t size_byt
 	return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
 	       (uint64_t)st.st_size == size_bytes;
 }
+
+/* ---- without a list ----------------------------------------------------------------------------- */
 
 static int guess_file(void *ctx, size_t index, struct ota_err *err)
 {

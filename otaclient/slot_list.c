@@ -15,10 +15,9 @@
 
 static const char list_name[] = "the slot's list of files"; /* in sentences */
 
+/* Far more than the longest line: a path in which each apostrophe is written as four characters. */
 enum {
-	BUFFER_BYTES =
-		256
-		<< 10, /* far more than the longest line: a path with each apostrophe written as four */
+	BUFFER_BYTES = 256 << 10,
 };
 
 /* Give the whole lines to @each, and keep the rest. */

@@ -44,8 +44,8 @@ struct search {
 	uint64_t *sizes; /* sorted sizes of the contents that are looked for */
 	size_t n_sizes;
 
-	pthread_mutex_t
-		lock; /* for what follows, and for the inventory while candidates are noted */
+	/* For what follows, and for the inventory while candidates are noted. */
+	pthread_mutex_t lock;
 	struct candidate *candidates;
 	uint32_t n_candidates, cap_candidates;
 };

@@ -188,6 +188,13 @@ static unsigned n_asked(size_t i)
 	return n;
 }
 
+/* A child that hangs never sleeps by the test's clock, so nothing else tells that its thread has begun. */
+static void wait_until_asked(size_t i)
+{
+	while (n_asked(i) == 0)
+		sched_yield();
+}
+
 /* ---- a tracker ---- */
 
 struct lab {
@@ -452,6 +459,7 @@ static void a_child_that_hangs_holds_up_neither_the_others_nor_the_end(void **st
 	set_script(0, (struct script){.hangs = true});
 	set_script(1, (struct script){.status = STATUS_SUCCESS});
 	begin(&lab, 2);
+	wait_until_asked(0);
 	pass(1, 25000);
 	assert_shown(&lab, "p1 ");
 	assert_int_equal(n_asked(0), 1);

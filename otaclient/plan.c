@@ -174,6 +174,13 @@ static void image_needs(const struct file_table *t, uint64_t *ret_bytes, uint64_
 	}
 }
 
+/* Of what is on the standby slot: then nothing is lost if it goes at once, and copies find their names free. */
+static bool takes_nothing(const struct plan *p)
+{
+	return p->sums[PLAN_KEEP].files == 0 && p->sums[PLAN_MOVE].contents == 0 &&
+	       p->sums[PLAN_REPEAT].contents == 0;
+}
+
 int plan_make(struct plan *p, const struct file_table *table, const struct inventory *inv,
 	const struct space *space, bool can_keep_fs, struct ota_err *err)
 {
@@ -188,7 +195,7 @@ int plan_make(struct plan *p, const struct file_table *table, const struct inven
 	need = with_slack(p->write_bytes);
 	if (can_keep_fs && need <= space->free_bytes + inv->prune_back_bytes &&
 		image_inodes + PLAN_SPARE_INODES <= space->total_inodes) {
-		p->prune_first = need > space->free_bytes ||
+		p->prune_first = need > space->free_bytes || takes_nothing(p) ||
 				 p->write_inodes + PLAN_SPARE_INODES > space->free_inodes;
 		return 0;
 	}

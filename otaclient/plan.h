@@ -46,7 +46,8 @@ struct plan {
 	uint64_t write_bytes; /* new blocks on standby, without the slack */
 	uint64_t write_inodes;
 	bool rebuild;     /* make a new file system: in place it does not fit */
-	bool prune_first; /* in place, but only once the old names are gone */
+	/* In place, but only once the old names are gone: the room is needed, or nothing is taken from the slot. */
+	bool prune_first;
 };
 
 enum {

@@ -4,9 +4,9 @@
  *     open → harvest → copy → (fetch_pool) → prune → place → finish
  *
  * Everything needed that is not kept in place first gets a name in the store,
- * /.ota-resources/<digest>; so moves, swaps and a directory that becomes a link have no order, and
- * an interrupted run leaves contents that the next one finds. The data of an existing inode is
- * never written. Nothing is synced here but at the end, once.
+ * /.ota-resources/<digest>, but for a copy whose own name is free; so moves, swaps and a directory
+ * that becomes a link have no order, and an interrupted run leaves contents that the next one finds.
+ * The data of an existing inode is never written. Nothing is synced here but at the end, once.
  */
 #pragma once
 
@@ -66,7 +66,8 @@ int standby_harvest(struct standby_writer *w, struct ota_err *err);
 
 /*
  * Copy every content of PLAN_COPY from the active slot, hashing it on the way; its source is
- * PLACE_STANDBY then, and a second call passes it over. A content whose bytes turn out to be others
+ * PLACE_STANDBY then, and a second call passes it over. What a single file wants is that file from
+ * then on, if nothing is in its place; any other copy is in the store. A content whose bytes turn out to be others
  * is no error: its source becomes PLACE_NOWHERE and its action PLAN_FETCH. -ENOSPC with E307.
  */
 int standby_copy(struct standby_writer *w, struct ota_err *err);

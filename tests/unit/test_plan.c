@@ -55,6 +55,27 @@ static void nothing_on_the_machine_means_fetch_everything(void **state)
 	/* 2 × 8192 for the group and /c, 4096, 4096 and 8192 for 5000 bytes */
 	assert_int_equal(f->plan->write_bytes, 2 * 8192 + 4096 + 4096 + 8192);
 	assert_false(f->plan->rebuild);
+}
+
+/* What is there is of no use, so it may go at once. */
+static void a_slot_that_nothing_is_taken_from_is_cleared_first(void **state)
+{
+	struct planned *f = *state;
+
+	f->inv->sources[content_of(f, "/e")].place = PLACE_ACTIVE;
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
+	assert_true(f->plan->prune_first);
+	f->inv->sources[content_of(f, "/e")].place = PLACE_STANDBY;
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
+	assert_false(f->plan->prune_first);
+	f->inv->sources[content_of(f, "/e")].place = PLACE_ACTIVE;
+	keep(f, "/f", 10); /* also if it is empty */
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
+	assert_false(f->plan->prune_first);
+	keep(f, "/a", 11);
+	assert_int_equal(f->inv->anchor[file_at(f, "/c")], FILE_TABLE_NONE);
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
+	assert_int_equal(f->plan->actions[content_of(f, "/a")], PLAN_REPEAT);
 	assert_false(f->plan->prune_first);
 }
 
@@ -90,8 +111,11 @@ static void old_names_go_first_when_both_do_not_fit(void **state)
 	struct planned *f = *state;
 	struct space s = plenty;
 
-	s.free_bytes = 16 * 1024;
+	keep(f, "/d", 10);
 	f->inv->prune_back_bytes = 64 * 1024;
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), 0);
+	assert_false(f->plan->prune_first);
+	s.free_bytes = 16 * 1024;
 	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), 0);
 	assert_true(f->plan->prune_first);
 	assert_false(f->plan->rebuild);
@@ -133,7 +157,9 @@ static void the_store_and_its_like_need_inodes_too(void **state)
 	struct planned *f = *state;
 	struct space s = plenty;
 
+	keep(f, "/d", 10);
 	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), 0);
+	assert_false(f->plan->prune_first);
 	s.free_inodes = f->plan->write_inodes;
 	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), 0);
 	assert_true(f->plan->prune_first);
@@ -215,6 +241,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, planned_teardown)
 	const struct CMUnitTest tests[] = {
 		T(nothing_on_the_machine_means_fetch_everything),
+		T(a_slot_that_nothing_is_taken_from_is_cleared_first),
 		T(each_place_gives_the_cheapest_action),
 		T(a_kept_inode_is_copied_for_a_second_group),
 		T(old_names_go_first_when_both_do_not_fit),

@@ -134,6 +134,11 @@ bool attrs_want_plain(const struct attrs_want *want)
 	return file_table_xattrs_of(want->table, want->kind, want->index, &x) == 0;
 }
 
+bool attrs_flags_are_plain(uint32_t flags)
+{
+	return !(flags & SETTABLE_FLAGS);
+}
+
 int attrs_fd_is_plain(int fd)
 {
 	char list[XATTR_LIST_BUF];
@@ -145,7 +150,7 @@ int attrs_fd_is_plain(int fd)
 	for (char *name = list; name < list + len; name += strlen(name) + 1)
 		if (!stays_without_line(name))
 			return 0;
-	return ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 || !(flags & SETTABLE_FLAGS);
+	return ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 || attrs_flags_are_plain((uint32_t)flags);
 }
 
 static int set_one(const struct xattr_target *t, const struct entry_xattr *x)

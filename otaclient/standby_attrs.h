@@ -9,6 +9,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/stat.h>
 
 #include "common/base/err.h"
@@ -39,6 +40,9 @@ bool attrs_stat_holds(const struct attrs_want *want, const struct stat *st);
 
 /* Has the entry neither extended attributes (of others than the running kernel) nor flags? -errno: nobody can say. */
 int attrs_fd_is_plain(int fd);
+
+/* Are these flags of an inode but such as say how it is stored? */
+bool attrs_flags_are_plain(uint32_t flags);
 
 /* Does the image give the entry no extended attributes? */
 bool attrs_want_plain(const struct attrs_want *want);

@@ -38,13 +38,20 @@ static struct timespec time_of(uint32_t seconds, uint32_t extra)
 		EXT2_GOOD_OLD_INODE_SIZE + (size_t)(inode)->i_extra_isize >=   \
 			offsetof(struct ext2_inode_large, field) + sizeof((inode)->field))
 
-static void read_stat(const struct ext2_inode_large *i, size_t len, struct stat *st)
+static void read_stat(
+	const struct ext2_inode_large *i, size_t len, uint32_t block_bytes, struct stat *st)
 {
 	st->st_mode = i->i_mode;
 	st->st_nlink = i->i_links_count;
 	st->st_uid = i->i_uid | (uid_t)i->osd2.linux2.l_i_uid_high << 16;
 	st->st_gid = i->i_gid | (gid_t)i->osd2.linux2.l_i_gid_high << 16;
 	st->st_size = (off_t)(i->i_size | (uint64_t)i->i_size_high << 32);
+	st->st_blocks = (blkcnt_t)(i->i_blocks | (uint64_t)i->osd2.linux2.l_i_blocks_hi << 32);
+	if (i->i_flags & EXT4_HUGE_FILE_FL) /* counted in other units */
+		st->st_blocks *= block_bytes / 512;
+	if (i->i_flags &
+		EXT4_INLINE_DATA_FL) /* the kernel reports the sectors that it would take */
+		st->st_blocks += (st->st_size + 511) / 512;
 	st->st_mtim = time_of(i->i_mtime, HAS_FIELD(i, len, i_mtime_extra) ? i->i_mtime_extra : 0);
 	st->st_ctim = time_of(i->i_ctime, HAS_FIELD(i, len, i_ctime_extra) ? i->i_ctime_extra : 0);
 }
@@ -97,7 +104,7 @@ void ext4_inode_decode(
 	const struct ext2_inode_large *i = raw;
 
 	*ret_inode = (struct ext4_inode_seen){0};
-	read_stat(i, len_bytes, &ret_inode->st);
+	read_stat(i, len_bytes, block_bytes, &ret_inode->st);
 	ret_inode->is_plain = is_plain(i, len_bytes);
 	ret_inode->is_one_piece =
 		is_one_piece(i, &ret_inode->st, block_bytes, &ret_inode->at_bytes);

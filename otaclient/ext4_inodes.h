@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 
 struct ext4_inode_seen {
-	struct stat st;    /* ino, mode, nlink, uid, gid, size, times of content and inode */
+	struct stat st; /* ino, mode, nlink, uid, gid, size, blocks, times of content and inode */
 	bool is_one_piece; /* the bytes lie together, as they are, and @at_bytes says where */
 	bool is_plain; /* has neither extended attributes nor flags that a person sets; false: look yourself */
 	uint64_t at_bytes; /* in the device */

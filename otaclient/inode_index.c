@@ -301,6 +301,11 @@ static const struct row *find_row(const struct inode_index *index, uint64_t inod
 	return bsearch(&ino, index->rows, index->n_rows, sizeof(*index->rows), compare_row);
 }
 
+uint32_t inode_index_count(const struct inode_index *index)
+{
+	return index->n_rows;
+}
+
 const struct inode_note *inode_index_note(const struct inode_index *index, uint64_t ino)
 {
 	const struct row *row = find_row(index, ino);

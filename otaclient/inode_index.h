@@ -56,6 +56,9 @@ int inode_index_read(int fd, const struct file_table *table, struct inode_index 
 uint32_t inode_index_find(const struct inode_index *index, const struct stat *st);
 #define INODE_INDEX_OTHER (FILE_TABLE_NONE - 1)
 
+/* How many inodes it has. */
+uint32_t inode_index_count(const struct inode_index *index);
+
 /* What was noted of an inode, whatever it is now; NULL: nothing. Borrowed. */
 const struct inode_note *inode_index_note(const struct inode_index *index, uint64_t ino);
 

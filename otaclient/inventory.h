@@ -88,9 +88,12 @@ const char *inventory_base_path(const struct inventory *inv, const struct file_t
 /* Polled by long work; true = the update is to be aborted, and the work returns -ECANCELED. */
 typedef bool inventory_stop_fn(void *ctx);
 
-/* Look through the standby slot. Fills kept_ino, anchor, prune_back and the sources found there. */
+/*
+ * Look through the standby slot. Fills kept_ino, anchor, prune_back and the sources found there. @device holds its file
+ * system; NULL: each file is asked by its name.
+ */
 int inventory_scan_standby(struct inventory *inv, const struct file_table *table, int standby_fd,
-	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);
+	const char *device, inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);
 
 /*
  * Look through the active slot for contents still nowhere, and for the older ones that they could be

@@ -77,17 +77,23 @@ static int guess_file(void *ctx, size_t index, struct ota_err *err)
 static int note_entry(void *ctx, const struct tree_entry *e, bool *ret_descend, struct ota_err *err)
 {
 	struct search *s = ctx;
+	struct stat st;
+	int r;
 
 	if (search_is_stopped(s))
 		return -ECANCELED;
 	/* Nobody could open a longer path. */
-	if (!S_ISREG(e->st.st_mode) || strlen(e->path) >= PATH_MAX ||
-		!search_size_is_wanted(s, (uint64_t)e->st.st_size))
+	if (!S_ISREG(e->type) || strlen(e->path) >= PATH_MAX)
+		return 0;
+	r = tree_entry_stat(e, &st, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	if (!search_size_is_wanted(s, (uint64_t)st.st_size))
 		return 0;
 	return search_add(s,
 		(struct candidate){
-			.ino = e->st.st_ino,
-			.size_bytes = (uint64_t)e->st.st_size,
+			.ino = st.st_ino,
+			.size_bytes = (uint64_t)st.st_size,
 			.path = search_file_at(s, e->path),
 			.content = FILE_TABLE_NONE,
 			.base = FILE_TABLE_NONE,

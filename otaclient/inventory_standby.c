@@ -13,6 +13,7 @@
 #include "otaclient/inode_index.h"
 #include "otaclient/slot_search.h"
 #include "otaclient/standby_attrs.h"
+#include "otaclient/standby_inodes.h"
 #include "otaclient/tree_walk.h"
 
 /* What the last update put into this inode, if nobody has touched it since. */
@@ -78,19 +79,26 @@ static int note_candidate(struct search *s, const struct stat *st, const char *p
 static int note_entry(void *ctx, const struct tree_entry *e, bool *ret_descend, struct ota_err *err)
 {
 	struct search *s = ctx;
+	struct stat st;
 	uint32_t file;
 
 	if (search_is_stopped(s))
 		return -ECANCELED;
-	if (!S_ISREG(e->st.st_mode))
+	if (!S_ISREG(e->type))
 		return 0;
+	if (!standby_inodes_find(s->inodes, e->ino, &st)) {
+		int r = tree_entry_stat(e, &st, err);
+
+		if (r != 0)
+			return r < 0 ? r : 0;
+	}
 	file = search_file_at(s, e->path);
-	if ((e->st.st_size == 0 && is_empty_file(s->table, file)) ||
-		search_size_is_wanted(s, (uint64_t)e->st.st_size))
-		return note_candidate(s, &e->st, e->path, file);
+	if ((st.st_size == 0 && is_empty_file(s->table, file)) ||
+		search_size_is_wanted(s, (uint64_t)st.st_size))
+		return note_candidate(s, &st, e->path, file);
 	/* Never read, but its removal frees its blocks with its last name. */
-	__atomic_fetch_add(&s->inv->prune_back_bytes,
-		(uint64_t)e->st.st_blocks * 512 / e->st.st_nlink, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&s->inv->prune_back_bytes, (uint64_t)st.st_blocks * 512 / st.st_nlink,
+		__ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -222,8 +230,9 @@ static void settle_standby(struct search *s)
 }
 
 int inventory_scan_standby(struct inventory *inv, const struct file_table *table, int standby_fd,
-	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err)
+	const char *device, inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err)
 {
+	AUTO_STANDBY_INODES struct standby_inodes *inodes = NULL;
 	CLEANUP(search_done)
 	struct search s = {
 		.inv = inv,
@@ -235,6 +244,9 @@ int inventory_scan_standby(struct inventory *inv, const struct file_table *table
 	};
 	int r = inv->believes_nothing ? 0 : inode_index_load(standby_fd, table, &inv->known);
 
+	if (r == 0 && device)
+		r = standby_inodes_read(device, standby_fd, inv->known, &inodes);
+	s.inodes = inodes;
 	if (r == 0)
 		r = search_collect_sizes(&s);
 	if (r == 0)

@@ -33,10 +33,14 @@ struct candidate {
 	bool is_as_wanted;
 };
 
+struct standby_inodes;
+
 struct search {
 	struct inventory *inv;
 	const struct file_table *table;
 	int root_fd;
+	const struct standby_inodes
+		*inodes; /* of what the last update has left; NULL = nobody knows */
 	const struct patch_list *patches; /* whose bases are looked for, too; NULL = of none */
 	inventory_stop_fn *stop;
 	void *stop_ctx;

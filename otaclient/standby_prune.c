@@ -120,6 +120,17 @@ int standby_remove_tree(int dir_fd, const char *name, struct ota_err *err)
 	return standby_remove(NULL, dir_fd, name, err);
 }
 
+/* Another name of the same link would keep what is set on this one. */
+static bool is_link_to(const struct tree_entry *e, struct text want)
+{
+	char have[PATH_MAX];
+	struct stat st;
+	ssize_t n = readlinkat(e->dir_fd, e->name, have, sizeof(have));
+
+	return n == (ssize_t)want.len && memcmp(have, want.at, want.len) == 0 &&
+	       fstatat(e->dir_fd, e->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_nlink == 1;
+}
+
 /* Is the entry what the image wants at this path, so that it may stay? */
 static bool may_stay(const struct standby_writer *w, const struct tree_entry *e)
 {
@@ -130,27 +141,20 @@ static bool may_stay(const struct standby_writer *w, const struct tree_entry *e)
 		return false;
 	switch (kind) {
 	case ENTRY_DIR:
-		return S_ISDIR(e->st.st_mode);
+		return S_ISDIR(e->type);
 	case ENTRY_FILE:
-		return S_ISREG(e->st.st_mode) &&
-		       (w->is_placed[index] || w->c.inv->kept_ino[index] == e->st.st_ino);
+		return S_ISREG(e->type) &&
+		       (w->is_placed[index] || w->c.inv->kept_ino[index] == e->ino);
 	case ENTRY_SYMLINK:
 		break;
 	}
-	if (S_ISLNK(e->st.st_mode) && e->st.st_nlink == 1) {
-		struct text want = w->c.table->symlinks[index].target;
-		char have[PATH_MAX];
-		ssize_t n = readlinkat(e->dir_fd, e->name, have, sizeof(have));
-
-		return n == (ssize_t)want.len && memcmp(have, want.at, want.len) == 0;
-	}
-	return false;
+	return S_ISLNK(e->type) && is_link_to(e, w->c.table->symlinks[index].target);
 }
 
 /* Folders that the image knows nothing of and that stay; the store with what is in it. */
 static bool is_store(const struct tree_entry *e)
 {
-	return strcmp(e->path, "/" STANDBY_STORE_NAME) == 0 && S_ISDIR(e->st.st_mode);
+	return strcmp(e->path, "/" STANDBY_STORE_NAME) == 0 && S_ISDIR(e->type);
 }
 
 static bool is_lost_and_found(const struct standby_writer *w, const struct tree_entry *e)
@@ -158,7 +162,7 @@ static bool is_lost_and_found(const struct standby_writer *w, const struct tree_
 	enum entry_kind kind;
 	uint32_t index;
 
-	return strcmp(e->path, "/lost+found") == 0 && S_ISDIR(e->st.st_mode) &&
+	return strcmp(e->path, "/lost+found") == 0 && S_ISDIR(e->type) &&
 	       !file_table_find(w->c.table, e->path, strlen(e->path), &kind, &index);
 }
 
@@ -174,7 +178,7 @@ static int prune_entry(
 	}
 	if (is_lost_and_found(w, e) || may_stay(w, e)) {
 		/* Before anything in it is removed or made, not after. */
-		if (S_ISDIR(e->st.st_mode))
+		if (S_ISDIR(e->type))
 			standby_unlock(e->dir_fd, e->name);
 		return 0;
 	}
@@ -218,14 +222,14 @@ static int make_room_entry(
 {
 	const struct needed_inodes *needed = ctx;
 	struct standby_writer *w = needed->w;
-	uint64_t ino = e->st.st_ino;
+	uint64_t ino = e->ino;
 	enum entry_kind kind;
 	uint32_t index;
 	int r;
 
 	if (is_store(e))
 		*ret_descend = false;
-	if (S_ISDIR(e->st.st_mode) ||
+	if (S_ISDIR(e->type) ||
 		file_table_find(w->c.table, e->path, strlen(e->path), &kind, &index) ||
 		bsearch(&ino, needed->list, needed->n, sizeof(ino), compare_inodes))
 		return 0;

@@ -82,27 +82,51 @@ static void finish_one(struct walk *w, bool failed)
 }
 
 /* What cannot be read: gone meanwhile (the active slot is alive), or broken. */
-static int unreadable(
-	const struct walk *w, int r, const char *what, const char *path, struct ota_err *err)
+static int unreadable(bool may_be, int r, const char *what, const char *path, struct ota_err *err)
 {
-	if (r == -ENOENT || w->skip_unreadable)
+	if (r == -ENOENT || may_be)
 		return 0;
 	return ota_err_set(err, r, OTA_E_UNSPECIFIC, "Cannot %s %s: %s", what, path, strerror(-r));
 }
 
-static int visit_entry(
-	struct walk *w, int dir_fd, const char *dir_path, const char *name, struct ota_err *err)
+int tree_entry_stat(const struct tree_entry *e, struct stat *ret_st, struct ota_err *err)
+{
+	int r;
+
+	if (fstatat(e->dir_fd, e->name, ret_st, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	r = unreadable(e->may_be_unreadable, -errno, "look at", e->path, err);
+	return r < 0 ? r : 1;
+}
+
+static int visit_entry(struct walk *w, int dir_fd, const char *dir_path, const struct dirent *d,
+	struct ota_err *err)
 {
 	char path[TREE_PATH_MAX];
-	struct tree_entry e = {.dir_fd = dir_fd, .name = name, .path = path};
-	bool descend;
+	struct tree_entry e = {
+		.dir_fd = dir_fd,
+		.name = d->d_name,
+		.path = path,
+		.ino = d->d_ino,
+		.type = DTTOIF(d->d_type),
+		.may_be_unreadable = w->skip_unreadable,
+	};
+	bool descend = false;
 	int r, n;
 
-	n = snprintf(path, sizeof(path), "%s/%s", dir_path, name);
+	n = snprintf(path, sizeof(path), "%s/%s", dir_path, d->d_name);
 	assert(n > 0 && (size_t)n < sizeof(path)); /* @dir_path has been opened by this name */
-	if (fstatat(dir_fd, name, &e.st, AT_SYMLINK_NOFOLLOW) < 0)
-		return unreadable(w, -errno, "look at", path, err);
-	descend = S_ISDIR(e.st.st_mode) && e.st.st_dev == w->dev && n < PATH_MAX;
+	/* Of a folder also because another file system may be mounted on it. */
+	if (d->d_type == DT_DIR || d->d_type == DT_UNKNOWN) {
+		struct stat st;
+
+		r = tree_entry_stat(&e, &st, err);
+		if (r != 0)
+			return r < 0 ? r : 0;
+		e.ino = st.st_ino;
+		e.type = st.st_mode & S_IFMT;
+		descend = S_ISDIR(st.st_mode) && st.st_dev == w->dev && n < PATH_MAX;
+	}
 	r = w->visit(w->ctx, &e, &descend, err);
 	if (r < 0 || !descend)
 		return r;
@@ -116,7 +140,8 @@ static int walk_dir(struct walk *w, const char *path, struct ota_err *err)
 	int fd = path_open(w->root_fd, path, O_RDONLY | O_DIRECTORY, 0);
 
 	if (fd < 0)
-		return unreadable(w, fd, "open the folder", *path ? path : "/", err);
+		return unreadable(
+			w->skip_unreadable, fd, "open the folder", *path ? path : "/", err);
 	dir = fdopendir(fd);
 	if (!dir) {
 		closep(&fd);
@@ -127,11 +152,13 @@ static int walk_dir(struct walk *w, const char *path, struct ota_err *err)
 
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;
-		r = visit_entry(w, fd, path, e->d_name, err);
+		r = visit_entry(w, fd, path, e, err);
 		if (r < 0)
 			return r;
 	}
-	return errno == 0 ? 0 : unreadable(w, -errno, "read the folder", *path ? path : "/", err);
+	return errno == 0 ? 0
+			  : unreadable(w->skip_unreadable, -errno, "read the folder",
+				    *path ? path : "/", err);
 }
 
 /* One "item" of workers_run() is one thread of the walk. */

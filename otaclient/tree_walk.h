@@ -9,6 +9,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/stat.h>
 
 #include "common/base/err.h"
@@ -21,8 +22,10 @@ struct tree_entry {
 	int dir_fd;       /* the directory that holds it, opened for reading */
 	const char *name; /* in that directory */
 	const char
-		*path;  /* from the root, "/usr/bin/env"; < TREE_PATH_MAX; borrowed for the call */
-	struct stat st; /* of the entry itself */
+		*path; /* from the root, "/usr/bin/env"; < TREE_PATH_MAX; borrowed for the call */
+	uint64_t ino;
+	mode_t type; /* S_IFREG and its like */
+	bool may_be_unreadable;
 };
 
 /*
@@ -32,6 +35,12 @@ struct tree_entry {
  */
 typedef int tree_visit_fn(
 	void *ctx, const struct tree_entry *e, bool *ret_descend, struct ota_err *err);
+
+/*
+ * What the file system says of the entry itself: to ask for each is dear, so the walk does not. 0; 1: it
+ * is passed over, as with @skip_unreadable, or gone; -errno with a sentence.
+ */
+int tree_entry_stat(const struct tree_entry *e, struct stat *ret_st, struct ota_err *err);
 
 /* @skip_unreadable: what the file system does not give is passed over instead of ending the walk. */
 int tree_walk(int root_fd, unsigned n_threads, bool skip_unreadable, tree_visit_fn *visit,

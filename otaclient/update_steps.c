@@ -136,8 +136,8 @@ static int look_and_plan(struct update_session *s, bool with_standby, struct ota
 	if (r == 0 && s->image.patches)
 		r = inventory_want_bases(s->inventory, s->image.patches);
 	if (r == 0 && with_standby)
-		r = inventory_scan_standby(
-			s->inventory, t, s->mount.standby_fd, session_poll, s, err);
+		r = inventory_scan_standby(s->inventory, t, s->mount.standby_fd,
+			s->mount.standby.device, session_poll, s, err);
 	if (r == 0)
 		r = inventory_scan_active(
 			s->inventory, t, s->mount.active_fd, session_poll, s, err);

@@ -23,90 +23,35 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
-#include "common/base/run.h"
 #include "otaclient/disk_order.h"
 #include "otaclient/standby_attrs.h"
-#include "tests/unit/tmp_dir.h"
+#include "tests/support/ext4_disk.h"
 
 enum {
-	DISK_BYTES = 64 << 20,
-	BLOCK = 4096,
+	BLOCK = EXT4_DISK_BLOCK,
 	N_INODES_MAX = 256,
 };
 
 struct bench {
-	struct tmp_dir *dir;
-	char image[128], point[128], device[128];
-	int root_fd;
+	struct ext4_disk disk;
 	struct ext4_inode_seen seen[N_INODES_MAX];
 	size_t n_seen;
 };
 
-static void tool(const char *const *argv, struct buf *out)
-{
-	struct ota_err err = {0};
-
-	if (run_tool(&(struct run_args){.argv = argv, .out = out}, &err) < 0)
-		fail_msg("%s", err.msg);
-}
-
 static int setup(void **state)
 {
 	struct bench *b = calloc(1, sizeof(*b));
-	void *dir = NULL;
 
-	assert_int_equal(tmp_dir_setup(&dir), 0);
-	b->dir = dir;
-	b->root_fd = -1;
-	snprintf(b->image, sizeof(b->image), "%s/image", b->dir->path);
-	snprintf(b->point, sizeof(b->point), "%s/point", b->dir->path);
-	assert_int_equal(mkdir(b->point, 0700), 0);
+	ext4_disk_setup(&b->disk);
 	*state = b;
 	return 0;
-}
-
-static void unmount(struct bench *b)
-{
-	close(b->root_fd);
-	b->root_fd = -1;
-	assert_int_equal(umount(b->point), 0);
-}
-
-static void mount_disk(struct bench *b, unsigned long flags)
-{
-	assert_int_equal(mount(b->device, b->point, "ext4", flags, NULL), 0);
-	b->root_fd = open(b->point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_true(b->root_fd >= 0);
-}
-
-/* Empty, mounted to be filled. @options: of mkfs, besides. */
-static void make_disk(struct bench *b, const char *option, const char *value)
-{
-	const char *const mkfs[] = {
-		"mkfs.ext4", "-q", "-F", "-b", "4096", option, value, b->image, NULL};
-	const char *const losetup[] = {"losetup", "--show", "-f", b->image, NULL};
-	AUTO_BUF struct buf out = {0};
-	AUTO_CLOSE int fd = open(b->image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-
-	assert_int_equal(ftruncate(fd, DISK_BYTES), 0);
-	tool(mkfs, NULL);
-	tool(losetup, &out);
-	snprintf(b->device, sizeof(b->device), "%.*s", (int)strcspn(buf_str(&out), "\n"),
-		buf_str(&out));
-	mount_disk(b, 0);
 }
 
 static int teardown(void **state)
 {
 	struct bench *b = *state;
-	const char *const detach[] = {"losetup", "-d", b->device, NULL};
-	void *dir = b->dir;
 
-	if (b->root_fd >= 0)
-		unmount(b);
-	if (b->device[0])
-		tool(detach, NULL);
-	tmp_dir_teardown(&dir);
+	ext4_disk_teardown(&b->disk);
 	free(b);
 	return 0;
 }
@@ -116,7 +61,7 @@ static int teardown(void **state)
 static int make(struct bench *b, const char *name, size_t len)
 {
 	static const char bytes[3 * BLOCK] = "content";
-	int fd = openat(b->root_fd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+	int fd = openat(b->disk.root_fd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
 
 	assert_true(fd >= 0);
 	assert_int_equal(file_write_all(fd, bytes, len), 0);
@@ -176,18 +121,18 @@ static void fill(struct bench *b)
 	assert_int_equal(fallocate(room, 0, 0, 2 * BLOCK), 0);
 	assert_int_equal(fsetxattr(marked, "user.mark", "m", 1, 0), 0);
 	assert_int_equal(fsetxattr(heavy, "user.heavy", large, sizeof(large), 0), 0);
-	assert_int_equal(linkat(b->root_fd, "linked", b->root_fd, "linked-too", 0), 0);
-	assert_int_equal(mkdirat(b->root_fd, "folder", 0755), 0);
-	assert_int_equal(symlinkat("plain", b->root_fd, "link"), 0);
+	assert_int_equal(linkat(b->disk.root_fd, "linked", b->disk.root_fd, "linked-too", 0), 0);
+	assert_int_equal(mkdirat(b->disk.root_fd, "folder", 0755), 0);
+	assert_int_equal(symlinkat("plain", b->disk.root_fd, "link"), 0);
 	make_scattered(b);
 	set_flags(fixed, FS_NOATIME_FL);
 	set_flags(longer, FS_IMMUTABLE_FL);
 }
 
-/* So that make_disk() can be taken apart again. */
+/* So that the disk can be taken apart again. */
 static void unlock(struct bench *b)
 {
-	AUTO_CLOSE int fd = openat(b->root_fd, "longer", O_RDONLY | O_CLOEXEC);
+	AUTO_CLOSE int fd = openat(b->disk.root_fd, "longer", O_RDONLY | O_CLOEXEC);
 
 	set_flags(fd, 0);
 }
@@ -204,7 +149,7 @@ static bool add(void *ctx, const struct ext4_inode_seen *inode)
 static void read_all(struct bench *b)
 {
 	b->n_seen = 0;
-	assert_int_equal(ext4_inodes_read(b->device, add, b), 0);
+	assert_int_equal(ext4_inodes_read(b->disk.device, add, b), 0);
 	for (size_t i = 1; i < b->n_seen; i++)
 		assert_true(b->seen[i - 1].st.st_ino < b->seen[i].st.st_ino);
 }
@@ -213,7 +158,7 @@ static void read_all(struct bench *b)
 static const struct ext4_inode_seen *seen_of(struct bench *b, const char *name)
 {
 	const struct ext4_inode_seen *found = NULL;
-	AUTO_CLOSE int fd = openat(b->root_fd, name, O_RDONLY | O_CLOEXEC);
+	AUTO_CLOSE int fd = openat(b->disk.root_fd, name, O_RDONLY | O_CLOEXEC);
 	uint64_t at = 0;
 	struct stat st;
 
@@ -227,6 +172,7 @@ static const struct ext4_inode_seen *seen_of(struct bench *b, const char *name)
 	assert_int_equal(found->st.st_uid, st.st_uid);
 	assert_int_equal(found->st.st_gid, st.st_gid);
 	assert_int_equal(found->st.st_size, st.st_size);
+	assert_int_equal(found->st.st_blocks, st.st_blocks);
 	assert_int_equal(found->st.st_mtim.tv_sec, st.st_mtim.tv_sec);
 	assert_int_equal(found->st.st_mtim.tv_nsec, st.st_mtim.tv_nsec);
 	assert_int_equal(found->st.st_ctim.tv_sec, st.st_ctim.tv_sec);
@@ -252,10 +198,10 @@ static void what_is_read_is_what_the_kernel_says(void **state)
 {
 	struct bench *b = *state;
 
-	make_disk(b, "-I", "256");
+	ext4_disk_make(&b->disk, "-I", "256");
 	fill(b);
-	unmount(b);
-	mount_disk(b, MS_RDONLY);
+	ext4_disk_unmount(&b->disk);
+	ext4_disk_mount(&b->disk, MS_RDONLY);
 	read_all(b);
 	assert_seen(b, "plain", true, true);
 	assert_seen(b, "longer", true, false); /* immutable */
@@ -271,8 +217,8 @@ static void what_is_read_is_what_the_kernel_says(void **state)
 	assert_seen(b, "fixed", true, false);
 	assert_seen(b, "linked", true, true);
 	assert_seen(b, "scattered", false, true);
-	unmount(b);
-	mount_disk(b, 0);
+	ext4_disk_unmount(&b->disk);
+	ext4_disk_mount(&b->disk, 0);
 	unlock(b);
 }
 
@@ -280,10 +226,10 @@ static void small_inodes_are_read_too(void **state)
 {
 	struct bench *b = *state;
 
-	make_disk(b, "-I", "128");
+	ext4_disk_make(&b->disk, "-I", "128");
 	closep(&(int){make(b, "plain", 10)});
-	unmount(b);
-	mount_disk(b, MS_RDONLY);
+	ext4_disk_unmount(&b->disk);
+	ext4_disk_mount(&b->disk, MS_RDONLY);
 	read_all(b);
 	assert_seen(b, "plain", true, true);
 	assert_int_equal(seen_of(b, "plain")->st.st_mtim.tv_nsec, 0);
@@ -293,11 +239,11 @@ static void bytes_within_the_inode_are_no_piece(void **state)
 {
 	struct bench *b = *state;
 
-	make_disk(b, "-O", "inline_data");
+	ext4_disk_make(&b->disk, "-O", "inline_data");
 	closep(&(int){make(b, "inline", 10)});
 	closep(&(int){make(b, "plain", BLOCK)});
-	unmount(b);
-	mount_disk(b, MS_RDONLY);
+	ext4_disk_unmount(&b->disk);
+	ext4_disk_mount(&b->disk, MS_RDONLY);
 	read_all(b);
 	assert_seen(b, "inline", false, false);
 	assert_true(seen_of(b, "plain")->is_one_piece);
@@ -307,10 +253,10 @@ static void blocks_without_extents_are_no_piece(void **state)
 {
 	struct bench *b = *state;
 
-	make_disk(b, "-O", "^extent,^64bit");
+	ext4_disk_make(&b->disk, "-O", "^extent,^64bit");
 	closep(&(int){make(b, "mapped", 10)});
-	unmount(b);
-	mount_disk(b, MS_RDONLY);
+	ext4_disk_unmount(&b->disk);
+	ext4_disk_mount(&b->disk, MS_RDONLY);
 	read_all(b);
 	assert_seen(b, "mapped", false, true);
 }
@@ -325,11 +271,11 @@ static void the_caller_may_end_it(void **state)
 	struct bench *b = *state;
 	size_t n = 0;
 
-	make_disk(b, "-I", "256");
+	ext4_disk_make(&b->disk, "-I", "256");
 	for (char name[] = "a"; name[0] < 'f'; name[0]++)
 		closep(&(int){make(b, name, 10)});
-	unmount(b);
-	assert_int_equal(ext4_inodes_read(b->device, end_at_the_second, &n), 0);
+	ext4_disk_unmount(&b->disk);
+	assert_int_equal(ext4_inodes_read(b->disk.device, end_at_the_second, &n), 0);
 	assert_int_equal(n, 2);
 }
 
@@ -337,32 +283,32 @@ static void the_caller_may_end_it(void **state)
 static void a_wrong_sum_ends_the_reading(void **state)
 {
 	struct bench *b = *state;
-	const char *const damage[] = {
-		"debugfs", "-w", "-n", "-R", "set_inode_field c links_count 3", b->device, NULL};
+	const char *const damage[] = {"debugfs", "-w", "-n", "-R",
+		"set_inode_field c links_count 3", b->disk.device, NULL};
 	const char *const spoil[] = {"debugfs", "-w", "-n", "-R",
-		"set_inode_field c checksum 0x12345678", b->device, NULL};
+		"set_inode_field c checksum 0x12345678", b->disk.device, NULL};
 	AUTO_BUF struct buf out = {0};
 
-	make_disk(b, "-O", "metadata_csum");
+	ext4_disk_make(&b->disk, "-O", "metadata_csum");
 	for (char name[] = "a"; name[0] < 'f'; name[0]++)
 		closep(&(int){make(b, name, 10)});
-	unmount(b);
-	tool(damage, &out);
-	tool(spoil, &out);
+	ext4_disk_unmount(&b->disk);
+	ext4_disk_tool(damage, &out);
+	ext4_disk_tool(spoil, &out);
 	b->n_seen = 0;
-	assert_int_equal(ext4_inodes_read(b->device, add, b), -EIO);
+	assert_int_equal(ext4_inodes_read(b->disk.device, add, b), -EIO);
 	assert_true(b->n_seen < 5);
 }
 
 static void what_is_no_ext4_is_said(void **state)
 {
 	struct bench *b = *state;
-	AUTO_CLOSE int fd = open(b->image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	AUTO_CLOSE int fd = open(b->disk.image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
 	assert_int_equal(ext4_inodes_read("/dev/none-of-that-name", add, b), -EIO);
-	assert_int_equal(ext4_inodes_read(b->image, add, b), -EIO);
-	assert_int_equal(ftruncate(fd, DISK_BYTES), 0);
-	assert_int_equal(ext4_inodes_read(b->image, add, b), -EIO);
+	assert_int_equal(ext4_inodes_read(b->disk.image, add, b), -EIO);
+	assert_int_equal(ftruncate(fd, EXT4_DISK_BYTES), 0);
+	assert_int_equal(ext4_inodes_read(b->disk.image, add, b), -EIO);
 	assert_int_equal(b->n_seen, 0);
 }
 

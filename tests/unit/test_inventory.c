@@ -61,13 +61,13 @@ static void file_with_names_that_nobody_sees_means_a_damaged_file_system(void **
 
 	assert_int_equal(linkat(slot_fd, "file", d->fd, "elsewhere", 0), 0);
 	assert_int_equal(fstatat(slot_fd, "file", &st, 0), 0);
-	assert_int_equal(inventory_scan_standby(inv, t, slot_fd, NULL, NULL, &err), -EUCLEAN);
+	assert_int_equal(inventory_scan_standby(inv, t, slot_fd, NULL, NULL, NULL, &err), -EUCLEAN);
 	assert_sentence(&err,
 		"Cannot look through the standby slot: The file system is damaged: "
 		"inode %llu has 1 names and says 2",
 		(unsigned long long)st.st_ino);
 	assert_int_equal(unlinkat(d->fd, "elsewhere", 0), 0);
-	assert_int_equal(inventory_scan_standby(inv, t, slot_fd, NULL, NULL, NULL), 0);
+	assert_int_equal(inventory_scan_standby(inv, t, slot_fd, NULL, NULL, NULL, NULL), 0);
 }
 
 static void search_ends_when_nobody_wants_it_any_more(void **state)

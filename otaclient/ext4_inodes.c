@@ -5,8 +5,6 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <linux/fs.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <ext2fs/ext2fs.h>
@@ -33,9 +31,9 @@ static struct timespec time_of(uint32_t seconds, uint32_t extra)
 }
 
 /* Whether the field lies in the inode, by its own word. */
-#define HAS_FIELD(inode, len, field)                                           \
-	((len) >= EXT2_GOOD_OLD_INODE_SIZE + sizeof((inode)->i_extra_isize) && \
-		EXT2_GOOD_OLD_INODE_SIZE + (size_t)(inode)->i_extra_isize >=   \
+#define HAS_FIELD(inode, len, field)                                         \
+	((len) > EXT2_GOOD_OLD_INODE_SIZE &&                                 \
+		EXT2_GOOD_OLD_INODE_SIZE + (size_t)(inode)->i_extra_isize >= \
 			offsetof(struct ext2_inode_large, field) + sizeof((inode)->field))
 
 static void read_stat(
@@ -49,9 +47,9 @@ static void read_stat(
 	st->st_blocks = (blkcnt_t)(i->i_blocks | (uint64_t)i->osd2.linux2.l_i_blocks_hi << 32);
 	if (i->i_flags & EXT4_HUGE_FILE_FL) /* counted in other units */
 		st->st_blocks *= block_bytes / 512;
-	if (i->i_flags &
-		EXT4_INLINE_DATA_FL) /* the kernel reports the sectors that it would take */
-		st->st_blocks += (st->st_size + 511) / 512;
+	/* The kernel reports the sectors that such a file would take. */
+	if (i->i_flags & EXT4_INLINE_DATA_FL)
+		st->st_blocks += (blkcnt_t)(((uint64_t)st->st_size + 511) / 512);
 	st->st_mtim = time_of(i->i_mtime, HAS_FIELD(i, len, i_mtime_extra) ? i->i_mtime_extra : 0);
 	st->st_ctim = time_of(i->i_ctime, HAS_FIELD(i, len, i_ctime_extra) ? i->i_ctime_extra : 0);
 }
@@ -59,13 +57,14 @@ static void read_stat(
 /* Attributes stand in a block of their own, or behind the inode, where this number comes first. */
 static bool is_plain(const struct ext2_inode_large *i, size_t len)
 {
-	size_t end = EXT2_GOOD_OLD_INODE_SIZE + (size_t)i->i_extra_isize;
 	uint32_t magic = 0;
+	size_t end;
 
 	if (i->i_file_acl || i->osd2.linux2.l_i_file_acl_high || !attrs_flags_are_plain(i->i_flags))
 		return false;
 	if (len <= EXT2_GOOD_OLD_INODE_SIZE)
 		return true;
+	end = EXT2_GOOD_OLD_INODE_SIZE + (size_t)i->i_extra_isize;
 	if (end % 4 != 0 || end > len)
 		return false;
 	if (end + sizeof(magic) <= len)
@@ -131,7 +130,7 @@ static int scan_fs(ext2_filsys fs, ext4_inode_fn *fn, void *ctx)
 		char room[INODE_MAX];
 	} u;
 
-	if (len < EXT2_GOOD_OLD_INODE_SIZE || len > sizeof(u))
+	if ((len != EXT2_GOOD_OLD_INODE_SIZE && len < sizeof(u.inode)) || len > sizeof(u))
 		return -EIO;
 	if (ext2fs_open_inode_scan(fs, SCAN_BLOCKS, &scan))
 		return -ENOMEM;

@@ -21,7 +21,10 @@ struct ext4_inode_seen {
 	uint64_t at_bytes; /* in the device */
 };
 
-/* What @len_bytes of a table say, at least 128. Its number stays 0. For ext4_inodes_read() and its tests. */
+/*
+ * What one of a table says: 128 bytes, or at least the 160 that are described. Its number stays 0. For
+ * ext4_inodes_read() and its tests.
+ */
 void ext4_inode_decode(
 	const void *raw, size_t len_bytes, uint32_t block_bytes, struct ext4_inode_seen *ret_inode);
 

@@ -49,6 +49,8 @@ struct inventory {
 	struct inode_index *known; /* what the last update left on standby; NULL = nobody knows */
 	uint8_t *whole;            /* one per file: inventory_whole() */
 	uint64_t n_known_names;    /* of standby, that were not hashed */
+	uint64_t
+		n_asked_names; /* of standby, of files that the file system was asked about one by one */
 	const struct patch_list *patches; /* whose bases are looked for; NULL = of none */
 	uint32_t *base_paths; /* one per base: on the active slot; FILE_TABLE_NONE = not found */
 	const char **foreign_paths; /* that the image has no file at, in the arena */

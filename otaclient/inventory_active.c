@@ -88,7 +88,7 @@ static int note_entry(void *ctx, const struct tree_entry *e, bool *ret_descend, 
 	r = tree_entry_stat(e, &st, err);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	if (!search_size_is_wanted(s, (uint64_t)st.st_size))
+	if (!S_ISREG(st.st_mode) || !search_size_is_wanted(s, (uint64_t)st.st_size))
 		return 0;
 	return search_add(s,
 		(struct candidate){

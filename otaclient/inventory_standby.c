@@ -89,9 +89,14 @@ static int note_entry(void *ctx, const struct tree_entry *e, bool *ret_descend, 
 	if (!standby_inodes_find(s->inodes, e->ino, &st)) {
 		int r = tree_entry_stat(e, &st, err);
 
+		__atomic_fetch_add(&s->inv->n_asked_names, 1, __ATOMIC_RELAXED);
+
 		if (r != 0)
 			return r < 0 ? r : 0;
 	}
+	/* A folder says what it is, too; where the two differ the file system is damaged. */
+	if (!S_ISREG(st.st_mode))
+		return 0;
 	file = search_file_at(s, e->path);
 	if ((st.st_size == 0 && is_empty_file(s->table, file)) ||
 		search_size_is_wanted(s, (uint64_t)st.st_size))
@@ -245,7 +250,7 @@ int inventory_scan_standby(struct inventory *inv, const struct file_table *table
 	int r = inv->believes_nothing ? 0 : inode_index_load(standby_fd, table, &inv->known);
 
 	if (r == 0 && device)
-		r = standby_inodes_read(device, standby_fd, inv->known, &inodes);
+		r = standby_inodes_read(device, standby_fd, inv->known, stop, stop_ctx, &inodes);
 	s.inodes = inodes;
 	if (r == 0)
 		r = search_collect_sizes(&s);

@@ -181,6 +181,14 @@ static bool takes_nothing(const struct plan *p)
 	       p->sums[PLAN_REPEAT].contents == 0;
 }
 
+/* Is there room for what is new while all that is old is there still? Also for folders, which copies need. */
+static bool fits_beside(const struct plan *p, const struct file_table *t, const struct space *space)
+{
+	return with_slack(p->write_bytes + (uint64_t)t->n_dirs * BLOCK_BYTES) <=
+		       space->free_bytes &&
+	       p->write_inodes + t->n_dirs + PLAN_SPARE_INODES <= space->free_inodes;
+}
+
 int plan_make(struct plan *p, const struct file_table *table, const struct inventory *inv,
 	const struct space *space, bool can_keep_fs, struct ota_err *err)
 {
@@ -195,8 +203,7 @@ int plan_make(struct plan *p, const struct file_table *table, const struct inven
 	need = with_slack(p->write_bytes);
 	if (can_keep_fs && need <= space->free_bytes + inv->prune_back_bytes &&
 		image_inodes + PLAN_SPARE_INODES <= space->total_inodes) {
-		p->prune_first = need > space->free_bytes || takes_nothing(p) ||
-				 p->write_inodes + PLAN_SPARE_INODES > space->free_inodes;
+		p->prune_first = takes_nothing(p) || !fits_beside(p, table, space);
 		return 0;
 	}
 	if (with_slack(image_bytes) > space->total_bytes || image_inodes > space->total_inodes)

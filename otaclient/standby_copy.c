@@ -146,6 +146,7 @@ static int copy_to_name(
 		return is_in_the_way(fd) ? 1 : standby_error(err, fd, "make a copy of", from);
 	r = fill(w, content, src_fd, fd, &bytes);
 	if (r < 0) {
+		/* Where it cannot go it is no file of the image, and the prune or the store's own takes its place. */
 		unlinkat(parent, name, 0);
 		return r == -ENODATA ? r : standby_error(err, r, "copy", from);
 	}

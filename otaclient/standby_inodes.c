@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/statvfs.h>
 
+#include "common/base/log.h"
 #include "otaclient/ext4_inodes.h"
 
 /* Without what the index has, and what is the same of all. */
@@ -22,14 +23,20 @@ struct standby_inodes {
 	const struct inode_index *known;
 	struct known_inode *rows; /* by their numbers */
 	size_t n_rows, n_max;
+	inventory_stop_fn *stop; /* while they are read */
+	void *stop_ctx;
+	bool is_stopped;
 };
 
-static bool take(void *ctx, const struct ext4_inode_seen *inode)
+static bool take_known(void *ctx, const struct ext4_inode_seen *inode)
 {
 	struct standby_inodes *s = ctx;
 	const struct stat *st = &inode->st;
 
 	if (s->n_rows == s->n_max)
+		return false;
+	s->is_stopped = s->stop && s->stop(s->stop_ctx);
+	if (s->is_stopped)
 		return false;
 	if (inode_index_find(s->known, st) == FILE_TABLE_NONE || st->st_blocks > UINT32_MAX)
 		return true;
@@ -48,7 +55,7 @@ static bool take(void *ctx, const struct ext4_inode_seen *inode)
 }
 
 int standby_inodes_read(const char *device, int slot_fd, const struct inode_index *known,
-	struct standby_inodes **ret_inodes)
+	inventory_stop_fn *stop, void *stop_ctx, struct standby_inodes **ret_inodes)
 {
 	AUTO_STANDBY_INODES struct standby_inodes *s = NULL;
 	struct statvfs vfs;
@@ -61,17 +68,23 @@ int standby_inodes_read(const char *device, int slot_fd, const struct inode_inde
 	if (!s)
 		return -ENOMEM;
 	s->known = known;
+	s->stop = stop;
+	s->stop_ctx = stop_ctx;
 	s->n_max = inode_index_count(known);
 	s->rows = calloc(s->n_max + 1, sizeof(*s->rows));
 	if (!s->rows)
 		return -ENOMEM;
-	r = ext4_inodes_read(device, take, s);
+	r = ext4_inodes_read(device, take_known, s);
+	if (r == -ENOMEM || s->is_stopped)
+		return s->is_stopped ? -ECANCELED : r;
 	if (r == 0)
 		*ret_inodes = TAKE_PTR(s);
-	return r == -ENOMEM ? r : 0;
+	else
+		log_info("The inodes of %s are looked at one by one", device);
+	return 0;
 }
 
-static int compare(const void *key, const void *row)
+static int compare_ino(const void *key, const void *row)
 {
 	uint64_t x = *(const uint64_t *)key, y = ((const struct known_inode *)row)->ino;
 
@@ -81,11 +94,12 @@ static int compare(const void *key, const void *row)
 bool standby_inodes_find(const struct standby_inodes *s, uint64_t ino, struct stat *ret_st)
 {
 	const struct known_inode *i =
-		s ? bsearch(&ino, s->rows, s->n_rows, sizeof(*s->rows), compare) : NULL;
+		s ? bsearch(&ino, s->rows, s->n_rows, sizeof(*s->rows), compare_ino) : NULL;
 	const struct inode_note *note = i ? inode_index_note(s->known, ino) : NULL;
 
 	if (!note)
 		return false;
+	/* The time of its change is the noted one, or it would not be here. */
 	*ret_st = (struct stat){
 		.st_ino = ino,
 		.st_uid = i->uid,
@@ -95,7 +109,6 @@ bool standby_inodes_find(const struct standby_inodes *s, uint64_t ino, struct st
 		.st_nlink = i->nlink,
 		.st_mtim = {.tv_sec = i->mtime_s,             .tv_nsec = i->mtime_ns   },
 		.st_size = (off_t)i->size_bytes,
- /* As noted, or it would not be here. */
 		.st_ctim = {.tv_sec = (int32_t)note->ctime_s, .tv_nsec = note->ctime_ns},
 	};
 	return true;

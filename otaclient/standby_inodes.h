@@ -10,17 +10,19 @@
 
 #include "common/base/cleanup.h"
 #include "otaclient/inode_index.h"
+#include "otaclient/inventory.h"
 
 struct standby_inodes;
 
 /*
  * @device holds the slot at @slot_fd. NULL in @ret_inodes if there is nothing to be had from it: nobody knows what the
- * slot was, it is mounted writable (the disk may be behind), or the tables cannot be read. -ENOMEM is the only error.
+ * slot was, it is mounted writable (the disk may be behind; a slot that has become read-only since is not for this), or
+ * the tables cannot be read. -ENOMEM; -ECANCELED: stop() said so.
  */
 int standby_inodes_read(const char *device, int slot_fd, const struct inode_index *known,
-	struct standby_inodes **ret_inodes);
+	inventory_stop_fn *stop, void *stop_ctx, struct standby_inodes **ret_inodes);
 
-/* True: the inode is among them, and @ret_st says all but where it is. */
+/* True: the inode is among them, and @ret_st says all but where it is, and the lower 32 bits of when it changed. */
 bool standby_inodes_find(const struct standby_inodes *s, uint64_t ino, struct stat *ret_st);
 
 void standby_inodes_free(struct standby_inodes *s);

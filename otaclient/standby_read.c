@@ -21,7 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
@@ -340,6 +339,10 @@ int standby_check_read(const struct standby_check *c, int standby_fd, const char
 	r = workers_run((size_t)c->table->n_dirs + 1, 4, WORKERS_FOR_DISK, see_folder, &look, err);
 	if (r == 0)
 		r = look_at_inodes(&look, device);
+	if (r == 0)
+		log_info("Reading the standby slot back: %zu files by their places, %zu by their "
+			 "names",
+			look.n_order - look.n_left, look.n_left);
 	if (r == 0)
 		r = workers_run(look.n_left, 8, WORKERS_FOR_DISK, find_or_read, &look, err);
 	free(TAKE_PTR(order));

@@ -1,7 +1,8 @@
 /*
  * standby_writer: move the standby slot from what is on it to exactly the image, following a plan.
  *
- *     open → harvest → copy → (fetch_pool) → prune → place → finish
+ *     open → harvest → copy → (fetch_pool) → prune → place → finish      or, if the plan says so,
+ *     open → harvest → prune → copy → (fetch_pool) → place → finish
  *
  * Everything needed that is not kept in place first gets a name in the store,
  * /.ota-resources/<digest>, but for a copy whose own name is free; so moves, swaps and a directory

@@ -3,7 +3,7 @@
  * busy.
  *
  * Symbolic links are never followed and mount points never entered, nor folders whose path is longer
- * than the system takes. Used by inventory (reading) and standby_writer (pruning).
+ * than the system takes. Used by the inventory (reading) and standby_prune.
  */
 #pragma once
 
@@ -23,9 +23,10 @@ struct tree_entry {
 	const char *name; /* in that directory */
 	const char
 		*path; /* from the root, "/usr/bin/env"; < TREE_PATH_MAX; borrowed for the call */
+	/* As the folder has it: of what lies below, where something is mounted on a file. */
 	uint64_t ino;
-	mode_t type; /* S_IFREG and its like */
-	bool may_be_unreadable;
+	mode_t type;            /* S_IFREG and its like */
+	bool may_be_unreadable; /* for tree_entry_stat() */
 };
 
 /*

@@ -187,8 +187,8 @@ static void log_plan(const struct update_session *s)
 		s->plan->rebuild ? "made anew" : "changed in place");
 	if (s->inventory->n_known_names > 0)
 		log_info("%" PRIu64 " names on it are as the last update left them, and will be "
-			 "read at the end",
-			s->inventory->n_known_names);
+			 "read at the end; %" PRIu64 " files were looked at one by one",
+			s->inventory->n_known_names, s->inventory->n_asked_names);
 	for (int a = 0; a < PLAN_ACTIONS; a++)
 		if (s->plan->sums[a].files > 0)
 			log_info("Plan: %s %" PRIu64 " contents for %" PRIu64 " files, %" PRIu64

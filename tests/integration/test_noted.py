@@ -4,6 +4,7 @@ true after all, the slot ends as the image."""
 
 import contextlib
 import hashlib
+import itertools
 import os
 import struct
 import subprocess
@@ -15,7 +16,7 @@ from update_lab import UpdateLab, enter_private_mounts, run  # noqa: E402
 
 INDEX = "/.ota-meta/inodes"
 BELIEVED = "names on it are as the last update left them, and will be read at the end"
-OTHER_ATTRIBUTES = "The standby slot does not keep what is written to it: /usr/large has other attributes than the image's"
+OTHER_ATTRIBUTES = "The standby slot does not keep what is written to it: {} has other attributes than the image's"
 READ_ALL = "Every file of the standby slot is read before it is kept: The standby slot does not keep what is written to it: "
 PLAIN = 1 << 31  # beside the nanoseconds of a row
 
@@ -26,6 +27,7 @@ def make(version):
         t.system()
         t.dir("/usr")
         t.file("/usr/kept", noise(9000, "kept"))
+        t.file("/usr/small", noise(9500, "small"))
         t.file("/usr/large", noise(3 << 20, "large"))
         t.file(f"/usr/moves-{version}", noise(7000, "moves"))
         t.file("/usr/changes", noise(5000, f"version {version}"))
@@ -65,8 +67,13 @@ def lose_bytes_of(lab, data):
 
 def what_was_noted_is_kept_without_a_download():
     with lab_with_v1() as lab:
+        with lab.mounted() as root:
+            n_lists = len(os.listdir(root + os.path.dirname(INDEX)))
         stats = update(lab, believes=True)
         assert stats["fetched_contents"] == 1 and stats["moved"] == 1, stats
+        # Neither before nor after is a file asked that tables of inodes can vouch for: only the lists, and the large one.
+        assert f"; {n_lists} files were looked at one by one" in lab.log, lab.log
+        assert "Reading the standby slot back: 4 files by their places, 1 by their names" in lab.log, lab.log
 
 
 def file_that_was_changed_is_not_believed():
@@ -200,16 +207,18 @@ def attributes_that_were_changed_are_set_again():
         os.utime(path, ns=(1, 1))
 
     seen, unseen = [mode, owner, time], [user, immutable]
-    for changes, told in ((seen, True), (unseen, True), (seen, False), ([user], False), ([immutable], False)):
+    cases = ((seen, True), (unseen, True), (seen, False), ([user], False), ([immutable], False))
+    # The one is opened in the end, the other vouched for by the tables of inodes.
+    for name, (changes, told) in itertools.product(("/usr/large", "/usr/small"), cases):
         with lab_with_v1() as lab:
             with lab.mounted(writable=True) as root:
                 for change in changes:
-                    change(root + "/usr/large")
+                    change(root + name)
                 if not told:
-                    note_as_it_is_now(root, "/usr/large")
+                    note_as_it_is_now(root, name)
             again = not told and changes != seen
             update(lab, True, again)
-            assert (OTHER_ATTRIBUTES in lab.log) == again, lab.log
+            assert (OTHER_ATTRIBUTES.format(name) in lab.log) == again, lab.log
 
 
 def empty_file_that_somebody_has_noted_is_looked_at():

@@ -308,6 +308,29 @@ static void a_full_slot_is_said(void **state)
 	assert_becomes_the_image(b);
 }
 
+/* Yes from the second question on: the first is asked before a file is made, the second while it is copied. */
+static bool stop_within(void *ctx)
+{
+	return __atomic_fetch_add((int *)ctx, 1, __ATOMIC_RELAXED) > 0;
+}
+
+static void a_copy_that_is_stopped_leaves_no_half_of_it(void **state)
+{
+	struct bench *b = *state;
+	int asked = 0;
+
+	standby_writer_free(b->writer);
+	b->config.stop = stop_within;
+	b->config.stop_ctx = &asked;
+	assert_int_equal(standby_writer_open(&b->config, &b->writer, &b->err), 0);
+	assert_int_equal(standby_copy(b->writer, &b->err), -ECANCELED);
+	assert_false(is_there(b, "/deep/down/one"));
+	assert_false(is_there(b, "/deep/linked"));
+	asked = -1000;
+	assert_int_equal(standby_copy(b->writer, &b->err), 0);
+	assert_becomes_the_image(b);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -319,6 +342,7 @@ int main(void)
 		T(a_locked_folder_is_left_for_the_prune),
 		T(contents_that_have_changed_are_fetched),
 		T(a_full_slot_is_said),
+		T(a_copy_that_is_stopped_leaves_no_half_of_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -116,8 +116,9 @@ static void read_again(struct bench *b, unsigned long flags)
 	ext4_disk_mount(&b->disk, flags);
 	assert_int_equal(inode_index_load(b->disk.root_fd, b->table, &b->known), 0);
 	assert_non_null(b->known);
-	assert_int_equal(
-		standby_inodes_read(b->disk.device, b->disk.root_fd, b->known, &b->inodes), 0);
+	assert_int_equal(standby_inodes_read(
+				 b->disk.device, b->disk.root_fd, b->known, NULL, NULL, &b->inodes),
+		0);
 }
 
 static bool is_found(struct bench *b, const char *name)
@@ -164,11 +165,9 @@ static void what_somebody_has_changed_is_not_found(void **state)
 static void a_slot_that_can_be_written_to_is_not_read(void **state)
 {
 	struct bench *b = *state;
-	struct stat st;
 
 	read_again(b, 0);
 	assert_null(b->inodes);
-	assert_false(standby_inodes_find(b->inodes, 12, &st));
 }
 
 static void tables_that_cannot_be_read_are_no_error(void **state)
@@ -177,9 +176,28 @@ static void tables_that_cannot_be_read_are_no_error(void **state)
 	struct standby_inodes *none = NULL;
 
 	read_again(b, MS_RDONLY);
-	assert_int_equal(standby_inodes_read("/dev/null", b->disk.root_fd, b->known, &none), 0);
+	assert_int_equal(
+		standby_inodes_read("/dev/null", b->disk.root_fd, b->known, NULL, NULL, &none), 0);
 	assert_null(none);
-	assert_int_equal(standby_inodes_read(b->disk.device, b->disk.root_fd, NULL, &none), 0);
+	assert_int_equal(
+		standby_inodes_read(b->disk.device, b->disk.root_fd, NULL, NULL, NULL, &none), 0);
+	assert_null(none);
+}
+
+static bool at_once(void *ctx)
+{
+	return true;
+}
+
+static void reading_ends_when_nobody_wants_it_any_more(void **state)
+{
+	struct bench *b = *state;
+	struct standby_inodes *none = NULL;
+
+	read_again(b, MS_RDONLY);
+	assert_int_equal(standby_inodes_read(
+				 b->disk.device, b->disk.root_fd, b->known, at_once, NULL, &none),
+		-ECANCELED);
 	assert_null(none);
 }
 
@@ -191,6 +209,7 @@ int main(void)
 		T(what_somebody_has_changed_is_not_found),
 		T(a_slot_that_can_be_written_to_is_not_read),
 		T(tables_that_cannot_be_read_are_no_error),
+		T(reading_ends_when_nobody_wants_it_any_more),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,6 +121,24 @@ static void old_names_go_first_when_both_do_not_fit(void **state)
 	assert_false(f->plan->rebuild);
 }
 
+/* Copies make their folders before the old ones have gone. */
+static void room_for_folders_counts_too(void **state)
+{
+	struct planned *f = *state;
+	struct space s = plenty;
+
+	keep(f, "/d", 10);
+	f->inv->prune_back_bytes = 64 << 20;
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), 0);
+	s.free_inodes = f->plan->write_inodes + PLAN_SPARE_INODES + f->table->n_dirs;
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), 0);
+	assert_false(f->plan->prune_first);
+	f->table->n_dirs++;
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), 0);
+	assert_true(f->plan->prune_first);
+	f->table->n_dirs--;
+}
+
 static void a_new_file_system_when_pruning_is_not_enough(void **state)
 {
 	struct planned *f = *state;
@@ -245,6 +263,7 @@ int main(void)
 		T(each_place_gives_the_cheapest_action),
 		T(a_kept_inode_is_copied_for_a_second_group),
 		T(old_names_go_first_when_both_do_not_fit),
+		T(room_for_folders_counts_too),
 		T(a_new_file_system_when_pruning_is_not_enough),
 		T(an_image_that_fits_no_way_is_refused_with_both_figures),
 		T(too_few_inodes_are_no_room_either),

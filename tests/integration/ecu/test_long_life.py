@@ -124,6 +124,7 @@ class LongLife(unittest.TestCase):
         # One process: what it keeps of each would add up, and what malloc() keeps goes up and down for a while.
         k = 10 if ABORTS >= 40 else ABORTS // 3
         first, last = (sorted(part, key=lambda f: f.memory_kib)[k // 2] for part in (course[k : 2 * k], course[-k:]))
+        print("  KiB on the way: " + " ".join(str(f.memory_kib) for f in course[:: max(1, ABORTS // 20)]), file=sys.stderr)
         print(f"  {ABORTS} aborts: {first.memory_kib} → {last.memory_kib} KiB, {first.threads} → {last.threads} threads, "
               f"{len(first.fds)} → {len(last.fds)} descriptors", file=sys.stderr)
         self.assert_same(first, last, 1024 if ABORTS >= 40 else 4096)

@@ -5,6 +5,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include <ext2fs/ext2fs.h>
@@ -132,7 +133,12 @@ static int scan_fs(ext2_filsys fs, ext4_inode_fn *fn, void *ctx)
 
 	if ((len != EXT2_GOOD_OLD_INODE_SIZE && len < sizeof(u.inode)) || len > sizeof(u))
 		return -EIO;
-	if (ext2fs_open_inode_scan(fs, SCAN_BLOCKS, &scan))
+	/*
+	 * The list of bad blocks is not wanted, and where there is none the scan would fetch it by a cache
+	 * whose making libext2fs 1.47 does not survive without memory.
+	 */
+	if (ext2fs_badblocks_list_create(&fs->badblocks, 0) ||
+		ext2fs_open_inode_scan(fs, SCAN_BLOCKS, &scan))
 		return -ENOMEM;
 	for (;;) {
 		struct ext4_inode_seen seen;
@@ -151,12 +157,23 @@ static int scan_fs(ext2_filsys fs, ext4_inode_fn *fn, void *ctx)
 	}
 }
 
+/* So that the disk is asked. */
+static void forget_what_was_read(const char *device)
+{
+	AUTO_CLOSE int fd = open(device, O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 int ext4_inodes_read(const char *device, ext4_inode_fn *fn, void *ctx)
 {
 	CLEANUP(close_fs) ext2_filsys fs = NULL;
-	errcode_t e = ext2fs_open(
-		device, EXT2_FLAG_64BITS | EXT2_FLAG_DIRECT_IO, 0, 0, unix_io_manager, &fs);
+	errcode_t e;
 
+	forget_what_was_read(device);
+	/* Without memory for its own cache, or for reading past the kernel's, libext2fs 1.47 crashes. */
+	e = ext2fs_open2(device, "cache=off", EXT2_FLAG_64BITS, 0, 0, unix_io_manager, &fs);
 	if (e)
 		return e == EXT2_ET_NO_MEMORY ? -ENOMEM : -EIO;
 	return scan_fs(fs, fn, ctx);

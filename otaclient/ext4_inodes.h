@@ -2,7 +2,7 @@
  * ext4_inodes: every inode of an ext4 file system, read from its device in one go.
  *
  * To open 90 000 files in order to learn where they lie costs more than to read what is in them. Here the tables of
- * inodes are read as they lie on the disk, past the page cache. What cannot be told from an inode alone is said to be
+ * inodes are read as they lie on the disk, anew. What cannot be told from an inode alone is said to be
  * so, and is for the caller to look at by its name.
  *
  * Format: the kernel's Documentation/filesystems/ext4 (inodes, extents); libext2fs reads it.

@@ -25,6 +25,7 @@
 #include "otaclient/disk_order.h"
 #include "otaclient/standby_attrs.h"
 #include "tests/support/ext4_disk.h"
+#include "tests/support/failing_alloc.h"
 
 enum {
 	BLOCK = EXT4_DISK_BLOCK,
@@ -260,6 +261,14 @@ static void blocks_without_extents_are_no_piece(void **state)
 	assert_seen(b, "mapped", false, true);
 }
 
+static void make_small_files(struct bench *b)
+{
+	ext4_disk_make(&b->disk, "-I", "256");
+	for (char name[] = "a"; name[0] < 'f'; name[0]++)
+		closep(&(int){make(b, name, 10)});
+	ext4_disk_unmount(&b->disk);
+}
+
 static bool end_at_the_second(void *ctx, const struct ext4_inode_seen *inode)
 {
 	return ++*(size_t *)ctx < 2;
@@ -270,10 +279,7 @@ static void the_caller_may_end_it(void **state)
 	struct bench *b = *state;
 	size_t n = 0;
 
-	ext4_disk_make(&b->disk, "-I", "256");
-	for (char name[] = "a"; name[0] < 'f'; name[0]++)
-		closep(&(int){make(b, name, 10)});
-	ext4_disk_unmount(&b->disk);
+	make_small_files(b);
 	assert_int_equal(ext4_inodes_read(b->disk.device, end_at_the_second, &n), 0);
 	assert_int_equal(n, 2);
 }
@@ -299,6 +305,33 @@ static void a_wrong_sum_ends_the_reading(void **state)
 	assert_true(b->n_seen < 5);
 }
 
+/* At each allocation, the library's as well; alone, and with all behind it. */
+static void memory_that_ends_is_said(void **state)
+{
+	struct bench *b = *state;
+	size_t n_all;
+
+	make_small_files(b);
+	read_all(b);
+	n_all = b->n_seen; /* with the file system's own */
+	for (int onwards = 0; onwards < 2; onwards++) {
+		unsigned long nth = 1;
+
+		for (bool reached = true; reached; nth++) {
+			int r;
+
+			b->n_seen = 0;
+			failing_alloc_start(nth, onwards);
+			r = ext4_inodes_read(b->disk.device, add, b);
+			reached = failing_alloc_stop();
+			/* The library does without some of it. */
+			assert_true(r == 0 || (reached && r == -ENOMEM));
+			assert_int_equal(b->n_seen, r == 0 ? n_all : 0);
+		}
+		assert_true(nth > 10);
+	}
+}
+
 static void what_is_no_ext4_is_said(void **state)
 {
 	struct bench *b = *state;
@@ -321,6 +354,7 @@ int main(void)
 		T(blocks_without_extents_are_no_piece),
 		T(the_caller_may_end_it),
 		T(a_wrong_sum_ends_the_reading),
+		T(memory_that_ends_is_said),
 		T(what_is_no_ext4_is_said),
 	};
 

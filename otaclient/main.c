@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,6 +56,7 @@
 
 enum {
 	EXIT_USAGE = 2,
+	MALLOC_ARENAS = 2, /* as many as have shown to be enough */
 	OPEN_FILES = 65536,
 };
 
@@ -758,6 +760,8 @@ int main(int argc, char **argv)
 			strerror(errno));
 		return 1;
 	}
+	/* Workers come and go, and what each arena keeps for the next is little, but there would be sixteen. */
+	mallopt(M_ARENA_MAX, MALLOC_ARENAS);
 	signal(SIGPIPE, SIG_IGN);
 	umask(022);
 	journal_use();

@@ -257,7 +257,7 @@ static int find_or_read(void *ctx, size_t index, struct ota_err *err)
 	struct look *l = ctx;
 	uint32_t file = l->order[index];
 	AUTO_CLOSE int fd = -1;
-	uint64_t at, size;
+	uint64_t at, size = 0;
 	int r;
 
 	if (stopped(l))
@@ -279,7 +279,7 @@ static int check_item(
 	const struct look *l = ctx;
 	AUTO_CLOSE int fd = -1;
 	struct digest have;
-	uint64_t size;
+	uint64_t size = 0;
 	int r;
 
 	if (stopped(l))

@@ -108,7 +108,7 @@ static int visit_entry(struct walk *w, int dir_fd, const char *dir_path, const s
 		.name = d->d_name,
 		.path = path,
 		.ino = d->d_ino,
-		.type = DTTOIF(d->d_type),
+		.type = (mode_t)DTTOIF(d->d_type),
 		.may_be_unreadable = w->skip_unreadable,
 	};
 	bool descend = false;

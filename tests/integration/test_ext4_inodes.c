@@ -104,14 +104,20 @@ static void make_scattered(struct bench *b)
 static void fill(struct bench *b)
 {
 	static char large[2000];
-	AUTO_CLOSE int plain = make(b, "plain", 10), longer = make(b, "longer", 2 * BLOCK + 1),
-		       empty = make(b, "empty", 0), owned = make(b, "owned", 10),
-		       old = make(b, "old", 10), late = make(b, "late", 10),
-		       sparse = make(b, "sparse", 10), huge = make(b, "huge", 10),
-		       room = make(b, "room", 10), marked = make(b, "marked", 10),
-		       heavy = make(b, "heavy", 10), fixed = make(b, "fixed", 10),
-		       linked = make(b, "linked", 10);
+	AUTO_CLOSE int longer = make(b, "longer", 2 * BLOCK + 1);
+	AUTO_CLOSE int owned = make(b, "owned", 10);
+	AUTO_CLOSE int old = make(b, "old", 10);
+	AUTO_CLOSE int late = make(b, "late", 10);
+	AUTO_CLOSE int sparse = make(b, "sparse", 10);
+	AUTO_CLOSE int huge = make(b, "huge", 10);
+	AUTO_CLOSE int room = make(b, "room", 10);
+	AUTO_CLOSE int marked = make(b, "marked", 10);
+	AUTO_CLOSE int heavy = make(b, "heavy", 10);
+	AUTO_CLOSE int fixed = make(b, "fixed", 10);
 
+	close(make(b, "plain", 10));
+	close(make(b, "empty", 0));
+	close(make(b, "linked", 10));
 	assert_int_equal(fchown(owned, 70000, 80000), 0);
 	assert_int_equal(fchmod(owned, 06751), 0);
 	set_time(old, -1000000000);
@@ -227,7 +233,7 @@ static void small_inodes_are_read_too(void **state)
 	struct bench *b = *state;
 
 	ext4_disk_make(&b->disk, "-I", "128");
-	closep(&(int){make(b, "plain", 10)});
+	close(make(b, "plain", 10));
 	ext4_disk_unmount(&b->disk);
 	ext4_disk_mount(&b->disk, MS_RDONLY);
 	read_all(b);
@@ -240,8 +246,8 @@ static void bytes_within_the_inode_are_no_piece(void **state)
 	struct bench *b = *state;
 
 	ext4_disk_make(&b->disk, "-O", "inline_data");
-	closep(&(int){make(b, "inline", 10)});
-	closep(&(int){make(b, "plain", BLOCK)});
+	close(make(b, "inline", 10));
+	close(make(b, "plain", BLOCK));
 	ext4_disk_unmount(&b->disk);
 	ext4_disk_mount(&b->disk, MS_RDONLY);
 	read_all(b);
@@ -254,7 +260,7 @@ static void blocks_without_extents_are_no_piece(void **state)
 	struct bench *b = *state;
 
 	ext4_disk_make(&b->disk, "-O", "^extent,^64bit");
-	closep(&(int){make(b, "mapped", 10)});
+	close(make(b, "mapped", 10));
 	ext4_disk_unmount(&b->disk);
 	ext4_disk_mount(&b->disk, MS_RDONLY);
 	read_all(b);
@@ -265,7 +271,7 @@ static void make_small_files(struct bench *b)
 {
 	ext4_disk_make(&b->disk, "-I", "256");
 	for (char name[] = "a"; name[0] < 'f'; name[0]++)
-		closep(&(int){make(b, name, 10)});
+		close(make(b, name, 10));
 	ext4_disk_unmount(&b->disk);
 }
 
@@ -296,7 +302,7 @@ static void a_wrong_sum_ends_the_reading(void **state)
 
 	ext4_disk_make(&b->disk, "-O", "metadata_csum");
 	for (char name[] = "a"; name[0] < 'f'; name[0]++)
-		closep(&(int){make(b, name, 10)});
+		close(make(b, name, 10));
 	ext4_disk_unmount(&b->disk);
 	ext4_disk_tool(damage, &out);
 	ext4_disk_tool(spoil, &out);

@@ -142,6 +142,29 @@ def _bind(source, target):
     syscalls.mount(source, target, None, syscalls.MS_BIND | syscalls.MS_REC)
 
 
+def _parents():
+    """pid: pid of its parent; who has come from outside of the machine has 0."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as f:
+                    state, parent = f.read().rpartition(")")[2].split()[:2]
+            except OSError:
+                continue
+            if state != "Z":
+                found[int(name)] = int(parent)
+    return found
+
+
+def _is_below(pid, ancestor, parents):
+    while pid in parents:
+        pid = parents[pid]
+        if pid == ancestor:
+            return True
+    return False
+
+
 class _Init:
     """The life of process 1 after the mounts."""
 
@@ -205,10 +228,28 @@ class _Init:
         if self.outcome is not None:
             return
         print(f"init: {self.options.command[0]} ended with {code}", flush=True)
+        self._end_what_it_left()
         if self.options.once:
             self.outcome = f"exit {code if code >= 0 else 128 - code}"
         else:
             self.restart_at = time.monotonic() + RESTART_DELAY_S
+
+    def _end_what_it_left(self):
+        """As a service manager does before it starts a service again: what the daemon had started is ended, too."""
+        while True:
+            parents = _parents()
+            left = [pid for pid in parents if pid != 1 and _is_below(pid, 1, parents)]
+            if not left:
+                return
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
 
     def _request(self):
         raw = os.read(self.initctl, INIT_REQUEST_BYTES)

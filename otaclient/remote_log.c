@@ -11,9 +11,9 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "otaclient/api/log_grpc.h"
-#include "otaclient/log_http.h"
-#include "otaclient/log_record.h"
-#include "otaclient/log_sender.h"
+#include "otaclient/log/log_http.h"
+#include "otaclient/log/log_record.h"
+#include "otaclient/log/log_sender.h"
 
 enum {
 	METRICS_WAIT_MS = 1000,

@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#include "otaclient/status.h"
+#include "otaclient/status/status.h"
 
 enum {
 	SERVICE_TEXT_MAX = 768, /* a reason, and 64 bytes of a version */

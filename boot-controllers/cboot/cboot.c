@@ -88,7 +88,7 @@ static int recognise(int root_fd, struct tegra_release *ret_release, struct ota_
 	return 0;
 }
 
-/* As otaclient/slot_mount.c has it. */
+/* As otaclient/slot/slot_mount.c has it. */
 static void put_standby_dir(const struct boot_env *env, char ret_dir[PATH_MAX])
 {
 	snprintf(ret_dir, PATH_MAX, "%.*s%s/mnt/standby_slot", PATH_MAX - 64,

@@ -18,7 +18,7 @@
 #include "common/base/hex.h"
 #include "common/base/log.h"
 #include "otaclient/api/wire_forecast.h"
-#include "otaclient/text.h"
+#include "otaclient/status/text.h"
 
 /* One call on its way. */
 struct asked {

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "otaclient/log_sender.h"
+#include "otaclient/log/log_sender.h"
 
 enum {
 	LOG_GRPC_TIMEOUT_MS = 3000, /* for any call */

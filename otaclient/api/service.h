@@ -13,8 +13,8 @@
 
 #include "common/base/err.h"
 #include "otaclient/api/wire.h"
-#include "otaclient/request.h"
-#include "otaclient/status.h"
+#include "otaclient/status/status.h"
+#include "otaclient/update/request.h"
 
 enum {
 	API_PORT = 50051, /* the port of every ECU of a fleet; only tests use others */

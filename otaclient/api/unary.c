@@ -10,7 +10,7 @@
 
 #include "common/base/cleanup.h"
 #include "otaclient/api/grpc_door.h"
-#include "otaclient/text.h"
+#include "otaclient/status/text.h"
 
 enum {
 	GIVE_UP_POLL_MS = 50,

@@ -13,8 +13,8 @@
 #include "common/base/arena.h"
 #include "common/base/buf.h"
 #include "common/base/err.h"
-#include "otaclient/request.h"
-#include "otaclient/status.h"
+#include "otaclient/status/status.h"
+#include "otaclient/update/request.h"
 
 enum {
 	WIRE_MESSAGE_MAX_BYTES = 4 << 20, /* what gRPC takes unless told otherwise, here and elsewhere */

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "common/base/cleanup.h"
-#include "otaclient/text.h"
+#include "otaclient/status/text.h"
 #include "otaclient_v2.pb-c.h"
 
 typedef OtaClientV2__ForecastResponse pb_forecast;

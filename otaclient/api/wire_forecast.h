@@ -7,7 +7,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/err.h"
-#include "otaclient/forecast.h"
+#include "otaclient/update/forecast.h"
 
 enum {
 	/* With six actions and three strings it has some hundred bytes; unpacked it may be a hundred times as large. */

@@ -20,7 +20,7 @@
 #include "otaclient/ctl/view.h"
 #include "otaclient/ctl/view_json.h"
 #include "otaclient/ctl/watch.h"
-#include "otaclient/flight_recorder.h"
+#include "otaclient/flight/flight_recorder.h"
 
 static int ask_status(struct ctl *c, struct wire_status *ret_status)
 {

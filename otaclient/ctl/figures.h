@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "otaclient/status.h"
+#include "otaclient/status/status.h"
 
 #define FIGURES_UNKNOWN "\xe2\x80\x94" /* a dash */
 

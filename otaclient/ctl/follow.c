@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "otaclient/text.h"
+#include "otaclient/status/text.h"
 
 static void remember(struct follow_ecu *e, const struct wire_status_ecu *old)
 {

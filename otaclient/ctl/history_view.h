@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "otaclient/flight_record.h"
+#include "otaclient/flight/flight_record.h"
 
 /* A line for each record, with a head above each start of the machine. */
 void history_view(FILE *out, const struct flight_record *records, size_t n);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "common/base/cleanup.h"
-#include "otaclient/text.h"
+#include "otaclient/status/text.h"
 
 const char *roster_state_name(enum roster_state s)
 {

@@ -26,7 +26,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "otaclient/doctor/checks.h"
-#include "otaclient/text.h"
+#include "otaclient/status/text.h"
 
 struct row {
 	const char *id, *group;

@@ -14,7 +14,7 @@
 #include "common/image/persistent_path.h"
 #include "common/image/utf8.h"
 #include "otaclient/doctor/checks.h"
-#include "otaclient/program_folder.h"
+#include "otaclient/hooks/program_folder.h"
 
 enum {
 	/* An image of a million files has lists of 150 MB. */

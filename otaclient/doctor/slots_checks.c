@@ -15,9 +15,9 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/mount.h"
-#include "otaclient/device_user.h"
 #include "otaclient/doctor/checks.h"
 #include "otaclient/doctor/ext4_super.h"
+#include "otaclient/slot/device_user.h"
 
 enum {
 	EMPTY_FS_PCT = 94,       /* of a device, what a new ext4 gives to files */

@@ -7,7 +7,7 @@
 
 #include "common/image/utf8.h"
 #include "otaclient/doctor/checks.h"
-#include "otaclient/status_store.h"
+#include "otaclient/status/status_store.h"
 
 void check_last_status(struct machine *m, struct finding *ret)
 {

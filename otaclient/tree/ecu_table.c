@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "common/config/ecu_info.h"
-#include "otaclient/text.h"
+#include "otaclient/status/text.h"
 
 enum {
 	CLIENT_VERSION_MAX = 256,

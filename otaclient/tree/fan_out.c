@@ -17,7 +17,7 @@
 #include "common/base/log.h"
 #include "common/base/workers.h"
 #include "common/config/ecu_info.h"
-#include "otaclient/text.h"
+#include "otaclient/status/text.h"
 
 static_assert((int)FAN_OUT_CHILDREN_MAX >= (int)ECU_SECONDARIES_MAX,
 	"more children than are asked at once");

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "otaclient/status.h"
+#include "otaclient/status/status.h"
 
 /* An ECU that accepted counts although it is silent: it may be on its way down already. */
 enum summary_state summary_state_of(const struct summary_ecu *ecu, uint64_t now_ms)

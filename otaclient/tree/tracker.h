@@ -15,7 +15,7 @@
 #include "common/base/err.h"
 #include "otaclient/api/peer.h"
 #include "otaclient/api/wire.h"
-#include "otaclient/status.h"
+#include "otaclient/status/status.h"
 #include "otaclient/tree/summary.h"
 
 /* A direct child: an entry of "secondaries". */

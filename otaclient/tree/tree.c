@@ -14,7 +14,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include "otaclient/text.h"
+#include "otaclient/status/text.h"
 #include "otaclient/tree/fan_out.h"
 #include "otaclient/tree/tracker.h"
 

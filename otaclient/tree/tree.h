@@ -13,7 +13,7 @@
 #include "common/base/err.h"
 #include "common/config/ecu_info.h"
 #include "otaclient/api/service.h"
-#include "otaclient/status.h"
+#include "otaclient/status/status.h"
 #include "otaclient/tree/summary.h"
 
 enum {

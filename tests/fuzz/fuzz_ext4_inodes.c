@@ -2,7 +2,7 @@
 #include <assert.h>
 #include <stdint.h>
 
-#include "otaclient/ext4_inodes.h"
+#include "otaclient/slot/ext4_inodes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

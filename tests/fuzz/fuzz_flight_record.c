@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "common/base/crc32.h"
-#include "otaclient/flight_record.h"
+#include "otaclient/flight/flight_record.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

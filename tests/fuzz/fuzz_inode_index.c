@@ -13,7 +13,7 @@
 #include "common/base/file.h"
 #include "common/crypto/digest.h"
 #include "common/image/list_text.h"
-#include "otaclient/inode_index.h"
+#include "otaclient/inventory/inode_index.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -9,8 +9,8 @@
 #include <sys/socket.h>
 
 #include "common/base/cleanup.h"
-#include "otaclient/kernel_tail.h"
-#include "otaclient/text.h"
+#include "otaclient/flight/kernel_tail.h"
+#include "otaclient/status/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

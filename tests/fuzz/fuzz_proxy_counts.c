@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <stdint.h>
 
-#include "otaclient/proxy_counts.h"
+#include "otaclient/proxy/proxy_counts.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

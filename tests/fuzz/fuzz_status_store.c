@@ -12,8 +12,8 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
-#include "otaclient/status_store.h"
-#include "otaclient/text.h"
+#include "otaclient/status/status_store.h"
+#include "otaclient/status/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

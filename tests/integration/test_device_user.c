@@ -23,7 +23,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/run.h"
-#include "otaclient/device_user.h"
+#include "otaclient/slot/device_user.h"
 #include "tests/support/dead_fs.h"
 #include "tests/unit/tmp_dir.h"
 

@@ -2,7 +2,7 @@
  * ext4_inodes: what the tables of inodes say, beside what the kernel says of the same files. Needs root, for a file
  * system on a loop device.
  */
-#include "otaclient/ext4_inodes.h"
+#include "otaclient/slot/ext4_inodes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,8 +22,8 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
-#include "otaclient/disk_order.h"
-#include "otaclient/standby_attrs.h"
+#include "otaclient/slot/disk_order.h"
+#include "otaclient/slot/entry_attrs.h"
 #include "tests/support/ext4_disk.h"
 #include "tests/support/failing_alloc.h"
 

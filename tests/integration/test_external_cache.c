@@ -2,7 +2,7 @@
  * external_cache: a real file system on a loop device, in a mount namespace and with a /dev of our own, so that no other
  * disk of the machine is found. Needs root.
  */
-#include "otaclient/external_cache.h"
+#include "otaclient/proxy/external_cache.h"
 
 #include <errno.h>
 #include <fcntl.h>

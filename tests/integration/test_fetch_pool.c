@@ -23,7 +23,7 @@
 #include "common/base/io.h"
 #include "common/base/run.h"
 #include "common/codec/zstd_stream.h"
-#include "otaclient/fetch_pool.h"
+#include "otaclient/source/fetch_pool.h"
 #include "tests/support/origin.h"
 #include "tests/unit/sentence.h"
 

@@ -25,7 +25,7 @@
 #include "common/base/io.h"
 #include "common/base/log.h"
 #include "common/base/run.h"
-#include "otaclient/flight_recorder.h"
+#include "otaclient/flight/flight_recorder.h"
 #include "tests/unit/tmp_dir.h"
 
 enum {

@@ -23,7 +23,7 @@
 #include "common/codec/zstd_patch.h"
 #include "common/codec/zstd_stream.h"
 #include "common/image/patch_list.h"
-#include "otaclient/image_source.h"
+#include "otaclient/source/image_source.h"
 #include "tests/support/origin.h"
 #include "tests/unit/refusal.h"
 #include "tests/unit/sentence.h"

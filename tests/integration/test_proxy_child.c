@@ -4,7 +4,7 @@
  *
  * Needs the environment variable FAKE_PROXY, the path of that script (the build files set it).
  */
-#include "otaclient/proxy_child.h"
+#include "otaclient/proxy/proxy_child.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,8 +25,8 @@
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
-#include "otaclient/proxy_counts.h"
-#include "otaclient/proxy_origins.h"
+#include "otaclient/proxy/proxy_counts.h"
+#include "otaclient/proxy/proxy_origins.h"
 #include "tests/unit/no_threads.h"
 #include "tests/unit/sentence.h"
 #include "tests/unit/tmp_dir.h"

@@ -5,7 +5,7 @@
  *
  * Elsewhere: an update that waits (test_updater), a proxy that is a process of ours (test_proxy_child).
  */
-#include "otaclient/proxy_ready.h"
+#include "otaclient/proxy/proxy_ready.h"
 
 #include <errno.h>
 #include <netinet/in.h>

@@ -2,7 +2,7 @@
  * slot_mount: a standby slot that cannot be taken, written or closed. What becomes of a good one: test_law.py. Needs
  * root, for device files and mounts in a namespace of its own.
  */
-#include "otaclient/slot_mount.h"
+#include "otaclient/slot/slot_mount.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -171,7 +171,7 @@ static void put_bytes(const struct bench *b, off_t at, const char *bytes, size_t
 static void a_slot_that_was_closed_is_looked_at_and_left_alone(void **state)
 {
 	struct bench *b = *state;
-	struct space space;
+	struct slot_space space;
 
 	make_slot(b);
 	look(b);
@@ -197,7 +197,7 @@ static void a_slot_that_is_to_be_mended_first_is_not_looked_at(void **state)
 		{AT_INCOMPAT,    {0x46, 2}}, /* its journal is to be replayed */
 	};
 	struct bench *b = *state;
-	struct space space;
+	struct slot_space space;
 	char was[2];
 
 	make_slot(b);
@@ -305,7 +305,7 @@ static void slot_whose_user_cannot_be_seen_is_left_alone(void **state)
 static void device_whose_size_is_not_told_has_no_room(void **state)
 {
 	struct bench *b = *state;
-	struct space space;
+	struct slot_space space;
 
 	b->m.standby = b->slot;
 	assert_int_equal(slot_mount_space(&b->m, &space, &b->err), -ENXIO);
@@ -316,7 +316,7 @@ static void device_whose_size_is_not_told_has_no_room(void **state)
 static int ask_for_room_in_vain(void *ctx)
 {
 	struct bench *b = ctx;
-	struct space space;
+	struct slot_space space;
 
 	CHECK(refusal_call(SYS_fstatfs, EIO) == 0);
 	CHECK(slot_mount_space(&b->m, &space, &b->err) == -EIO);

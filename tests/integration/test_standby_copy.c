@@ -21,7 +21,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/io.h"
 #include "common/crypto/digest.h"
-#include "otaclient/standby_writer.h"
+#include "otaclient/standby/standby_writer.h"
 #include "tests/unit/planned.h"
 #include "tests/unit/sentence.h"
 #include "tests/unit/tmp_dir.h"

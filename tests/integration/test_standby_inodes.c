@@ -2,7 +2,7 @@
  * standby_inodes: of a slot that an update has left, what the tables say is what the kernel says; of anything that has
  * changed since, nothing. Needs root, for a file system on a loop device.
  */
-#include "otaclient/standby_inodes.h"
+#include "otaclient/inventory/standby_inodes.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -2,7 +2,7 @@
  * standby_writer and saved_image: a slot that refuses. What they make of a good one: test_law.py, test_dirty.py. Needs
  * root, whose the files of a slot are.
  */
-#include "otaclient/standby_writer.h"
+#include "otaclient/standby/standby_writer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,7 @@
 #include "common/base/file.h"
 #include "common/base/io.h"
 #include "common/image/list_text.h"
-#include "otaclient/image_source.h"
+#include "otaclient/source/image_source.h"
 #include "tests/unit/in_child.h"
 #include "tests/unit/refusal.h"
 #include "tests/unit/sentence.h"

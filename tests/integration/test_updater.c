@@ -31,10 +31,10 @@
 #include "common/base/mount.h"
 #include "common/base/run.h"
 #include "common/crypto/digest.h"
-#include "otaclient/first_boot.h"
-#include "otaclient/fs_state.h"
-#include "otaclient/journal.h"
-#include "otaclient/updater.h"
+#include "otaclient/log/journal.h"
+#include "otaclient/slot/fs_state.h"
+#include "otaclient/trial/first_boot.h"
+#include "otaclient/update/updater.h"
 #include "tests/support/fake_boot.h"
 
 enum {

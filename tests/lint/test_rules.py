@@ -27,7 +27,7 @@ class IncludeRules(unittest.TestCase):
     def test_own_room_and_lower_rooms_are_fine(self):
         self.assertIsNone(include("common/image/a.c", "common/image/a.h"))
         self.assertIsNone(include("common/image/a.c", "common/base/err.h"))
-        self.assertIsNone(include("otaclient/api/a.c", "otaclient/status.h"))
+        self.assertIsNone(include("otaclient/api/a.c", "otaclient/status/status.h"))
         self.assertIsNone(include("otaclient/a.c", "boot-controllers/boot_controller.h"))
         self.assertIsNone(include("tests/unit/a.c", "otaproxy/a.h"))
 
@@ -57,20 +57,20 @@ class TextRules(unittest.TestCase):
     GOOD = "/*\n * plan: what to do.\n */\n"
 
     def test_a_good_file_passes(self):
-        self.assertEqual(text("otaclient/plan.c", self.GOOD), [])
+        self.assertEqual(text("otaclient/inventory/plan.c", self.GOOD), [])
         self.assertEqual(text("tests/unit/test_plan.c", self.GOOD), [])
 
     def test_a_source_begins_with_what_it_is_for(self):
-        self.assertEqual(len(text("otaclient/plan.c", "#include <errno.h>\n")), 1)
+        self.assertEqual(len(text("otaclient/inventory/plan.c", "#include <errno.h>\n")), 1)
         self.assertEqual(text("otaclient/other.c", self.GOOD), ["its top comment is about plan, not other"])
         self.assertEqual(len(text("tests/unit/test_plan.c", "#include <errno.h>\n")), 1)
-        self.assertEqual(text("otaclient/plan.h", self.GOOD), ["a header without #pragma once"])
+        self.assertEqual(text("otaclient/inventory/plan.h", self.GOOD), ["a header without #pragma once"])
         self.assertEqual(len(text("scripts/x", "#!/bin/bash\nset -e\n")), 1)
 
     def test_what_is_forbidden_is_found(self):
         for line in ("/* TODO: later */", "/* as in C\xa73.1 */", "/* see /" + "work/x */", "\tsprintf(a, b);",
                      "\t// no", "int a; ", "/* " + 120 * "x" + " */"):
-            self.assertEqual(len(text("otaclient/plan.c", self.GOOD + line + "\n")), 1, line)
+            self.assertEqual(len(text("otaclient/inventory/plan.c", self.GOOD + line + "\n")), 1, line)
         self.assertEqual(text("README.md", "no end"), ["no newline at the end"])
 
 

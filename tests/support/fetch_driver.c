@@ -15,8 +15,8 @@
 #include <string.h>
 
 #include "common/base/cleanup.h"
-#include "otaclient/fetch_pool.h"
-#include "otaclient/image_source.h"
+#include "otaclient/source/fetch_pool.h"
+#include "otaclient/source/image_source.h"
 
 enum {
 	LINE_MAX_BYTES = 8192,

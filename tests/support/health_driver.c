@@ -7,7 +7,7 @@
  */
 #include <stdio.h>
 
-#include "otaclient/health.h"
+#include "otaclient/trial/health.h"
 
 static void print_result(void *ctx, const char *name, bool ok, const char *how)
 {

@@ -16,8 +16,8 @@
 
 #include <stdbool.h>
 
-#include "otaclient/request.h"
-#include "otaclient/status.h"
+#include "otaclient/status/status.h"
+#include "otaclient/update/request.h"
 
 /* @ctx of each is the struct status. */
 int scripted_update(void *ctx, const struct update_request *r, struct ota_err *err);

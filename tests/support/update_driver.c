@@ -40,7 +40,7 @@
 #include "common/base/mount.h"
 #include "common/net/http.h"
 #include "otaclient/remote_log.h"
-#include "otaclient/updater.h"
+#include "otaclient/update/updater.h"
 
 enum {
 	EXIT_STOPPED = 77,

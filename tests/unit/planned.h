@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "common/image/list_text.h"
-#include "otaclient/plan.h"
+#include "otaclient/inventory/plan.h"
 
 struct planned {
 	struct file_table *table;
@@ -16,7 +16,7 @@ struct planned {
 	struct plan *plan;
 };
 
-static const struct space plenty = {
+static const struct slot_space plenty = {
 	.free_bytes = 1 << 30,
 	.free_inodes = 1000,
 	.total_bytes = 1 << 30,

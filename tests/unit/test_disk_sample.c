@@ -1,7 +1,7 @@
 /*
  * test_disk_sample: what is read for a measurement, and what is not.
  */
-#include "otaclient/disk_sample.h"
+#include "otaclient/update/disk_sample.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

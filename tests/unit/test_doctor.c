@@ -10,13 +10,13 @@
 #include <signal.h>
 
 #include "boot-controllers/boot_inspect.h"
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "otaclient/doctor/doctor.h"
 #include "tests/unit/checked_machine.h"
 #include "tests/unit/in_child.h"
 #include "tests/unit/refusal.h"
 #include "tests/unit/sentence.h"
-#include "common/base/cleanup.h"
-#include "common/base/clock.h"
-#include "otaclient/doctor/doctor.h"
 
 struct seen {
 	unsigned n;

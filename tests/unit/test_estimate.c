@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "otaclient/estimate.h"
-#include "otaclient/status.h"
+#include "otaclient/status/estimate.h"
+#include "otaclient/status/status.h"
 
 #define MIB ((uint64_t)1 << 20)
 

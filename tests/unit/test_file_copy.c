@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
-#include "otaclient/file_copy.h"
+#include "otaclient/slot/file_copy.h"
 
 enum {
 	FILE_BYTES = 8 << 20,

@@ -18,7 +18,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/io.h"
 #include "common/base/log.h"
-#include "otaclient/first_boot.h"
+#include "otaclient/trial/first_boot.h"
 
 /* A boot controller that only commits, or fails to. */
 struct commit_only {

@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#include "otaproxy/flight_body.h"
 #include "common/base/folder.h"
+#include "otaproxy/flight_body.h"
 #include "tests/unit/cache_room.h"
 #include "tests/unit/refusal.h"
 #include "tests/unit/sentence.h"

@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
-#include "otaclient/flight_record.h"
+#include "otaclient/flight/flight_record.h"
 
 static struct flight_record sample(uint64_t number)
 {

@@ -20,7 +20,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/io.h"
 #include "common/base/log.h"
-#include "otaclient/flight_recorder.h"
+#include "otaclient/flight/flight_recorder.h"
 #include "tests/unit/tmp_dir.h"
 
 static struct flight_record seen[FLIGHT_CELLS];

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
-#include "otaclient/flight_story.h"
+#include "otaclient/flight/flight_story.h"
 
 #define OLD "ota-slot_a"
 #define NEW "ota-slot_b"

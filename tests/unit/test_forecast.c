@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
-#include "otaclient/forecast.h"
+#include "otaclient/update/forecast.h"
 #include "tests/unit/planned.h"
 
 /* Contents of 8192 (two inodes), 4096, 100, 5000 and 40000 bytes, and one without a size. */

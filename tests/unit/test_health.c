@@ -2,7 +2,7 @@
  * test_health: one round of checks, against a stand-in for systemd, programs of the test's, and a port where nobody
  * listens. An API that answers, and a whole system: tests/integration/ecu.
  */
-#include "otaclient/health.h"
+#include "otaclient/trial/health.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,7 +24,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
-#include "otaclient/trial_checks.h"
+#include "otaclient/trial/trial_checks.h"
 #include "tests/support/fake_systemd.h"
 
 struct fixture {

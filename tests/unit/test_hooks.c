@@ -22,7 +22,7 @@
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
-#include "otaclient/hooks.h"
+#include "otaclient/hooks/hooks.h"
 #include "tests/unit/tmp_dir.h"
 
 enum {

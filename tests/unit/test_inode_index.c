@@ -14,7 +14,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/image/list_text.h"
-#include "otaclient/inode_index.h"
+#include "otaclient/inventory/inode_index.h"
 #include "tests/unit/tmp_dir.h"
 
 #define REST "111111111111111111111111111111111111111111111111111111111111111"

@@ -14,7 +14,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/image/list_text.h"
-#include "otaclient/inventory.h"
+#include "otaclient/inventory/inventory.h"
 #include "tests/unit/sentence.h"
 #include "tests/unit/tmp_dir.h"
 

@@ -2,7 +2,7 @@
  * journal: the fields that a line becomes, and when the journal is used at all. What would be sent is caught at
  * libsystemd's door.
  */
-#include "otaclient/journal.h"
+#include "otaclient/log/journal.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

@@ -18,7 +18,7 @@
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
-#include "otaclient/kernel_tail.h"
+#include "otaclient/flight/kernel_tail.h"
 #include "tests/unit/tmp_dir.h"
 
 /* A device that hands out @n messages and then has none: what is in this socket. */

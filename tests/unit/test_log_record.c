@@ -1,7 +1,7 @@
 /*
  * log_record: a message as the line of JSON that a log server gets.
  */
-#include "otaclient/log_record.h"
+#include "otaclient/log/log_record.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +16,7 @@
 
 static struct log_entry entry = {
 	.level = LOG_LEVEL_INFO,
-	.file = "../otaclient/update_steps.c",
+	.file = "../otaclient/update/update_steps.c",
 	.function = "log_plan",
 	.line = 263,
 };

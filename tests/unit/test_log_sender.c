@@ -2,7 +2,7 @@
  * log_sender: what reaches a log server that comes, goes, is slow or is not there, and that nobody waits for it. The
  * servers are scripts here, and the clock is the test's: naps are short and make time pass.
  */
-#include "otaclient/log_sender.h"
+#include "otaclient/log/log_sender.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "otaclient/api/log_grpc.h"
-#include "otaclient/log_http.h"
+#include "otaclient/log/log_http.h"
 
 static void posted_to(const char *url, const char *ecu_id, const char *want)
 {

@@ -22,10 +22,10 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
-#include "otaclient/fetch_pool.h"
 #include "otaclient/fetcher/fetcher.h"
 #include "otaclient/fetcher/packet.h"
-#include "otaclient/image_source.h"
+#include "otaclient/source/fetch_pool.h"
+#include "otaclient/source/image_source.h"
 #include "tests/unit/no_threads.h"
 #include "tests/unit/sentence.h"
 #include "tests/unit/tmp_dir.h"

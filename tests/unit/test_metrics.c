@@ -1,7 +1,7 @@
 /*
  * metrics: the record of an update that came to its end, and of those that did not.
  */
-#include "otaclient/metrics.h"
+#include "otaclient/update/metrics.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -16,7 +16,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/base/io.h"
-#include "otaclient/persist_files.h"
+#include "otaclient/standby/persist_files.h"
 #include "tests/unit/in_child.h"
 #include "tests/unit/refusal.h"
 #include "tests/unit/sentence.h"

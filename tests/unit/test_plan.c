@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
-#include "otaclient/plan.h"
+#include "otaclient/inventory/plan.h"
 #include "tests/unit/planned.h"
 
 /* Five contents of 8192, 4096, 100, 0 and 5000 bytes; the first under three names, two of them one group. */
@@ -109,7 +109,7 @@ static void a_kept_inode_is_copied_for_a_second_group(void **state)
 static void old_names_go_first_when_both_do_not_fit(void **state)
 {
 	struct planned *f = *state;
-	struct space s = plenty;
+	struct slot_space s = plenty;
 
 	keep(f, "/d", 10);
 	f->inv->prune_back_bytes = 64 * 1024;
@@ -125,7 +125,7 @@ static void old_names_go_first_when_both_do_not_fit(void **state)
 static void room_for_folders_counts_too(void **state)
 {
 	struct planned *f = *state;
-	struct space s = plenty;
+	struct slot_space s = plenty;
 
 	keep(f, "/d", 10);
 	f->inv->prune_back_bytes = 64 << 20;
@@ -142,7 +142,7 @@ static void room_for_folders_counts_too(void **state)
 static void a_new_file_system_when_pruning_is_not_enough(void **state)
 {
 	struct planned *f = *state;
-	struct space s = plenty;
+	struct slot_space s = plenty;
 
 	s.free_bytes = 16 * 1024;
 	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), 0);
@@ -152,7 +152,7 @@ static void a_new_file_system_when_pruning_is_not_enough(void **state)
 static void an_image_that_fits_no_way_is_refused_with_both_figures(void **state)
 {
 	struct planned *f = *state;
-	struct space s = {.free_bytes = 0, .total_bytes = 16 * 1024, .total_inodes = 100};
+	struct slot_space s = {.free_bytes = 0, .total_bytes = 16 * 1024, .total_inodes = 100};
 	struct ota_err err = {0};
 
 	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, &err), -ENOSPC);
@@ -164,7 +164,7 @@ static void an_image_that_fits_no_way_is_refused_with_both_figures(void **state)
 static void too_few_inodes_are_no_room_either(void **state)
 {
 	struct planned *f = *state;
-	struct space s = plenty;
+	struct slot_space s = plenty;
 
 	s.total_inodes = 5;
 	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), -ENOSPC);
@@ -173,7 +173,7 @@ static void too_few_inodes_are_no_room_either(void **state)
 static void the_store_and_its_like_need_inodes_too(void **state)
 {
 	struct planned *f = *state;
-	struct space s = plenty;
+	struct slot_space s = plenty;
 
 	keep(f, "/d", 10);
 	assert_int_equal(plan_make(f->plan, f->table, f->inv, &s, true, NULL), 0);

@@ -19,7 +19,7 @@
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
-#include "otaclient/program_folder.h"
+#include "otaclient/hooks/program_folder.h"
 #include "tests/unit/tmp_dir.h"
 
 /* What one run has told. */

@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
-#include "otaclient/program_start.h"
+#include "otaclient/hooks/program_start.h"
 #include "tests/unit/tmp_dir.h"
 
 /* Why a file with these bytes would not start; "" if it may. */

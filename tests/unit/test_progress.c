@@ -1,7 +1,7 @@
 /*
  * progress: once a minute while an update runs, and never else. The clock is the test's.
  */
-#include "otaclient/progress.h"
+#include "otaclient/status/progress.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

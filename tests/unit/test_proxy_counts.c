@@ -1,7 +1,7 @@
 /*
  * proxy_counts: the page that otaproxy makes, and pages that somebody else did.
  */
-#include "otaclient/proxy_counts.h"
+#include "otaclient/proxy/proxy_counts.h"
 
 #include <errno.h>
 #include <setjmp.h>

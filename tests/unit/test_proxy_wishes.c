@@ -1,7 +1,7 @@
 /*
  * proxy_wishes: what two who need the proxy make of it together. What the proxy is told is noted here.
  */
-#include "otaclient/proxy_wishes.h"
+#include "otaclient/proxy/proxy_wishes.h"
 
 #include <errno.h>
 #include <setjmp.h>

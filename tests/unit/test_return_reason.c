@@ -17,8 +17,8 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
-#include "otaclient/journal.h"
-#include "otaclient/return_reason.h"
+#include "otaclient/flight/return_reason.h"
+#include "otaclient/log/journal.h"
 #include "tests/unit/tmp_dir.h"
 
 static char recorder_path[128];

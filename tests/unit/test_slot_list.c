@@ -18,7 +18,7 @@
 #include "common/base/file.h"
 #include "common/codec/base64url.h"
 #include "common/crypto/digest.h"
-#include "otaclient/slot_list.h"
+#include "otaclient/inventory/slot_list.h"
 #include "tests/unit/tmp_dir.h"
 
 #define DIGEST "1111111111111111111111111111111111111111111111111111111111111111"

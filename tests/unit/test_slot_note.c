@@ -12,8 +12,8 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/io.h"
-#include "otaclient/slot_note.h"
-#include "otaclient/status_store.h"
+#include "otaclient/slot/slot_note.h"
+#include "otaclient/status/status_store.h"
 #include "tests/support/machine_dir.h"
 #include "tests/unit/sentence.h"
 

@@ -1,7 +1,7 @@
 /*
  * status: what everyone who asks is told, over the life of an update.
  */
-#include "otaclient/status.h"
+#include "otaclient/status/status.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "otaclient/status_store.h"
+#include "otaclient/status/status_store.h"
 #include "tests/unit/checked_machine.h"
 
 static void begin(struct checked_machine *c)

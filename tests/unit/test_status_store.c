@@ -1,7 +1,7 @@
 /*
  * status_store: the files of a slot's status folder, as other programs write and read them too.
  */
-#include "otaclient/status_store.h"
+#include "otaclient/status/status_store.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "common/base/cleanup.h"
-#include "otaclient/status.h"
+#include "otaclient/status/status.h"
 
 enum {
 	NOW = 10 * TREE_LOST_MS,

@@ -1,7 +1,7 @@
 /*
  * test_trial: what becomes of a new system, with fake_boot for a loader and hours that pass in no time.
  */
-#include "otaclient/trial.h"
+#include "otaclient/trial/trial.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,9 +21,9 @@
 #include "common/base/clock.h"
 #include "common/base/io.h"
 #include "common/base/log.h"
-#include "otaclient/first_boot.h"
-#include "otaclient/journal.h"
-#include "otaclient/status_store.h"
+#include "otaclient/log/journal.h"
+#include "otaclient/status/status_store.h"
+#include "otaclient/trial/first_boot.h"
 #include "tests/support/fake_boot.h"
 
 /* ---- the clock ---- */

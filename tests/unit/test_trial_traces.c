@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "otaclient/trial_traces.h"
+#include "otaclient/flight/trial_traces.h"
 
 static void assert_words(const char *text, const char *want)
 {

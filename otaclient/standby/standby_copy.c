@@ -1,0 +1,212 @@
+/*
+ * standby_copy: contents that the active slot has. Contract: standby_writer.h.
+ *
+ * What one file alone wants gets that file's name and attributes at once where nothing is in the
+ * way: through the store it would cost two more changes of folders. All else goes to the store.
+ *
+ * Threads: each takes contents for itself; a content's source and action, and whether a file is
+ * placed, are written by the one that has it.
+ */
+#include "otaclient/standby/standby_work.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/path.h"
+#include "common/base/workers.h"
+#include "common/crypto/digest.h"
+#include "otaclient/slot/file_copy.h"
+
+static bool is_to_copy(const struct standby_writer *w, uint32_t content)
+{
+	return w->c.plan->actions[content] == PLAN_COPY &&
+	       w->c.inv->sources[content].place != PLACE_STANDBY;
+}
+
+/* 0: @fd has the content. -ENODATA: what is on the active slot is another. */
+static int fill(struct standby_writer *w, uint32_t content, int src_fd, int fd, uint64_t *ret_bytes)
+{
+	const struct content *want = &w->c.table->contents[content];
+	AUTO_DIGEST_CTX struct digest_ctx *hash = digest_ctx_new();
+	struct digest have;
+	int r;
+
+	*ret_bytes = 0;
+	if (!hash)
+		return -ENOMEM;
+	digest_start(hash);
+	/* The active slot is alive: the file may have become another, and of any size. */
+	r = file_copy(
+		&(struct file_copy){
+			.src_fd = src_fd,
+			.dst_fd = fd,
+			.max_bytes = want->size_bytes,
+			.reserve_bytes = standby_content_size(w, content),
+			.hash = hash,
+			.stop = w->c.stop,
+			.stop_ctx = w->c.stop_ctx,
+		},
+		ret_bytes);
+	digest_final(hash, &have);
+	atomic_fetch_add(&w->counts.written_bytes, *ret_bytes);
+	if (r == -EPIPE || r == -EFBIG || (r == 0 && !digest_equal(&have, &want->digest)))
+		return -ENODATA;
+	return r;
+}
+
+static int copy_to_store(struct standby_writer *w, uint32_t content, int src_fd, const char *path,
+	struct ota_err *err)
+{
+	char tmp[IO_TMP_NAME_MAX], hex[DIGEST_HEX_MAX];
+	AUTO_CLOSE int fd = standby_make_tmp(w, tmp);
+	uint64_t bytes;
+	int r;
+
+	if (fd < 0)
+		return standby_error(err, fd, "make a copy of", path);
+	r = fill(w, content, src_fd, fd, &bytes);
+	if (r == 0)
+		r = io_point("copy: store a content");
+	digest_to_hex(&w->c.table->contents[content].digest, hex);
+	if (r == 0 && renameat(w->store_fd, tmp, w->store_fd, hex) < 0)
+		r = -errno;
+	if (r < 0) {
+		unlinkat(w->store_fd, tmp, 0);
+		return r == -ENODATA ? r : standby_error(err, r, "copy", path);
+	}
+	standby_count(w, 1, bytes);
+	return 0;
+}
+
+/* The folders on the way to @path that are not there yet. All are the image's. */
+static int make_folders(int standby_fd, const char *path)
+{
+	char folder[PATH_MAX];
+
+	for (const char *end = strchr(path + 1, '/'); end; end = strchr(end + 1, '/')) {
+		AUTO_CLOSE int parent = -1;
+		const char *name;
+
+		snprintf(folder, sizeof(folder), "%.*s", (int)(end - path), path);
+		parent = path_open_parent(standby_fd, folder, &name);
+		if (parent < 0)
+			return parent;
+		if (mkdirat(parent, name, 0700) < 0 && errno != EEXIST)
+			return -errno;
+	}
+	return 0;
+}
+
+/* Something is there that the prune must see first: the old file, a link, a folder that is locked. */
+static bool is_in_the_way(int r)
+{
+	return r == -EEXIST || r == -ENOTDIR || r == -ELOOP || r == -EXDEV || r == -EPERM ||
+	       r == -EACCES;
+}
+
+static int make_at(int standby_fd, const char *path, int *ret_parent, const char **ret_name)
+{
+	int fd;
+
+	*ret_parent = path_open_parent(standby_fd, path, ret_name);
+	if (*ret_parent == -ENOENT) {
+		int r = make_folders(standby_fd, path);
+
+		if (r < 0)
+			return r;
+		*ret_parent = path_open_parent(standby_fd, path, ret_name);
+	}
+	if (*ret_parent < 0)
+		return *ret_parent;
+	fd = openat(
+		*ret_parent, *ret_name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+/* 0: the file is placed. 1: its name is not free. -ENODATA as fill(). */
+static int copy_to_name(
+	struct standby_writer *w, uint32_t file, int src_fd, const char *from, struct ota_err *err)
+{
+	uint32_t content = w->c.table->files[file].content;
+	char path[PATH_MAX];
+	AUTO_CLOSE int parent = -1;
+	AUTO_CLOSE int fd = -1;
+	const char *name;
+	uint64_t bytes;
+	int r = io_point("copy: make a file");
+
+	if (r < 0)
+		return standby_error(err, r, "copy", from);
+	text_path(w->c.table->files[file].path, path);
+	fd = make_at(w->c.standby_fd, path, &parent, &name);
+	if (fd < 0)
+		return is_in_the_way(fd) ? 1 : standby_error(err, fd, "make a copy of", from);
+	r = fill(w, content, src_fd, fd, &bytes);
+	if (r < 0) {
+		/* Where it cannot go it is no file of the image, and the prune or the store's own takes its place. */
+		unlinkat(parent, name, 0);
+		return r == -ENODATA ? r : standby_error(err, r, "copy", from);
+	}
+	r = standby_apply_file(w, file, fd, path, err);
+	if (r < 0)
+		return r;
+	w->is_placed[file] = true;
+	standby_count(w, 1, bytes);
+	return 0;
+}
+
+/* @file: the only one that wants it; FILE_TABLE_NONE: to the store. */
+static int copy_one(struct standby_writer *w, uint32_t content, uint32_t file, struct ota_err *err)
+{
+	char buf[PATH_MAX];
+	const char *from = inventory_path(w->c.inv, w->c.table, content, buf);
+	AUTO_CLOSE int src_fd = -1;
+	int r = -ENODATA;
+
+	if (standby_stopped(w))
+		return -ECANCELED;
+	src_fd = path_open(w->c.active_fd, from, O_RDONLY | O_NOATIME | O_NONBLOCK, 0);
+	if (src_fd >= 0)
+		r = file == FILE_TABLE_NONE ? copy_to_store(w, content, src_fd, from, err)
+					    : copy_to_name(w, file, src_fd, from, err);
+	if (r == 1)
+		return 0;
+	if (r == -ENODATA) {
+		w->c.inv->sources[content].place = PLACE_NOWHERE;
+		w->c.plan->actions[content] = PLAN_FETCH;
+		return 0;
+	}
+	if (r == 0)
+		w->c.inv->sources[content].place = PLACE_STANDBY;
+	return r;
+}
+
+static int copy_file_item(void *ctx, size_t index, struct ota_err *err)
+{
+	struct standby_writer *w = ctx;
+	const struct file_entry *f = &w->c.table->files[index];
+
+	if (f->group != index || !is_to_copy(w, f->content) || w->c.plan->takers[f->content] != 1)
+		return 0;
+	return copy_one(w, f->content, (uint32_t)index, err);
+}
+
+static int copy_content_item(void *ctx, size_t index, struct ota_err *err)
+{
+	struct standby_writer *w = ctx;
+
+	return is_to_copy(w, (uint32_t)index) ? copy_one(w, (uint32_t)index, FILE_TABLE_NONE, err)
+					      : 0;
+}
+
+int standby_copy(struct standby_writer *w, struct ota_err *err)
+{
+	int r = workers_run(w->c.table->n_files, 8, WORKERS_FOR_DISK, copy_file_item, w, err);
+
+	return r < 0 ? r
+		     : workers_run(w->c.table->n_contents, 8, WORKERS_FOR_DISK, copy_content_item,
+			       w, err);
+}

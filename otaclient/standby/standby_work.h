@@ -1,0 +1,78 @@
+/*
+ * standby_work: what the parts of standby_writer share; for them alone.
+ *
+ *     standby_writer   the object, and the store
+ *     standby_prune    what goes
+ *     standby_copy     what comes from the active slot
+ *     standby_place    what is made, and the attributes
+ *
+ * Threads: each phase is a parallel loop over contents, entries or directories and ends before the
+ * next begins. Shared within a phase: the counters, and what a part says of itself.
+ */
+#pragma once
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "common/base/err.h"
+#include "common/base/io.h"
+#include "otaclient/standby/standby_writer.h"
+
+struct standby_writer {
+	struct writer_config c;
+	int store_fd;
+	atomic_uint *shares; /* per content: groups that still want it while placing */
+	bool *is_placed;     /* per file: it has its name and attributes already */
+	struct {
+		atomic_uint_fast64_t processed_files, processed_bytes, removed_entries,
+			written_bytes;
+	} counts;
+};
+
+static inline bool standby_stopped(const struct standby_writer *w)
+{
+	return w->c.stop && w->c.stop(w->c.stop_ctx);
+}
+
+static inline void standby_count(struct standby_writer *w, uint64_t files, uint64_t bytes)
+{
+	atomic_fetch_add(&w->counts.processed_files, files);
+	atomic_fetch_add(&w->counts.processed_bytes, bytes);
+}
+
+/* 0: nobody knows. */
+static inline uint64_t standby_content_size(const struct standby_writer *w, uint32_t content)
+{
+	uint64_t size = w->c.table->contents[content].size_bytes;
+
+	return size == CONTENT_SIZE_UNKNOWN ? 0 : size;
+}
+
+/* "Cannot @what @path: …"; returns @r. */
+int standby_error(struct ota_err *err, int r, const char *what, const char *path);
+
+/* A new empty inode in the store under a temporary name. Returns its file descriptor or -errno. */
+int standby_make_tmp(struct standby_writer *w, char ret_name[IO_TMP_NAME_MAX]);
+
+/* All attributes of a file of the image. @path for the sentence. */
+int standby_apply_file(
+	struct standby_writer *w, uint32_t file, int fd, const char *path, struct ota_err *err);
+
+/* Are the flags that keep an entry from being changed cleared? Tries to; what resists shows later. */
+void standby_unlock(int dir_fd, const char *name);
+
+/* As standby_remove_tree(), asking the caller's stop; @w may be NULL. */
+int standby_remove(
+	const struct standby_writer *w, int dir_fd, const char *name, struct ota_err *err);
+
+/* Remove what neither the image has at its path nor the plan takes a content from. */
+int standby_make_room(struct standby_writer *w, struct ota_err *err);
+
+/* Does the plan take this content from an inode of the standby slot? */
+static inline bool standby_takes_from_slot(enum plan_action a)
+{
+	return a == PLAN_MOVE || a == PLAN_REPEAT;
+}

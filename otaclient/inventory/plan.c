@@ -181,11 +181,23 @@ static bool takes_nothing(const struct plan *p)
 	       p->sums[PLAN_REPEAT].contents == 0;
 }
 
-/* Is there room for what is new while all that is old is there still? Also for folders, which copies need. */
+static bool knows_all_sizes(const struct file_table *t)
+{
+	for (uint32_t i = 0; i < t->n_contents; i++)
+		if (t->contents[i].size_bytes == CONTENT_SIZE_UNKNOWN)
+			return false;
+	return true;
+}
+
+/*
+ * Is there, for certain, room for what is new while all that is old is there still? Also for folders, which copies
+ * need.
+ */
 static bool fits_beside(
 	const struct plan *p, const struct file_table *t, const struct slot_space *space)
 {
-	return with_slack(p->write_bytes + (uint64_t)t->n_dirs * BLOCK_BYTES) <=
+	return knows_all_sizes(t) &&
+	       with_slack(p->write_bytes + (uint64_t)t->n_dirs * BLOCK_BYTES) <=
 		       space->free_bytes &&
 	       p->write_inodes + t->n_dirs + PLAN_SPARE_INODES <= space->free_inodes;
 }

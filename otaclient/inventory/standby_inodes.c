@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <sys/statvfs.h>
 
-#include "common/base/log.h"
 #include "otaclient/slot/ext4_inodes.h"
 
 /* Without what the index has, and what is the same of all. */
@@ -23,9 +22,6 @@ struct standby_inodes {
 	const struct inode_index *known;
 	struct known_inode *rows; /* by their numbers */
 	size_t n_rows, n_max;
-	inventory_stop_fn *stop; /* while they are read */
-	void *stop_ctx;
-	bool is_stopped;
 };
 
 static bool take_known(void *ctx, const struct ext4_inode_seen *inode)
@@ -34,9 +30,6 @@ static bool take_known(void *ctx, const struct ext4_inode_seen *inode)
 	const struct stat *st = &inode->st;
 
 	if (s->n_rows == s->n_max)
-		return false;
-	s->is_stopped = s->stop && s->stop(s->stop_ctx);
-	if (s->is_stopped)
 		return false;
 	if (inode_index_find(s->known, st) == FILE_TABLE_NONE || st->st_blocks > UINT32_MAX)
 		return true;
@@ -68,20 +61,14 @@ int standby_inodes_read(const char *device, int slot_fd, const struct inode_inde
 	if (!s)
 		return -ENOMEM;
 	s->known = known;
-	s->stop = stop;
-	s->stop_ctx = stop_ctx;
 	s->n_max = inode_index_count(known);
 	s->rows = calloc(s->n_max + 1, sizeof(*s->rows));
 	if (!s->rows)
 		return -ENOMEM;
-	r = ext4_inodes_read(device, take_known, s);
-	if (r == -ENOMEM || s->is_stopped)
-		return s->is_stopped ? -ECANCELED : r;
+	r = ext4_inodes_read(device, take_known, stop, stop_ctx, s);
 	if (r == 0)
 		*ret_inodes = TAKE_PTR(s);
-	else
-		log_info("The inodes of %s are looked at one by one", device);
-	return 0;
+	return r == -EIO ? 0 : r;
 }
 
 static int compare_ino(const void *key, const void *row)

@@ -5,17 +5,18 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 #include <ext2fs/ext2fs.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/log.h"
 #include "otaclient/slot/entry_attrs.h"
 
 enum {
 	INODE_MAX = 4096, /* the largest that there is: a block */
 	SCAN_BLOCKS = 64, /* of a table, with one request */
+	ASK_EACH = 1024,  /* inodes, used or not: is the work still wanted? */
 	/* What keeps an inode's bytes from being what lies at their place. */
 	ODD_FLAGS = EXT4_INLINE_DATA_FL | EXT4_ENCRYPT_FL | EXT4_VERITY_FL | EXT4_EA_INODE_FL,
 	UNWRITTEN_MIN =
@@ -122,7 +123,8 @@ static void close_scan(ext2_inode_scan *scan)
 		ext2fs_close_inode_scan(*scan);
 }
 
-static int scan_fs(ext2_filsys fs, ext4_inode_fn *fn, void *ctx)
+static int scan_fs(
+	ext2_filsys fs, ext4_inode_fn *fn, bool (*stop)(void *ctx), void *stop_ctx, void *ctx)
 {
 	CLEANUP(close_scan) ext2_inode_scan scan = NULL;
 	size_t len = EXT2_INODE_SIZE(fs->super);
@@ -140,7 +142,7 @@ static int scan_fs(ext2_filsys fs, ext4_inode_fn *fn, void *ctx)
 	if (ext2fs_badblocks_list_create(&fs->badblocks, 0) ||
 		ext2fs_open_inode_scan(fs, SCAN_BLOCKS, &scan))
 		return -ENOMEM;
-	for (;;) {
+	for (uint32_t n = 0;; n++) {
 		struct ext4_inode_seen seen;
 		ext2_ino_t ino;
 
@@ -148,6 +150,8 @@ static int scan_fs(ext2_filsys fs, ext4_inode_fn *fn, void *ctx)
 			return -EIO;
 		if (ino == 0)
 			return 0;
+		if (n % ASK_EACH == 0 && stop && stop(stop_ctx))
+			return -ECANCELED;
 		if (!LINUX_S_ISREG(u.inode.i_mode) || u.inode.i_links_count == 0)
 			continue;
 		ext4_inode_decode(&u, len, fs->blocksize, &seen);
@@ -157,24 +161,20 @@ static int scan_fs(ext2_filsys fs, ext4_inode_fn *fn, void *ctx)
 	}
 }
 
-/* So that the disk is asked. */
-static void forget_what_was_read(const char *device)
-{
-	AUTO_CLOSE int fd = open(device, O_RDONLY | O_CLOEXEC);
-
-	if (fd >= 0)
-		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-}
-
-int ext4_inodes_read(const char *device, ext4_inode_fn *fn, void *ctx)
+int ext4_inodes_read(
+	const char *device, ext4_inode_fn *fn, bool (*stop)(void *ctx), void *stop_ctx, void *ctx)
 {
 	CLEANUP(close_fs) ext2_filsys fs = NULL;
-	errcode_t e;
-
-	forget_what_was_read(device);
 	/* Without memory for its own cache, or for reading past the kernel's, libext2fs 1.47 crashes. */
-	e = ext2fs_open2(device, "cache=off", EXT2_FLAG_64BITS, 0, 0, unix_io_manager, &fs);
+	errcode_t e =
+		ext2fs_open2(device, "cache=off", EXT2_FLAG_64BITS, 0, 0, unix_io_manager, &fs);
+	int r;
+
 	if (e)
-		return e == EXT2_ET_NO_MEMORY ? -ENOMEM : -EIO;
-	return scan_fs(fs, fn, ctx);
+		r = e == EXT2_ET_NO_MEMORY ? -ENOMEM : -EIO;
+	else
+		r = scan_fs(fs, fn, stop, stop_ctx, ctx);
+	if (r == -EIO)
+		log_info("The inodes of %s are looked at one by one", device);
+	return r;
 }

@@ -2,7 +2,7 @@
  * ext4_inodes: every inode of an ext4 file system, read from its device in one go.
  *
  * To open 90 000 files in order to learn where they lie costs more than to read what is in them. Here the tables of
- * inodes are read as they lie on the disk, anew. What cannot be told from an inode alone is said to be
+ * inodes are read as they lie on the disk. What cannot be told from an inode alone is said to be
  * so, and is for the caller to look at by its name.
  *
  * Format: the kernel's Documentation/filesystems/ext4 (inodes, extents); libext2fs reads it.
@@ -32,7 +32,10 @@ void ext4_inode_decode(
 typedef bool ext4_inode_fn(void *ctx, const struct ext4_inode_seen *inode);
 
 /*
- * Read all inodes of @device, whose file system is not mounted, or mounted read-only. 0, or -EIO: not a file system
- * that libext2fs knows, one of its sums is wrong, or the device does not read; -ENOMEM.
+ * Read all inodes of @device. Of a file system that is mounted this is what the kernel has in memory, but for the size
+ * of what was written last, and only true while nobody writes. @stop, may be NULL: is the work no longer wanted?
+ * 0; -ENOMEM; -ECANCELED; or, told in the log, -EIO: not a file system that libext2fs knows, one of its sums is wrong,
+ * or the device does not read.
  */
-int ext4_inodes_read(const char *device, ext4_inode_fn *fn, void *ctx);
+int ext4_inodes_read(
+	const char *device, ext4_inode_fn *fn, bool (*stop)(void *ctx), void *stop_ctx, void *ctx);

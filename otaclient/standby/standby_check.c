@@ -1,5 +1,6 @@
 /*
- * standby_check: what is noted of a slot that is the image. Contract: standby_check.h; the reading: standby_read.c.
+ * standby_check: what is noted of a slot that is the image. Contract: standby_check.h. What was changed since:
+ * standby_settle.c; the reading: standby_read.c.
  *
  * Threads: the loop runs over files; each thread writes its own file's note.
  */
@@ -10,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -35,6 +35,12 @@ int standby_cannot_read(struct ota_err *err, int r, const char *path)
 {
 	return ota_err_set(err, r, OTA_E_APPLY_OTAUPDATE_FAILED,
 		"Cannot read %s back from the standby slot: %s", path, strerror(-r));
+}
+
+int standby_not_kept(struct ota_err *err, const char *path, const char *what)
+{
+	return ota_err_set(err, -EBADMSG, OTA_E_APPLY_OTAUPDATE_FAILED,
+		"The standby slot does not keep what is written to it: %s has %s", path, what);
 }
 
 /* Nothing was done to it: it is what the last note says, and the last look will tell if it is not. */
@@ -104,9 +110,10 @@ int standby_check_note(const struct file_table *table, const struct inventory *i
 		c->table = table;
 		c->notes = calloc((size_t)table->n_files + 1, sizeof(*c->notes));
 		c->mtimes = calloc((size_t)table->n_files + 1, sizeof(*c->mtimes));
+		c->folders = calloc((size_t)table->n_dirs + 1, sizeof(*c->folders));
 		clock_await_file_time(&c->since);
 	}
-	if (c && c->notes && c->mtimes)
+	if (c && c->notes && c->mtimes && c->folders)
 		r = workers_run(table->n_files, 64, 4, note_file, &noting, err);
 	if (r < 0) {
 		standby_check_free(c);
@@ -139,5 +146,6 @@ void standby_check_free(struct standby_check *c)
 		return;
 	free(c->notes);
 	free(c->mtimes);
+	free(c->folders);
 	free(c);
 }

@@ -7,10 +7,12 @@
  *
  *     note     once the slot is the image, with the writable mount's descriptor
  *     save     for the next update of this slot (inode_index)
+ *     settle   when nobody will write to it any more
  *     read     once it was closed and mounted anew
  *
- * What was changed in between (by persistent files, hooks, the boot controller) is no longer the
- * image's, and passed over.
+ * Files that were changed between note and settle (by persistent files, hooks, the boot controller) are no
+ * longer the image's, and passed over. Links, empty files and what the image does not name are not looked at, but the
+ * folders tell if the disk has lost one of their names.
  */
 #pragma once
 
@@ -32,7 +34,14 @@ int standby_check_note(const struct file_table *table, const struct inventory *i
 int standby_check_save(const struct standby_check *c, int standby_fd, struct ota_err *err);
 
 /*
- * @device holds the file system, which is mounted read-only. 0; -EBADMSG (E313) for a file that has
+ * @device holds the file system, which is still mounted to be written to. 0; -EBADMSG (E313) for one whose note was
+ * only believed, and is not true; -ECANCELED.
+ */
+int standby_check_settle(struct standby_check *c, int standby_fd, const char *device,
+	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err);
+
+/*
+ * @device holds the file system, which is mounted read-only. 0; -EBADMSG (E313) for a file or folder that has
  * become another, in its bytes or its attributes; what the disk said; -ECANCELED.
  */
 int standby_check_read(const struct standby_check *c, int standby_fd, const char *device,

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/path.h"
 #include "otaclient/slot/entry_attrs.h"
 #include "otaclient/slot/slot_folders.h"
 #include "otaclient/slot/tree_walk.h"
@@ -49,10 +50,11 @@ static int enter_dir(
 	if (!e)
 		return -ENOMEM;
 	snprintf(e->name, sizeof(e->name), "%s", name);
-	fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	/* What somebody has mounted there is not the slot's. */
+	fd = path_open(dir_fd, name, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0) {
 		free(e);
-		return -errno;
+		return fd;
 	}
 	attrs_unlock_fd(fd);
 	e->dir = fdopendir(fd);

@@ -1,26 +1,20 @@
 /*
  * standby_read: every file of the image, read from the disk. Contract: standby_check.h.
  *
- *     names       which files have, under their name, the inode that was noted
- *     inodes      of these, what is as it was noted, and where it lies: by the tables of inodes
- *     by name     the rest is opened and asked, and read if it is large or lies in pieces
- *     contents    the small ones, in the order in which they lie on the disk
+ *     names, inodes    what is, without a doubt, the inode that was noted, and where it lies (standby_look)
+ *     by name          the rest is opened and asked, and read if it is large or lies in pieces
+ *     contents         the small ones, in the order in which they lie on the disk
  *
- * What names and inodes say is believed only where it leaves no doubt; all else is looked at by its name.
+ * Nobody writes to the slot any more, so what is not as it was noted is what the disk has lost.
  *
- * Threads: the loops run over folders and files; each thread writes what it has seen of its own
- * file, and takes a place among the items for itself.
+ * Threads: the loops run over folders and files; each thread takes a place among the items for
+ * itself.
  */
-#include "otaclient/standby/standby_notes.h"
-
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
@@ -29,214 +23,118 @@
 #include "common/crypto/digest.h"
 #include "otaclient/slot/disk_order.h"
 #include "otaclient/slot/entry_attrs.h"
-#include "otaclient/slot/ext4_inodes.h"
+#include "otaclient/standby/standby_look.h"
 
-struct look {
-	const struct standby_check *check;
-	int standby_fd;
-	inventory_stop_fn *stop;
-	void *stop_ctx;
-
-	uint8_t *seen;   /* one per file: its name leads to the inode that was noted */
-	uint32_t *order; /* files, by their inodes; at the end, those to be looked at by name */
-	size_t n_order, n_done, n_left;
+struct reading {
+	struct standby_look look;
 	struct disk_item *items; /* what is read by its place */
 	atomic_size_t n_items;
 };
 
-static const char *path_of(const struct look *l, size_t file, char buf[PATH_MAX])
+static void add_item(struct reading *x, uint32_t file, uint64_t at_bytes, uint64_t size_bytes)
 {
-	return text_path(l->check->table->files[file].path, buf);
-}
-
-static bool stopped(const struct look *l)
-{
-	return l->stop && l->stop(l->stop_ctx);
-}
-
-static void add_item(struct look *l, uint32_t file, uint64_t at_bytes, uint64_t size_bytes)
-{
-	l->items[atomic_fetch_add(&l->n_items, 1)] = (struct disk_item){
+	x->items[atomic_fetch_add(&x->n_items, 1)] = (struct disk_item){
 		.at_bytes = at_bytes, .len_bytes = (uint32_t)size_bytes, .id = file};
 }
 
-/* ---- is it what was noted? ---- */
-
-/* Are the bytes still those that the image has? They are if only the owner or an attribute was changed since. */
-static bool has_noted_bytes(const struct standby_check *c, size_t file, const struct stat *st)
+static int not_as_left(const struct reading *x, size_t file, struct ota_err *err)
 {
-	uint64_t size = c->table->contents[c->table->files[file].content].size_bytes;
-	const struct mtime_note *m = &c->mtimes[file];
+	char path[PATH_MAX];
 
-	if (!S_ISREG(st->st_mode) || (uint32_t)st->st_ino != c->notes[file].ino)
-		return false;
-	return inode_note_holds(&c->notes[file], st) ||
-	       (m->s == (uint32_t)st->st_mtim.tv_sec && m->ns == (uint32_t)st->st_mtim.tv_nsec &&
-		       (size == (uint64_t)st->st_size || size == CONTENT_SIZE_UNKNOWN));
+	return standby_not_kept(
+		err, standby_look_path(&x->look, file, path), "another state than it was left in");
 }
 
-static bool is_before(const struct timespec *t, const struct timespec *since)
-{
-	return t->tv_sec != since->tv_sec ? t->tv_sec < since->tv_sec : t->tv_nsec < since->tv_nsec;
-}
+/* ---- what is asked ---- */
 
-/*
- * Are the attributes, at which nobody has looked before, the image's, none of them extended? Somebody who has changed
- * the inode has done so after the note; an older one that is not what was noted is another than it should be.
- */
+/* Are the attributes, at which nobody has looked before, the image's, none of them extended? */
 static int check_attributes(
-	const struct look *l, size_t file, int fd, const struct stat *st, struct ota_err *err)
+	const struct reading *x, size_t file, int fd, const struct stat *st, struct ota_err *err)
 {
-	const struct standby_check *c = l->check;
+	const struct standby_check *c = x->look.check;
 	struct attrs_want want = attrs_of_file(c->table, (uint32_t)file);
-	bool holds = inode_note_holds(&c->notes[file], st);
 	char path[PATH_MAX];
 	int r;
 
-	if (!c->mtimes[file].attrs_are_guessed || (!holds && !is_before(&st->st_ctim, &c->since)))
+	if (!c->mtimes[file].attrs_are_guessed)
 		return 0;
 	r = attrs_fd_is_plain(fd);
 	if (r < 0)
-		return standby_cannot_read(err, r, path_of(l, file, path));
-	if (r > 0 && holds && attrs_stat_holds(&want, st))
+		return standby_cannot_read(err, r, standby_look_path(&x->look, file, path));
+	if (r > 0 && attrs_stat_holds(&want, st))
 		return 0;
-	return ota_err_set(err, -EBADMSG, OTA_E_APPLY_OTAUPDATE_FAILED,
-		"The standby slot does not keep what is written to it: %s has other "
-		"attributes than the image's",
-		path_of(l, file, path));
+	return standby_not_kept(
+		err, standby_look_path(&x->look, file, path), "other attributes than the image's");
 }
 
-/*
- * Is it still what was noted? Opens it then. Gone, or a link now: somebody has changed it, for the
- * file system as such is whole. 0: it is to be read; 1: it is none of the image's any more.
- */
+/* Opens what must be as it was noted. */
 static int open_noted(
-	const struct look *l, size_t file, int *ret_fd, uint64_t *ret_size, struct ota_err *err)
+	const struct reading *x, size_t file, int *ret_fd, uint64_t *ret_size, struct ota_err *err)
 {
 	char path[PATH_MAX];
 	struct stat st;
-	int fd = path_open(
-		l->standby_fd, path_of(l, file, path), O_RDONLY | O_NOATIME | O_NONBLOCK, 0);
-	int r;
+	int fd = path_open(x->look.standby_fd, standby_look_path(&x->look, file, path),
+		O_RDONLY | O_NOATIME | O_NONBLOCK, 0);
 
 	if (fd == -ENOENT || fd == -ELOOP || fd == -ENOTDIR)
-		return 1;
+		return not_as_left(x, file, err);
 	if (fd < 0)
 		return standby_cannot_read(err, fd, path);
 	*ret_fd = fd;
 	if (fstat(fd, &st) < 0)
 		return standby_cannot_read(err, -errno, path);
 	*ret_size = (uint64_t)st.st_size;
-	r = check_attributes(l, file, fd, &st, err);
-	if (r < 0)
-		return r;
-	return has_noted_bytes(l->check, file, &st) ? 0 : 1;
+	if (!inode_note_holds(&x->look.check->notes[file], &st))
+		return not_as_left(x, file, err);
+	return check_attributes(x, file, fd, &st, err);
 }
 
-/* ---- names ---- */
-
-static void see_name(struct look *l, const char *path, uint64_t ino)
+static bool is_as_noted(
+	struct standby_look *look, uint32_t file, const struct ext4_inode_seen *inode)
 {
-	const struct standby_check *c = l->check;
-	enum entry_kind kind;
-	uint32_t file;
-
-	if (file_table_find(c->table, path, strlen(path), &kind, &file) && kind == ENTRY_FILE &&
-		standby_looks_at(c->table, file) && c->notes[file].ino == ino)
-		l->seen[file] = true;
-}
-
-/* A folder that cannot be read shows when its files are looked at by name. */
-static int see_folder(void *ctx, size_t index, struct ota_err *err)
-{
-	struct look *l = ctx;
-	const struct file_table *t = l->check->table;
-	AUTO_CLOSEDIR DIR *dir = NULL;
-	char path[PATH_MAX] = "", name[PATH_MAX];
-	const struct dirent *e;
-	int fd;
-
-	if (stopped(l))
-		return -ECANCELED;
-	if (index < t->n_dirs)
-		text_path(t->dirs[index].path, path);
-	fd = path_open(l->standby_fd, path, O_RDONLY | O_DIRECTORY, 0);
-	dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir) {
-		closep(&fd);
-		return 0;
-	}
-	while ((e = readdir(dir)))
-		if (e->d_type == DT_REG && (size_t)snprintf(name, sizeof(name), "%s/%s", path,
-						   e->d_name) < sizeof(name))
-			see_name(l, name, e->d_ino);
-	return 0;
-}
-
-/* ---- inodes ---- */
-
-/* True: without a doubt the file is as it was noted, and its content is read by its place. */
-static bool is_as_noted(struct look *l, uint32_t file, const struct ext4_inode_seen *inode)
-{
-	const struct standby_check *c = l->check;
+	const struct standby_check *c = look->check;
 	struct attrs_want want = attrs_of_file(c->table, file);
 
-	if (!l->seen[file] || !inode->is_one_piece || inode->st.st_size > DISK_ORDER_FILE_MAX)
+	if (!inode->is_one_piece || inode->st.st_size > DISK_ORDER_FILE_MAX ||
+		!inode_note_holds(&c->notes[file], &inode->st))
 		return false;
-	if (!c->mtimes[file].attrs_are_guessed)
-		return has_noted_bytes(c, file, &inode->st);
-	return inode_note_holds(&c->notes[file], &inode->st) && inode->is_plain &&
-	       attrs_stat_holds(&want, &inode->st);
+	if (c->mtimes[file].attrs_are_guessed &&
+		(!inode->is_plain || !attrs_stat_holds(&want, &inode->st)))
+		return false;
+	add_item(look->ctx, file, inode->at_bytes, (uint64_t)inode->st.st_size);
+	return true;
 }
 
-/* Inodes and files both come in the order of their numbers. */
-static bool take_inode(void *ctx, const struct ext4_inode_seen *inode)
+/* Its time tells of every name that came, went or was another's, and of its attributes. */
+static int check_folder(
+	struct standby_look *look, size_t dir, const struct stat *st, struct ota_err *err)
 {
-	struct look *l = ctx;
+	const struct standby_check *c = look->check;
+	struct folder_note have = st ? folder_note_of(st) : (struct folder_note){0};
+	char path[PATH_MAX] = "/";
 
-	for (; l->n_done < l->n_order; l->n_done++) {
-		uint32_t file = l->order[l->n_done], ino = l->check->notes[file].ino;
-
-		if (ino > inode->st.st_ino)
-			break;
-		if (ino == inode->st.st_ino && is_as_noted(l, file, inode))
-			add_item(l, file, inode->at_bytes, (uint64_t)inode->st.st_size);
-		else
-			l->order[l->n_left++] = file;
-	}
-	return l->n_done < l->n_order && !stopped(l);
-}
-
-static int look_at_inodes(struct look *l, const char *device)
-{
-	int r = ext4_inodes_read(device, take_inode, l);
-
-	if (r == -ENOMEM)
-		return r;
-	if (r < 0)
-		log_info("The inodes of %s are looked at one by one", device);
-	while (l->n_done < l->n_order)
-		l->order[l->n_left++] = l->order[l->n_done++];
-	return stopped(l) ? -ECANCELED : 0;
+	if (c->folders[dir].ino == 0 || folder_note_equal(&c->folders[dir], &have))
+		return 0;
+	if (dir < c->table->n_dirs)
+		text_path(c->table->dirs[dir].path, path);
+	return standby_not_kept(err, path, "another state than it was left in");
 }
 
 /* ---- by name ---- */
 
 static int compare(
-	const struct look *l, size_t file, const struct digest *have, struct ota_err *err)
+	const struct reading *x, size_t file, const struct digest *have, struct ota_err *err)
 {
-	const struct file_table *t = l->check->table;
+	const struct file_table *t = x->look.check->table;
 	char path[PATH_MAX];
 
 	if (digest_equal(have, &t->contents[t->files[file].content].digest))
 		return 0;
-	return ota_err_set(err, -EBADMSG, OTA_E_APPLY_OTAUPDATE_FAILED,
-		"The standby slot does not keep what is written to it: %s has other bytes "
-		"than the image's",
-		path_of(l, file, path));
+	return standby_not_kept(
+		err, standby_look_path(&x->look, file, path), "other bytes than the image's");
 }
 
-static int read_by_name(const struct look *l, size_t file, int fd, struct ota_err *err)
+static int read_by_name(const struct reading *x, size_t file, int fd, struct ota_err *err)
 {
 	AUTO_DIGEST_CTX struct digest_ctx *hash = digest_ctx_new();
 	char path[PATH_MAX];
@@ -245,29 +143,30 @@ static int read_by_name(const struct look *l, size_t file, int fd, struct ota_er
 
 	if (!hash)
 		return -ENOMEM;
-	r = digest_of_fd_unless(hash, fd, l->stop, l->stop_ctx, &have, NULL);
-	if (r < 0)
-		return r == -ECANCELED ? r : standby_cannot_read(err, r, path_of(l, file, path));
-	return compare(l, file, &have, err);
+	r = digest_of_fd_unless(hash, fd, x->look.stop, x->look.stop_ctx, &have, NULL);
+	if (r == -ECANCELED)
+		return r;
+	return r < 0 ? standby_cannot_read(err, r, standby_look_path(&x->look, file, path))
+		     : compare(x, file, &have, err);
 }
 
 /* Small files are only asked where they lie, and read when all have been asked. */
 static int find_or_read(void *ctx, size_t index, struct ota_err *err)
 {
-	struct look *l = ctx;
-	uint32_t file = l->order[index];
+	struct reading *x = ctx;
+	uint32_t file = x->look.order[index];
 	AUTO_CLOSE int fd = -1;
 	uint64_t at, size = 0;
 	int r;
 
-	if (stopped(l))
+	if (standby_look_stopped(&x->look))
 		return -ECANCELED;
-	r = open_noted(l, file, &fd, &size, err);
-	if (r != 0)
-		return r < 0 ? r : 0;
+	r = open_noted(x, file, &fd, &size, err);
+	if (r < 0)
+		return r;
 	if (!disk_order_find(fd, size, &at))
-		return read_by_name(l, file, fd, err);
-	add_item(l, file, at, size);
+		return read_by_name(x, file, fd, err);
+	add_item(x, file, at, size);
 	return 0;
 }
 
@@ -276,75 +175,68 @@ static int find_or_read(void *ctx, size_t index, struct ota_err *err)
 static int check_item(
 	void *ctx, const struct disk_item *item, const void *data, struct ota_err *err)
 {
-	const struct look *l = ctx;
+	const struct reading *x = ctx;
 	AUTO_CLOSE int fd = -1;
 	struct digest have;
 	uint64_t size = 0;
 	int r;
 
-	if (stopped(l))
+	if (standby_look_stopped(&x->look))
 		return -ECANCELED;
 	if (data) {
 		digest_of(data, item->len_bytes, &have);
-		return compare(l, item->id, &have, err);
+		return compare(x, item->id, &have, err);
 	}
 	/* The file system says more of what is wrong than the device. */
-	r = open_noted(l, item->id, &fd, &size, err);
-	if (r == 0)
-		r = read_by_name(l, item->id, fd, err);
-	return r < 0 ? r : 0;
+	r = open_noted(x, item->id, &fd, &size, err);
+	return r < 0 ? r : read_by_name(x, item->id, fd, err);
 }
 
 /* ---- all of it ---- */
 
-/* Inodes in their order lie near each other, as a rule. */
-static int compare_inodes(const void *a, const void *b, void *notes)
+/* So that the disk is asked, and not what was read of it before. */
+static void forget_what_was_read(const char *device)
 {
-	uint32_t x = ((const struct inode_note *)notes)[*(const uint32_t *)a].ino,
-		 y = ((const struct inode_note *)notes)[*(const uint32_t *)b].ino;
+	AUTO_CLOSE int fd = open(device, O_RDONLY | O_CLOEXEC);
 
-	return x < y ? -1 : x > y;
+	if (fd >= 0)
+		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
-static void order_files(struct look *l)
+static void reading_done(struct reading *x)
 {
-	for (uint32_t i = 0; i < l->check->table->n_files; i++)
-		if (standby_looks_at(l->check->table, i))
-			l->order[l->n_order++] = i;
-	qsort_r(l->order, l->n_order, sizeof(*l->order), compare_inodes, l->check->notes);
+	standby_look_done(&x->look);
+	free(x->items);
 }
 
 int standby_check_read(const struct standby_check *c, int standby_fd, const char *device,
 	inventory_stop_fn *stop, void *stop_ctx, struct ota_err *err)
 {
-	size_t n_max = (size_t)c->table->n_files + 1;
-	AUTO_FREE uint8_t *seen = calloc(n_max, sizeof(*seen));
-	AUTO_FREE uint32_t *order = malloc(n_max * sizeof(*order));
-	AUTO_FREE struct disk_item *items = malloc(n_max * sizeof(*items));
-	struct look look = {
-		.check = c,
-		.standby_fd = standby_fd,
-		.stop = stop,
-		.stop_ctx = stop_ctx,
-		.seen = seen,
-		.order = order,
-		.items = items,
+	CLEANUP(reading_done)
+	struct reading x = {
+		.look =
+			{
+                               .check = c,
+                               .standby_fd = standby_fd,
+                               .stop = stop,
+                               .stop_ctx = stop_ctx,
+                               .is_clear = is_as_noted,
+                               .folder = check_folder,
+			       },
+		.items = malloc(((size_t)c->table->n_files + 1) * sizeof(*x.items)),
 	};
 	int r;
 
-	if (!seen || !order || !items)
+	x.look.ctx = &x;
+	if (!x.items)
 		return -ENOMEM;
-	order_files(&look);
-	/* One more is the root. */
-	r = workers_run((size_t)c->table->n_dirs + 1, 4, WORKERS_FOR_DISK, see_folder, &look, err);
-	if (r == 0)
-		r = look_at_inodes(&look, device);
-	if (r == 0)
-		log_info("Reading the standby slot back: %zu files by their places, %zu by their "
-			 "names",
-			look.n_order - look.n_left, look.n_left);
-	if (r == 0)
-		r = workers_run(look.n_left, 8, WORKERS_FOR_DISK, find_or_read, &look, err);
-	free(TAKE_PTR(order));
-	return r < 0 ? r : disk_order_read(device, items, look.n_items, check_item, &look, err);
+	forget_what_was_read(device);
+	r = standby_look_run(&x.look, device, err);
+	if (r < 0)
+		return r;
+	log_info("Reading the standby slot back: %zu files by their places, %zu by their names",
+		x.look.n_order - x.look.n_doubts, x.look.n_doubts);
+	r = workers_run(x.look.n_doubts, 8, WORKERS_FOR_DISK, find_or_read, &x, err);
+	standby_look_done(&x.look);
+	return r < 0 ? r : disk_order_read(device, x.items, x.n_items, check_item, &x, err);
 }

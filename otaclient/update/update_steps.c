@@ -588,10 +588,16 @@ static int plan_again(struct update_session *s, struct ota_err *err)
 	return s->mount.usable ? fail_standby(s, err) : 0;
 }
 
-static int look_at_closed(struct update_session *s, struct ota_err *err)
+/* @settled: what was found while it could still be written to. */
+static int look_at_closed(
+	struct update_session *s, int settled, const struct ota_err *why, struct ota_err *err)
 {
 	int r = slot_mount_look_again(&s->mount, err);
 
+	if (r == 0 && settled < 0) {
+		*err = *why;
+		r = settled;
+	}
 	if (r == 0)
 		r = standby_check_read(s->check, s->mount.standby_fd, s->mount.standby.device,
 			session_poll, s, err);
@@ -601,7 +607,8 @@ static int look_at_closed(struct update_session *s, struct ota_err *err)
 /* Not only written, but read: what is wrong on the disk shows now, while the running system still boots. */
 int step_close_standby(struct update_session *s, struct ota_err *err)
 {
-	int r;
+	struct ota_err why = {0};
+	int settled, r;
 
 	log_contents(s);
 	standby_writer_free(s->writer);
@@ -609,10 +616,12 @@ int step_close_standby(struct update_session *s, struct ota_err *err)
 	s->has_believed = s->inventory->n_known_names > 0;
 	inventory_free(s->inventory);
 	s->inventory = NULL;
+	settled = standby_check_settle(
+		s->check, s->mount.standby_fd, s->mount.standby.device, session_poll, s, &why);
 	r = slot_mount_close_standby(&s->mount, err);
 	if (r < 0)
 		return r;
-	r = look_at_closed(s, err);
+	r = look_at_closed(s, settled, &why, err);
 	if (r < 0 && s->has_believed && r != -ECANCELED && r != -ENOMEM) {
 		r = plan_again(s, err);
 		return r < 0 ? r : STEP_PLAN_AGAIN;

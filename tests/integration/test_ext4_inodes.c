@@ -155,7 +155,7 @@ static bool add(void *ctx, const struct ext4_inode_seen *inode)
 static void read_all(struct bench *b)
 {
 	b->n_seen = 0;
-	assert_int_equal(ext4_inodes_read(b->disk.device, add, b), 0);
+	assert_int_equal(ext4_inodes_read(b->disk.device, add, NULL, NULL, b), 0);
 	for (size_t i = 1; i < b->n_seen; i++)
 		assert_true(b->seen[i - 1].st.st_ino < b->seen[i].st.st_ino);
 }
@@ -286,7 +286,7 @@ static void the_caller_may_end_it(void **state)
 	size_t n = 0;
 
 	make_small_files(b);
-	assert_int_equal(ext4_inodes_read(b->disk.device, end_at_the_second, &n), 0);
+	assert_int_equal(ext4_inodes_read(b->disk.device, end_at_the_second, NULL, NULL, &n), 0);
 	assert_int_equal(n, 2);
 }
 
@@ -307,7 +307,7 @@ static void a_wrong_sum_ends_the_reading(void **state)
 	ext4_disk_tool(damage, &out);
 	ext4_disk_tool(spoil, &out);
 	b->n_seen = 0;
-	assert_int_equal(ext4_inodes_read(b->disk.device, add, b), -EIO);
+	assert_int_equal(ext4_inodes_read(b->disk.device, add, NULL, NULL, b), -EIO);
 	assert_true(b->n_seen < 5);
 }
 
@@ -328,7 +328,7 @@ static void memory_that_ends_is_said(void **state)
 
 			b->n_seen = 0;
 			failing_alloc_start(nth, onwards);
-			r = ext4_inodes_read(b->disk.device, add, b);
+			r = ext4_inodes_read(b->disk.device, add, NULL, NULL, b);
 			reached = failing_alloc_stop();
 			/* The library does without some of it. */
 			assert_true(r == 0 || (reached && r == -ENOMEM));
@@ -343,10 +343,10 @@ static void what_is_no_ext4_is_said(void **state)
 	struct bench *b = *state;
 	AUTO_CLOSE int fd = open(b->disk.image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
-	assert_int_equal(ext4_inodes_read("/dev/none-of-that-name", add, b), -EIO);
-	assert_int_equal(ext4_inodes_read(b->disk.image, add, b), -EIO);
+	assert_int_equal(ext4_inodes_read("/dev/none-of-that-name", add, NULL, NULL, b), -EIO);
+	assert_int_equal(ext4_inodes_read(b->disk.image, add, NULL, NULL, b), -EIO);
 	assert_int_equal(ftruncate(fd, EXT4_DISK_BYTES), 0);
-	assert_int_equal(ext4_inodes_read(b->disk.image, add, b), -EIO);
+	assert_int_equal(ext4_inodes_read(b->disk.image, add, NULL, NULL, b), -EIO);
 	assert_int_equal(b->n_seen, 0);
 }
 

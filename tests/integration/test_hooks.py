@@ -131,6 +131,19 @@ def a_post_update_hook_may_change_the_new_system():
         lab.check("v2")
 
 
+def a_file_that_a_post_update_hook_replaces_stays_whatever_its_time():
+    """As long as the image's, and with its time, as `cp -p` leaves it where builders give all files one time."""
+    with HooksLab() as lab:
+        size = os.path.getsize(lab.path("tree-v2", "etc/1"))
+        lab.write("mine", "m" * size)
+        file = "$OTA_STANDBY_ROOT/etc/1"
+        lab.put("post-update", "replace", f"touch -r {file} {lab.path('mine')} && cp -p {lab.path('mine')} {file}")
+        for _ in range(2):
+            lab.update("v2", *lab.hooks)
+            with lab.mounted() as point, open(os.path.join(point, "etc/1"), "rb") as f:
+                assert f.read() == b"m" * size
+
+
 def a_post_update_hook_that_says_no_ends_the_update_before_the_flip():
     with HooksLab() as lab:
         lab.put("post-update", "check", "echo 'no licence for this version'; exit 7")
@@ -265,6 +278,7 @@ if __name__ == "__main__":
          a_pre_update_hook_that_says_no_leaves_everything_as_it_was,
          a_hook_that_would_be_refused_later_is_found_before_anything_is_touched,
          a_post_update_hook_may_change_the_new_system,
+         a_file_that_a_post_update_hook_replaces_stays_whatever_its_time,
          a_post_update_hook_that_says_no_ends_the_update_before_the_flip,
          a_pre_reboot_hook_that_says_no_ends_the_update_before_the_flip,
          the_ecus_below_are_waited_for_before_and_after_the_pre_reboot_hooks,

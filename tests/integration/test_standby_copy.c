@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -331,10 +332,29 @@ static void a_copy_that_is_stopped_leaves_no_half_of_it(void **state)
 	assert_becomes_the_image(b);
 }
 
+/* Not ours to empty; so the folder that it is in stays, too. */
+static void what_is_mounted_on_an_old_folder_is_left_alone(void **state)
+{
+	struct bench *b = *state;
+	char point[128];
+
+	assert_int_equal(mkdirat(b->standby_fd, "old", 0755), 0);
+	assert_int_equal(mkdirat(b->standby_fd, "old/mnt", 0755), 0);
+	snprintf(point, sizeof(point), "%s/standby/old/mnt", b->dir->path);
+	assert_int_equal(mount("none", point, "tmpfs", 0, NULL), 0);
+	make_file(b->standby_fd, "old/mnt/precious", "bytes");
+	assert_int_equal(standby_prune(b->writer, &b->err), -EBUSY);
+	assert_string_equal(
+		b->err.msg, "Cannot remove old from the standby slot: Invalid cross-device link");
+	assert_int_equal(faccessat(b->standby_fd, "old/mnt/precious", F_OK, 0), 0);
+	assert_int_equal(umount(point), 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
+		T(what_is_mounted_on_an_old_folder_is_left_alone),
 		T(a_copy_that_one_file_wants_is_that_file_at_once),
 		T(what_is_in_the_way_sends_the_copy_to_the_store),
 		T(an_old_file_at_the_name_is_left_for_the_prune),

@@ -121,6 +121,19 @@ static void old_names_go_first_when_both_do_not_fit(void **state)
 	assert_false(f->plan->rebuild);
 }
 
+/* A list of long ago. */
+static void old_names_go_first_when_a_size_is_not_known(void **state)
+{
+	struct planned *f = *state;
+
+	keep(f, "/d", 10);
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
+	assert_false(f->plan->prune_first);
+	f->table->contents[content_of(f, "/a")].size_bytes = CONTENT_SIZE_UNKNOWN;
+	assert_int_equal(plan_make(f->plan, f->table, f->inv, &plenty, true, NULL), 0);
+	assert_true(f->plan->prune_first);
+}
+
 /* Copies make their folders before the old ones have gone. */
 static void room_for_folders_counts_too(void **state)
 {
@@ -263,6 +276,7 @@ int main(void)
 		T(each_place_gives_the_cheapest_action),
 		T(a_kept_inode_is_copied_for_a_second_group),
 		T(old_names_go_first_when_both_do_not_fit),
+		T(old_names_go_first_when_a_size_is_not_known),
 		T(room_for_folders_counts_too),
 		T(a_new_file_system_when_pruning_is_not_enough),
 		T(an_image_that_fits_no_way_is_refused_with_both_figures),

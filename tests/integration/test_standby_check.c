@@ -1,0 +1,298 @@
+/*
+ * standby_check: what somebody has changed on a slot is passed over, what the disk has lost is told, on inodes with
+ * nanoseconds and without. Needs root, for file systems on loop devices.
+ */
+#include "otaclient/standby/standby_check.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "common/crypto/digest.h"
+#include "common/image/list_text.h"
+#include "otaclient/inventory/inventory.h"
+#include "tests/support/ext4_disk.h"
+
+#define NOT_KEPT "The standby slot does not keep what is written to it: "
+
+enum { FILE_BYTES = 5000 };
+
+/* A slot with /a and /d/b, which is the image. */
+struct bench {
+	struct ext4_disk disk;
+	char regulars[512]; /* the table's paths lie in it */
+	struct file_table *table;
+	struct inventory *inv;
+	struct standby_check *check;
+	struct ota_err err;
+};
+
+static const char *const names[] = {"a", "d/b"};
+
+static void write_file(struct bench *b, const char *name, char letter, int flags)
+{
+	AUTO_CLOSE int fd = openat(b->disk.root_fd, name, O_WRONLY | O_CLOEXEC | flags, 0644);
+	char bytes[FILE_BYTES];
+
+	memset(bytes, letter, sizeof(bytes));
+	assert_int_equal(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
+}
+
+static void hex_of(char letter, char hex[DIGEST_HEX_MAX])
+{
+	struct digest digest;
+	char bytes[FILE_BYTES];
+
+	memset(bytes, letter, sizeof(bytes));
+	digest_of(bytes, sizeof(bytes), &digest);
+	digest_to_hex(&digest, hex);
+}
+
+static void make_table(struct bench *b)
+{
+	static const char dirs[] = "0755,0,0,'/d'\n";
+	char a[DIGEST_HEX_MAX], d[DIGEST_HEX_MAX];
+
+	hex_of('a', a);
+	hex_of('b', d);
+	snprintf(b->regulars, sizeof(b->regulars),
+		"0644,0,0,1,%s,'/a',%d,,\n0644,0,0,1,%s,'/d/b',%d,,\n", a, FILE_BYTES, d,
+		FILE_BYTES);
+	b->table = file_table_new();
+	assert_int_equal(list_text_read_dirs(dirs, strlen(dirs), "dirs.txt", b->table, NULL), 0);
+	assert_int_equal(list_text_read_regulars(
+				 b->regulars, strlen(b->regulars), "regulars.txt", b->table, NULL),
+		0);
+	assert_int_equal(file_table_seal(b->table, NULL), 0);
+}
+
+static int setup(void **state, const char *inode_bytes)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+
+	ext4_disk_setup(&b->disk);
+	ext4_disk_make(&b->disk, "-I", inode_bytes);
+	make_table(b);
+	assert_int_equal(mkdirat(b->disk.root_fd, "d", 0755), 0);
+	for (size_t i = 0; i < 2; i++)
+		write_file(b, names[i], (char)('a' + i), O_CREAT);
+	b->inv = inventory_new(b->table);
+	assert_int_equal(standby_check_note(
+				 b->table, b->inv, b->disk.root_fd, NULL, NULL, &b->check, &b->err),
+		0);
+	*state = b;
+	return 0;
+}
+
+static int setup_small(void **state)
+{
+	return setup(state, "128");
+}
+
+static int setup_usual(void **state)
+{
+	return setup(state, "256");
+}
+
+static int teardown(void **state)
+{
+	struct bench *b = *state;
+
+	standby_check_free(b->check);
+	inventory_free(b->inv);
+	file_table_free(b->table);
+	ext4_disk_teardown(&b->disk);
+	free(b);
+	return 0;
+}
+
+/* The last that is done to the slot. */
+static void settle(struct bench *b)
+{
+	assert_int_equal(standby_check_settle(
+				 b->check, b->disk.root_fd, b->disk.device, NULL, NULL, &b->err),
+		0);
+	ext4_disk_unmount(&b->disk);
+}
+
+static int look(struct bench *b)
+{
+	int r;
+
+	ext4_disk_mount(&b->disk, MS_RDONLY);
+	r = standby_check_read(b->check, b->disk.root_fd, b->disk.device, NULL, NULL, &b->err);
+	return r;
+}
+
+static void assert_lost(struct bench *b, const char *sentence)
+{
+	assert_int_equal(look(b), -EBADMSG);
+	assert_string_equal(b->err.msg, sentence);
+}
+
+static void debugfs(struct bench *b, const char *request)
+{
+	const char *const argv[] = {"debugfs", "-w", "-R", request, b->disk.device, NULL};
+	AUTO_BUF struct buf out = {0};
+
+	ext4_disk_tool(argv, &out);
+}
+
+/* Other bytes, the same length, and the time of the last change set back: as `cp -p` does, and whoever unpacks. */
+static void write_alike(struct bench *b, const char *name)
+{
+	struct timespec times[2];
+	struct stat st;
+
+	assert_int_equal(fstatat(b->disk.root_fd, name, &st, 0), 0);
+	times[0] = st.st_atim;
+	times[1] = st.st_mtim;
+	write_file(b, name, 'x', O_TRUNC);
+	assert_int_equal(utimensat(b->disk.root_fd, name, times, 0), 0);
+}
+
+static void spoil_bytes_of(struct bench *b, char letter)
+{
+	AUTO_CLOSE int fd = open(b->disk.image, O_RDWR | O_CLOEXEC);
+	char want[EXT4_DISK_BLOCK], have[EXT4_DISK_BLOCK];
+	off_t at = 0;
+
+	memset(want, letter, sizeof(want));
+	do {
+		assert_int_equal(pread(fd, have, sizeof(have), at), sizeof(have));
+		at += EXT4_DISK_BLOCK;
+	} while (memcmp(have, want, sizeof(want)) != 0);
+	assert_int_equal(pwrite(fd, "#", 1, at - 7), 1);
+	assert_int_equal(fsync(fd), 0);
+}
+
+static void a_slot_that_nobody_has_touched_is_read(void **state)
+{
+	struct bench *b = *state;
+
+	settle(b);
+	assert_int_equal(look(b), 0);
+}
+
+static void bytes_that_the_disk_loses_are_told(void **state)
+{
+	struct bench *b = *state;
+
+	settle(b);
+	spoil_bytes_of(b, 'a');
+	assert_lost(b, NOT_KEPT "/a has other bytes than the image's");
+}
+
+static void a_file_that_somebody_has_written_is_passed_over(void **state)
+{
+	struct bench *b = *state;
+
+	write_file(b, "a", 'x', O_TRUNC);
+	assert_int_equal(unlinkat(b->disk.root_fd, "d/b", 0), 0);
+	settle(b);
+	assert_int_equal(look(b), 0);
+}
+
+static void so_it_is_with_the_time_of_the_old_one(void **state)
+{
+	struct bench *b = *state;
+
+	write_alike(b, "a");
+	write_alike(b, "d/b");
+	settle(b);
+	assert_int_equal(look(b), 0);
+}
+
+static void other_attributes_hide_nothing(void **state)
+{
+	struct bench *b = *state;
+
+	assert_int_equal(fchmodat(b->disk.root_fd, "d/b", 0700, 0), 0);
+	settle(b);
+	spoil_bytes_of(b, 'b');
+	assert_lost(b, NOT_KEPT "/d/b has other bytes than the image's");
+}
+
+/* The file system is whole; what was written to the inode last has not come to the disk. */
+static void an_inode_that_is_of_before_is_told(void **state)
+{
+	struct bench *b = *state;
+
+	settle(b);
+	debugfs(b, "set_inode_field a mode 0100600");
+	debugfs(b, "set_inode_field a ctime 20200101000000");
+	assert_lost(b, NOT_KEPT "/a has another state than it was left in");
+}
+
+static void so_is_a_folder(void **state)
+{
+	struct bench *b = *state;
+
+	settle(b);
+	debugfs(b, "set_inode_field d mode 040700");
+	debugfs(b, "set_inode_field d ctime 20200101000000");
+	assert_lost(b, NOT_KEPT "/d has another state than it was left in");
+}
+
+static void a_name_that_is_gone_is_told(void **state)
+{
+	struct bench *b = *state;
+
+	settle(b);
+	debugfs(b, "unlink a");
+	assert_lost(b, NOT_KEPT "/a has another state than it was left in");
+}
+
+/* A folder in another's place brings other inodes under the same names. */
+static void a_folder_that_somebody_has_replaced_is_passed_over(void **state)
+{
+	struct bench *b = *state;
+
+	assert_int_equal(renameat(b->disk.root_fd, "d", b->disk.root_fd, "d.old"), 0);
+	assert_int_equal(mkdirat(b->disk.root_fd, "d", 0755), 0);
+	write_file(b, "d/b", 'x', O_CREAT);
+	settle(b);
+	assert_int_equal(look(b), 0);
+}
+
+static bool is_unwanted(void *ctx)
+{
+	return true;
+}
+
+static void work_that_nobody_wants_ends(void **state)
+{
+	struct bench *b = *state;
+
+	assert_int_equal(standby_check_settle(b->check, b->disk.root_fd, b->disk.device,
+				 is_unwanted, NULL, &b->err),
+		-ECANCELED);
+}
+
+int main(void)
+{
+#define BOTH(f)                                             \
+	{#f " (128)", f, setup_small, teardown, NULL},      \
+	{                                                   \
+#f " (256)", f, setup_usual, teardown, NULL \
+	}
+	const struct CMUnitTest tests[] = {
+		BOTH(a_slot_that_nobody_has_touched_is_read),
+		BOTH(bytes_that_the_disk_loses_are_told),
+		BOTH(a_file_that_somebody_has_written_is_passed_over),
+		BOTH(so_it_is_with_the_time_of_the_old_one),
+		BOTH(other_attributes_hide_nothing),
+		BOTH(an_inode_that_is_of_before_is_told),
+		BOTH(so_is_a_folder),
+		BOTH(a_name_that_is_gone_is_told),
+		BOTH(a_folder_that_somebody_has_replaced_is_passed_over),
+		BOTH(work_that_nobody_wants_ends),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -49,6 +49,12 @@ int mount_own_namespace(struct ota_err *err);
 int mount_undo_at_init(dev_t dev);
 
 /*
+ * Options of an ext4 that is only read: its journal is left alone, and where it is damaged nothing is done that the file
+ * system itself asks for, which may be a panic of the kernel that runs.
+ */
+#define MOUNT_EXT4_TO_LOOK "noload,errors=continue"
+
+/*
  * Mount @source on the existing directory @target; then make it private and unbindable. @flags as
  * in mount(2) (MS_BIND is done together with MS_RDONLY, which takes two calls).
  */

@@ -57,7 +57,8 @@ struct fetcher {
 	struct slot slots[FETCHER_JOBS_MAX];
 	size_t n_busy;
 	uint64_t wire_bytes; /* not yet taken */
-	uint64_t last_byte_ms;
+	uint64_t last_byte_ms; /* or of the last HTTP_STALL_MIN_BYTES, or result */
+	uint64_t fresh_bytes;  /* since then */
 	struct ota_err trouble;
 	struct packet packet;
 };
@@ -203,11 +204,16 @@ static void read_failure(const struct packet *p, struct ota_err *ret_err)
 	show_printable(ret_err->msg);
 }
 
+/* As http.h has it for servers: who says now and then that a byte came must not hold the update for ever. */
 static void count_bytes(struct fetcher *f, uint64_t n)
 {
 	if (n == 0 || n > UINT64_MAX / 2 || f->wire_bytes > UINT64_MAX / 2)
 		return;
 	f->wire_bytes += n;
+	f->fresh_bytes += n;
+	if (f->fresh_bytes < HTTP_STALL_MIN_BYTES)
+		return;
+	f->fresh_bytes = 0;
 	f->last_byte_ms = clock_monotonic_ms();
 }
 
@@ -221,6 +227,7 @@ static int on_result(struct fetcher *f, const struct packet *p)
 		return -EBADMSG;
 	result.retries += s->n_lost;
 	count_bytes(f, p->head.wire_bytes);
+	f->last_byte_ms = clock_monotonic_ms();
 	if (p->head.r != 0) {
 		read_failure(p, &result.err);
 		result.r = result.err.errnum;

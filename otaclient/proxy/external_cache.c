@@ -99,7 +99,8 @@ int external_cache_mount(const char *run_dir, char ret_dir[PATH_MAX], struct ota
 		r = mount_undo(dir, true, err);
 	if (r == 0)
 		r = mount_private(buf_str(&device), dir, "ext4",
-			MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOEXEC | MS_NOATIME, "noload", err);
+			MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOEXEC | MS_NOATIME,
+			MOUNT_EXT4_TO_LOOK, err);
 	if (r < 0) {
 		ota_err_blame(err, OTA_E_OTAPROXY_FAILED);
 		/* That there is none is the usual case, with a code of its own. */

@@ -215,6 +215,14 @@ static bool mtime_differs(
 	return true;
 }
 
+bool attrs_symlink_holds(int dir_fd, const char *name, struct text target)
+{
+	char have[PATH_MAX];
+	ssize_t n = readlinkat(dir_fd, name, have, sizeof(have));
+
+	return n == (ssize_t)target.len && memcmp(have, target.at, target.len) == 0;
+}
+
 bool attrs_stat_holds(const struct attrs_want *want, const struct stat *st)
 {
 	struct timespec times[2];

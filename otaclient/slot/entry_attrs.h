@@ -35,6 +35,9 @@ int attrs_apply_fd(int fd, const struct attrs_want *want, const char *path, stru
 int attrs_apply_symlink(int dir_fd, const char *name, const struct attrs_want *want,
 	const char *path, struct ota_err *err);
 
+/* Is @name in @dir_fd a link that leads to @target? */
+bool attrs_symlink_holds(int dir_fd, const char *name, struct text target);
+
 /* Does @st have the owner, the mode and, as far as the image says it, the time that are wanted? */
 bool attrs_stat_holds(const struct attrs_want *want, const struct stat *st);
 

@@ -254,7 +254,7 @@ int slot_mount_claim(struct slot_mount *m, const struct boot_slot *standby, cons
 		r = check_fs(m);
 	if (r < 0)
 		return r;
-	if (m->usable && mount_standby(m, MS_RDONLY, "noload", &why) < 0) {
+	if (m->usable && mount_standby(m, MS_RDONLY, MOUNT_EXT4_TO_LOOK, &why) < 0) {
 		log_warning("The standby slot will be made anew: %s", why.msg);
 		m->usable = false;
 	}
@@ -279,7 +279,7 @@ int slot_mount_look(struct slot_mount *m, const struct boot_slot *standby, const
 		return r;
 	if (fs_state_read(m->standby.device, &fs) < 0 || !fs.closed)
 		return 0;
-	m->usable = mount_standby(m, MS_RDONLY | MS_NOEXEC, "noload", &why) == 0;
+	m->usable = mount_standby(m, MS_RDONLY | MS_NOEXEC, MOUNT_EXT4_TO_LOOK, &why) == 0;
 	if (!m->usable)
 		log_info("The standby slot is not looked at: %s", why.msg);
 	return 0;
@@ -292,7 +292,7 @@ int slot_mount_peek(struct slot_mount *m, const struct boot_slot *standby, const
 
 	m->standby = *standby;
 	r = prepare_points(m, run_dir, err);
-	return r < 0 ? r : mount_standby(m, MS_RDONLY | MS_NOEXEC, "noload", err);
+	return r < 0 ? r : mount_standby(m, MS_RDONLY | MS_NOEXEC, MOUNT_EXT4_TO_LOOK, err);
 }
 
 bool slot_mount_is_in_place(const struct slot_mount *m)
@@ -422,6 +422,9 @@ int slot_mount_make_writable(struct slot_mount *m, bool rebuild, struct ota_err 
 		r = make_fs(m, err);
 	if (r == 0)
 		r = mount_standby(m, 0, "errors=remount-ro", err);
+	/* A feature that this kernel can read but not write, as quotas: a new file system has none. */
+	if (r == -EINVAL || r == -EROFS)
+		return rebuild ? r : -EUCLEAN;
 	if (r < 0)
 		return r;
 	warn_of_small_inodes(m->standby.device);
@@ -473,7 +476,7 @@ int slot_mount_look_again(struct slot_mount *m, struct ota_err *err)
 			"The standby slot does not keep what is written to it: its file system is "
 			"damaged (e2fsck ended with %d)",
 			status);
-	return mount_standby(m, MS_RDONLY, "noload", err);
+	return mount_standby(m, MS_RDONLY, MOUNT_EXT4_TO_LOOK, err);
 }
 
 /* The kernel writes to the superblock when it mounts and was asked not to write: what it has last written, and when. */

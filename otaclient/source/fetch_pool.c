@@ -499,11 +499,12 @@ static bool is_idle_too_long(struct worker *w, struct ota_err *ret_err)
 
 static void count_wire_bytes(struct worker *w)
 {
-	uint64_t n = fetcher_take_wire_bytes(w->fetcher);
+	uint64_t last = clock_monotonic_ms() - fetcher_idle_ms(w->fetcher);
+	uint_fast64_t known = atomic_load(&w->pool->last_byte_ms);
 
-	w->delta.wire_bytes += n;
-	if (n > 0)
-		atomic_store(&w->pool->last_byte_ms, clock_monotonic_ms());
+	w->delta.wire_bytes += fetcher_take_wire_bytes(w->fetcher);
+	while (last > known && !atomic_compare_exchange_weak(&w->pool->last_byte_ms, &known, last))
+		;
 }
 
 static void *worker_main(void *arg)

@@ -144,6 +144,8 @@ void standby_check_free(struct standby_check *c)
 {
 	if (!c)
 		return;
+	for (int kind = 0; kind < 3; kind++)
+		free(c->names[kind]);
 	free(c->notes);
 	free(c->mtimes);
 	free(c->folders);

@@ -11,8 +11,7 @@
  *     read     once it was closed and mounted anew
  *
  * Files that were changed between note and settle (by persistent files, hooks, the boot controller) are no
- * longer the image's, and passed over. Links, empty files and what the image does not name are not looked at, but the
- * folders tell if the disk has lost one of their names.
+ * longer the image's, and passed over, but their names must still be there.
  */
 #pragma once
 

@@ -3,7 +3,7 @@
  *
  * What they say is believed only where it leaves no doubt.
  *
- * Threads: the first loop runs over folders; each file has its name in one of them.
+ * Threads: the first loop runs over folders; each entry has its name in one of them.
  */
 #include "otaclient/standby/standby_look.h"
 
@@ -18,6 +18,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/path.h"
 #include "common/base/workers.h"
+#include "otaclient/slot/entry_attrs.h"
 
 const char *standby_look_path(const struct standby_look *l, size_t file, char buf[PATH_MAX])
 {
@@ -31,15 +32,30 @@ bool standby_look_stopped(const struct standby_look *l)
 
 /* ---- names ---- */
 
-static void see_name(struct standby_look *l, const char *path, uint64_t ino)
+static uint8_t seen_of_file(const struct standby_check *c, uint32_t file, uint64_t ino)
 {
-	const struct standby_check *c = l->check;
-	enum entry_kind kind;
-	uint32_t file;
+	uint32_t group = c->table->files[file].group;
+	uint32_t noted = c->notes[group].ino;
 
-	if (file_table_find(c->table, path, strlen(path), &kind, &file) && kind == ENTRY_FILE &&
-		standby_looks_at(c->table, file) && c->notes[file].ino == ino)
-		l->seen[file] = true;
+	if (group != file)
+		return noted == 0 || noted == ino ? SEEN_NAME : 0;
+	return noted != 0 && noted == ino ? SEEN_NAME | SEEN_NOTED : SEEN_NAME;
+}
+
+static void see_name(struct standby_look *l, const char *path, int dir_fd, const struct dirent *e)
+{
+	static const unsigned char types[] = {
+		[ENTRY_DIR] = DT_DIR, [ENTRY_SYMLINK] = DT_LNK, [ENTRY_FILE] = DT_REG};
+	const struct file_table *t = l->check->table;
+	enum entry_kind kind;
+	uint32_t i;
+
+	if (!file_table_find(t, path, strlen(path), &kind, &i) || e->d_type != types[kind])
+		return;
+	if (kind == ENTRY_FILE)
+		l->seen[kind][i] = seen_of_file(l->check, i, e->d_ino);
+	else if (kind == ENTRY_DIR || attrs_symlink_holds(dir_fd, e->d_name, t->symlinks[i].target))
+		l->seen[kind][i] = SEEN_NAME;
 }
 
 static int see_folder(void *ctx, size_t index, struct ota_err *err)
@@ -63,9 +79,8 @@ static int see_folder(void *ctx, size_t index, struct ota_err *err)
 	r = l->folder(l, index, dir && fstat(fd, &st) == 0 ? &st : NULL, err);
 	/* The files of one that cannot be read are looked at by name. */
 	while (r == 0 && dir && (e = readdir(dir)))
-		if (e->d_type == DT_REG && (size_t)snprintf(name, sizeof(name), "%s/%s", path,
-						   e->d_name) < sizeof(name))
-			see_name(l, name, e->d_ino);
+		if ((size_t)snprintf(name, sizeof(name), "%s/%s", path, e->d_name) < sizeof(name))
+			see_name(l, name, fd, e);
 	return r;
 }
 
@@ -81,7 +96,8 @@ static bool take_inode(void *ctx, const struct ext4_inode_seen *inode)
 
 		if (ino > inode->st.st_ino)
 			break;
-		if (ino != inode->st.st_ino || !l->seen[file] || !l->is_clear(l, file, inode))
+		if (ino != inode->st.st_ino || !(l->seen[ENTRY_FILE][file] & SEEN_NOTED) ||
+			!l->is_clear(l, file, inode))
 			l->order[l->n_doubts++] = file;
 	}
 	return l->n_done < l->n_order;
@@ -124,9 +140,11 @@ int standby_look_run(struct standby_look *l, const char *device, struct ota_err 
 	const struct file_table *t = l->check->table;
 	int r;
 
-	l->seen = calloc((size_t)t->n_files + 1, sizeof(*l->seen));
+	l->seen[ENTRY_DIR] = calloc((size_t)t->n_dirs + 1, 1);
+	l->seen[ENTRY_SYMLINK] = calloc((size_t)t->n_symlinks + 1, 1);
+	l->seen[ENTRY_FILE] = calloc((size_t)t->n_files + 1, 1);
 	l->order = malloc(((size_t)t->n_files + 1) * sizeof(*l->order));
-	if (!l->seen || !l->order)
+	if (!l->seen[ENTRY_DIR] || !l->seen[ENTRY_SYMLINK] || !l->seen[ENTRY_FILE] || !l->order)
 		return -ENOMEM;
 	order_files(l);
 	/* One more is the root. */
@@ -136,8 +154,8 @@ int standby_look_run(struct standby_look *l, const char *device, struct ota_err 
 
 void standby_look_done(struct standby_look *l)
 {
-	free(l->seen);
+	for (int kind = 0; kind < 3; kind++)
+		free(TAKE_PTR(l->seen[kind]));
 	free(l->order);
-	l->seen = NULL;
 	l->order = NULL;
 }

@@ -27,10 +27,18 @@ struct standby_look {
 		struct standby_look *look, size_t dir, const struct stat *st, struct ota_err *err);
 	void *ctx; /* of both */
 
-	uint8_t *seen;   /* one per file: its name leads to the inode that was noted */
+	uint8_t *seen[3]; /* one per entry, by entry_kind: see below */
 	uint32_t *order; /* files by their inodes; at the end, those in doubt */
 	size_t n_order, n_done;
 	size_t n_doubts;
+};
+
+/* What a name in a folder has shown of an entry. */
+enum {
+	SEEN_NAME =
+		1, /* it is there; of a link: with the target of the image's; of a further name of a file: for the inode
+			  that was noted */
+	SEEN_NOTED = 2, /* it is a file's first name, and leads to the inode that was noted */
 };
 
 /* Done with standby_look_done(), whatever this returns: 0, -ENOMEM, -ECANCELED, or what folder() said. */

@@ -47,6 +47,8 @@ struct standby_check {
 	 */
 	struct inode_note *notes; /* ino 0: it is none of the image's any more */
 	struct mtime_note *mtimes;
+	uint8_t *names
+		[3]; /* from settle on, by entry_kind: what the last look must see (standby_look) */
 	struct folder_note *folders; /* one per folder, and the root; from settle on */
 	struct timespec since; /* the notes are of then, or a little later */
 };

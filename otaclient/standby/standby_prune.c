@@ -126,11 +126,9 @@ int standby_remove_tree(int dir_fd, const char *name, struct ota_err *err)
 /* Another name of the same link would keep what is set on this one. */
 static bool is_link_to(const struct tree_entry *e, struct text want)
 {
-	char have[PATH_MAX];
 	struct stat st;
-	ssize_t n = readlinkat(e->dir_fd, e->name, have, sizeof(have));
 
-	return n == (ssize_t)want.len && memcmp(have, want.at, want.len) == 0 &&
+	return attrs_symlink_holds(e->dir_fd, e->name, want) &&
 	       fstatat(e->dir_fd, e->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_nlink == 1;
 }
 

@@ -120,6 +120,30 @@ static int check_folder(
 	return standby_not_kept(err, path, "another state than it was left in");
 }
 
+static struct text path_of_entry(const struct file_table *t, int kind, uint32_t i)
+{
+	return kind == ENTRY_DIR       ? t->dirs[i].path
+	       : kind == ENTRY_SYMLINK ? t->symlinks[i].path
+				       : t->files[i].path;
+}
+
+static int check_names(const struct reading *x, struct ota_err *err)
+{
+	const struct standby_check *c = x->look.check;
+	const uint32_t counts[] = {[ENTRY_DIR] = c->table->n_dirs,
+		[ENTRY_SYMLINK] = c->table->n_symlinks,
+		[ENTRY_FILE] = c->table->n_files};
+	char path[PATH_MAX];
+
+	for (int kind = 0; kind < 3; kind++)
+		for (uint32_t i = 0; i < counts[kind]; i++)
+			if (c->names[kind][i] & SEEN_NAME && !(x->look.seen[kind][i] & SEEN_NAME))
+				return standby_not_kept(err,
+					text_path(path_of_entry(c->table, kind, i), path),
+					"gone, or is something else");
+	return 0;
+}
+
 /* ---- by name ---- */
 
 static int compare(
@@ -232,6 +256,8 @@ int standby_check_read(const struct standby_check *c, int standby_fd, const char
 		return -ENOMEM;
 	forget_what_was_read(device);
 	r = standby_look_run(&x.look, device, err);
+	if (r == 0)
+		r = check_names(&x, err);
 	if (r < 0)
 		return r;
 	log_info("Reading the standby slot back: %zu files by their places, %zu by their names",

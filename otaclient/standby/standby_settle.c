@@ -164,5 +164,9 @@ int standby_check_settle(struct standby_check *c, int standby_fd, const char *de
 
 	s.look.ctx = &s;
 	r = standby_look_run(&s.look, device, err);
-	return r < 0 ? r : workers_run(s.look.n_doubts, 8, WORKERS_FOR_DISK, settle_file, &s, err);
+	if (r < 0)
+		return r;
+	for (int kind = 0; kind < 3; kind++)
+		c->names[kind] = TAKE_PTR(s.look.seen[kind]);
+	return workers_run(s.look.n_doubts, 8, WORKERS_FOR_DISK, settle_file, &s, err);
 }

@@ -117,6 +117,21 @@ int step_claim_standby(struct update_session *s, struct ota_err *err)
 		&s->mount, &s->slots.standby, s->env->active_root, s->env->run_dir, err);
 }
 
+/* What an ext4 that is damaged answers; a disk that fails says EIO, and a new file system would not help. */
+static bool is_damage(int r)
+{
+	return r == -EUCLEAN || r == -EROFS || r == -ESTALE || r == -EBADMSG || r == -EBUSY;
+}
+
+/*
+ * Of what was read of the standby slot alone: all but the disk, the memory and the user is for a new file system to mend,
+ * as a folder that is locked with a key that nobody has.
+ */
+static int as_damage(int r)
+{
+	return r >= 0 || r == -EIO || r == -ENOMEM || r == -ECANCELED ? r : -EUCLEAN;
+}
+
 /* A fresh inventory and plan; of the standby slot's content only if it can be kept. */
 static int look_and_plan(struct update_session *s, bool with_standby, struct ota_err *err)
 {
@@ -136,8 +151,8 @@ static int look_and_plan(struct update_session *s, bool with_standby, struct ota
 	if (r == 0 && s->image.patches)
 		r = inventory_want_bases(s->inventory, s->image.patches);
 	if (r == 0 && with_standby)
-		r = inventory_scan_standby(s->inventory, t, s->mount.standby_fd,
-			s->mount.standby.device, session_poll, s, err);
+		r = as_damage(inventory_scan_standby(s->inventory, t, s->mount.standby_fd,
+			s->mount.standby.device, session_poll, s, err));
 	if (r == 0)
 		r = inventory_scan_active(
 			s->inventory, t, s->mount.active_fd, session_poll, s, err);
@@ -196,12 +211,6 @@ static void log_plan(const struct update_session *s)
 				forecast_action_name((enum plan_action)a),
 				s->plan->sums[a].contents, s->plan->sums[a].files,
 				s->plan->sums[a].bytes >> 20);
-}
-
-/* What an ext4 that is damaged answers; a disk that fails says EIO, and a new file system would not help. */
-static bool is_damage(int r)
-{
-	return r == -EUCLEAN || r == -EROFS || r == -ESTALE || r == -EBADMSG || r == -EBUSY;
 }
 
 int step_plan(struct update_session *s, struct ota_err *err)

@@ -322,6 +322,25 @@ def what_the_disk_does_not_keep_is_told():
             check_v2(lab)
 
 
+def a_disk_that_keeps_nothing_is_told():
+    """As cards that are worn out do: every write succeeds, and what is read later is what was there before."""
+    def go_back():
+        subprocess.run(["dd", f"if={lab.path('memory', 'old')}", f"of={lab.slot}", "bs=64k", "conv=notrunc,fsync",
+                        "status=none"], check=True)
+
+    with lab_before_the_update() as lab:
+        at = point_of(lab, "sync the standby device", 2)
+        start_again(lab)
+        lab.put_on_trial()
+        lab.save_slot("old")
+        _, p = paused_update(lab, at, go_back)
+        assert "E313: Update failed in PROCESSING_POSTUPDATE: The standby slot does not keep what is written to it: /" \
+            in p.stderr, p.stderr[-500:]
+        assert not is_flipped(lab)
+        lab.update("v2")
+        check_v2(lab)
+
+
 if __name__ == "__main__":
     enter_private_mounts()
     LONG = asked_for_long()
@@ -335,5 +354,6 @@ if __name__ == "__main__":
         device_of_each_size,
         slot_without_lost_and_found_is_no_damage,
         what_the_disk_does_not_keep_is_told,
+        a_disk_that_keeps_nothing_is_told,
         medium_loses_bytes_at_each_step,
     ])

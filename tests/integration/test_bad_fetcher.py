@@ -188,7 +188,7 @@ class Liar(unittest.TestCase):
             self.survived("dies_once", mark=mark)
 
     def test_one_that_says_nothing_any_more(self):
-        for how in ("stops", "is_silent"):
+        for how in ("stops", "is_silent", "drips"):
             self.refused(how, "No byte came for 2 s: The server sends nothing", "E100", inactivity_ms=2000)
 
 

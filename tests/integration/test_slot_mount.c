@@ -239,6 +239,42 @@ static void a_slot_that_somebody_writes_to_is_left_to_them(void **state)
 	drop_slot(b);
 }
 
+/* What it says is for its own system; here it would be the running one that panics. */
+static void a_slot_that_asks_for_a_panic_does_not_get_it(void **state)
+{
+	struct bench *b = *state;
+	const char *const tune[] = {"tune2fs", "-e", "panic", b->slot.device, NULL};
+	char line[4096], options[4096] = "";
+	AUTO_FCLOSE FILE *f = NULL;
+
+	make_slot(b);
+	tool(tune, NULL);
+	look(b);
+	assert_true(b->m.usable);
+	f = fopen("/proc/self/mountinfo", "re");
+	while (fgets(line, sizeof(line), f))
+		if (strstr(line, b->m.standby_dir))
+			strcpy(options, line);
+	assert_non_null(strstr(options, "errors=continue"));
+	drop_slot(b);
+}
+
+static void a_slot_that_this_kernel_can_only_read_is_to_be_made_anew(void **state)
+{
+	struct bench *b = *state;
+	const char *const unknown[] = {
+		"debugfs", "-w", "-R", "feature FEATURE_R20", b->slot.device, NULL};
+	AUTO_BUF struct buf out = {0};
+
+	make_slot(b);
+	tool(unknown, &out);
+	look(b);
+	assert_true(b->m.usable);
+	assert_int_equal(slot_mount_make_writable(&b->m, false, &b->err), -EUCLEAN);
+	assert_int_equal(slot_mount_make_writable(&b->m, true, &b->err), 0);
+	drop_slot(b);
+}
+
 static void what_is_no_slot_is_not_looked_at(void **state)
 {
 	struct bench *b = *state;
@@ -391,6 +427,8 @@ int main(void)
 		T(a_slot_that_was_closed_is_looked_at_and_left_alone),
 		T(a_slot_that_is_to_be_mended_first_is_not_looked_at),
 		T(a_slot_that_somebody_writes_to_is_left_to_them),
+		T(a_slot_that_asks_for_a_panic_does_not_get_it),
+		T(a_slot_that_this_kernel_can_only_read_is_to_be_made_anew),
 		T(what_is_no_slot_is_not_looked_at),
 		T(what_is_no_block_device_is_no_slot),
 		T(slot_of_the_running_system_is_left_alone),

@@ -20,12 +20,12 @@
 
 #define NOT_KEPT "The standby slot does not keep what is written to it: "
 
-enum { FILE_BYTES = 5000 };
+enum { FILE_BYTES = 5000, LINK_BYTES = 4000 };
 
-/* A slot with /a and /d/b, which is the image. */
+/* A slot that is the image: /a, /d/b with a further name, and a link. */
 struct bench {
 	struct ext4_disk disk;
-	char regulars[512]; /* the table's paths lie in it */
+	char regulars[512], symlinks[128 + LINK_BYTES]; /* the table's paths lie in them */
 	struct file_table *table;
 	struct inventory *inv;
 	struct standby_check *check;
@@ -56,15 +56,21 @@ static void hex_of(char letter, char hex[DIGEST_HEX_MAX])
 static void make_table(struct bench *b)
 {
 	static const char dirs[] = "0755,0,0,'/d'\n";
-	char a[DIGEST_HEX_MAX], d[DIGEST_HEX_MAX];
+	char a[DIGEST_HEX_MAX], d[DIGEST_HEX_MAX], target[LINK_BYTES + 1] = "";
 
 	hex_of('a', a);
 	hex_of('b', d);
+	memset(target, 't', LINK_BYTES);
+	snprintf(b->symlinks, sizeof(b->symlinks), "0777,0,0,'/long','%s'\n", target);
 	snprintf(b->regulars, sizeof(b->regulars),
-		"0644,0,0,1,%s,'/a',%d,,\n0644,0,0,1,%s,'/d/b',%d,,\n", a, FILE_BYTES, d,
-		FILE_BYTES);
+		"0644,0,0,1,%s,'/a',%d,,\n0644,0,0,2,%s,'/d/b',%d,7,\n0644,0,0,2,%s,'/d/"
+		"b-too',%d,7,\n",
+		a, FILE_BYTES, d, FILE_BYTES, d, FILE_BYTES);
 	b->table = file_table_new();
 	assert_int_equal(list_text_read_dirs(dirs, strlen(dirs), "dirs.txt", b->table, NULL), 0);
+	assert_int_equal(list_text_read_symlinks(
+				 b->symlinks, strlen(b->symlinks), "symlinks.txt", b->table, NULL),
+		0);
 	assert_int_equal(list_text_read_regulars(
 				 b->regulars, strlen(b->regulars), "regulars.txt", b->table, NULL),
 		0);
@@ -74,6 +80,7 @@ static void make_table(struct bench *b)
 static int setup(void **state, const char *inode_bytes)
 {
 	struct bench *b = calloc(1, sizeof(*b));
+	char target[LINK_BYTES + 1] = "";
 
 	ext4_disk_setup(&b->disk);
 	ext4_disk_make(&b->disk, "-I", inode_bytes);
@@ -81,6 +88,9 @@ static int setup(void **state, const char *inode_bytes)
 	assert_int_equal(mkdirat(b->disk.root_fd, "d", 0755), 0);
 	for (size_t i = 0; i < 2; i++)
 		write_file(b, names[i], (char)('a' + i), O_CREAT);
+	assert_int_equal(linkat(b->disk.root_fd, "d/b", b->disk.root_fd, "d/b-too", 0), 0);
+	memset(target, 't', LINK_BYTES);
+	assert_int_equal(symlinkat(target, b->disk.root_fd, "long"), 0);
 	b->inv = inventory_new(b->table);
 	assert_int_equal(standby_check_note(
 				 b->table, b->inv, b->disk.root_fd, NULL, NULL, &b->check, &b->err),
@@ -156,18 +166,22 @@ static void write_alike(struct bench *b, const char *name)
 	assert_int_equal(utimensat(b->disk.root_fd, name, times, 0), 0);
 }
 
+/* Wherever they are: the target of a link is in the journal, too. */
 static void spoil_bytes_of(struct bench *b, char letter)
 {
 	AUTO_CLOSE int fd = open(b->disk.image, O_RDWR | O_CLOEXEC);
-	char want[EXT4_DISK_BLOCK], have[EXT4_DISK_BLOCK];
-	off_t at = 0;
+	char want[LINK_BYTES], have[LINK_BYTES];
+	unsigned n = 0;
 
 	memset(want, letter, sizeof(want));
-	do {
+	for (off_t at = 0; at < EXT4_DISK_BYTES; at += EXT4_DISK_BLOCK) {
 		assert_int_equal(pread(fd, have, sizeof(have), at), sizeof(have));
-		at += EXT4_DISK_BLOCK;
-	} while (memcmp(have, want, sizeof(want)) != 0);
-	assert_int_equal(pwrite(fd, "#", 1, at - 7), 1);
+		if (memcmp(have, want, sizeof(want)) != 0)
+			continue;
+		assert_int_equal(pwrite(fd, "#", 1, at + 77), 1);
+		n++;
+	}
+	assert_true(n > 0);
 	assert_int_equal(fsync(fd), 0);
 }
 
@@ -245,7 +259,37 @@ static void a_name_that_is_gone_is_told(void **state)
 
 	settle(b);
 	debugfs(b, "unlink a");
-	assert_lost(b, NOT_KEPT "/a has another state than it was left in");
+	assert_lost(b, NOT_KEPT "/a has gone, or is something else");
+}
+
+/* It does not lie in the inode; on a file system without sums nothing else tells. */
+static void the_target_of_a_long_link_is_read_back(void **state)
+{
+	struct bench *b = *state;
+
+	settle(b);
+	spoil_bytes_of(b, 't');
+	assert_lost(b, NOT_KEPT "/long has gone, or is something else");
+}
+
+static void so_it_is_with_a_further_name(void **state)
+{
+	struct bench *b = *state;
+
+	settle(b);
+	debugfs(b, "unlink d/b-too");
+	assert_lost(b, NOT_KEPT "/d/b-too has gone, or is something else");
+}
+
+static void links_that_somebody_has_changed_are_passed_over(void **state)
+{
+	struct bench *b = *state;
+
+	assert_int_equal(unlinkat(b->disk.root_fd, "long", 0), 0);
+	assert_int_equal(symlinkat("elsewhere", b->disk.root_fd, "long"), 0);
+	assert_int_equal(unlinkat(b->disk.root_fd, "d/b-too", 0), 0);
+	settle(b);
+	assert_int_equal(look(b), 0);
 }
 
 /* A folder in another's place brings other inodes under the same names. */
@@ -290,6 +334,9 @@ int main(void)
 		BOTH(an_inode_that_is_of_before_is_told),
 		BOTH(so_is_a_folder),
 		BOTH(a_name_that_is_gone_is_told),
+		BOTH(the_target_of_a_long_link_is_read_back),
+		BOTH(so_it_is_with_a_further_name),
+		BOTH(links_that_somebody_has_changed_are_passed_over),
 		BOTH(a_folder_that_somebody_has_replaced_is_passed_over),
 		BOTH(work_that_nobody_wants_ends),
 	};

@@ -49,8 +49,8 @@ int mount_own_namespace(struct ota_err *err);
 int mount_undo_at_init(dev_t dev);
 
 /*
- * Options of an ext4 that is only read: its journal is left alone, and where it is damaged nothing is done that the file
- * system itself asks for, which may be a panic of the kernel that runs.
+ * Options of an ext4 that is only read: its journal is left alone, and where it is damaged nothing is done that the
+ * file system itself asks for, which may be a panic of the kernel that runs.
  */
 #define MOUNT_EXT4_TO_LOOK "noload,errors=continue"
 

@@ -17,7 +17,7 @@ enum {
 	COOKIES_MAX_BYTES = 1 << 20,
 	WAIT_TIMEOUT_S = 3600,
 	NAMES_MAX = 32, /* for getopt */
-	HELP_INDENT = 23,
+	HELP_INDENT = 28,
 };
 
 enum option_id {

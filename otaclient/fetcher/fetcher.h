@@ -92,8 +92,9 @@ void fetcher_wakeup(struct fetcher *f); /* any thread: fetcher_run() returns */
 
 /* Body bytes that came since the last call. */
 uint64_t fetcher_take_wire_bytes(struct fetcher *f);
-/* Milliseconds since the last ones worth the name, or the last result, and what the last failed try came to (errnum 0 = none). */
+/* Milliseconds since the last ones worth the name, or the last result. */
 uint64_t fetcher_idle_ms(const struct fetcher *f);
+/* What the last failed try came to; errnum 0 = none. */
 struct ota_err fetcher_trouble(const struct fetcher *f);
 
 /*

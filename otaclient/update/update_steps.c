@@ -124,8 +124,8 @@ static bool is_damage(int r)
 }
 
 /*
- * Of what was read of the standby slot alone: all but the disk, the memory and the user is for a new file system to mend,
- * as a folder that is locked with a key that nobody has.
+ * Of what was read of the standby slot alone: all but the disk, the memory and the user is for a new file system to
+ * mend, as a folder that is locked with a key that nobody has.
  */
 static int as_damage(int r)
 {

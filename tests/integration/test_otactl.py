@@ -775,6 +775,7 @@ start of the machine 01010101010101010101010101010101
                 command = found.group(1)
                 options[command] = set()
             elif re.match(r"^      --", line):
+                self.assertRegex(line, r"^ +--[a-z-]+( [A-Z]+)? +[^A-Z ]", "a space is between the name and what it is for")
                 options[command].add(line.split()[0])
             elif re.match(r"^  -", line):
                 anywhere.update(re.findall(r"(?<=  |, )-[\w-]+", line[:25]))

@@ -6,7 +6,6 @@
  */
 #include "metadata-gen/fill_queue.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 

@@ -3,7 +3,6 @@
  */
 #include "metadata-gen/image_lists.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "common/base/cleanup.h"

@@ -4,7 +4,6 @@
 #include "metadata-gen/kernel_choice.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

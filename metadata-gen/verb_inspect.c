@@ -9,12 +9,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
-#include "common/base/path.h"
 #include "common/codec/json.h"
 #include "common/image/image_meta.h"
 #include "common/image/list_text.h"

@@ -11,8 +11,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "common/base/cleanup.h"
-
 bool path_is_component(const char *name, size_t len_bytes)
 {
 	if (len_bytes == 0 || len_bytes > NAME_MAX)

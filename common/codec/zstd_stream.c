@@ -9,9 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <zstd.h>
 #include <zstd_errors.h>

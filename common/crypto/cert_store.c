@@ -9,7 +9,6 @@
  */
 #include "common/crypto/cert_store.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>

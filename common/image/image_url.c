@@ -9,7 +9,6 @@
 
 #include <string.h>
 
-#include "common/base/cleanup.h"
 #include "common/image/patch_list.h"
 
 static bool stands_for_itself(unsigned char c)

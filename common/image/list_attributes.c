@@ -9,12 +9,10 @@
 
 #include <assert.h>
 #include <endian.h>
-#include <errno.h>
 #include <linux/capability.h>
 #include <linux/limits.h>
 #include <string.h>
 
-#include "common/base/cleanup.h"
 #include "common/base/hex.h"
 #include "common/image/list_scan.h"
 #include "common/image/text.h"

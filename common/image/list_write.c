@@ -7,7 +7,6 @@
 #include "common/image/list_text.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 

@@ -5,7 +5,6 @@
  * (a value may also have spaces, quotes and commas inside, which servers take).
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/buf.h"

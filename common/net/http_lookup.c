@@ -6,7 +6,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdlib.h>
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"

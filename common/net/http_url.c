@@ -7,11 +7,8 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-#include "common/base/cleanup.h"
 
 static const char http_scheme[] = "http://";
 static const char https_scheme[] = "https://";

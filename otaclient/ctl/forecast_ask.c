@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/hex.h"
 #include "otaclient/ctl/figures.h"

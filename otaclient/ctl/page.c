@@ -3,10 +3,6 @@
  */
 #include "otaclient/ctl/page.h"
 
-#include <inttypes.h>
-#include <string.h>
-
-#include "common/base/cleanup.h"
 #include "otaclient/ctl/columns.h"
 #include "otaclient/ctl/figures.h"
 #include "otaclient/ctl/view.h"

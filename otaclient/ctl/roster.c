@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/cleanup.h"
 #include "otaclient/status/text.h"
 
 const char *roster_state_name(enum roster_state s)

@@ -4,9 +4,7 @@
 #include "otaclient/ctl/view.h"
 
 #include <inttypes.h>
-#include <string.h>
 
-#include "common/base/cleanup.h"
 #include "otaclient/ctl/columns.h"
 #include "otaclient/ctl/figures.h"
 

@@ -6,7 +6,6 @@
 #include "otaclient/ctl/watch.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>

@@ -9,7 +9,6 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-#include "common/base/cleanup.h"
 #include "common/base/decimal.h"
 
 enum {

@@ -2,12 +2,10 @@
  * service_checks: is what an update runs there, is otaclient started with the machine, and is it the only client?
  */
 #include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/file.h"
 #include "common/base/sandbox.h"
 #include "common/image/utf8.h"
 #include "otaclient/doctor/checks.h"

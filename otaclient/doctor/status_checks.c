@@ -2,7 +2,6 @@
  * status_checks: what the last update has left: the status that is stored, and whether there is a way back.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "common/image/utf8.h"

@@ -2,7 +2,6 @@
  * trust_checks: certificates and clock. Images are refused when either is wrong, and each may be to blame for the
  * other.
  */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>

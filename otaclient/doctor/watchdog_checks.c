@@ -2,10 +2,8 @@
  * watchdog_checks: does a system that hangs come back by itself? A trial that hangs before it has committed is left by
  * the next start, but somebody has to bring that about.
  */
-#include <inttypes.h>
 #include <string.h>
 
-#include "common/base/cleanup.h"
 #include "otaclient/doctor/checks.h"
 #include "otaclient/doctor/layered_conf.h"
 #include "otaclient/doctor/system_conf.h"

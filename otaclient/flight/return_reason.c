@@ -4,7 +4,6 @@
 #include "otaclient/flight/return_reason.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>

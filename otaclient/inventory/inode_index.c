@@ -13,7 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/base/buf.h"
 #include "common/base/file.h"
 #include "common/base/path.h"
 #include "common/crypto/digest.h"

@@ -7,7 +7,8 @@
  * It spares the next update that changes this slot its first reading: an inode that has not changed
  * since is taken for what it was. That is a guess until the end, when the whole slot is read from
  * the disk and hashed anyway (standby_check); if it was wrong the update begins again and reads. While
- * the system that the update made is on trial, or after an update that failed, nothing is believed.
+ * the system that the update made is on trial nothing is believed; an update that fails behind its prune
+ * leaves no index.
  *
  * Format: docs/formats.md, "Inodes". One index may be searched by several threads.
  */

@@ -21,10 +21,10 @@
 #include "common/image/patch_list.h"
 
 enum content_place {
-	PLACE_NOWHERE = 0,   /* must be fetched */
-	PLACE_KEPT,          /* at a wanted name on standby already; nothing to do for that name */
-	PLACE_STANDBY,       /* on standby under another name (or left by an earlier run); hashed */
-	PLACE_ACTIVE,        /* on the active slot; hashed */
+	PLACE_NOWHERE = 0, /* must be fetched */
+	PLACE_KEPT,        /* at a wanted name on standby already; nothing to do for that name */
+	PLACE_STANDBY, /* on standby, not at its place yet; hashed, or noted by the last update */
+	PLACE_ACTIVE,  /* on the active slot; hashed */
 	PLACE_ACTIVE_LIKELY, /* on the active slot, by its list or by path and size; not hashed yet */
 };
 

@@ -20,7 +20,6 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
-#include "common/base/file.h"
 #include "common/base/hex.h"
 #include "common/base/io.h"
 #include "common/base/log.h"

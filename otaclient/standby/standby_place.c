@@ -36,7 +36,7 @@ static int place_dirs(struct standby_writer *w, struct ota_err *err)
 			return standby_error(err, parent, "open the folder of", path);
 		if (mkdirat(parent, name, 0700) < 0) {
 			if (errno == EEXIST)
-				continue; /* prune left only a real, unlocked directory here */
+				continue; /* a real, unlocked folder: prune left no other, or a copy has made it */
 			return standby_error(err, -errno, "make the folder", path);
 		}
 	}

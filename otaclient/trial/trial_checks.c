@@ -5,7 +5,6 @@
 
 #include <stdio.h>
 
-#include "common/base/cleanup.h"
 #include "common/base/log.h"
 
 static void on_result(void *ctx, const char *name, bool ok, const char *how)

@@ -6,7 +6,6 @@
 #include "otaclient/trial/unit_state.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "common/base/cleanup.h"
-
 const char *forecast_action_name(enum plan_action a)
 {
 	static const char *const names[PLAN_ACTIONS] = {

@@ -7,10 +7,8 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "common/base/cleanup.h"
 #include "common/base/clock.h"
 
 enum {

@@ -9,11 +9,8 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "common/base/cleanup.h"
-#include "common/base/log.h"
 #include "otaclient/slot/fs_state.h"
 #include "otaclient/slot/slot_note.h"
 #include "otaclient/status/status_store.h"

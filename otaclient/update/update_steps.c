@@ -4,19 +4,13 @@
  */
 #include "otaclient/update/update_steps.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
-#include "common/base/file.h"
-#include "common/base/io.h"
 #include "common/base/log.h"
 #include "common/base/path.h"
 #include "otaclient/log/journal.h"

@@ -64,7 +64,7 @@ static const struct command commands[CTL_COMMANDS] = {
 	{"abort",    "stop a running update on this ECU and those below it"},
 	{"rollback", "go back to the other slot, on the ECU that is asked"},
 	{"history",  "show what this machine has recorded of its updates"},
-	{"doctor",   "look for what would make an update of this machine fail"},
+	{"doctor",   "look for what would make an update here fail"},
 };
 
 /* In front of the command --version is about otactl, behind it about the image. */
@@ -82,11 +82,11 @@ static const struct row rows[] = {
 	{CTL_UPDATE, OPT_COOKIES, "cookies", "JSON", false,
 		"cookies for the server: '{\"name\": \"value\"}'"},
 	{CTL_UPDATE, OPT_WAIT, "wait", NULL, false,
-		"until every ECU runs the new version, reboot included"},
+		"until each ECU runs the new version, reboot included"},
 	{CTL_UPDATE, OPT_TIMEOUT, "timeout", "S", false,
 		"with --wait: an ECU silent so long has failed (3600)"},
 	{CTL_UPDATE, OPT_DRY_RUN, "dry-run", NULL, false,
-		"only say what it would download and write; change nothing"},
+		"say what it would download and write; change nothing"},
 	{CTL_UPDATE, OPT_MAX_DOWNLOAD, "max-download", "BYTES", false,
 		"only if it downloads no more; also 500K, 20M, 2G"},
 	{CTL_ROLLBACK, OPT_ECU_ID, "ecu-id", "ID", false,

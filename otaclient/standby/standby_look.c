@@ -25,6 +25,21 @@ const char *standby_look_path(const struct standby_look *l, size_t file, char bu
 	return text_path(l->check->table->files[file].path, buf);
 }
 
+int standby_look_digest(const struct standby_look *l, size_t file, int fd,
+	struct digest *ret_digest, struct ota_err *err)
+{
+	AUTO_DIGEST_CTX struct digest_ctx *hash = digest_ctx_new();
+	char path[PATH_MAX];
+	int r;
+
+	if (!hash)
+		return -ENOMEM;
+	r = digest_of_fd_unless(hash, fd, l->stop, l->stop_ctx, ret_digest, NULL);
+	return r == 0 || r == -ECANCELED
+		       ? r
+		       : standby_cannot_read(err, r, standby_look_path(l, file, path));
+}
+
 bool standby_look_stopped(const struct standby_look *l)
 {
 	return l->stop && l->stop(l->stop_ctx);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "common/crypto/digest.h"
 #include "otaclient/slot/ext4_inodes.h"
 #include "otaclient/standby/standby_notes.h"
 
@@ -35,9 +36,8 @@ struct standby_look {
 
 /* What a name in a folder has shown of an entry. */
 enum {
-	SEEN_NAME =
-		1, /* it is there; of a link: with the target of the image's; of a further name of a file: for the inode
-			  that was noted */
+	/* It is there; a link, with the target of the image's; a file's further name, for the inode that was noted. */
+	SEEN_NAME = 1,
 	SEEN_NOTED = 2, /* it is a file's first name, and leads to the inode that was noted */
 };
 
@@ -46,6 +46,10 @@ int standby_look_run(struct standby_look *l, const char *device, struct ota_err 
 void standby_look_done(struct standby_look *l);
 
 bool standby_look_stopped(const struct standby_look *l);
+
+/* The bytes of @file, which is open at @fd. 0, -ENOMEM, -ECANCELED, or what the disk said, with a sentence. */
+int standby_look_digest(const struct standby_look *l, size_t file, int fd,
+	struct digest *ret_digest, struct ota_err *err);
 
 /* Of a file of the table. */
 const char *standby_look_path(const struct standby_look *l, size_t file, char buf[PATH_MAX]);

@@ -47,8 +47,7 @@ struct standby_check {
 	 */
 	struct inode_note *notes; /* ino 0: it is none of the image's any more */
 	struct mtime_note *mtimes;
-	uint8_t *names
-		[3]; /* from settle on, by entry_kind: what the last look must see (standby_look) */
+	uint8_t *names[3]; /* from settle on, by entry_kind: what standby_look must see again */
 	struct folder_note *folders; /* one per folder, and the root; from settle on */
 	struct timespec since; /* the notes are of then, or a little later */
 };

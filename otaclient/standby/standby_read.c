@@ -160,18 +160,10 @@ static int compare(
 
 static int read_by_name(const struct reading *x, size_t file, int fd, struct ota_err *err)
 {
-	AUTO_DIGEST_CTX struct digest_ctx *hash = digest_ctx_new();
-	char path[PATH_MAX];
 	struct digest have;
-	int r;
+	int r = standby_look_digest(&x->look, file, fd, &have, err);
 
-	if (!hash)
-		return -ENOMEM;
-	r = digest_of_fd_unless(hash, fd, x->look.stop, x->look.stop_ctx, &have, NULL);
-	if (r == -ECANCELED)
-		return r;
-	return r < 0 ? standby_cannot_read(err, r, standby_look_path(&x->look, file, path))
-		     : compare(x, file, &have, err);
+	return r < 0 ? r : compare(x, file, &have, err);
 }
 
 /* Small files are only asked where they lie, and read when all have been asked. */

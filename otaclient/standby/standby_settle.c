@@ -62,20 +62,11 @@ static bool has_noted_time_and_size(
 
 static int has_noted_bytes(const struct settling *s, size_t file, int fd, struct ota_err *err)
 {
-	AUTO_DIGEST_CTX struct digest_ctx *hash = digest_ctx_new();
 	const struct file_table *t = s->check->table;
 	struct digest have;
-	char path[PATH_MAX];
-	int r;
+	int r = standby_look_digest(&s->look, file, fd, &have, err);
 
-	if (!hash)
-		return -ENOMEM;
-	r = digest_of_fd_unless(hash, fd, s->look.stop, s->look.stop_ctx, &have, NULL);
-	if (r < 0)
-		return r == -ECANCELED ? r
-				       : standby_cannot_read(
-						 err, r, standby_look_path(&s->look, file, path));
-	return digest_equal(&have, &t->contents[t->files[file].content].digest);
+	return r < 0 ? r : digest_equal(&have, &t->contents[t->files[file].content].digest);
 }
 
 /*

@@ -9,7 +9,6 @@
 #include "common/codec/zstd_patch.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include <zstd.h>
@@ -17,6 +16,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/codec/zstd_frame.h"
+#include "common/codec/zstd_stream.h"
 
 enum {
 	WINDOW_LOG_MIN = 17,
@@ -89,6 +89,13 @@ struct zstd_patch_decoder {
 	unsigned char header[ZSTD_HEADER_MAX_BYTES];
 };
 
+bool zstd_patch_says_size(const void *data, size_t len_bytes, size_t made_len)
+{
+	uint64_t size;
+
+	return zstd_frame_look(data, len_bytes, &size) == 1 && size == made_len;
+}
+
 struct zstd_patch_decoder *zstd_patch_decoder_new(void)
 {
 	struct zstd_patch_decoder *d = calloc(1, sizeof(*d));
@@ -123,7 +130,8 @@ int zstd_patch_decoder_start(
 	d->out = (ZSTD_outBuffer){.dst = made, .size = made_len};
 	d->header_len = 0;
 	d->state = DECODER_FAILED;
-	if (ZSTD_isError(ZSTD_DCtx_setParameter(d->ctx, ZSTD_d_windowLogMax, WINDOW_LOG_MAX)) ||
+	if (ZSTD_isError(ZSTD_DCtx_setParameter(d->ctx, ZSTD_d_windowLogMax,
+		    old_len > 0 ? WINDOW_LOG_MAX : ZSTD_WINDOW_LOG_MAX)) ||
 		ZSTD_isError(ZSTD_DCtx_setParameter(d->ctx, ZSTD_d_stableOutBuffer, 1)) ||
 		ZSTD_isError(ZSTD_DCtx_refPrefix(d->ctx, old, old_len)))
 		return -ENOTSUP;
@@ -189,6 +197,11 @@ int zstd_patch_decoder_feed(struct zstd_patch_decoder *d, const void *data, size
 	if (r < 0)
 		d->state = DECODER_FAILED;
 	return r;
+}
+
+size_t zstd_patch_decoder_made(const struct zstd_patch_decoder *d)
+{
+	return d->out.pos;
 }
 
 int zstd_patch_decoder_finish(const struct zstd_patch_decoder *d)

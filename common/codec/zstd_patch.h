@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,9 +21,13 @@ int zstd_patch_make(const void *old, size_t old_len, const void *made, size_t ma
 
 /*
  * Decode a patch from pieces of any size straight into memory of exactly the content's size. It needs no window of
- * its own, so its memory does not grow with the contents. Exactly one frame, which must say that size.
+ * its own, so its memory does not grow with the contents. Exactly one frame, which must say that size. With no old
+ * content it is an ordinary frame, whose window is limited as everywhere.
  */
 struct zstd_patch_decoder;
+
+/* Do these first bytes begin such a frame? */
+bool zstd_patch_says_size(const void *data, size_t len_bytes, size_t made_len);
 
 struct zstd_patch_decoder *zstd_patch_decoder_new(
 	void); /* NULL: no memory. Reusable, one thread at a time. */
@@ -36,6 +41,8 @@ int zstd_patch_decoder_start(
 
 /* 0, or -EBADMSG: a bad frame, one that is not of that size, or more bytes than one frame has; -ENOMEM. */
 int zstd_patch_decoder_feed(struct zstd_patch_decoder *d, const void *data, size_t len_bytes);
+
+size_t zstd_patch_decoder_made(const struct zstd_patch_decoder *d); /* bytes so far */
 
 /* Is the content complete? 0 or -EBADMSG. */
 int zstd_patch_decoder_finish(const struct zstd_patch_decoder *d);

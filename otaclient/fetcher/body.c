@@ -17,25 +17,28 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
+#include "common/codec/zstd_patch.h"
 #include "common/codec/zstd_stream.h"
-#include "otaclient/fetcher/patch_work.h"
+#include "otaclient/fetcher/mapped_frame.h"
 
 enum {
 	CONTROL_MAX = 160,
 	PREALLOC_MIN_BYTES = 1 << 20,
-	/* A decoder keeps the window of the largest frame it has seen, 4 MiB for an ordinary image; after such a
-	 * content it starts anew. */
-	DECODER_KEEP_BYTES = 512 * 1024,
+	/* From here on a frame is decoded into its mapped file, if it says its size: a window costs up to 4 MiB in an
+	 * ordinary image. */
+	LARGE_MIN_BYTES = 512 * 1024,
 };
 
 struct body {
 	struct packet_head job;
 	char *url, *name, *cache_control; /* owned; name and cache_control: NULL = none */
 	int fd, base_fd; /* base_fd: of the content that a patch starts from; -1 = it is no patch */
-	struct patch_work *patch;
+	struct mapped_frame
+		*mapped; /* a patch, or a large frame; NULL = neither, or not yet known */
 	struct digest_ctx *digest;
-	struct zstd_decoder *zstd; /* NULL: none was needed yet */
+	struct zstd_decoder *zstd; /* while a small frame comes: it keeps its window */
 	bool is_zst;               /* the body is a frame; an answer may say otherwise */
+	bool is_frame_begun;       /* its first bytes have come */
 	uint64_t n_bytes;          /* plain ones that came */
 	uint64_t wire_bytes;       /* not yet taken */
 	struct ota_err *err;       /* of the callback that runs */
@@ -106,24 +109,22 @@ static int decoder_ready(struct body *b)
 
 static int patch_begin(struct body *b)
 {
-	int r;
+	int r = mapped_frame_start(
+		b->base_fd, b->job.base_bytes, b->fd, b->job.plain_bytes, &b->mapped);
 
-	patch_work_end(TAKE_PTR(b->patch));
-	r = patch_work_start(b->base_fd, b->job.base_bytes, b->fd, b->job.plain_bytes, &b->patch);
 	return r < 0 ? file_failed(b, r, "apply a patch in its file") : 0;
 }
 
 static int begin(struct body *b)
 {
-	int r;
-
 	b->n_bytes = 0;
+	mapped_frame_end(TAKE_PTR(b->mapped));
 	if (is_set(b, JOB_IS_PATCH))
 		return patch_begin(b);
 	b->is_zst = is_set(b, JOB_IS_ZST);
+	b->is_frame_begun = false;
 	digest_start(b->digest);
-	r = preallocate(b);
-	return r == 0 && b->is_zst ? decoder_ready(b) : r;
+	return preallocate(b);
 }
 
 static int on_restart(void *ctx, struct ota_err *err)
@@ -182,9 +183,10 @@ static int on_header(void *ctx, const char *name, const char *value, struct ota_
 	/* It has the content by its digest, and no compression to tell of. */
 	if (has_digest && !has_alg)
 		b->is_zst = false;
-	if (is_set(b, JOB_IS_PATCH)) /* whose frame is no caches' business */
-		return b->is_zst ? wrong_bytes(b, "the cache on the way has compressed it") : 0;
-	return b->is_zst ? decoder_ready(b) : 0;
+	/* The frame of a patch is no caches' business. */
+	return is_set(b, JOB_IS_PATCH) && b->is_zst
+		       ? wrong_bytes(b, "the cache on the way has compressed it")
+		       : 0;
 }
 
 /* ---- the bytes ---- */
@@ -204,26 +206,50 @@ static int take_plain(void *ctx, const void *data, size_t len)
 
 static int take_patch(struct body *b, const void *data, size_t len)
 {
-	int r = patch_work_feed(b->patch, data, len);
+	int r = mapped_frame_feed(b->mapped, data, len, NULL);
 
 	if (r == -EBADMSG)
 		return wrong_bytes(b, "it does not fit the older content");
 	return r < 0 ? file_failed(b, r, "apply a patch in its file") : 0;
 }
 
+/* How is it to be decoded? That is seen from its first bytes. */
+static int frame_begin(struct body *b, const void *data, size_t len)
+{
+	uint64_t size = b->job.plain_bytes;
+	int r = -ENOTSUP;
+
+	b->is_frame_begun = true;
+	if (is_set(b, JOB_SIZE_KNOWN) && size >= LARGE_MIN_BYTES &&
+		zstd_patch_says_size(data, len, size))
+		r = mapped_frame_start(-1, 0, b->fd, size, &b->mapped);
+	if (r == -ENOTSUP)
+		return decoder_ready(b);
+	return r < 0 ? file_failed(b, r, "decompress it into its file") : 0;
+}
+
+static int take_frame(struct body *b, const void *data, size_t len)
+{
+	int r = b->is_frame_begun ? 0 : frame_begin(b, data, len);
+
+	if (r < 0)
+		return r;
+	r = b->mapped ? mapped_frame_feed(b->mapped, data, len, b->digest)
+		      : zstd_decoder_feed(b->zstd, data, len, take_plain, b);
+	if (r == -EBADMSG)
+		return wrong_bytes(b, "it is no whole zstd frame of that size");
+	return r == -EIO && b->mapped ? file_failed(b, r, "decompress it into its file") : r;
+}
+
 static int on_data(void *ctx, const void *data, size_t len, struct ota_err *err)
 {
 	struct body *b = ctx;
-	int r;
 
 	b->err = err;
 	b->wire_bytes += len;
 	if (is_set(b, JOB_IS_PATCH))
 		return take_patch(b, data, len);
-	if (!b->is_zst)
-		return take_plain(b, data, len);
-	r = zstd_decoder_feed(b->zstd, data, len, take_plain, b);
-	return r == -EBADMSG ? wrong_bytes(b, "it is no whole zstd frame of that size") : r;
+	return b->is_zst ? take_frame(b, data, len) : take_plain(b, data, len);
 }
 
 static int check_digest(struct body *b)
@@ -242,11 +268,23 @@ static int check_digest(struct body *b)
 
 static int patch_end(struct body *b)
 {
-	int r = patch_work_finish(b->patch);
+	int r = mapped_frame_finish(b->mapped);
 
-	patch_work_end(TAKE_PTR(b->patch));
+	mapped_frame_end(TAKE_PTR(b->mapped));
 	b->n_bytes = b->job.plain_bytes;
 	return r < 0 ? wrong_bytes(b, "it ends early") : 0;
+}
+
+static int frame_end(struct body *b)
+{
+	int r;
+
+	if (!b->mapped)
+		return b->is_frame_begun ? zstd_decoder_finish(b->zstd) : -EBADMSG;
+	r = mapped_frame_finish(b->mapped);
+	mapped_frame_end(TAKE_PTR(b->mapped));
+	b->n_bytes = b->job.plain_bytes;
+	return r;
 }
 
 static int on_end(void *ctx, struct ota_err *err)
@@ -256,7 +294,7 @@ static int on_end(void *ctx, struct ota_err *err)
 	b->err = err;
 	if (is_set(b, JOB_IS_PATCH))
 		return patch_end(b);
-	if (b->is_zst && zstd_decoder_finish(b->zstd) < 0)
+	if (b->is_zst && frame_end(b) < 0)
 		return wrong_bytes(b, "its zstd frame ends early");
 	if (is_set(b, JOB_SIZE_KNOWN) && b->n_bytes != b->job.plain_bytes)
 		return wrong_bytes(b, "it is shorter");
@@ -300,17 +338,14 @@ int body_set(struct body *b, const struct packet *packet, const int fds[PACKET_F
 
 void body_rest(struct body *b)
 {
-	patch_work_end(TAKE_PTR(b->patch));
+	mapped_frame_end(TAKE_PTR(b->mapped));
 	closep(&b->fd);
 	closep(&b->base_fd);
 	b->fd = b->base_fd = -1;
 	free(TAKE_PTR(b->url));
 	free(TAKE_PTR(b->name));
 	free(TAKE_PTR(b->cache_control));
-	if (b->job.plain_bytes < DECODER_KEEP_BYTES)
-		return;
-	zstd_decoder_free(b->zstd);
-	b->zstd = NULL;
+	zstd_decoder_free(TAKE_PTR(b->zstd));
 }
 
 void body_free(struct body *b)

@@ -20,7 +20,7 @@
 #include "otaclient/fetcher/body.h"
 #include "otaclient/fetcher/fetcher.h"
 #include "otaclient/fetcher/packet.h"
-#include "otaclient/fetcher/patch_work.h"
+#include "otaclient/fetcher/mapped_frame.h"
 #include "otaclient/fetcher/rights.h"
 
 enum {
@@ -271,7 +271,7 @@ int main(int argc, char **argv)
 	mallopt(M_TRIM_THRESHOLD, MALLOC_KEEP_BYTES);
 	mallopt(M_MMAP_THRESHOLD, MALLOC_MMAP_BYTES);
 	signal(SIGPIPE, SIG_IGN);
-	patch_work_catch_faults();
+	mapped_frame_catch_faults();
 	r = start(&p, &err);
 	tell(&(struct packet_head){.type = PACKET_READY, .r = r, .code = (uint32_t)err.code},
 		r < 0 ? err.msg : NULL);

@@ -186,8 +186,8 @@ static int job_open_file(struct job *j, struct ota_err *err)
 
 	digest_to_hex(&j->content->digest, hex);
 	/* A patch is decoded into mapped memory, which is readable too. */
-	j->fd = openat(j->worker->tmp_fd, hex,
-		(j->patch ? O_RDWR : O_WRONLY) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	j->fd = openat(
+		j->worker->tmp_fd, hex, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (j->fd < 0)
 		return store_failed(-errno, "make its file", err);
 	memcpy(j->name, hex, sizeof(j->name));

@@ -15,6 +15,7 @@ The programs are the real ones. What of the machine is simulated stands in pseud
 """
 
 import contextlib
+import glob
 import json
 import os
 import pickle
@@ -37,6 +38,13 @@ PSEUDO_ECU = os.path.join(SOURCE_ROOT, "tests/support/pseudo-ecu")
 ECU_ADDRESS = machine.NET
 HOST_ADDRESS = machine.host_address(machine.NET)
 PORT = 8443
+
+# What install(slim=True) takes off: a small ECU has neither documentation nor languages nor drivers of others' hardware.
+NOT_SLIM = (
+    "usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/zoneinfo", "usr/share/vim",
+    "usr/share/perl5", "usr/share/bash-completion", "usr/lib/python3.11", "usr/lib/modules/*/kernel/drivers",
+    "usr/lib/modules/*/kernel/fs",
+)  # fmt: skip
 
 # Whom systemd would start with the machine, and with which target, as the package has it.
 ENABLED = {"otaclient.service": "multi-user.target", "otaclient-commit-guard.timer": "sysinit.target"}
@@ -423,9 +431,10 @@ class Lab:
 
     # ---- root file systems and images
 
-    def install(self, rootfs):
+    def install(self, rootfs, slim=False):
         """
         A root file system with our daemon installed: an overlay, the given folder stays as it is. Returns its path.
+        @slim: without what takes most of the files, for tests of what does not depend on their number.
         """
         top = self.path(f"tree{self.overlays}")
         self.overlays += 1
@@ -436,6 +445,9 @@ class Lab:
         layers = f"lowerdir={rootfs},upperdir={top}/upper,workdir={top}/work"
         root = f"{top}/root"
         syscalls.mount("overlay", root, "overlay", 0, layers)
+        for folder in NOT_SLIM if slim else ():
+            for path in glob.glob(folder, root_dir=root):
+                shutil.rmtree(f"{root}/{path}")
         self._add_product(root)
         return root
 

@@ -34,7 +34,7 @@ class Doctor(unittest.TestCase):
     def setUpClass(cls):
         cls.lab = Lab(Programs(sys.argv[1]), tempfile.mkdtemp(prefix="test-doctor.", dir="/var/tmp"))
         cls.addClassCleanup(cls.lab.close)
-        cls.tree = cls.lab.install(f"{ROOTFS}/old")
+        cls.tree = cls.lab.install(f"{ROOTFS}/old", slim=True)
         cls.lab.build_image("v2", cls.tree, "--compress-level", "1")
         cls.origin = cls.enterClassContext(cls.lab.origin())
 

@@ -24,14 +24,15 @@ from ecu_lab import SOURCE_ROOT, Failed, Lab, Programs, enter_private, wait_for 
 ROOTFS = os.environ.get("OTACLIENT_ROOTFS", "/var/cache/otaclient-demo")
 
 
-class WholeWay(unittest.TestCase):
+class OneEcu(unittest.TestCase):
     maxDiff = 4000
+    slim = True
 
     @classmethod
     def setUpClass(cls):
         cls.lab = Lab(Programs(sys.argv[1]), tempfile.mkdtemp(prefix="test-ecu.", dir="/var/tmp"))
         cls.addClassCleanup(cls.lab.close)
-        cls.old, cls.new = cls.lab.install(f"{ROOTFS}/old"), cls.lab.install(f"{ROOTFS}/new")
+        cls.old, cls.new = (cls.lab.install(f"{ROOTFS}/{name}", cls.slim) for name in ("old", "new"))
         for name, tree in (("v1", cls.old), ("v2", cls.new)):
             cls.lab.build_image(name, tree, "--compress-level", "1")
         cls.origin = cls.enterClassContext(cls.lab.origin())
@@ -57,6 +58,10 @@ class WholeWay(unittest.TestCase):
 
     def assert_reason(self, ecu, pattern):
         self.assertRegex(ecu.status()["failure_reason"], f"^{pattern}$", ecu.tail())
+
+
+class WholeWay(OneEcu):
+    slim = False
 
     def assert_story_of_an_update(self, ecu, version, old, new):
         records = json.loads(ecu.execute("/usr/bin/otactl", "--json", "history"))["records"]
@@ -89,6 +94,8 @@ class WholeWay(unittest.TestCase):
         self.assertLess(requests, 30, "slot A had nearly all of its image")
         self.assertEqual(["slot_a", "slot_b", "slot_b", "slot_a"], ecu.boots())
 
+
+class Trouble(OneEcu):
     def test_a_killed_daemon_starts_over_and_completes(self):
         ecu = self.fresh("uefi", "--layout", "uefi")
         with ecu.on():

@@ -47,7 +47,7 @@ class Forecasts(unittest.TestCase):
     def setUpClass(cls):
         cls.lab = Lab(Programs(sys.argv[1]), tempfile.mkdtemp(prefix="test-forecast.", dir="/var/tmp"))
         cls.addClassCleanup(cls.lab.close)
-        cls.old, cls.new = cls.lab.install(f"{ROOTFS}/old"), cls.lab.install(f"{ROOTFS}/new")
+        cls.old, cls.new = cls.lab.install(f"{ROOTFS}/old", slim=True), cls.lab.install(f"{ROOTFS}/new", slim=True)
         cls.lab.build_image("v1", cls.old, "--compress-level", "1")
         cls.lab.build_image("v2", cls.new, "--compress-level", "1")
         cls.origin = cls.enterClassContext(cls.lab.origin())
@@ -55,7 +55,7 @@ class Forecasts(unittest.TestCase):
     def fresh(self, name, settings=""):
         tree = self.old
         if settings:
-            tree = self.lab.install(f"{ROOTFS}/old")
+            tree = self.lab.install(f"{ROOTFS}/old", slim=True)
             with open(f"{tree}/etc/otaclient/otaclient.yaml", "a", encoding="ascii") as f:
                 f.write(settings)
         ecu = self.lab.make_ecu(name, tree, "--slot-mib", "1024", "--boot-mib", "192")

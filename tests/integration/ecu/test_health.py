@@ -42,7 +42,7 @@ class Health(unittest.TestCase):
     def setUpClass(cls):
         cls.lab = Lab(Programs(sys.argv[1]), tempfile.mkdtemp(prefix="test-health.", dir="/var/tmp"))
         cls.addClassCleanup(cls.lab.close)
-        cls.old, cls.new = cls.lab.install(f"{ROOTFS}/old"), cls.lab.install(f"{ROOTFS}/new")
+        cls.old, cls.new = cls.lab.install(f"{ROOTFS}/old", slim=True), cls.lab.install(f"{ROOTFS}/new", slim=True)
         for tree in (cls.old, cls.new):
             cls.add_check(tree)
         cls.lab.build_image("v2", cls.new, "--compress-level", "1")

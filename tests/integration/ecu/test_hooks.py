@@ -59,7 +59,7 @@ class Hooks(unittest.TestCase):
     def setUpClass(cls):
         cls.lab = Lab(Programs(sys.argv[1]), tempfile.mkdtemp(prefix="test-hooks.", dir="/var/tmp"))
         cls.addClassCleanup(cls.lab.close)
-        cls.old, cls.new = cls.lab.install(f"{ROOTFS}/old"), cls.lab.install(f"{ROOTFS}/new")
+        cls.old, cls.new = cls.lab.install(f"{ROOTFS}/old", slim=True), cls.lab.install(f"{ROOTFS}/new", slim=True)
         put_hooks(cls.old, "old")
         put_hooks(cls.new, "new")
         cls.lab.build_image("v2", cls.new, "--compress-level", "1")

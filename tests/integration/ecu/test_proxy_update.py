@@ -41,7 +41,7 @@ class ThroughTheProxy(unittest.TestCase):
     def setUpClass(cls):
         cls.lab = Lab(Programs(sys.argv[1]), tempfile.mkdtemp(prefix="test-proxy.", dir="/var/tmp"))
         cls.addClassCleanup(cls.lab.close)
-        cls.old, cls.new = cls.lab.install(f"{ROOTFS}/old"), cls.lab.install(f"{ROOTFS}/new")
+        cls.old, cls.new = cls.lab.install(f"{ROOTFS}/old", slim=True), cls.lab.install(f"{ROOTFS}/new", slim=True)
         cls.lab.build_image("v2", cls.new, "--compress-level", "1")
         cls.origin = cls.enterClassContext(cls.lab.origin())
 

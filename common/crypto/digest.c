@@ -50,6 +50,17 @@ int digest_from_hex(const char *text, size_t len_bytes, struct digest *ret_diges
 	return hex_decode(text, len_bytes, ret_digest->bytes);
 }
 
+int digest_from_lower_hex(const char *text, size_t len_bytes, struct digest *ret_digest)
+{
+	char again[DIGEST_HEX_MAX];
+	int r = digest_from_hex(text, len_bytes, ret_digest);
+
+	if (r < 0)
+		return r;
+	digest_to_hex(ret_digest, again);
+	return memcmp(again, text, len_bytes) == 0 ? 0 : -EBADMSG;
+}
+
 struct digest_ctx *digest_ctx_new(void)
 {
 	return malloc(sizeof(struct digest_ctx));

@@ -27,6 +27,9 @@ void digest_to_hex(const struct digest *d, char ret_hex[DIGEST_HEX_MAX]);
 /* Exactly 64 hex digits of either case; 0 or -EBADMSG. */
 int digest_from_hex(const char *text, size_t len_bytes, struct digest *ret_digest);
 
+/* The same in lower case alone, where there is to be one spelling. */
+int digest_from_lower_hex(const char *text, size_t len_bytes, struct digest *ret_digest);
+
 /* A digest in the making; one per thread, reusable after digest_final(). */
 struct digest_ctx;
 

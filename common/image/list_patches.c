@@ -56,20 +56,14 @@ static uint64_t next_size(struct columns *c)
 	return size;
 }
 
-/* In lower case alone: one spelling for what files are named by. */
 static struct digest next_digest(struct columns *c)
 {
 	struct digest digest = {0};
-	char again[DIGEST_HEX_MAX];
 	size_t len;
 	const char *text = next_column(c, &len);
 
-	if (len != DIGEST_HEX_MAX - 1 || digest_from_hex(text, len, &digest) < 0) {
+	if (digest_from_lower_hex(text, len, &digest) < 0)
 		c->is_bad = true;
-		return digest;
-	}
-	digest_to_hex(&digest, again);
-	c->is_bad = c->is_bad || memcmp(again, text, len) != 0;
 	return digest;
 }
 

@@ -51,16 +51,11 @@ static int compare_digests(const struct digest *a, const struct digest *b)
 	return memcmp(a->bytes, b->bytes, sizeof(a->bytes));
 }
 
-/* In lower case alone: one spelling for what files are named by. */
 static int scan_digest(struct scan *s, const char *what, struct digest *ret_digest)
 {
 	const size_t len = DIGEST_HEX_MAX - 1;
-	char again[DIGEST_HEX_MAX];
 
-	if ((size_t)(s->end - s->at) < len || digest_from_hex(s->at, len, ret_digest) < 0)
-		return scan_expected(s, what);
-	digest_to_hex(ret_digest, again);
-	if (memcmp(again, s->at, len) != 0)
+	if ((size_t)(s->end - s->at) < len || digest_from_lower_hex(s->at, len, ret_digest) < 0)
 		return scan_expected(s, what);
 	s->at += len;
 	return 0;

@@ -23,6 +23,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -44,6 +45,7 @@
 
 enum {
 	EXIT_STOPPED = 77,
+	MALLOC_ARENAS = 2, /* as the daemon has them, for those who measure */
 };
 
 static struct driver {
@@ -471,6 +473,7 @@ int main(int argc, char **argv)
 	struct ota_err err = {0};
 	int r;
 
+	mallopt(M_ARENA_MAX, MALLOC_ARENAS);
 	parse(argc, argv);
 	if (chdir(arg.work) < 0) {
 		perror(arg.work);

@@ -158,6 +158,10 @@ static void hex_is_read_in_either_case_and_only_whole(void **state)
 		upper[i] = (char)(hex_of_abc[i] >= 'a' ? hex_of_abc[i] - 'a' + 'A' : hex_of_abc[i]);
 	assert_int_equal(digest_from_hex(upper, 64, &d), 0);
 	assert_true(digest_equal(&d, &want));
+	assert_int_equal(digest_from_lower_hex(hex_of_abc, 64, &d), 0);
+	assert_true(digest_equal(&d, &want));
+	assert_int_equal(digest_from_lower_hex(upper, 64, &d), -EBADMSG);
+	assert_int_equal(digest_from_lower_hex(hex_of_abc, 63, &d), -EBADMSG);
 
 	d = digest_of_nothing;
 	assert_int_equal(digest_from_hex(hex_of_abc, 63, &d), -EBADMSG);

@@ -7,8 +7,9 @@ All disks that a power cut could leave, of one machine that is installed, update
 
 The machine's disk logs each write and each barrier (tests/support/write_log.c). From the log comes each disk that a cut
 could leave (cut_disks.py), and each is judged (cut_judge.py); some are started, too (cut_restart.py). --share judges a
-seeded part of them, --restarts starts a part of these; --least says how many different ones there must be. What was recorded goes into FOLDER if something is wrong with a disk; --scenes goes on from
-there, with --cut for one disk alone. Needs root, loop devices, /dev/fuse, namespaces and grub-emu.
+seeded part of them, --restarts starts a part of these; --least says how many different ones there must be. What was recorded
+goes into FOLDER if something is wrong with a disk; --scenes goes on from there, with --cut for one disk alone. Needs root,
+loop devices, /dev/fuse, namespaces and grub-emu.
 """
 
 import argparse
@@ -38,7 +39,8 @@ SHOWN = 20  # of what is wrong in a scene
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser()
+    parser.format_help = lambda: __doc__.lstrip()  # which has the options
     parser.add_argument("build")
     parser.add_argument("--share", type=int, default=100)
     parser.add_argument("--restarts", type=int, default=100)

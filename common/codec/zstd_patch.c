@@ -89,7 +89,7 @@ struct zstd_patch_decoder {
 	unsigned char header[ZSTD_HEADER_MAX_BYTES];
 };
 
-bool zstd_patch_says_size(const void *data, size_t len_bytes, size_t made_len)
+bool zstd_patch_says_size(const void *data, size_t len_bytes, uint64_t made_len)
 {
 	uint64_t size;
 

@@ -26,8 +26,8 @@ int zstd_patch_make(const void *old, size_t old_len, const void *made, size_t ma
  */
 struct zstd_patch_decoder;
 
-/* Do these first bytes begin such a frame? */
-bool zstd_patch_says_size(const void *data, size_t len_bytes, size_t made_len);
+/* Do these first bytes begin such a frame? Not known of fewer than a header has: no. */
+bool zstd_patch_says_size(const void *data, size_t len_bytes, uint64_t made_len);
 
 struct zstd_patch_decoder *zstd_patch_decoder_new(
 	void); /* NULL: no memory. Reusable, one thread at a time. */

@@ -44,11 +44,11 @@ struct fetcher_job {
 	const char *url;
 	const char *name; /* of the file, for sentences; NULL = it is the content of the digest */
 	const char *cache_control;   /* as in struct http_request */
-	int fd;                      /* open for writing, empty; the caller's */
+	int fd;                      /* open for reading and writing, empty; the caller's */
 	const struct digest *digest; /* NULL = not known */
 	bool is_zst;                 /* the server has one zstd frame of it */
 	/*
-	 * The server has a patch to it from this content; NULL = not so. fd is then open for reading as well, digest is
+	 * The server has a patch to it from this content; NULL = not so. digest is then
 	 * that of the patch, and the size is known. What is wrong with it is told at once, and not asked for again.
 	 */
 	const struct fetcher_base *base;

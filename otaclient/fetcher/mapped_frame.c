@@ -1,8 +1,8 @@
 /*
  * mapped_frame: mapped memory and what may go wrong with it. Contract: mapped_frame.h.
  *
- * A fault jumps out of libzstd, which holds no lock and whose memory can still be freed; that decoder is not used
- * again.
+ * A fault jumps out of libzstd, which holds no lock and whose memory can still be freed, or out of hashing, which has
+ * neither; that decoder and that digest are not used again.
  */
 #include "otaclient/fetcher/mapped_frame.h"
 
@@ -17,9 +17,14 @@
 #include "common/base/cleanup.h"
 #include "common/codec/zstd_patch.h"
 
+enum {
+	KEEP_BYTES = 8 << 20, /* of a content; most windows are smaller */
+};
+
 struct mapped_frame {
 	void *old, *made; /* MAP_FAILED = not mapped */
 	size_t old_bytes, made_bytes, hashed_bytes;
+	size_t kept_from; /* what was made before is not in our memory; whole pages */
 	struct zstd_patch_decoder *decoder;
 };
 
@@ -105,6 +110,18 @@ int mapped_frame_start(int base_fd, uint64_t base_bytes, int fd, uint64_t made_b
 	return 0;
 }
 
+/*
+ * What was made goes on its way to the disk and is this process's no more, or it would seem to be as large as its
+ * contents. What the frame looks back to comes again.
+ */
+static void let_go(struct mapped_frame *m)
+{
+	size_t made = zstd_patch_decoder_made(m->decoder);
+
+	for (; made - m->kept_from >= KEEP_BYTES; m->kept_from += KEEP_BYTES / 2)
+		madvise((char *)m->made + m->kept_from, KEEP_BYTES / 2, MADV_DONTNEED);
+}
+
 static void hash_new(struct mapped_frame *m, struct digest_ctx *digest)
 {
 	size_t made = zstd_patch_decoder_made(m->decoder);
@@ -127,6 +144,7 @@ int mapped_frame_feed(
 	if (r == 0 && digest)
 		hash_new(m, digest);
 	fault_expected = 0;
+	let_go(m);
 	return r;
 }
 

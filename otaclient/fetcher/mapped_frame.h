@@ -27,8 +27,8 @@ int mapped_frame_start(int base_fd, uint64_t base_bytes, int fd, uint64_t made_b
 void mapped_frame_end(struct mapped_frame *m); /* NULL is fine; afterwards nothing is mapped */
 
 /*
- * @digest: gets the bytes that were made; NULL = nobody wants one. 0, or -EBADMSG: it is no frame of that size, or no
- * patch to that content; -EIO: a page cannot be read; -ENOMEM.
+ * @digest: gets the bytes that were made, and is of no use after a failure; NULL = nobody wants one. 0, or -EBADMSG: it
+ * is no frame of that size, or no patch to that content; -EIO: a page cannot be read; -ENOMEM.
  */
 int mapped_frame_feed(
 	struct mapped_frame *m, const void *data, size_t len_bytes, struct digest_ctx *digest);

@@ -2,7 +2,7 @@
  * fs_state: the superblock of an ext4. Contract: fs_state.h.
  *
  * The device is read as every mount of it on this machine sees it, so a mount that has just been made
- * shows at once. A read-only mount leaves the superblock alone.
+ * shows at once. One that only reads changes none of these fields.
  */
 #include "otaclient/slot/fs_state.h"
 

@@ -119,22 +119,29 @@ static int take_device(
 		device, buf_str(&holder));
 }
 
+static int run_fsck(
+	const struct slot_mount *m, const char *how, int *ret_status, struct ota_err *err)
+{
+	const char *const argv[] = {"e2fsck", how, m->standby.device, NULL};
+
+	return run_tool(
+		&(struct run_args){
+			.argv = argv,
+			.timeout_ms = FSCK_TIMEOUT_MS,
+			.ret_status = ret_status,
+			.stop = m->stop,
+			.stop_ctx = m->stop_ctx,
+		},
+		err);
+}
+
 /* Does it hold an ext4 file system that is, or could be made, whole? -ECANCELED: nobody wants to know. */
 static int check_fs(struct slot_mount *m)
 {
 	const char *device = m->standby.device;
-	const char *const argv[] = {"e2fsck", "-p", device, NULL};
 	struct ota_err why = {0};
 	int status = -1;
-	int r = run_tool(
-		&(struct run_args){
-			.argv = argv,
-			.timeout_ms = FSCK_TIMEOUT_MS,
-			.ret_status = &status,
-			.stop = m->stop,
-			.stop_ctx = m->stop_ctx,
-		},
-		&why);
+	int r = run_fsck(m, "-p", &status, &why);
 
 	if (r == -ECANCELED)
 		return r;
@@ -453,26 +460,25 @@ int slot_mount_close_standby(struct slot_mount *m, struct ota_err *err)
 
 int slot_mount_look_again(struct slot_mount *m, struct ota_err *err)
 {
-	fs_check_start(&m->check, m->standby.device, m->stop, m->stop_ctx);
+	struct ota_err why = {0};
+	int status = -1;
+	/* Without mending: to take a name away that leads nowhere would be mending, too. */
+	int r = run_fsck(m, "-fn", &status, err);
+
+	if (r < 0)
+		return r;
+	/* Or the next update would end here, too: nobody looks at all of a file system before. */
+	if (status & FSCK_DAMAGED && make_fs(m, &why) < 0)
+		log_warning("%s", why.msg);
+	if (status != 0)
+		return ota_err_set(err, -EUCLEAN, OTA_E_UNSPECIFIC,
+			"The standby slot does not keep what is written to it: its file system is "
+			"damaged (e2fsck ended with %d)",
+			status);
 	return mount_standby(m, MS_RDONLY, MOUNT_EXT4_TO_LOOK, err);
 }
 
-int slot_mount_await_check(struct slot_mount *m, struct ota_err *err)
-{
-	struct ota_err why = {0};
-	int status, r = fs_check_end(&m->check, &status, err);
-
-	if (r != -EUCLEAN)
-		return r;
-	/* Or the next update would end here, too: nobody looks at all of a file system before. */
-	if (status & FSCK_DAMAGED && (unmount_standby(m, &why) < 0 || make_fs(m, &why) < 0))
-		log_warning("%s", why.msg);
-	return ota_err_set(err, r, OTA_E_UNSPECIFIC,
-		"The standby slot does not keep what is written to it: its file system is "
-		"damaged (e2fsck ended with %d)",
-		status);
-}
-
+/* The kernel writes to the superblock when it mounts and was asked not to write: what it has last written, and when. */
 int slot_mount_end_look(struct slot_mount *m, struct ota_err *err)
 {
 	int r = unmount_standby(m, err);
@@ -482,10 +488,6 @@ int slot_mount_end_look(struct slot_mount *m, struct ota_err *err)
 
 void slot_mount_done(struct slot_mount *m)
 {
-	struct ota_err why;
-	int status;
-
-	fs_check_end(&m->check, &status, &why);
 	closep(&m->active_fd);
 	closep(&m->standby_fd);
 	closep(&m->held_fd);

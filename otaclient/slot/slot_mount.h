@@ -10,7 +10,6 @@
 
 #include "boot-controllers/boot_controller.h"
 #include "common/base/err.h"
-#include "otaclient/slot/fs_check.h"
 
 /* Of the standby file system, or of an empty one on that device. */
 struct slot_space {
@@ -25,7 +24,6 @@ struct slot_mount {
 	int active_fd;              /* root directories; -1 = not mounted */
 	int standby_fd;
 	int held_fd; /* the standby device, not mounted but ours alone; -1 = not so */
-	struct fs_check check; /* of the closed standby, while it runs */
 	bool usable; /* the standby holds an ext4 file system that the check found fit */
 
 	/* Asked while a tool runs: is its work still wanted? Set by the caller after init; NULL = it is. */
@@ -82,13 +80,10 @@ int slot_mount_make_writable(struct slot_mount *m, bool rebuild, struct ota_err 
 int slot_mount_close_standby(struct slot_mount *m, struct ota_err *err);
 
 /*
- * The closed standby as the disk has it, mounted read-only until slot_mount_end_look(), while its file system is
- * checked as a whole. What is read of it counts only once slot_mount_await_check() has said 0, which comes after this
- * whatever it returned. -EUCLEAN: it is damaged, and has been unmounted and made anew, empty; -ECANCELED: stop() said
- * so.
+ * The closed standby as the disk has it: its file system is checked as a whole, and mounted read-only, until
+ * slot_mount_end_look(). -EUCLEAN: it is damaged, and has been made anew, empty; -ECANCELED: stop() said so.
  */
 int slot_mount_look_again(struct slot_mount *m, struct ota_err *err);
-int slot_mount_await_check(struct slot_mount *m, struct ota_err *err);
 int slot_mount_end_look(struct slot_mount *m, struct ota_err *err);
 
 /* Unmount what is still mounted; never fails. */

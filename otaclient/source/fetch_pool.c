@@ -37,7 +37,7 @@ enum {
 	BATCH_CONTENTS =
 		256, /* shuffled inside, so that ECUs behind one proxy ask for different ones */
 	LARGE_MIN_BYTES = 512 * 1024,
-	/* At once: a window each, 4 MiB for an ordinary image. */
+	/* At once: a window each, 4 MiB for an ordinary image, if their frames do not say their sizes. */
 	LARGE_PER_THREAD = 3,
 	REPORT_MS = 200,
 	STOP_POLL_MS = 100,
@@ -185,7 +185,7 @@ static int job_open_file(struct job *j, struct ota_err *err)
 	char hex[DIGEST_HEX_MAX];
 
 	digest_to_hex(&j->content->digest, hex);
-	/* A patch is decoded into mapped memory, which is readable too. */
+	/* Patches and large frames are decoded into mapped memory, which is readable too. */
 	j->fd = openat(
 		j->worker->tmp_fd, hex, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (j->fd < 0)
@@ -294,7 +294,7 @@ static void job_failed(struct job *j, int r, const struct ota_err *err)
 	pool_fail(j->worker->pool, &told);
 }
 
-/* Does its frame need a large window? */
+/* May its frame need a large window? */
 static bool is_large(const struct pool *p, const struct content *content)
 {
 	return content->has_zst && p->config->compressed_dir[0] &&

@@ -595,9 +595,7 @@ static int plan_again(struct update_session *s, struct ota_err *err)
 static int look_at_closed(
 	struct update_session *s, int settled, const struct ota_err *why, struct ota_err *err)
 {
-	struct ota_err damage = {0};
 	int r = slot_mount_look_again(&s->mount, err);
-	int whole;
 
 	if (r == 0 && settled < 0) {
 		*err = *why;
@@ -606,11 +604,7 @@ static int look_at_closed(
 	if (r == 0)
 		r = standby_check_read(s->check, s->mount.standby_fd, s->mount.standby.device,
 			session_poll, s, err);
-	/* A damage explains what else was found. */
-	whole = slot_mount_await_check(&s->mount, &damage);
-	if (whole < 0)
-		*err = damage;
-	return whole < 0 ? whole : r;
+	return r;
 }
 
 /* Not only written, but read: what is wrong on the disk shows now, while the running system still boots. */

@@ -528,6 +528,48 @@ static void a_cache_may_have_the_compressed_file(void **state)
 	assert_ran(s);
 }
 
+/* A content of 9 MiB as its frame, cut in the middle; @rest_control: what a cache says of the rest. */
+static void serve_cut_frame(struct shop *s, const char *rest_control)
+{
+	char script[2048], control[256] = "";
+	const char *hex = add(s, 1, 9 << 20, true, true);
+
+	if (rest_control)
+		snprintf(control, sizeof(control),
+			", \"headers\": {\"ota-file-cache-control\": \"file_sha256=%s%s\"}", hex,
+			rest_control);
+	snprintf(script, sizeof(script),
+		"{\"/data.zst/%s.zst\": ["
+		"{\"file\": \"data.zst/%s.zst\", \"ranges\": true, \"etag\": \"\\\"v1\\\"\", "
+		"\"cut_after\": 3000000},"
+		"{\"file\": \"data.zst/%s.zst\", \"ranges\": true, \"etag\": \"\\\"v1\\\"\"%s},"
+		"{\"file\": \"data.zst/%s.zst\"}]}",
+		hex, hex, hex, control, hex);
+	serve(s, script);
+}
+
+static void a_large_frame_goes_on_after_a_cut(void **state)
+{
+	struct shop *s = *state;
+
+	serve_cut_frame(s, ",file_compression_alg=zst");
+	assert_ran(s);
+	assert_int_equal(origin_hits(&s->origin, ""), 2);
+	assert_int_equal(origin_hits(&s->origin, "bytes=3000000-"), 1);
+	assert_true(s->sum.wire_bytes < 9 << 20);
+}
+
+/* It is not even begun: all is asked for anew, past the cache. */
+static void a_rest_in_another_form_is_not_taken(void **state)
+{
+	struct shop *s = *state;
+
+	serve_cut_frame(s, "");
+	assert_ran(s);
+	assert_int_equal(origin_hits(&s->origin, ""), 3);
+	assert_true(s->sum.wire_bytes < 8 << 20);
+}
+
 static void a_coding_on_the_way_is_undone_for_plain_files(void **state)
 {
 	struct shop *s = *state;
@@ -646,6 +688,8 @@ int main(void)
 		TEST(what_a_cache_says_of_its_bytes_counts),
 		TEST(a_cache_may_have_the_plain_file),
 		TEST(a_cache_may_have_the_compressed_file),
+		TEST(a_large_frame_goes_on_after_a_cut),
+		TEST(a_rest_in_another_form_is_not_taken),
 		TEST(a_coding_on_the_way_is_undone_for_plain_files),
 		TEST(the_first_failure_ends_the_pool),
 		TEST(refused_cookies_are_named_so),

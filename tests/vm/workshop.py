@@ -146,7 +146,7 @@ class Workshop:
         os.mkdir(path)
         source = f"{path}/source"
         shutil.copytree(SOURCE_ROOT, source, symlinks=True, ignore=shutil.ignore_patterns(
-            ".git", "build*", "obj-*", "__pycache__", ".cache"))
+            ".git", "build", "build-*", "obj-*", "__pycache__", ".cache"))
         done = subprocess.run(["dpkg-buildpackage", "-us", "-uc", "-b"], cwd=source, capture_output=True, text=True)
         if done.returncode != 0:
             raise Failed(["dpkg-buildpackage"], done.returncode, (done.stdout + done.stderr)[-2000:])

@@ -21,7 +21,7 @@ import unittest
 SOURCE = os.path.abspath(sys.argv.pop(1))
 ROOTFS = os.environ.get("OTACLIENT_ROOTFS", "/var/cache/otaclient-demo")
 SUPPORT = os.path.join(SOURCE, "tests/support")
-NOT_SOURCES = shutil.ignore_patterns(".git", "build*", "obj-*", "__pycache__", ".cache")
+NOT_SOURCES = shutil.ignore_patterns(".git", "build", "build-*", "obj-*", "__pycache__", ".cache")
 
 # owner, group, mode and type of what is there once the package is installed
 INSTALLED = {

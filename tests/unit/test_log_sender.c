@@ -399,8 +399,8 @@ static void the_end_waits_for_a_slow_server_only_so_long(void **state)
 	wait_for(&second.n_sends, 1);
 	began = clock_monotonic_ms();
 	assert_int_equal(pthread_create(&time_thread, NULL, pass_time, &over), 0);
-	end();
-	assert_in_range(clock_monotonic_ms() - began, LOG_END_MS, 1000);
+	end(); /* or it would wait for ever; time passes by itself, and far if we do not get the processor */
+	assert_in_range(clock_monotonic_ms() - began, LOG_END_MS, 60 * 1000);
 	atomic_store(&over, true);
 	pthread_join(time_thread, NULL);
 	assert_int_equal(second.n_sends, 1);

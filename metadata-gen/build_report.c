@@ -17,10 +17,18 @@ static void show_damaged(uint64_t n, const char *what)
 			n, verb_plural(n), what, n == 1 ? "was" : "were");
 }
 
+static void show_lost(uint64_t n, const char *what)
+{
+	if (n > 0)
+		fprintf(stderr,
+			"metadata_gen: warning: %" PRIu64
+			" %s%s of the images to patch from %s missing or damaged, so no patch "
+			"starts there\n",
+			n, what, verb_plural(n), n == 1 ? "is" : "are");
+}
+
 static void show_warnings(const struct build *b, const struct blob_counts *counts)
 {
-	uint64_t n_lost = b->patches.n_unreadable, n_lists = b->list_patches.n_unreadable;
-
 	if (b->opt->reuse && !b->old.same_settings)
 		fprintf(stderr,
 			"metadata_gen: warning: compressed contents of the image to reuse, %s, are "
@@ -29,18 +37,8 @@ static void show_warnings(const struct build *b, const struct blob_counts *count
 	if (b->opt->reuse)
 		show_damaged(counts->n_refused[0], "to reuse");
 	show_damaged(counts->n_refused[b->opt->reuse ? 1 : 0], "of before");
-	if (n_lost > 0)
-		fprintf(stderr,
-			"metadata_gen: warning: %" PRIu64
-			" content%s of the images to patch from %s missing or damaged, so no patch "
-			"starts there\n",
-			n_lost, verb_plural(n_lost), n_lost == 1 ? "is" : "are");
-	if (n_lists > 0)
-		fprintf(stderr,
-			"metadata_gen: warning: %" PRIu64
-			" list%s of the images to patch from %s missing or damaged, so no patch "
-			"starts there\n",
-			n_lists, verb_plural(n_lists), n_lists == 1 ? "is" : "are");
+	show_lost(b->patches.n_unreadable, "content");
+	show_lost(b->list_patches.n_unreadable, "list");
 }
 
 /* How many there are, and by which way their older contents were found. */

@@ -55,6 +55,7 @@ void build_done(struct build *b)
 	closep(&b->patch_fd);
 	image_folder_close(&b->folder);
 }
+
 /* ---- inputs ---- */
 
 static void warn(const char *sentence)

@@ -38,6 +38,16 @@ struct inode_index {
 	uint32_t n_rows;
 };
 
+struct inode_note inode_note_of(const struct stat *st, bool is_plain)
+{
+	return (struct inode_note){
+		.ino = (uint32_t)st->st_ino,
+		.ctime_s = (uint32_t)st->st_ctim.tv_sec,
+		.ctime_ns = (uint32_t)st->st_ctim.tv_nsec & INT32_MAX,
+		.is_plain = is_plain,
+	};
+}
+
 bool inode_note_holds(const struct inode_note *note, const struct stat *st)
 {
 	return S_ISREG(st->st_mode) && note->ino == (uint32_t)st->st_ino &&

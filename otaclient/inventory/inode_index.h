@@ -30,6 +30,9 @@ struct inode_note {
 	uint32_t is_plain : 1; /* the image gives it no extended attributes */
 };
 
+/* @is_plain: as above. */
+struct inode_note inode_note_of(const struct stat *st, bool is_plain);
+
 /* Does @st say what was noted? An inode of 128 bytes has forgotten the nanoseconds. */
 bool inode_note_holds(const struct inode_note *note, const struct stat *st);
 

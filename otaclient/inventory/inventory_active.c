@@ -16,6 +16,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/path.h"
 #include "common/base/workers.h"
+#include "otaclient/inventory/slot_inodes.h"
 #include "otaclient/inventory/slot_list.h"
 #include "otaclient/inventory/slot_search.h"
 #include "otaclient/slot/tree_walk.h"
@@ -234,8 +235,17 @@ static int note_line(void *ctx, const char *path, const struct digest *digest, u
 
 struct places {
 	struct search *s;
+	uint8_t *is_seen; /* one per content: an inode has it */
 	atomic_size_t n_wrong;
 };
+
+static void see_content(void *ctx, uint32_t content, const struct ext4_inode_seen *inode)
+{
+	const struct places *p = ctx;
+
+	if ((uint64_t)inode->st.st_size == p->s->table->contents[content].size_bytes)
+		p->is_seen[content] = 1;
+}
 
 /* What is gone or has another length has changed since the list was made. */
 static int check_place(void *ctx, size_t index, struct ota_err *err)
@@ -245,7 +255,7 @@ static int check_place(void *ctx, size_t index, struct ota_err *err)
 	struct content_source *src = &s->inv->sources[index];
 	char buf[PATH_MAX];
 
-	if (src->place != PLACE_ACTIVE_LIKELY)
+	if (src->place != PLACE_ACTIVE_LIKELY || p->is_seen[index])
 		return 0;
 	if (search_is_stopped(s))
 		return -ECANCELED;
@@ -292,14 +302,27 @@ static bool knows_sizes(const struct file_table *t)
 	return true;
 }
 
+/* Of what no inode is known to have the name is asked. */
+static int check_places(struct places *p, struct ota_err *err)
+{
+	struct search *s = p->s;
+	int r = slot_inodes_each(s->root_fd, s->table, see_content, p, s->stop, s->stop_ctx);
+
+	return r < 0 ? r
+		     : workers_run(s->table->n_contents, 64, WORKERS_FOR_DISK, check_place, p, err);
+}
+
 /* 1: there is no list that can be used. */
 static int look_by_list(struct search *s, struct ota_err *err)
 {
+	AUTO_FREE uint8_t *is_seen = calloc((size_t)s->table->n_contents + 1, 1);
 	AUTO_FREE uint8_t *wanted_bases = NULL;
-	struct places places = {.s = s};
+	struct places places = {.s = s, .is_seen = is_seen};
 	struct listed listed = {.s = s};
 	int r;
 
+	if (!is_seen)
+		return -ENOMEM;
 	if (!knows_sizes(s->table))
 		return 1;
 	r = collect_wanted_bases(s, &wanted_bases);
@@ -308,7 +331,7 @@ static int look_by_list(struct search *s, struct ota_err *err)
 		r = read_list(&listed);
 	if (r != 0)
 		return r;
-	r = workers_run(s->table->n_contents, 64, WORKERS_FOR_DISK, check_place, &places, err);
+	r = check_places(&places, err);
 	/* What is not where the first line said may be where another does. */
 	listed.again = true;
 	if (r == 0 && places.n_wrong > 0)

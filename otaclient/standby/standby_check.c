@@ -43,17 +43,25 @@ int standby_not_kept(struct ota_err *err, const char *path, const char *what)
 		"The standby slot does not keep what is written to it: %s has %s", path, what);
 }
 
+/* The image says what it is. */
+static bool has_image_mtime(const struct file_table *t, size_t file)
+{
+	return t->has_attributes && t->mtimes[ENTRY_FILE][file].nsec != MTIME_UNKNOWN;
+}
+
+static struct mtime_note image_mtime(const struct file_table *t, size_t file)
+{
+	const struct entry_mtime *m = &t->mtimes[ENTRY_FILE][file];
+
+	return (struct mtime_note){.s = (uint32_t)m->sec, .ns = m->nsec & NSEC_BITS};
+}
+
 /* Nothing was done to it: it is what the last note says, and the last look will tell if it is not. */
 static void note_again(struct standby_check *c, size_t file, const struct inode_note *last)
 {
-	const struct entry_mtime *m = &c->table->mtimes[ENTRY_FILE][file];
-
 	c->notes[file] = *last;
-	c->mtimes[file] = (struct mtime_note){
-		.s = (uint32_t)m->sec,
-		.ns = m->nsec & NSEC_BITS,
-		.attrs_are_guessed = true,
-	};
+	c->mtimes[file] = image_mtime(c->table, file);
+	c->mtimes[file].attrs_are_guessed = true;
 }
 
 static int note_file(void *ctx, size_t index, struct ota_err *err)
@@ -73,18 +81,17 @@ static int note_file(void *ctx, size_t index, struct ota_err *err)
 		note_again(l->check, index, last);
 		return 0;
 	}
+	if (l->check->notes[index].ino != 0 && has_image_mtime(t, index)) {
+		l->check->mtimes[index] = image_mtime(t, index);
+		return 0;
+	}
 	if (l->stop && l->stop(l->stop_ctx))
 		return -ECANCELED;
 	want = attrs_of_file(t, (uint32_t)index);
 	fd = path_open(l->standby_fd, text_path(t->files[index].path, path), O_PATH, 0);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return standby_cannot_read(err, fd < 0 ? fd : -errno, path);
-	l->check->notes[index] = (struct inode_note){
-		.ino = (uint32_t)st.st_ino,
-		.ctime_s = (uint32_t)st.st_ctim.tv_sec,
-		.ctime_ns = (uint32_t)st.st_ctim.tv_nsec & NSEC_BITS,
-		.is_plain = attrs_want_plain(&want),
-	};
+	l->check->notes[index] = inode_note_of(&st, attrs_want_plain(&want));
 	l->check->mtimes[index] = (struct mtime_note){
 		.s = (uint32_t)st.st_mtim.tv_sec,
 		.ns = (uint32_t)st.st_mtim.tv_nsec & NSEC_BITS,
@@ -92,9 +99,9 @@ static int note_file(void *ctx, size_t index, struct ota_err *err)
 	return 0;
 }
 
-int standby_check_note(const struct file_table *table, const struct inventory *inv, int standby_fd,
-	inventory_stop_fn *stop, void *stop_ctx, struct standby_check **ret_check,
-	struct ota_err *err)
+int standby_check_note(const struct file_table *table, const struct inventory *inv,
+	struct inode_note *made, int standby_fd, inventory_stop_fn *stop, void *stop_ctx,
+	struct standby_check **ret_check, struct ota_err *err)
 {
 	struct standby_check *c = calloc(1, sizeof(*c));
 	struct noting noting = {
@@ -108,7 +115,8 @@ int standby_check_note(const struct file_table *table, const struct inventory *i
 
 	if (c) {
 		c->table = table;
-		c->notes = calloc((size_t)table->n_files + 1, sizeof(*c->notes));
+		c->notes = made ? TAKE_PTR(made)
+				: calloc((size_t)table->n_files + 1, sizeof(*c->notes));
 		c->mtimes = calloc((size_t)table->n_files + 1, sizeof(*c->mtimes));
 		c->folders = calloc((size_t)table->n_dirs + 1, sizeof(*c->folders));
 		clock_await_file_time(&c->since);
@@ -117,6 +125,7 @@ int standby_check_note(const struct file_table *table, const struct inventory *i
 		r = workers_run(table->n_files, 64, 4, note_file, &noting, err);
 	if (r < 0) {
 		standby_check_free(c);
+		free(made);
 		return r;
 	}
 	*ret_check = c;

@@ -22,12 +22,13 @@
 struct standby_check;
 
 /*
- * @table is borrowed. What @inv keeps whole is noted as it was before. 0, or -errno with a sentence;
+ * @table is borrowed. What @inv keeps whole is noted as it was before. @made: notes that were taken already
+ * (standby_writer_take_notes), now the check's; NULL: none. 0, or -errno with a sentence;
  * -ECANCELED: stop() said so.
  */
-int standby_check_note(const struct file_table *table, const struct inventory *inv, int standby_fd,
-	inventory_stop_fn *stop, void *stop_ctx, struct standby_check **ret_check,
-	struct ota_err *err);
+int standby_check_note(const struct file_table *table, const struct inventory *inv,
+	struct inode_note *made, int standby_fd, inventory_stop_fn *stop, void *stop_ctx,
+	struct standby_check **ret_check, struct ota_err *err);
 
 /* Write the index beside the image's lists on the slot; where there is no room for it, there is none. */
 int standby_check_save(const struct standby_check *c, int standby_fd, struct ota_err *err);

@@ -3,6 +3,7 @@
  *
  * What one file alone wants gets that file's name and attributes at once where nothing is in the
  * way: through the store it would cost two more changes of folders. All else goes to the store.
+ * Small contents come by their places on the disk first, as far as these are known (standby_gather).
  *
  * Threads: each takes contents for itself; a content's source and action, and whether a file is
  * placed, are written by the one that has it.
@@ -15,26 +16,35 @@
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/file.h"
 #include "common/base/path.h"
 #include "common/base/workers.h"
 #include "common/crypto/digest.h"
+#include "otaclient/slot/entry_attrs.h"
 #include "otaclient/slot/file_copy.h"
 
-static bool is_to_copy(const struct standby_writer *w, uint32_t content)
+bool standby_is_to_copy(const struct standby_writer *w, uint32_t content)
 {
 	return w->c.plan->actions[content] == PLAN_COPY &&
 	       w->c.inv->sources[content].place != PLACE_STANDBY;
 }
 
+/* Where the bytes come from: a file that is hashed on the way, or memory, where they have been. */
+struct origin {
+	const char *path; /* in sentences */
+	int fd;
+	const void *data; /* NULL: @fd */
+};
+
 /* 0: @fd has the content. -ENODATA: what is on the active slot is another. */
-static int fill(struct standby_writer *w, uint32_t content, int src_fd, int fd, uint64_t *ret_bytes)
+static int fill_from_file(
+	struct standby_writer *w, uint32_t content, int src_fd, int fd, uint64_t *ret_bytes)
 {
 	const struct content *want = &w->c.table->contents[content];
 	AUTO_DIGEST_CTX struct digest_ctx *hash = digest_ctx_new();
 	struct digest have;
 	int r;
 
-	*ret_bytes = 0;
 	if (!hash)
 		return -ENOMEM;
 	digest_start(hash);
@@ -51,14 +61,29 @@ static int fill(struct standby_writer *w, uint32_t content, int src_fd, int fd, 
 		},
 		ret_bytes);
 	digest_final(hash, &have);
-	atomic_fetch_add(&w->counts.written_bytes, *ret_bytes);
 	if (r == -EPIPE || r == -EFBIG || (r == 0 && !digest_equal(&have, &want->digest)))
 		return -ENODATA;
 	return r;
 }
 
-static int copy_to_store(struct standby_writer *w, uint32_t content, int src_fd, const char *path,
-	struct ota_err *err)
+static int fill(struct standby_writer *w, uint32_t content, const struct origin *from, int fd,
+	uint64_t *ret_bytes)
+{
+	int r;
+
+	*ret_bytes = 0;
+	if (from->data) {
+		*ret_bytes = w->c.table->contents[content].size_bytes;
+		r = file_write_all(fd, from->data, (size_t)*ret_bytes);
+	} else {
+		r = fill_from_file(w, content, from->fd, fd, ret_bytes);
+	}
+	atomic_fetch_add(&w->counts.written_bytes, *ret_bytes);
+	return r;
+}
+
+static int copy_to_store(
+	struct standby_writer *w, uint32_t content, const struct origin *from, struct ota_err *err)
 {
 	char tmp[IO_TMP_NAME_MAX], hex[DIGEST_HEX_MAX];
 	AUTO_CLOSE int fd = standby_make_tmp(w, tmp);
@@ -66,8 +91,8 @@ static int copy_to_store(struct standby_writer *w, uint32_t content, int src_fd,
 	int r;
 
 	if (fd < 0)
-		return standby_error(err, fd, "make a copy of", path);
-	r = fill(w, content, src_fd, fd, &bytes);
+		return standby_error(err, fd, "make a copy of", from->path);
+	r = fill(w, content, from, fd, &bytes);
 	if (r == 0)
 		r = io_point("copy: store a content");
 	digest_to_hex(&w->c.table->contents[content].digest, hex);
@@ -75,7 +100,7 @@ static int copy_to_store(struct standby_writer *w, uint32_t content, int src_fd,
 		r = -errno;
 	if (r < 0) {
 		unlinkat(w->store_fd, tmp, 0);
-		return r == -ENODATA ? r : standby_error(err, r, "copy", path);
+		return r == -ENODATA ? r : standby_error(err, r, "copy", from->path);
 	}
 	standby_count(w, 1, bytes);
 	return 0;
@@ -107,89 +132,125 @@ static bool is_in_the_way(int r)
 	       r == -EACCES;
 }
 
-static int make_at(int standby_fd, const char *path, int *ret_parent, const char **ret_name)
+/* A new file, with the mode that it is to have, which spares a change; none that could lend rights meanwhile. */
+static int make_at(int standby_fd, const char *path, uint16_t mode)
 {
-	int fd;
+	int flags = O_RDWR | O_CREAT | O_EXCL;
+	int fd = path_open(standby_fd, path, flags, mode & 0777);
 
-	*ret_parent = path_open_parent(standby_fd, path, ret_name);
-	if (*ret_parent == -ENOENT) {
+	if (fd == -ENOENT) {
 		int r = make_folders(standby_fd, path);
 
-		if (r < 0)
-			return r;
-		*ret_parent = path_open_parent(standby_fd, path, ret_name);
+		fd = r < 0 ? r : path_open(standby_fd, path, flags, mode & 0777);
 	}
-	if (*ret_parent < 0)
-		return *ret_parent;
-	fd = openat(
-		*ret_parent, *ret_name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	return fd < 0 ? -errno : fd;
+	return fd;
+}
+
+static void remove_at(int standby_fd, const char *path)
+{
+	const char *name;
+	AUTO_CLOSE int parent = path_open_parent(standby_fd, path, &name);
+
+	if (parent >= 0)
+		unlinkat(parent, name, 0);
+}
+
+/* With all its attributes; and noted as it is now. */
+static int finish_file(
+	struct standby_writer *w, uint32_t file, int fd, const char *path, struct ota_err *err)
+{
+	struct attrs_want want = attrs_of_file(w->c.table, file);
+	struct stat st;
+	int r = standby_apply_file(w, file, fd, path, err);
+
+	if (r < 0)
+		return r;
+	if (fstat(fd, &st) < 0)
+		return standby_error(err, -errno, "make a copy of", path);
+	w->made[file] = inode_note_of(&st, attrs_want_plain(&want));
+	return 0;
 }
 
 /* 0: the file is placed. 1: its name is not free. -ENODATA as fill(). */
 static int copy_to_name(
-	struct standby_writer *w, uint32_t file, int src_fd, const char *from, struct ota_err *err)
+	struct standby_writer *w, uint32_t file, const struct origin *from, struct ota_err *err)
 {
 	uint32_t content = w->c.table->files[file].content;
 	char path[PATH_MAX];
-	AUTO_CLOSE int parent = -1;
 	AUTO_CLOSE int fd = -1;
-	const char *name;
 	uint64_t bytes;
 	int r = io_point("copy: make a file");
 
 	if (r < 0)
-		return standby_error(err, r, "copy", from);
+		return standby_error(err, r, "copy", from->path);
 	text_path(w->c.table->files[file].path, path);
-	fd = make_at(w->c.standby_fd, path, &parent, &name);
+	fd = make_at(w->c.standby_fd, path, w->c.table->files[file].mode);
 	if (fd < 0)
-		return is_in_the_way(fd) ? 1 : standby_error(err, fd, "make a copy of", from);
-	r = fill(w, content, src_fd, fd, &bytes);
+		return is_in_the_way(fd) ? 1 : standby_error(err, fd, "make a copy of", from->path);
+	r = fill(w, content, from, fd, &bytes);
 	if (r < 0) {
 		/* Where it cannot go it is no file of the image, and the prune or the store's own takes its place. */
-		unlinkat(parent, name, 0);
-		return r == -ENODATA ? r : standby_error(err, r, "copy", from);
+		remove_at(w->c.standby_fd, path);
+		return r == -ENODATA ? r : standby_error(err, r, "copy", from->path);
 	}
-	r = standby_apply_file(w, file, fd, path, err);
+	r = finish_file(w, file, fd, path, err);
 	if (r < 0)
 		return r;
-	w->is_placed[file] = true;
 	standby_count(w, 1, bytes);
 	return 0;
 }
 
 /* @file: the only one that wants it; FILE_TABLE_NONE: to the store. */
-static int copy_one(struct standby_writer *w, uint32_t content, uint32_t file, struct ota_err *err)
+static int copy_from(struct standby_writer *w, uint32_t content, uint32_t file,
+	const struct origin *from, struct ota_err *err)
 {
-	char buf[PATH_MAX];
-	const char *from = inventory_path(w->c.inv, w->c.table, content, buf);
-	AUTO_CLOSE int src_fd = -1;
-	int r = -ENODATA;
+	int r = file == FILE_TABLE_NONE ? copy_to_store(w, content, from, err)
+					: copy_to_name(w, file, from, err);
 
-	if (standby_stopped(w))
-		return -ECANCELED;
-	src_fd = path_open(w->c.active_fd, from, O_RDONLY | O_NOATIME | O_NONBLOCK, 0);
-	if (src_fd >= 0)
-		r = file == FILE_TABLE_NONE ? copy_to_store(w, content, src_fd, from, err)
-					    : copy_to_name(w, file, src_fd, from, err);
-	if (r == 1)
-		return 0;
-	if (r == -ENODATA) {
-		w->c.inv->sources[content].place = PLACE_NOWHERE;
-		w->c.plan->actions[content] = PLAN_FETCH;
-		return 0;
-	}
 	if (r == 0)
 		w->c.inv->sources[content].place = PLACE_STANDBY;
 	return r;
 }
 
+int standby_copy_bytes(struct standby_writer *w, uint32_t content, uint32_t file, const void *data,
+	struct ota_err *err)
+{
+	char buf[PATH_MAX];
+	struct origin from = {
+		.path = inventory_path(w->c.inv, w->c.table, content, buf), .data = data};
+	int r = copy_from(w, content, file, &from, err);
+
+	return r == 1 ? 0 : r;
+}
+
+static int copy_one(struct standby_writer *w, uint32_t content, uint32_t file, struct ota_err *err)
+{
+	char buf[PATH_MAX];
+	struct origin from = {.path = inventory_path(w->c.inv, w->c.table, content, buf)};
+	AUTO_CLOSE int src_fd = -1;
+	int r = -ENODATA;
+
+	if (standby_stopped(w))
+		return -ECANCELED;
+	src_fd = path_open(w->c.active_fd, from.path, O_RDONLY | O_NOATIME | O_NONBLOCK, 0);
+	from.fd = src_fd;
+	if (src_fd >= 0)
+		r = copy_from(w, content, file, &from, err);
+	if (r == -ENODATA) {
+		w->c.inv->sources[content].place = PLACE_NOWHERE;
+		w->c.plan->actions[content] = PLAN_FETCH;
+	}
+	return r == -ENODATA || r == 1 ? 0 : r;
+}
+
+/* The content of a file that alone wants it. */
 static int copy_file_item(void *ctx, size_t index, struct ota_err *err)
 {
 	struct standby_writer *w = ctx;
 	const struct file_entry *f = &w->c.table->files[index];
 
-	if (f->group != index || !is_to_copy(w, f->content) || w->c.plan->takers[f->content] != 1)
+	if (f->group != index || !standby_is_to_copy(w, f->content) ||
+		w->c.plan->takers[f->content] != 1)
 		return 0;
 	return copy_one(w, f->content, (uint32_t)index, err);
 }
@@ -198,15 +259,20 @@ static int copy_content_item(void *ctx, size_t index, struct ota_err *err)
 {
 	struct standby_writer *w = ctx;
 
-	return is_to_copy(w, (uint32_t)index) ? copy_one(w, (uint32_t)index, FILE_TABLE_NONE, err)
-					      : 0;
+	return standby_is_to_copy(w, (uint32_t)index)
+		       ? copy_one(w, (uint32_t)index, FILE_TABLE_NONE, err)
+		       : 0;
 }
 
 int standby_copy(struct standby_writer *w, struct ota_err *err)
 {
-	int r = workers_run(w->c.table->n_files, 8, WORKERS_FOR_DISK, copy_file_item, w, err);
+	int r = standby_gather(w, err);
 
-	return r < 0 ? r
-		     : workers_run(w->c.table->n_contents, 8, WORKERS_FOR_DISK, copy_content_item,
-			       w, err);
+	/* What did not turn up by its place, or has none: one by one. */
+	if (r == 0)
+		r = workers_run(w->c.table->n_files, 8, WORKERS_FOR_DISK, copy_file_item, w, err);
+	if (r == 0)
+		r = workers_run(
+			w->c.table->n_contents, 8, WORKERS_FOR_DISK, copy_content_item, w, err);
+	return r;
 }

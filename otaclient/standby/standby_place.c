@@ -149,7 +149,7 @@ static int place_group(void *ctx, size_t index, struct ota_err *err)
 	const char *name;
 	int r;
 
-	if (f->group != file || w->is_placed[file] || inventory_whole(w->c.inv, file))
+	if (f->group != file || standby_is_placed(w, file) || inventory_whole(w->c.inv, file))
 		return 0;
 	if (standby_stopped(w))
 		return -ECANCELED;

@@ -145,7 +145,7 @@ static bool may_stay(const struct standby_writer *w, const struct tree_entry *e)
 		return S_ISDIR(e->type);
 	case ENTRY_FILE:
 		return S_ISREG(e->type) &&
-		       (w->is_placed[index] || w->c.inv->kept_ino[index] == e->ino);
+		       (standby_is_placed(w, index) || w->c.inv->kept_ino[index] == e->ino);
 	case ENTRY_SYMLINK:
 		break;
 	}

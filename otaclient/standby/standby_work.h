@@ -19,18 +19,25 @@
 
 #include "common/base/err.h"
 #include "common/base/io.h"
+#include "otaclient/inventory/inode_index.h"
 #include "otaclient/standby/standby_writer.h"
 
 struct standby_writer {
 	struct writer_config c;
 	int store_fd;
 	atomic_uint *shares; /* per content: groups that still want it while placing */
-	bool *is_placed;     /* per file: it has its name and attributes already */
+	/* Per file: as it was left, once it has its name and attributes; ino 0: not yet. */
+	struct inode_note *made;
 	struct {
 		atomic_uint_fast64_t processed_files, processed_bytes, removed_entries,
 			written_bytes;
 	} counts;
 };
+
+static inline bool standby_is_placed(const struct standby_writer *w, uint32_t file)
+{
+	return w->made[file].ino != 0;
+}
 
 static inline bool standby_stopped(const struct standby_writer *w)
 {
@@ -60,6 +67,22 @@ int standby_make_tmp(struct standby_writer *w, char ret_name[IO_TMP_NAME_MAX]);
 /* All attributes of a file of the image. @path for the sentence. */
 int standby_apply_file(
 	struct standby_writer *w, uint32_t file, int fd, const char *path, struct ota_err *err);
+
+/* Has the plan a copy of this content made that has not been made yet? */
+bool standby_is_to_copy(const struct standby_writer *w, uint32_t content);
+
+/*
+ * Copy the small contents whose places on the active slot's device are known, in the order of these. What is not what
+ * was noted, or not to be read, is left for standby_copy() to look for by name.
+ */
+int standby_gather(struct standby_writer *w, struct ota_err *err);
+
+/*
+ * Make a copy of @content, whose bytes are @data, verified: under the name of @file, the only one that wants it, or in
+ * the store if that is FILE_TABLE_NONE. Where the name is not free nothing is done.
+ */
+int standby_copy_bytes(struct standby_writer *w, uint32_t content, uint32_t file, const void *data,
+	struct ota_err *err);
 
 /* Are the flags that keep an entry from being changed cleared? Tries to; what resists shows later. */
 void standby_unlock(int dir_fd, const char *name);

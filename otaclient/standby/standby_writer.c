@@ -91,8 +91,8 @@ int standby_writer_open(
 	w->c = *config;
 	w->store_fd = -1;
 	w->shares = calloc((size_t)config->table->n_contents + 1, sizeof(*w->shares));
-	w->is_placed = calloc((size_t)config->table->n_files + 1, sizeof(*w->is_placed));
-	if (!w->shares || !w->is_placed)
+	w->made = calloc((size_t)config->table->n_files + 1, sizeof(*w->made));
+	if (!w->shares || !w->made)
 		return -ENOMEM;
 	/* The root itself may be immutable or carry a default ACL. */
 	root_fd = path_open(config->standby_fd, "", O_RDONLY | O_DIRECTORY, 0);
@@ -119,7 +119,7 @@ void standby_writer_free(struct standby_writer *w)
 		return;
 	closep(&w->store_fd);
 	free(w->shares);
-	free(w->is_placed);
+	free(w->made);
 	free(w);
 }
 
@@ -136,6 +136,16 @@ void standby_writer_counts(const struct standby_writer *w, struct writer_counts 
 		.removed_entries = atomic_load(&w->counts.removed_entries),
 		.written_bytes = atomic_load(&w->counts.written_bytes),
 	};
+}
+
+struct inode_note *standby_writer_take_notes(struct standby_writer *w)
+{
+	const struct file_table *t = w->c.table;
+
+	for (uint32_t i = 0; i < t->n_files; i++)
+		if (t->files[i].group != i)
+			w->made[t->files[i].group].ino = 0;
+	return TAKE_PTR(w->made);
 }
 
 int standby_writer_store_fd(const struct standby_writer *w)

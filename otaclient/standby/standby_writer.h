@@ -53,6 +53,12 @@ void standby_writer_freep(struct standby_writer **w);
 
 void standby_writer_counts(const struct standby_writer *w, struct writer_counts *ret_counts);
 
+/*
+ * Of the files that were copied under their own names, what their inodes were left as; one note per file, ino 0: none.
+ * The caller frees it. Behind standby_finish_dirs(), and then nothing but to free the writer.
+ */
+struct inode_note *standby_writer_take_notes(struct standby_writer *w);
+
 /* The store's directory, where fetch_pool puts contents. Borrowed. */
 int standby_writer_store_fd(const struct standby_writer *w);
 

@@ -465,8 +465,9 @@ static int prune_and_place(struct update_session *s, struct ota_err *err)
 	if (r == 0)
 		r = standby_finish_dirs(s->writer, err);
 	if (r == 0)
-		r = standby_check_note(s->image.table, s->inventory, s->mount.standby_fd,
-			session_poll, s, &s->check, err);
+		r = standby_check_note(s->image.table, s->inventory,
+			standby_writer_take_notes(s->writer), s->mount.standby_fd, session_poll, s,
+			&s->check, err);
 	if (r == 0)
 		r = standby_check_save(s->check, s->mount.standby_fd, err);
 	return r;

@@ -139,6 +139,12 @@ def private_bytes(pid):
         return 0
 
 
+def command_of(pid):
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as f:
+        return f.read()
+    return b""
+
+
 def memfd_bytes(pid):
     total = 0
     with contextlib.suppress(OSError):
@@ -164,6 +170,7 @@ class Watch:
     def __init__(self):
         self.peak = self.held = 0
         self.others = set(children_of(os.getpid()))
+        self.own_command = command_of("self")
         self.idle = tmpfs_used()
         self.done = threading.Event()
         self.thread = threading.Thread(target=self.run)
@@ -173,8 +180,11 @@ class Watch:
         todo = [pid for pid in children_of(os.getpid()) if pid not in self.others]
         found = []
         while todo:
-            found.append(todo.pop())
-            todo += children_of(found[-1])
+            pid = todo.pop()
+            if command_of(pid) == self.own_command:  # it is still this program, with its memory, and about to become another
+                continue
+            found.append(pid)
+            todo += children_of(pid)
         return found
 
     def run(self):

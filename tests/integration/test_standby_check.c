@@ -92,8 +92,8 @@ static int setup(void **state, const char *inode_bytes)
 	memset(target, 't', LINK_BYTES);
 	assert_int_equal(symlinkat(target, b->disk.root_fd, "long"), 0);
 	b->inv = inventory_new(b->table);
-	assert_int_equal(standby_check_note(
-				 b->table, b->inv, b->disk.root_fd, NULL, NULL, &b->check, &b->err),
+	assert_int_equal(standby_check_note(b->table, b->inv, NULL, b->disk.root_fd, NULL, NULL,
+				 &b->check, &b->err),
 		0);
 	*state = b;
 	return 0;

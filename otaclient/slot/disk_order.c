@@ -176,17 +176,20 @@ static int read_spans(struct reading *r, size_t n_spans, struct ota_err *err)
 	return result;
 }
 
-int disk_order_read(const char *device, struct disk_item *items, size_t n_items, disk_order_fn *fn,
+int disk_order_open(const char *device)
+{
+	int fd = open(device, O_RDONLY | O_DIRECT | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int disk_order_read(int device_fd, struct disk_item *items, size_t n_items, disk_order_fn *fn,
 	void *ctx, struct ota_err *err)
 {
-	AUTO_CLOSE int fd = open(device, O_RDONLY | O_DIRECT | O_CLOEXEC);
 	AUTO_FREE struct span *spans = malloc((n_items + 1) * sizeof(*spans));
 	struct reading reading = {
-		.device_fd = fd, .items = items, .spans = spans, .fn = fn, .ctx = ctx};
+		.device_fd = device_fd, .items = items, .spans = spans, .fn = fn, .ctx = ctx};
 
-	if (fd < 0)
-		return ota_err_set(err, -errno, OTA_E_UNSPECIFIC, "Cannot open %s: %s", device,
-			strerror(errno));
 	if (!spans)
 		return -ENOMEM;
 	if (n_items > 0)

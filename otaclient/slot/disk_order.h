@@ -4,8 +4,7 @@
  *
  * A disk gives neighbours at its full speed and scattered files at a fraction of it. So the files
  * of a slot are first asked where they lie (disk_order_find), and then read from the device past
- * every cache, by place (disk_order_read). Only of a file system that nobody writes to while this
- * goes on.
+ * every cache, by place (disk_order_read). What is read is the file only while nobody writes to the file system.
  */
 #pragma once
 
@@ -35,10 +34,9 @@ bool disk_order_find(int fd, uint64_t size_bytes, uint64_t *ret_at_bytes);
 typedef int disk_order_fn(
 	void *ctx, const struct disk_item *item, const void *data, struct ota_err *err);
 
-/*
- * Sort the @items and call @fn once for each. @device is opened for the time. The first error of
- * @fn ends it and is returned; -ENOMEM; or the device's -errno with a sentence if it cannot be
- * opened.
- */
-int disk_order_read(const char *device, struct disk_item *items, size_t n_items, disk_order_fn *fn,
+/* To read from past every cache. The file descriptor or -errno. */
+int disk_order_open(const char *device);
+
+/* Sort the @items and call @fn once for each. The first error of @fn ends it and is returned; or -ENOMEM. */
+int disk_order_read(int device_fd, struct disk_item *items, size_t n_items, disk_order_fn *fn,
 	void *ctx, struct ota_err *err);

@@ -20,7 +20,6 @@
 #include "common/base/path.h"
 #include "common/base/workers.h"
 #include "common/crypto/digest.h"
-#include "otaclient/slot/entry_attrs.h"
 #include "otaclient/slot/file_copy.h"
 
 bool standby_is_to_copy(const struct standby_writer *w, uint32_t content)
@@ -155,22 +154,6 @@ static void remove_at(int standby_fd, const char *path)
 		unlinkat(parent, name, 0);
 }
 
-/* With all its attributes; and noted as it is now. */
-static int finish_file(
-	struct standby_writer *w, uint32_t file, int fd, const char *path, struct ota_err *err)
-{
-	struct attrs_want want = attrs_of_file(w->c.table, file);
-	struct stat st;
-	int r = standby_apply_file(w, file, fd, path, err);
-
-	if (r < 0)
-		return r;
-	if (fstat(fd, &st) < 0)
-		return standby_error(err, -errno, "make a copy of", path);
-	w->made[file] = inode_note_of(&st, attrs_want_plain(&want));
-	return 0;
-}
-
 /* 0: the file is placed. 1: its name is not free. -ENODATA as fill(). */
 static int copy_to_name(
 	struct standby_writer *w, uint32_t file, const struct origin *from, struct ota_err *err)
@@ -193,7 +176,9 @@ static int copy_to_name(
 		remove_at(w->c.standby_fd, path);
 		return r == -ENODATA ? r : standby_error(err, r, "copy", from->path);
 	}
-	r = finish_file(w, file, fd, path, err);
+	r = standby_apply_file(w, file, fd, path, err);
+	if (r == 0)
+		r = standby_note_made(w, file, fd, path, err);
 	if (r < 0)
 		return r;
 	standby_count(w, 1, bytes);

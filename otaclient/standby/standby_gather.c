@@ -86,13 +86,15 @@ int standby_gather(struct standby_writer *w, struct ota_err *err)
 {
 	CLEANUP(gathering_done) struct gathering g;
 	char device[DEVICE_PATH_MAX];
+	AUTO_CLOSE int fd =
+		device_path_of(w->c.active_fd, device) == 0 ? disk_order_open(device) : -1;
 	int r = gathering_init(&g, w);
 
-	if (r == 0)
-		r = slot_inodes_each(
-			w->c.active_fd, w->c.table, note_place, &g, w->c.stop, w->c.stop_ctx);
-	if (r < 0 || g.n_items == 0 || device_path_of(w->c.active_fd, device) < 0)
+	if (r < 0 || fd < 0)
+		return r;
+	r = slot_inodes_each(w->c.active_fd, w->c.table, note_place, &g, w->c.stop, w->c.stop_ctx);
+	if (r < 0 || g.n_items == 0)
 		return r;
 	log_info("Copying from the active slot: %zu contents by their places", g.n_items);
-	return disk_order_read(device, g.items, g.n_items, copy_item, &g, err);
+	return disk_order_read(fd, g.items, g.n_items, copy_item, &g, err);
 }

@@ -121,7 +121,7 @@ static int place_from_store(struct standby_writer *w, uint32_t file, int parent,
 		return r;
 	if (renameat(w->store_fd, from, parent, name) < 0)
 		return standby_error(err, -errno, "put in place", path);
-	return 0;
+	return standby_note_made(w, file, last ? src_fd : fd, path, err);
 }
 
 static int place_empty(struct standby_writer *w, uint32_t file, int parent, const char *name,
@@ -167,7 +167,11 @@ static int place_group(void *ctx, size_t index, struct ota_err *err)
 			parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOATIME);
 		if (fd < 0)
 			return standby_error(err, -errno, "open", path);
-		return standby_apply_file(w, file, fd, path, err);
+		r = standby_apply_file(w, file, fd, path, err);
+		/* Of one that is repeated the store still has a name, and to take that off changes it. */
+		if (r == 0 && w->c.plan->actions[f->content] != PLAN_REPEAT)
+			r = standby_note_made(w, file, fd, path, err);
+		return r;
 	}
 	if (t->contents[f->content].size_bytes == 0)
 		return place_empty(w, file, parent, name, path, err);
@@ -267,38 +271,34 @@ int standby_place(struct standby_writer *w, struct ota_err *err)
 	return r;
 }
 
-int standby_finish_dirs(struct standby_writer *w, struct ota_err *err)
+/* Nothing comes or goes in any of them any more, so that their order does not matter. The last is the root. */
+static int finish_dir(void *ctx, size_t index, struct ota_err *err)
 {
+	struct standby_writer *w = ctx;
 	const struct file_table *t = w->c.table;
-	struct attrs_want want = {.table = t, .kind = ENTRY_DIR};
-	AUTO_CLOSE int root_fd = -1;
-	char path[PATH_MAX];
-	int r;
+	struct attrs_want want = {
+		.table = t, .kind = ENTRY_DIR, .index = FILE_TABLE_NONE, .mode = 0755};
+	char path[PATH_MAX] = "/";
+	AUTO_CLOSE int fd = -1;
 
-	/* Sealed tables have parents before children, so backwards is deepest first. */
-	for (uint32_t i = t->n_dirs; i-- > 0;) {
-		const struct dir_entry *d = &t->dirs[i];
-		AUTO_CLOSE int fd = -1;
+	if (standby_stopped(w))
+		return -ECANCELED;
+	if (index < t->n_dirs) {
+		const struct dir_entry *d = &t->dirs[index];
 
-		if (standby_stopped(w))
-			return -ECANCELED;
 		text_path(d->path, path);
-		fd = path_open(w->c.standby_fd, path, O_RDONLY | O_DIRECTORY, 0);
-		if (fd < 0)
-			return standby_error(err, fd, "open the folder", path);
-		want.index = i;
+		want.index = (uint32_t)index;
 		want.uid = d->uid;
 		want.gid = d->gid;
 		want.mode = d->mode;
-		r = attrs_apply_fd(fd, &want, path, err);
-		if (r < 0)
-			return r;
 	}
-	root_fd = path_open(w->c.standby_fd, "", O_RDONLY | O_DIRECTORY, 0);
-	if (root_fd < 0)
-		return standby_error(err, root_fd, "open the folder", "/");
-	want.index = FILE_TABLE_NONE;
-	want.uid = want.gid = 0;
-	want.mode = 0755;
-	return attrs_apply_fd(root_fd, &want, "/", err);
+	fd = path_open(w->c.standby_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return standby_error(err, fd, "open the folder", path);
+	return attrs_apply_fd(fd, &want, path, err);
+}
+
+int standby_finish_dirs(struct standby_writer *w, struct ota_err *err)
+{
+	return workers_run((size_t)w->c.table->n_dirs + 1, 64, 4, finish_dir, w, err);
 }

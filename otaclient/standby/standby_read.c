@@ -219,6 +219,14 @@ static void forget_what_was_read(const char *device)
 		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
+static int read_items(struct reading *x, const char *device, struct ota_err *err)
+{
+	AUTO_CLOSE int fd = disk_order_open(device);
+
+	return fd < 0 ? standby_cannot_read(err, fd, device)
+		      : disk_order_read(fd, x->items, x->n_items, check_item, x, err);
+}
+
 static void reading_done(struct reading *x)
 {
 	standby_look_done(&x->look);
@@ -256,5 +264,5 @@ int standby_check_read(const struct standby_check *c, int standby_fd, const char
 		x.look.n_order - x.look.n_doubts, x.look.n_doubts);
 	r = workers_run(x.look.n_doubts, 8, WORKERS_FOR_DISK, find_or_read, &x, err);
 	standby_look_done(&x.look);
-	return r < 0 ? r : disk_order_read(device, x.items, x.n_items, check_item, &x, err);
+	return r < 0 ? r : read_items(&x, device, err);
 }

@@ -26,7 +26,7 @@ struct standby_writer {
 	struct writer_config c;
 	int store_fd;
 	atomic_uint *shares; /* per content: groups that still want it while placing */
-	/* Per file: as it was left, once it has its name and attributes; ino 0: not yet. */
+	/* Per first file of a group: as it was left, once it has its name and attributes; ino 0: not yet. */
 	struct inode_note *made;
 	struct {
 		atomic_uint_fast64_t processed_files, processed_bytes, removed_entries,
@@ -83,6 +83,10 @@ int standby_gather(struct standby_writer *w, struct ota_err *err);
  */
 int standby_copy_bytes(struct standby_writer *w, uint32_t content, uint32_t file, const void *data,
 	struct ota_err *err);
+
+/* Nothing will be done any more to the file at @fd, at least under this name: it is placed, and noted as it is. */
+int standby_note_made(
+	struct standby_writer *w, uint32_t file, int fd, const char *path, struct ota_err *err);
 
 /* Are the flags that keep an entry from being changed cleared? Tries to; what resists shows later. */
 void standby_unlock(int dir_fd, const char *name);

@@ -47,6 +47,18 @@ int standby_apply_file(
 	return attrs_apply_fd(fd, &want, path, err);
 }
 
+int standby_note_made(
+	struct standby_writer *w, uint32_t file, int fd, const char *path, struct ota_err *err)
+{
+	struct attrs_want want = attrs_of_file(w->c.table, file);
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return standby_error(err, -errno, "make", path);
+	w->made[want.index] = inode_note_of(&st, attrs_want_plain(&want));
+	return 0;
+}
+
 /* ---- the object ---- */
 
 static int open_store(int standby_fd, struct ota_err *err)

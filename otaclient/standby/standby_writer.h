@@ -54,8 +54,9 @@ void standby_writer_freep(struct standby_writer **w);
 void standby_writer_counts(const struct standby_writer *w, struct writer_counts *ret_counts);
 
 /*
- * Of the files that were copied under their own names, what their inodes were left as; one note per file, ino 0: none.
- * The caller frees it. Behind standby_finish_dirs(), and then nothing but to free the writer.
+ * Of the files that were made, moved or given attributes, what their inodes were left as; one note per file, ino 0:
+ * none, as of those with several names. The caller frees it. Behind standby_finish_dirs(), and then nothing but to free
+ * the writer.
  */
 struct inode_note *standby_writer_take_notes(struct standby_writer *w);
 
@@ -90,8 +91,7 @@ int standby_prune(struct standby_writer *w, struct ota_err *err);
 /* Make directories, links and files, and set the attributes of everything but directories. */
 int standby_place(struct standby_writer *w, struct ota_err *err);
 
-/* Set the attributes of all directories, deepest first, and of the root. Call it last: it fixes
- * their times. */
+/* Set the attributes of all directories and of the root. Call it last: it fixes their times. */
 int standby_finish_dirs(struct standby_writer *w, struct ota_err *err);
 
 /* Remove the store with all that is left in it. */

@@ -65,18 +65,24 @@ static void add_line(struct bench *b, size_t i)
 		lines[i].nlink_group[1]);
 }
 
-/* What the image was installed as, and where the inventory has found it. */
+/* By the inventory. */
+static void find_on_active(struct bench *b, const char *path)
+{
+	uint32_t file = file_at(b->image, path);
+
+	b->image->inv->sources[b->image->table->files[file].content] =
+		(struct content_source){.place = PLACE_ACTIVE_LIKELY, .path = file};
+}
+
+/* What the active slot was installed with. */
 static void have(struct bench *b, size_t i)
 {
-	uint32_t file = file_at(b->image, lines[i].path);
-	struct content_source *source =
-		&b->image->inv->sources[b->image->table->files[file].content];
 	AUTO_CLOSE int fd =
 		openat(b->disk.root_fd, lines[i].path + 1, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
 	assert_int_equal(
 		write(fd, lines[i].content, strlen(lines[i].content)), strlen(lines[i].content));
-	*source = (struct content_source){.place = PLACE_ACTIVE_LIKELY, .path = file};
+	find_on_active(b, lines[i].path);
 }
 
 static void note_inodes(struct bench *b)
@@ -92,6 +98,21 @@ static void note_inodes(struct bench *b)
 	assert_int_equal(mkdirat(b->disk.root_fd, ".ota-meta", 0700), 0);
 	meta_fd = openat(b->disk.root_fd, ".ota-meta", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(inode_index_save(meta_fd, b->image->table, notes, &later), 0);
+}
+
+static void open_writer(struct bench *b)
+{
+	struct writer_config config = {
+		.table = b->image->table,
+		.inv = b->image->inv,
+		.plan = b->image->plan,
+		.standby_fd = b->dir->fd,
+		.active_fd = b->disk.root_fd,
+	};
+
+	assert_int_equal(
+		plan_make(b->image->plan, b->image->table, b->image->inv, &plenty, true, NULL), 0);
+	assert_int_equal(standby_writer_open(&config, &b->writer, &b->err), 0);
 }
 
 static int setup(void **state)
@@ -112,18 +133,7 @@ static int setup(void **state)
 	have(b, 3);
 	note_inodes(b);
 	assert_int_equal(syncfs(b->disk.root_fd), 0);
-	assert_int_equal(
-		plan_make(b->image->plan, b->image->table, b->image->inv, &plenty, true, NULL), 0);
-	assert_int_equal(standby_writer_open(
-				 &(struct writer_config){
-					 .table = b->image->table,
-					 .inv = b->image->inv,
-					 .plan = b->image->plan,
-					 .standby_fd = b->dir->fd,
-					 .active_fd = b->disk.root_fd,
-				 },
-				 &b->writer, &b->err),
-		0);
+	open_writer(b);
 	*state = b;
 	return 0;
 }
@@ -247,21 +257,64 @@ static void bytes_that_are_others_on_the_disk_are_looked_for_by_name(void **stat
 	assert_file(b, "/d/one", ONE);
 }
 
-static void notes_are_of_what_has_its_name_and_one_only(void **state)
+/* To the end of the update, but for the folders. */
+static struct inode_note *place_and_take_notes(struct bench *b)
 {
-	struct bench *b = *state;
-	AUTO_FREE struct inode_note *notes = NULL;
-	struct stat st;
-
 	assert_int_equal(standby_copy(b->writer, &b->err), 0);
 	assert_int_equal(standby_prune(b->writer, &b->err), 0);
 	assert_int_equal(standby_place(b->writer, &b->err), 0);
-	notes = standby_writer_take_notes(b->writer);
-	assert_int_equal(fstatat(b->dir->fd, "d/one", &st, 0), 0);
-	assert_true(inode_note_holds(&notes[file_at(b->image, "/d/one")], &st));
+	assert_int_equal(standby_drop_store(b->writer, &b->err), 0);
+	return standby_writer_take_notes(b->writer);
+}
+
+/* Returns whether there is a note; it is true then. */
+static bool is_noted(struct bench *b, const struct inode_note *notes, const char *path)
+{
+	const struct inode_note *note = &notes[file_at(b->image, path)];
+	struct stat st;
+
+	assert_int_equal(fstatat(b->dir->fd, path + 1, &st, AT_SYMLINK_NOFOLLOW), 0);
+	if (note->ino != 0)
+		assert_true(inode_note_holds(note, &st));
+	return note->ino != 0;
+}
+
+static void what_was_made_is_noted_as_it_was_left(void **state)
+{
+	struct bench *b = *state;
+	AUTO_FREE struct inode_note *notes = place_and_take_notes(b);
+
+	assert_true(is_noted(b, notes, "/d/one"));
+	assert_true(is_noted(b, notes, "/d/twice-a"));
+	assert_true(is_noted(b, notes, "/d/twice-b"));
 	/* a further name has changed this inode */
-	assert_int_equal(notes[file_at(b->image, "/d/linked")].ino, 0);
-	assert_int_equal(notes[file_at(b->image, "/d/twice-a")].ino, 0);
+	assert_false(is_noted(b, notes, "/d/linked"));
+}
+
+/* The store's name of a file that stays is taken off at the end, which changes the inode. */
+static void a_file_that_is_repeated_is_not_noted_early(void **state)
+{
+	struct bench *b = *state;
+	AUTO_FREE struct inode_note *notes = NULL;
+	AUTO_CLOSE int fd = -1;
+
+	standby_writer_free(TAKE_PTR(b->writer));
+	assert_int_equal(mkdirat(b->dir->fd, "d", 0755), 0);
+	fd = openat(b->dir->fd, "d/twice-a", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, TWICE, strlen(TWICE)), strlen(TWICE));
+	b->image->inv->sources[content_of(b->image, "/d/twice-a")].place = PLACE_NOWHERE;
+	assert_int_equal(inventory_scan_standby(b->image->inv, b->image->table, b->dir->fd, NULL,
+				 NULL, NULL, &b->err),
+		0);
+	find_on_active(b, "/d/linked");
+	find_on_active(b, "/d/one");
+	open_writer(b);
+	assert_int_equal(action_of(b, "/d/twice-a"), PLAN_REPEAT);
+	assert_int_equal(standby_harvest(b->writer, &b->err), 0);
+	notes = place_and_take_notes(b);
+	assert_false(is_noted(b, notes, "/d/twice-a"));
+	assert_true(is_noted(b, notes, "/d/twice-b"));
+	assert_true(is_noted(b, notes, "/d/one"));
 }
 
 static void count_content(void *ctx, uint32_t content, const struct ext4_inode_seen *inode)
@@ -317,7 +370,8 @@ int main(void)
 		SLOT_TEST(without_notes_hidden_names_are_not_found),
 		SLOT_TEST(what_has_changed_is_not_taken),
 		SLOT_TEST(bytes_that_are_others_on_the_disk_are_looked_for_by_name),
-		SLOT_TEST(notes_are_of_what_has_its_name_and_one_only),
+		SLOT_TEST(what_was_made_is_noted_as_it_was_left),
+		SLOT_TEST(a_file_that_is_repeated_is_not_noted_early),
 		SLOT_TEST(only_inodes_as_they_were_left_are_seen),
 		SLOT_TEST(the_device_of_a_file_system_is_found),
 	};

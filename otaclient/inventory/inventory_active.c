@@ -302,12 +302,23 @@ static bool knows_sizes(const struct file_table *t)
 	return true;
 }
 
+static bool has_places(const struct search *s)
+{
+	for (uint32_t i = 0; i < s->table->n_contents; i++)
+		if (s->inv->sources[i].place == PLACE_ACTIVE_LIKELY)
+			return true;
+	return false;
+}
+
 /* Of what no inode is known to have the name is asked. */
 static int check_places(struct places *p, struct ota_err *err)
 {
 	struct search *s = p->s;
-	int r = slot_inodes_each(s->root_fd, s->table, see_content, p, s->stop, s->stop_ctx);
+	int r;
 
+	if (!has_places(s))
+		return 0;
+	r = slot_inodes_each(s->root_fd, s->table, see_content, p, s->stop, s->stop_ctx);
 	return r < 0 ? r
 		     : workers_run(s->table->n_contents, 64, WORKERS_FOR_DISK, check_place, p, err);
 }

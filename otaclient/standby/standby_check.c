@@ -74,14 +74,18 @@ static int note_file(void *ctx, size_t index, struct ota_err *err)
 	char path[PATH_MAX];
 	struct stat st;
 
-	if (!standby_looks_at(t, index))
+	if (!standby_looks_at(t, index)) {
+		l->check->notes[index].ino = 0;
 		return 0;
+	}
 	last = inventory_whole(l->inv, (uint32_t)index);
 	if (last) {
 		note_again(l->check, index, last);
 		return 0;
 	}
-	if (l->check->notes[index].ino != 0 && has_image_mtime(t, index)) {
+	/* A small inode has only the seconds of the image's time. */
+	if (l->check->notes[index].ino != 0 && l->check->notes[index].ctime_ns != 0 &&
+		has_image_mtime(t, index)) {
 		l->check->mtimes[index] = image_mtime(t, index);
 		return 0;
 	}

@@ -205,7 +205,7 @@ int standby_copy_bytes(struct standby_writer *w, uint32_t content, uint32_t file
 		.path = inventory_path(w->c.inv, w->c.table, content, buf), .data = data};
 	int r = copy_from(w, content, file, &from, err);
 
-	return r == 1 ? 0 : r;
+	return r == 1 ? copy_from(w, content, FILE_TABLE_NONE, &from, err) : r;
 }
 
 static int copy_one(struct standby_writer *w, uint32_t content, uint32_t file, struct ota_err *err)

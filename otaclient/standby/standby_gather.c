@@ -82,16 +82,26 @@ static int copy_item(void *ctx, const struct disk_item *item, const void *data, 
 	return standby_copy_bytes(g->w, item->id, g->file_of[item->id], data, err);
 }
 
+static bool has_to_copy(const struct standby_writer *w)
+{
+	for (uint32_t i = 0; i < w->c.table->n_contents; i++)
+		if (standby_is_to_copy(w, i))
+			return true;
+	return false;
+}
+
 int standby_gather(struct standby_writer *w, struct ota_err *err)
 {
 	CLEANUP(gathering_done) struct gathering g;
 	char device[DEVICE_PATH_MAX];
-	AUTO_CLOSE int fd =
-		device_path_of(w->c.active_fd, device) == 0 ? disk_order_open(device) : -1;
+	AUTO_CLOSE int fd = -1;
 	int r = gathering_init(&g, w);
 
-	if (r < 0 || fd < 0)
+	if (r < 0 || !has_to_copy(w) || device_path_of(w->c.active_fd, device) < 0)
 		return r;
+	fd = disk_order_open(device);
+	if (fd < 0)
+		return 0;
 	r = slot_inodes_each(w->c.active_fd, w->c.table, note_place, &g, w->c.stop, w->c.stop_ctx);
 	if (r < 0 || g.n_items == 0)
 		return r;

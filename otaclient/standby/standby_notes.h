@@ -49,7 +49,7 @@ struct standby_check {
 	struct mtime_note *mtimes;
 	uint8_t *names[3]; /* from settle on, by entry_kind: what standby_look must see again */
 	struct folder_note *folders; /* one per folder, and the root; from settle on */
-	struct timespec since; /* the notes are of then, or a little later */
+	struct timespec since;       /* the update itself changed no file later */
 };
 
 /* "Cannot read @path back from the standby slot: …"; returns @r. */

@@ -79,7 +79,7 @@ int standby_gather(struct standby_writer *w, struct ota_err *err);
 
 /*
  * Make a copy of @content, whose bytes are @data, verified: under the name of @file, the only one that wants it, or in
- * the store if that is FILE_TABLE_NONE. Where the name is not free nothing is done.
+ * the store if that is FILE_TABLE_NONE, or the name is not free.
  */
 int standby_copy_bytes(struct standby_writer *w, uint32_t content, uint32_t file, const void *data,
 	struct ota_err *err);

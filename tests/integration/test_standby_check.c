@@ -15,6 +15,7 @@
 
 #include "common/crypto/digest.h"
 #include "common/image/list_text.h"
+#include "otaclient/inventory/inode_index.h"
 #include "otaclient/inventory/inventory.h"
 #include "tests/support/ext4_disk.h"
 
@@ -253,6 +254,56 @@ static void so_is_a_folder(void **state)
 	assert_lost(b, NOT_KEPT "/d has another state than it was left in");
 }
 
+/* As a writer leaves them: with the image's times, which have nanoseconds whatever the inodes have. */
+static void note_as_made(struct bench *b)
+{
+	const struct timespec times[2] = {
+		{.tv_nsec = UTIME_OMIT},
+                { .tv_sec = 1000000000, .tv_nsec = 123456789}
+        };
+	struct inode_note *made = calloc((size_t)b->table->n_files + 1, sizeof(*made));
+	struct stat st;
+
+	assert_int_equal(file_table_begin_attributes(b->table), 0);
+	for (uint32_t i = 0; i < b->table->n_files; i++) {
+		char path[PATH_MAX];
+
+		if (b->table->files[i].group != i)
+			continue;
+		text_path(b->table->files[i].path, path);
+		file_table_set_mtime(
+			b->table, ENTRY_FILE, i, times[1].tv_sec, (uint32_t)times[1].tv_nsec);
+		assert_int_equal(utimensat(b->disk.root_fd, path + 1, times, 0), 0);
+		assert_int_equal(fstatat(b->disk.root_fd, path + 1, &st, 0), 0);
+		made[i] = inode_note_of(&st, true);
+	}
+	standby_check_free(b->check);
+	assert_int_equal(standby_check_note(b->table, b->inv, made, b->disk.root_fd, NULL, NULL,
+				 &b->check, &b->err),
+		0);
+}
+
+static void bytes_of_files_that_were_noted_when_made_are_read(void **state)
+{
+	struct bench *b = *state;
+
+	note_as_made(b);
+	settle(b);
+	spoil_bytes_of(b, 'a');
+	assert_lost(b, NOT_KEPT "/a has other bytes than the image's");
+}
+
+static void so_they_are_behind_other_attributes(void **state)
+{
+	struct bench *b = *state;
+
+	note_as_made(b);
+	assert_int_equal(fchmodat(b->disk.root_fd, "d/b", 0700, 0), 0);
+	settle(b);
+	spoil_bytes_of(b, 'b');
+	assert_lost(b, NOT_KEPT "/d/b has other bytes than the image's");
+}
+
 static void a_name_that_is_gone_is_told(void **state)
 {
 	struct bench *b = *state;
@@ -331,6 +382,8 @@ int main(void)
 		BOTH(a_file_that_somebody_has_written_is_passed_over),
 		BOTH(so_it_is_with_the_time_of_the_old_one),
 		BOTH(other_attributes_hide_nothing),
+		BOTH(bytes_of_files_that_were_noted_when_made_are_read),
+		BOTH(so_they_are_behind_other_attributes),
 		BOTH(an_inode_that_is_of_before_is_told),
 		BOTH(so_is_a_folder),
 		BOTH(a_name_that_is_gone_is_told),

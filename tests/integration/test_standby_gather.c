@@ -200,6 +200,20 @@ static void what_was_noted_needs_no_name(void **state)
 		assert_file(b, lines[i].path, lines[i].content);
 }
 
+static void what_finds_its_name_taken_goes_to_the_store(void **state)
+{
+	struct bench *b = *state;
+
+	hide_names(b);
+	assert_int_equal(mkdirat(b->dir->fd, "d", 0755), 0);
+	assert_int_equal(mknodat(b->dir->fd, "d/one", S_IFREG | 0600, 0), 0);
+	assert_int_equal(standby_copy(b->writer, &b->err), 0);
+	assert_true(is_copied(b, "/d/one"));
+	assert_int_equal(standby_prune(b->writer, &b->err), 0);
+	assert_int_equal(standby_place(b->writer, &b->err), 0);
+	assert_file(b, "/d/one", ONE);
+}
+
 /* Without what was noted names are all there is. */
 static void without_notes_names_are_asked(void **state)
 {
@@ -366,6 +380,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SLOT_TEST(what_was_noted_needs_no_name),
+		SLOT_TEST(what_finds_its_name_taken_goes_to_the_store),
 		SLOT_TEST(without_notes_names_are_asked),
 		SLOT_TEST(without_notes_hidden_names_are_not_found),
 		SLOT_TEST(what_has_changed_is_not_taken),

@@ -311,29 +311,28 @@ static bool has_places(const struct search *s)
 }
 
 /* Of what no inode is known to have the name is asked. */
-static int check_places(struct places *p, struct ota_err *err)
+static int check_places(struct search *s, size_t *ret_n_wrong, struct ota_err *err)
 {
-	struct search *s = p->s;
-	int r;
+	AUTO_FREE uint8_t *is_seen = calloc((size_t)s->table->n_contents + 1, 1);
+	struct places p = {.s = s, .is_seen = is_seen};
+	int r = is_seen ? 0 : -ENOMEM;
 
-	if (!has_places(s))
-		return 0;
-	r = slot_inodes_each(s->root_fd, s->table, see_content, p, s->stop, s->stop_ctx);
-	return r < 0 ? r
-		     : workers_run(s->table->n_contents, 64, WORKERS_FOR_DISK, check_place, p, err);
+	if (r == 0 && has_places(s))
+		r = slot_inodes_each(s->root_fd, s->table, see_content, &p, s->stop, s->stop_ctx);
+	if (r == 0)
+		r = workers_run(s->table->n_contents, 64, WORKERS_FOR_DISK, check_place, &p, err);
+	*ret_n_wrong = p.n_wrong;
+	return r;
 }
 
 /* 1: there is no list that can be used. */
 static int look_by_list(struct search *s, struct ota_err *err)
 {
-	AUTO_FREE uint8_t *is_seen = calloc((size_t)s->table->n_contents + 1, 1);
 	AUTO_FREE uint8_t *wanted_bases = NULL;
-	struct places places = {.s = s, .is_seen = is_seen};
 	struct listed listed = {.s = s};
+	size_t n_wrong = 0;
 	int r;
 
-	if (!is_seen)
-		return -ENOMEM;
 	if (!knows_sizes(s->table))
 		return 1;
 	r = collect_wanted_bases(s, &wanted_bases);
@@ -342,10 +341,10 @@ static int look_by_list(struct search *s, struct ota_err *err)
 		r = read_list(&listed);
 	if (r != 0)
 		return r;
-	r = check_places(&places, err);
+	r = check_places(s, &n_wrong, err);
 	/* What is not where the first line said may be where another does. */
 	listed.again = true;
-	if (r == 0 && places.n_wrong > 0)
+	if (r == 0 && n_wrong > 0)
 		r = read_list(&listed);
 	if (r == 0)
 		r = search_hash(s, is_noted, err);

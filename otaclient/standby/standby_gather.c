@@ -92,17 +92,20 @@ static bool has_to_copy(const struct standby_writer *w)
 
 int standby_gather(struct standby_writer *w, struct ota_err *err)
 {
-	CLEANUP(gathering_done) struct gathering g;
+	CLEANUP(gathering_done) struct gathering g = {.w = w};
 	char device[DEVICE_PATH_MAX];
 	AUTO_CLOSE int fd = -1;
-	int r = gathering_init(&g, w);
+	int r;
 
-	if (r < 0 || !has_to_copy(w) || device_path_of(w->c.active_fd, device) < 0)
-		return r;
+	if (!has_to_copy(w) || device_path_of(w->c.active_fd, device) < 0)
+		return 0;
 	fd = disk_order_open(device);
 	if (fd < 0)
 		return 0;
-	r = slot_inodes_each(w->c.active_fd, w->c.table, note_place, &g, w->c.stop, w->c.stop_ctx);
+	r = gathering_init(&g, w);
+	if (r == 0)
+		r = slot_inodes_each(
+			w->c.active_fd, w->c.table, note_place, &g, w->c.stop, w->c.stop_ctx);
 	if (r < 0 || g.n_items == 0)
 		return r;
 	log_info("Copying from the active slot: %zu contents by their places", g.n_items);

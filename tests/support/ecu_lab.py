@@ -181,6 +181,15 @@ http {{
         with open(self.log, encoding="utf-8") as f:
             return [re.fullmatch(r'(?:\S+ ){4}(\S+) "(.*)"\n', line).groups() for line in f]
 
+    @contextlib.contextmanager
+    def held(self):
+        """Meanwhile it answers nobody, and what was asked of it stays as it is."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def stop(self):
         self.process.terminate()
         self.process.wait()

@@ -107,14 +107,6 @@ static int decoder_ready(struct body *b)
 	return 0;
 }
 
-static int patch_begin(struct body *b)
-{
-	int r = mapped_frame_start(
-		b->base_fd, b->job.base_bytes, b->fd, b->job.plain_bytes, &b->mapped);
-
-	return r < 0 ? file_failed(b, r, "apply a patch in its file") : 0;
-}
-
 static int begin(struct body *b)
 {
 	b->n_bytes = 0;
@@ -122,7 +114,7 @@ static int begin(struct body *b)
 	b->is_frame_begun = false;
 	mapped_frame_end(TAKE_PTR(b->mapped));
 	if (is_set(b, JOB_IS_PATCH))
-		return patch_begin(b);
+		return 0;
 	digest_start(b->digest);
 	return preallocate(b);
 }
@@ -211,12 +203,21 @@ static int take_plain(void *ctx, const void *data, size_t len)
 	return r < 0 ? file_failed(b, r, "write its file") : 0;
 }
 
+/* Its decoder is made with its first bytes: of the patches that are asked for at once few have come. */
 static int take_patch(struct body *b, const void *data, size_t len)
 {
-	int r = mapped_frame_feed(b->mapped, data, len, NULL);
+	int r = 0;
 
+	if (!b->mapped)
+		r = mapped_frame_start(
+			b->base_fd, b->job.base_bytes, b->fd, b->job.plain_bytes, &b->mapped);
+	if (r == 0)
+		r = mapped_frame_feed(b->mapped, data, len, NULL);
 	if (r == -EBADMSG)
 		return wrong_bytes(b, "it does not fit the older content");
+	if (r == -ESTALE)
+		return ota_err_set(b->err, r, OTA_E_APPLY_OTAUPDATE_FAILED,
+			"The older content that it starts from has another size by now");
 	return r < 0 ? file_failed(b, r, "apply a patch in its file") : 0;
 }
 
@@ -276,7 +277,7 @@ static int check_digest(struct body *b)
 
 static int patch_end(struct body *b)
 {
-	int r = mapped_frame_finish(b->mapped);
+	int r = b->mapped ? mapped_frame_finish(b->mapped) : -EBADMSG;
 
 	mapped_frame_end(TAKE_PTR(b->mapped));
 	b->n_bytes = b->job.plain_bytes;

@@ -2,10 +2,13 @@
 """Updates by patches: what changed crosses the network as its difference to what the machine has, and a patch that is of
 no use, whatever is wrong with it, costs the whole content and never the update."""
 
+import contextlib
+import glob
 import hashlib
 import os
 import shutil
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../support"))
 from forge import forge  # noqa: E402
@@ -207,28 +210,55 @@ def an_older_content_that_is_spoilt_once_it_was_found_costs_the_whole_content():
             assert len(contents_asked(lab)) == 2, f"{kind}: {lab.asked} {lab.log}"
 
 
+def is_mapped(path):
+    """By any process."""
+    st = os.stat(path)
+    wanted = [f"{os.major(st.st_dev):02x}:{os.minor(st.st_dev):02x}", str(st.st_ino)]
+    for maps in glob.glob("/proc/[0-9]*/maps"):
+        with contextlib.suppress(OSError), open(maps, encoding="utf-8", errors="replace") as f:
+            if any(line.split()[3:5] == wanted for line in f):
+                return True
+    return False
+
+
+def wait_until_mapped(path):
+    end = time.monotonic() + 20
+    while not is_mapped(path):
+        assert time.monotonic() < end, f"{path} is not mapped"
+        time.sleep(0.01)
+
+
 def an_older_content_that_is_spoilt_while_its_patch_comes_costs_the_whole_content():
-    """It is mapped then, so what has become shorter is a fault of the memory."""
+    """With the first byte it is mapped, so what becomes shorter after that is a fault of the memory."""
     def spoil_once(path):
         # Not while another patch comes: then the older content might not have been opened yet.
         if f"/patches/{new}." in path and "spoilt" not in lab.asked:
             lab.asked.append("spoilt")
-            spoil(lab.active + "/usr/tool", kind)
+            spoil(tool, kind)
+
+    def spoil_once_mapped(path):
+        if f"/patches/{new}." in path and "spoilt" not in lab.asked:
+            wait_until_mapped(tool)
+            spoil_once(path)
 
     with lab_with_patches() as lab:
+        tool = lab.active + "/usr/tool"
         with open(lab.trees["v2"] + "/usr/tool", "rb") as f:
             new = hashlib.sha256(f.read()).hexdigest()
-        for kind, why in (("changed", "What the fetcher has written is not "), ("shorter", "Input/output error"),
-                          ("emptied", "Input/output error"), ("gone", None)):
-            n_whole = 1 if why else 0
-            fresh_active(lab)
-            lab.before_answer = spoil_once
-            update(lab)
-            assert "spoilt" in lab.asked
-            assert len(patches_asked(lab)) == len(CHANGED), f"{kind}: {lab.asked}"
-            assert len(contents_asked(lab)) == 1 + n_whole, f"{kind}: {lab.asked} {lab.log}"
-            said = [line for line in lab.log.splitlines() if "is not used: " in line]
-            assert len(said) == n_whole and (not why or why in said[0]), f"{kind}: {lab.log}"
+        other_bytes, other_size = "What the fetcher has written is not ", "has another size by now"
+        for kind, before, amid in (("changed", other_bytes, other_bytes), ("shorter", other_size, "Input/output error"),
+                                   ("emptied", other_size, "Input/output error"), ("gone", None, None)):
+            for when, why in (("before_answer", before), ("amid_answer", amid)):
+                n_whole = 1 if why else 0
+                fresh_active(lab)
+                lab.before_answer = lab.amid_answer = lambda path: None
+                setattr(lab, when, spoil_once if when == "before_answer" else spoil_once_mapped)
+                update(lab)
+                assert "spoilt" in lab.asked, f"{kind} {when}: {lab.log}"
+                assert len(patches_asked(lab)) == len(CHANGED), f"{kind} {when}: {lab.asked}"
+                assert len(contents_asked(lab)) == 1 + n_whole, f"{kind} {when}: {lab.asked} {lab.log}"
+                said = [line for line in lab.log.splitlines() if "is not used: " in line]
+                assert len(said) == n_whole and (not why or why in said[0]), f"{kind} {when}: {lab.log}"
 
 
 def a_patch_to_something_else_costs_the_whole_content():

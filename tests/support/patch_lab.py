@@ -43,7 +43,7 @@ def lab_with_patches(*options, make=make):
         lab.build("v2", make(2), "--patch-from", v1, *options)
         fresh_active(lab)
         lab.asked = []
-        lab.before_answer = lambda path: None
+        lab.before_answer = lab.amid_answer = lambda path: None
 
         class Handler(QuietHandler):
             def do_GET(self):
@@ -51,6 +51,12 @@ def lab_with_patches(*options, make=make):
                 if "/patches/" in self.path:
                     lab.before_answer(self.path)
                 super().do_GET()
+
+            def copyfile(self, source, outputfile):
+                if "/patches/" in self.path:
+                    outputfile.write(source.read(1))
+                    lab.amid_answer(self.path)
+                super().copyfile(source, outputfile)
 
         handler = lab.server.RequestHandlerClass
         lab.server.RequestHandlerClass = lambda *args: Handler(*args, **handler.keywords)

@@ -22,23 +22,17 @@
 
 #include "boot-controllers/boot_controller.h"
 #include "common/base/cleanup.h"
-#include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/mount.h"
-#include "common/base/sandbox.h"
-#include "common/config/ecu_info.h"
-#include "common/config/proxy_info.h"
-#include "common/config/settings.h"
 #include "common/crypto/cert_store.h"
-#include "common/net/http_url.h"
 #include "otaclient/api/service.h"
 #include "otaclient/command_line.h"
+#include "otaclient/configuration.h"
 #include "otaclient/flight/flight_recorder.h"
 #include "otaclient/flight/return_reason.h"
 #include "otaclient/log/journal.h"
 #include "otaclient/machine_claim.h"
-#include "otaclient/proxy/proxy_child.h"
-#include "otaclient/proxy/proxy_wishes.h"
+#include "otaclient/own_proxy.h"
 #include "otaclient/remote_log.h"
 #include "otaclient/service_manager.h"
 #include "otaclient/slot/slot_note.h"
@@ -64,13 +58,9 @@ enum {
 struct daemon {
 	struct command_line options;
 	int lock_fd;
-	struct settings settings;
-	struct ecu_info ecu;
-	struct proxy_info proxy;
-	char proxy_url[CONF_URL_MAX];    /* for our downloads; "" = none */
-	struct proxy_child *proxy_child; /* NULL = this ECU runs no proxy */
-	struct proxy_wishes *proxy_wishes; /* 〃 */
-	struct remote_log *remote_log;   /* NULL = none */
+	struct configuration conf;
+	struct remote_log *remote_log; /* NULL = none */
+	struct own_proxy proxy;
 	struct cert_store *certs;
 	struct boot_ctl *boot;
 	struct flight_recorder *recorder; /* NULL until the boot controller has started */
@@ -105,31 +95,6 @@ static const char *or_null(const char *text)
 	return text[0] ? text : NULL;
 }
 
-/* An ECU that does not list itself is invisible to those who ask it. */
-static void warn_if_not_listed(const struct ecu_info *ecu)
-{
-	for (uint32_t i = 0; i < ecu->n_available; i++)
-		if (strcmp(ecu->available_ecu_ids[i], ecu->ecu_id) == 0)
-			return;
-	log_warning("available_ecu_ids in ecu_info.yaml does not list this ECU, %s", ecu->ecu_id);
-}
-
-/* What is guessed may be guessed otherwise by a later version. */
-static void warn_if_detected(const struct ecu_info *ecu)
-{
-	if (ecu->loaded && strcmp(ecu->bootloader, "auto_detect") == 0)
-		log_warning(
-			"bootloader in ecu_info.yaml is auto_detect: better name the boot loader");
-}
-
-static void log_conf_note(void *ctx, enum conf_note_kind kind, const char *sentence)
-{
-	if (kind == CONF_WRONG)
-		log_error("%s", sentence);
-	else
-		log_warning("%s", sentence);
-}
-
 static void log_cert_note(void *ctx, const char *sentence)
 {
 	log_warning("%s", sentence);
@@ -148,10 +113,10 @@ static void prepare_remote_log(struct daemon *d)
 static void start_remote_log(struct daemon *d)
 {
 	const struct remote_log_config config = {
-		.server = d->proxy.logging_server,
-		.server_grpc = d->proxy.logging_server_grpc,
-		.ecu_id = d->ecu.ecu_id,
-		.tls_ca = or_null(d->settings.tls_ca),
+		.server = d->conf.proxy.logging_server,
+		.server_grpc = d->conf.proxy.logging_server_grpc,
+		.ecu_id = d->conf.ecu.ecu_id,
+		.tls_ca = or_null(d->conf.settings.tls_ca),
 	};
 	struct ota_err err = {0};
 
@@ -163,156 +128,49 @@ static void start_remote_log(struct daemon *d)
 		log_warning("Nothing is sent to the log server: %s", err.msg);
 }
 
-/* Each download would say so, but the next one may be long from now. */
-static void warn_of_tls_ca(const char *path)
-{
-	AUTO_CLOSE int fd = -1;
-	struct stat st;
-	int r = 0;
-
-	if (path[0] == '\0')
-		return;
-	fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		r = -errno;
-	else if (!S_ISREG(st.st_mode))
-		r = -EINVAL;
-	if (r < 0)
-		log_error("No https server will be trusted: cannot read %s (tls_ca): %s", path,
-			file_read_why(r));
-}
-
 static int read_configuration(struct daemon *d, struct ota_err *err)
 {
-	const char *settings = d->options.settings_path;
-	char path[PATH_MAX];
-	enum log_level level;
+	int r;
 
 	prepare_remote_log(d);
-	/* The usual file may be missing; one that was named on purpose may not. */
-	if (settings && access(settings, R_OK) < 0)
-		return ota_err_set(err, -errno, OTA_E_STARTUP_FAILED,
-			"Cannot read the settings in %s: %s", settings, strerror(errno));
-	settings = settings ? settings : SETTINGS_PATH;
-	if (settings_load(settings, log_conf_note, NULL, &d->settings) == -ENOMEM)
-		return ota_err_no_memory(err, settings);
-	settings_apply_env((const char *const *)environ, log_conf_note, NULL, &d->settings);
-	if (log_level_from_text(d->options.log_level ? d->options.log_level : d->settings.log_level,
-		    &level) == 0)
-		log_set_level(level);
-	snprintf(path, sizeof(path), "%s/ecu_info.yaml", d->options.config_dir);
-	if (ecu_info_load(path, log_conf_note, NULL, &d->ecu) == -ENOMEM)
-		return ota_err_no_memory(err, path);
-	snprintf(path, sizeof(path), "%s/proxy_info.yaml", d->options.config_dir);
-	if (proxy_info_load(path, log_conf_note, NULL, &d->proxy) == -ENOMEM)
-		return ota_err_no_memory(err, path);
-	start_remote_log(d);
-	if (!d->ecu.loaded)
-		log_error("Updates are refused until %s/ecu_info.yaml is right",
-			d->options.config_dir);
-	warn_if_not_listed(&d->ecu);
-	warn_if_detected(&d->ecu);
-	warn_of_tls_ca(d->settings.tls_ca);
-	return 0;
-}
-
-static void log_proxy_note(void *ctx, bool trouble, const char *sentence)
-{
-	if (trouble)
-		log_warning("%s", sentence);
-	else
-		log_info("%s", sentence);
-}
-
-/* Could the program be started as things are? It is a package of its own, and an ECU without it still updates. */
-static int check_proxy_program(const struct settings *s, struct ota_err *err)
-{
-	struct stat st;
-	uid_t uid;
-	gid_t gid;
-	int r = stat(s->proxy_program, &st) < 0 ? -errno : 0;
-
-	if (r == 0 && !S_ISREG(st.st_mode))
-		r = -EACCES;
-	if (r == 0 && access(s->proxy_program, X_OK) < 0)
-		r = -errno;
-	if (r < 0)
-		return ota_err_set(err, r, OTA_E_OTAPROXY_FAILED, "%s cannot be executed: %s",
-			s->proxy_program, strerror(-r));
-	r = s->proxy_user[0] ? sandbox_find_user(s->proxy_user, &uid, &gid) : 0;
-	if (r < 0)
-		return ota_err_set(err, r, OTA_E_OTAPROXY_FAILED,
-			"It cannot run as the user \"%s\": %s", s->proxy_user,
-			r == -ENOENT ? "there is none" : strerror(-r));
-	return 0;
-}
-
-static int make_proxy(struct daemon *d, struct ota_err *err)
-{
-	const struct proxy_info *p = &d->proxy;
-	const struct settings *s = &d->settings;
-	const bool use_cache = proxy_info_use_cache(p);
-	const struct proxy_child_config config = {
-		.program = s->proxy_program,
-		.listen_addr = p->local_ota_proxy_listen_addr,
-		.port = (uint16_t)p->local_ota_proxy_listen_port,
-		.cache_dir = s->proxy_cache_dir,
-		.upper_proxy = or_null(p->upper_ota_proxy),
-		.tls_ca = or_null(s->tls_ca),
-		/* The one above knows what may be asked for. */
-		.use_origins = !p->upper_ota_proxy[0],
-		.no_cache = !use_cache,
-		/* Files are copied from there into the cache before they are served. */
-		.external_disk = use_cache && s->proxy_external_disk,
-		.external_folder = use_cache ? or_null(p->external_nfs_cache_mnt_point) : NULL,
-		.user = or_null(s->proxy_user),
-		.run_dir = s->run_dir,
-		.log_level = d->options.log_level ? d->options.log_level : s->log_level,
-		.note = log_proxy_note,
-	};
-	int r = check_proxy_program(s, err);
-
-	if (r == 0)
-		r = proxy_child_new(&config, &d->proxy_child, err);
+	r = configuration_read(&d->options, &d->conf, err);
 	if (r < 0)
 		return r;
-	d->proxy_wishes = proxy_wishes_new(d->proxy_child);
-	if (d->proxy_wishes)
-		return 0;
-	proxy_child_free(TAKE_PTR(d->proxy_child));
-	return ota_err_no_memory(err, "the wishes for a proxy");
+	start_remote_log(d);
+	configuration_warn(&d->conf, &d->options);
+	return 0;
 }
 
-/* The way of our downloads, and the local proxy if that is the way. It runs only while an update does. */
-static void choose_proxy(struct daemon *d)
+/* Without certificates every image is refused, with a sentence; that is no reason not to run. */
+static int open_certs(struct daemon *d, struct ota_err *err)
 {
-	struct ota_err err = {0};
+	struct ota_err why = {0};
+	int r = cert_store_open(d->conf.certs_dir, log_cert_note, NULL, &d->certs, &why);
 
-	if (d->proxy.enable_local_ota_proxy && make_proxy(d, &err) < 0) {
-		log_warning("This ECU runs no proxy, downloads go %s: %s",
-			d->proxy.upper_ota_proxy[0] ? "through the upper one"
-						    : "straight to the server",
-			err.msg);
-		d->proxy.enable_local_ota_proxy = false;
-	}
-	proxy_info_client_proxy(&d->proxy, d->proxy_url);
+	if (r == -ENOMEM)
+		*err = why;
+	else if (r < 0)
+		log_warning("%s", why.msg);
+	return r == -ENOMEM ? r : 0;
 }
 
-/*
- * Once the vehicle is done, what the proxy keeps is of no use any more. At every start, for the last one may have been
- * cut short. An ECU by itself is done when it runs what it was updated to; with ECUs below it, all must: see
- * on_tree_change().
- */
-static void finish_proxy(struct daemon *d)
-{
-	if (d->proxy_child && access(d->settings.proxy_cache_dir, F_OK) == 0)
-		proxy_wishes_finish(d->proxy_wishes);
-}
+/* ---- the proxy ---- */
 
+/* An ECU by itself is done when it runs what it was updated to; with ECUs below it, all must. */
 static void finish_proxy_if_alone(struct daemon *d)
 {
-	if (d->ecu.n_secondaries == 0)
-		finish_proxy(d);
+	if (d->conf.ecu.n_secondaries == 0)
+		own_proxy_finish(&d->proxy);
+}
+
+static void choose_proxy(struct daemon *d)
+{
+	struct status_snapshot now;
+
+	own_proxy_choose(&d->proxy, &d->conf.proxy, &d->conf.settings, d->conf.log_level);
+	status_get(d->status, &now);
+	if (now.ota_status == STATUS_SUCCESS)
+		finish_proxy_if_alone(d);
 }
 
 /* ---- a new system ---- */
@@ -342,8 +200,8 @@ static void on_committed(void *ctx)
 	flight_recorder_note(d->recorder, FLIGHT_COMMIT, now.firmware_version, "%s", "");
 	tell_settled();
 	finish_proxy_if_alone(d);
-	d->post_commit = post_commit_hooks(&d->env.hooks, d->boot, d->ecu.ecu_id,
-		now.ota_status == STATUS_ROLLBACKING);
+	d->post_commit = post_commit_hooks(
+		&d->env.hooks, d->boot, d->conf.ecu.ecu_id, now.ota_status == STATUS_ROLLBACKING);
 }
 
 static void on_given_up(void *ctx, const struct ota_err *why)
@@ -356,7 +214,7 @@ static void on_given_up(void *ctx, const struct ota_err *why)
 
 static int make_trial(struct daemon *d, struct ota_err *err)
 {
-	const struct settings *s = &d->settings;
+	const struct settings *s = &d->conf.settings;
 	const struct trial_config config = {
 		.boot = d->boot,
 		.root = "",
@@ -379,8 +237,8 @@ static int make_trial(struct daemon *d, struct ota_err *err)
 		&(struct trial_checked){
 			.version = now.firmware_version,
 			.slot = slots.active.id,
-			.ecu_id = d->ecu.ecu_id,
-			.listen_ip = d->ecu.ip_addr,
+			.ecu_id = d->conf.ecu.ecu_id,
+			.listen_ip = d->conf.ecu.ip_addr,
 			.recorder = d->recorder,
 		});
 	d->trial = trial_new(&config);
@@ -406,7 +264,8 @@ static int find_out_what_booted(struct daemon *d, const struct boot_traces *trac
 		flight_recorder_failure(d->recorder, err->code, err->msg);
 		return r;
 	}
-	return_reason_tell(&why, d->recorder, &slots, traces, "", d->settings.run_dir, d->status);
+	return_reason_tell(
+		&why, d->recorder, &slots, traces, "", d->conf.settings.run_dir, d->status);
 	if (why.trial_lost && d->boot->ops->forget_trial &&
 		d->boot->ops->forget_trial(d->boot, &ignored) < 0)
 		log_warning("%s", ignored.msg);
@@ -419,13 +278,13 @@ static int start_boot(struct daemon *d, struct ota_err *err)
 	const struct boot_env env = {
 		.root = "",
 		.version = OTA_VERSION,
-		.run_dir = d->settings.run_dir,
-		.boot_attempts = d->settings.boot_attempts,
-		.committed_attempts = d->settings.committed_attempts,
+		.run_dir = d->conf.settings.run_dir,
+		.boot_attempts = d->conf.settings.boot_attempts,
+		.committed_attempts = d->conf.settings.committed_attempts,
 	};
 	struct boot_traces traces = {0};
 	bool reset = false, on_trial = false;
-	int r = boot_controller_open(d->ecu.bootloader, &env, &d->boot, err);
+	int r = boot_controller_open(d->conf.ecu.bootloader, &env, &d->boot, err);
 
 	assert(r < 0 || d->boot);
 	if (r == 0 && d->boot->ops->traces)
@@ -433,7 +292,7 @@ static int start_boot(struct daemon *d, struct ota_err *err)
 	if (r == 0)
 		r = d->boot->ops->setup(d->boot, &reset, err);
 	if (r == 0)
-		r = slot_note_find(d->boot, d->settings.run_dir, err);
+		r = slot_note_find(d->boot, d->conf.settings.run_dir, err);
 	if (r == 0)
 		r = find_out_what_booted(d, &traces, reset, &on_trial, err);
 	if (r == 0)
@@ -463,55 +322,31 @@ static int wait_for_children(void *ctx, bool (*stop)(void *), void *stop_ctx)
 	return tree_wait_for_children(d->tree, stop, stop_ctx);
 }
 
-/*
- * The servers that the ECUs named in a request will ask, through our proxy. What is no URL is refused by the ECU that
- * it is for.
- */
+/* ---- the ECUs below ---- */
+
 static void on_tree_request(void *ctx, const struct wire_request *request)
 {
-	struct daemon *d = ctx;
-
-	for (size_t i = 0; i < request->n_ecus && d->proxy_child; i++) {
-		const char *url = request->ecus[i].update.url;
-		AUTO_FREE char *origin =
-			http_url_check(url, NULL) == 0 ? http_url_origin(url) : NULL;
-		const char *const origins[] = {origin};
-		struct ota_err err = {0};
-
-		if (origin &&
-			proxy_wishes_add(d->proxy_wishes, PROXY_FOR_CHILDREN, origins, 1, &err) < 0)
-			log_warning("ECUs below may not reach %s: %s", origin, err.msg);
-	}
+	own_proxy_allow(&((struct daemon *)ctx)->proxy, request);
 }
 
 static void on_tree_change(void *ctx, const struct summary *now)
 {
-	struct daemon *d = ctx;
-	struct ota_err err = {0};
-
-	if (!d->proxy_child)
-		return;
-	if (now->child_needs_network)
-		proxy_wishes_add(d->proxy_wishes, PROXY_FOR_CHILDREN, NULL, 0, &err);
-	else
-		proxy_wishes_drop(d->proxy_wishes, PROXY_FOR_CHILDREN);
-	if (now->all_success)
-		finish_proxy(d);
+	own_proxy_follow(&((struct daemon *)ctx)->proxy, now);
 }
 
-/* The ECUs below are watched before anybody can ask for them. */
+/* They are watched before anybody can ask for them. */
 static int start_tree(struct daemon *d, struct ota_err *err)
 {
 	const struct tree_config config = {
-		.ecu = &d->ecu,
+		.ecu = &d->conf.ecu,
 		.status = d->status,
-		.wait_limit_s = d->settings.children_wait_limit_s,
+		.wait_limit_s = d->conf.settings.children_wait_limit_s,
 		.before_update = on_tree_request,
 		.on_change = on_tree_change,
 		.ctx = d,
 	};
 
-	if (d->ecu.n_secondaries == 0)
+	if (d->conf.ecu.n_secondaries == 0)
 		return 0;
 	d->children = (struct children){.wait = wait_for_children, .ctx = d};
 	return tree_new(&config, &d->tree, err);
@@ -524,37 +359,42 @@ static void fill_env(struct daemon *d)
 		.boot = d->boot,
 		.certs = d->certs,
 		.recorder = d->recorder,
-		.proxy = or_null(d->proxy_url),
-		.proxy_child = d->proxy_child,
-		.proxy_wishes = d->proxy_wishes,
+		.proxy = or_null(d->proxy.url),
+		.proxy_child = d->proxy.child,
+		.proxy_wishes = d->proxy.wishes,
 		.children = d->tree ? &d->children : NULL,
-		.past_proxy = or_null(d->proxy.upper_ota_proxy),
-		.tls_ca = or_null(d->settings.tls_ca),
-		.run_dir = d->settings.run_dir,
-		.scratch_dir = d->settings.scratch_dir,
+		.past_proxy = or_null(d->conf.proxy.upper_ota_proxy),
+		.tls_ca = or_null(d->conf.settings.tls_ca),
+		.run_dir = d->conf.settings.run_dir,
+		.scratch_dir = d->conf.settings.scratch_dir,
 		.active_root = "/",
-		.connections = d->settings.download_connections,
-		.inactivity_ms = d->settings.inactivity_timeout_s * 1000,
-		.max_download_bytes = (uint64_t)d->settings.max_download_mib << 20,
-		.ecu_id = d->ecu.ecu_id,
-		.hooks = {.dir = HOOKS_DIR, .timeout_ms = d->settings.hook_timeout_s * 1000},
-		.proxy_keeps = d->proxy_child && proxy_info_use_cache(&d->proxy),
+		.connections = d->conf.settings.download_connections,
+		.inactivity_ms = d->conf.settings.inactivity_timeout_s * 1000,
+		.max_download_bytes = (uint64_t)d->conf.settings.max_download_mib << 20,
+		.ecu_id = d->conf.ecu.ecu_id,
+		.hooks = {.dir = HOOKS_DIR, .timeout_ms = d->conf.settings.hook_timeout_s * 1000},
+		.proxy_keeps = d->proxy.child && proxy_info_use_cache(&d->conf.proxy),
 		.report = report,
 		.report_ctx = d,
 	};
 }
 
+/* @what: of this ECU. 0: nothing is in the way. */
+static int refuse(struct daemon *d, const char *what, struct ota_err *err)
+{
+	if (!d->ready) {
+		*err = d->not_ready;
+		return ota_err_wrap(err, d->not_ready.errnum, "This ECU cannot %s", what);
+	}
+	return trial_refuse(d->trial, err);
+}
+
 static int on_update(void *ctx, const struct update_request *request, struct ota_err *err)
 {
 	struct daemon *d = ctx;
+	int r = refuse(d, "be updated", err);
 
-	if (!d->ready) {
-		*err = d->not_ready;
-		return ota_err_wrap(err, d->not_ready.errnum, "This ECU cannot be updated");
-	}
-	if (trial_refuse(d->trial, err) < 0)
-		return err->errnum;
-	return updater_request(d->updater, request, err);
+	return r < 0 ? r : updater_request(d->updater, request, err);
 }
 
 static int on_abort(void *ctx, struct ota_err *ret_answer)
@@ -569,28 +409,18 @@ static int on_abort(void *ctx, struct ota_err *ret_answer)
 static int on_rollback(void *ctx, struct ota_err *err)
 {
 	struct daemon *d = ctx;
+	int r = refuse(d, "go back", err);
 
-	if (!d->ready) {
-		*err = d->not_ready;
-		return ota_err_wrap(err, d->not_ready.errnum, "This ECU cannot go back");
-	}
-	if (trial_refuse(d->trial, err) < 0)
-		return err->errnum;
-	return updater_rollback(d->updater, err);
+	return r < 0 ? r : updater_rollback(d->updater, err);
 }
 
 static int on_forecast(void *ctx, const struct update_request *request,
 	struct forecast_report *ret_report, struct ota_err *err)
 {
 	struct daemon *d = ctx;
+	int r = refuse(d, "be updated", err);
 
-	if (!d->ready) {
-		*err = d->not_ready;
-		return ota_err_wrap(err, d->not_ready.errnum, "This ECU cannot be updated");
-	}
-	if (trial_refuse(d->trial, err) < 0)
-		return err->errnum;
-	return updater_forecast(d->updater, request, ret_report, err);
+	return r < 0 ? r : updater_forecast(d->updater, request, ret_report, err);
 }
 
 /* The daemon's only timer. */
@@ -610,20 +440,20 @@ static void on_tick(void *ctx)
 static int start_api(struct daemon *d, struct ota_err *err)
 {
 	struct api_config config = {
-		.listen_ip = d->ecu.ip_addr,
-		.port = (uint16_t)d->settings.listen_port,
-		.ecu_id = d->ecu.ecu_id,
+		.listen_ip = d->conf.ecu.ip_addr,
+		.port = (uint16_t)d->conf.settings.listen_port,
+		.ecu_id = d->conf.ecu.ecu_id,
 		.available_ecu_ids = d->available_ids,
-		.n_available = d->ecu.n_available,
-		.ecu_info_loaded = d->ecu.loaded,
-		.ecu_info_wrong = d->ecu.wrong,
+		.n_available = d->conf.ecu.n_available,
+		.ecu_info_loaded = d->conf.ecu.loaded,
+		.ecu_info_wrong = d->conf.ecu.wrong,
 		.tree = d->tree ? tree_api(d->tree) : NULL,
 		.tick = on_tick,
 		.tick_ctx = d,
 	};
 
-	for (uint32_t i = 0; i < d->ecu.n_available; i++)
-		d->available_ids[i] = d->ecu.available_ecu_ids[i];
+	for (uint32_t i = 0; i < d->conf.ecu.n_available; i++)
+		d->available_ids[i] = d->conf.ecu.available_ecu_ids[i];
 	d->handler = (struct request_handler){
 		.update = on_update,
 		.abort = on_abort,
@@ -656,7 +486,6 @@ static void settle_in(void)
  */
 static int daemon_start(struct daemon *d, struct ota_err *err)
 {
-	struct status_snapshot now;
 	int r = machine_claim(&d->lock_fd, err);
 
 	if (r < 0)
@@ -665,16 +494,9 @@ static int daemon_start(struct daemon *d, struct ota_err *err)
 	r = read_configuration(d, err);
 	if (r < 0)
 		return r;
-	r = cert_store_open(d->options.certs_dir ? d->options.certs_dir : d->settings.certs_dir,
-		log_cert_note, NULL, &d->certs, err);
-	if (r == -ENOMEM)
+	r = open_certs(d, err);
+	if (r < 0)
 		return r;
-	if (r < 0) {
-		/* Without certificates every image is refused, with a sentence; that is no reason
-		 * not to run. */
-		log_warning("%s", err->msg);
-		*err = (struct ota_err){0};
-	}
 	/* Up to here each key and certificate has its line, however many they are. */
 	log_set_limit(true);
 	d->status = status_new();
@@ -691,14 +513,11 @@ static int daemon_start(struct daemon *d, struct ota_err *err)
 		status_set_failure(d->status, STATUS_FAILURE, &d->not_ready);
 	}
 	choose_proxy(d);
-	status_get(d->status, &now);
-	if (now.ota_status == STATUS_SUCCESS)
-		finish_proxy_if_alone(d);
 	r = start_tree(d, err);
 	if (r < 0)
 		return r;
 	fill_env(d);
-	d->updater = updater_new(&d->env, d->settings.update_cooldown_s);
+	d->updater = updater_new(&d->env, d->conf.settings.update_cooldown_s);
 	if (!d->updater)
 		return -ENOMEM;
 	return start_api(d, err);
@@ -712,8 +531,7 @@ static void daemon_done(struct daemon *d)
 	api_service_free(d->api);
 	updater_free(d->updater);
 	tree_free(d->tree);
-	proxy_wishes_free(d->proxy_wishes);
-	proxy_child_free(d->proxy_child);
+	own_proxy_done(&d->proxy);
 	status_free(d->status);
 	flight_recorder_free(d->recorder);
 	if (d->boot)
@@ -770,8 +588,8 @@ int main(int argc, char **argv)
 	if (r == 0) {
 		catch_signals(d.api);
 		service_manager_ready(&d.service);
-		log_info("otaclient " OTA_VERSION " serves ECU %s on %s:%u", d.ecu.ecu_id,
-			d.ecu.ip_addr, d.settings.listen_port);
+		log_info("otaclient " OTA_VERSION " serves ECU %s on %s:%u", d.conf.ecu.ecu_id,
+			d.conf.ecu.ip_addr, d.conf.settings.listen_port);
 		start_trial(&d);
 		r = api_service_run(d.api, &err);
 		service_manager_stopping();

@@ -1,19 +1,24 @@
 /*
- * The daemon's choice of the way that downloads take, and what it tells the local proxy: the whole decision of
- * otaclient/main.c, from the text of proxy_info.yaml on. Nothing is started: proxy_child_new() is the test's.
+ * The way that downloads take, and what the local proxy is told: the whole decision, from the text of proxy_info.yaml
+ * on. Nothing is started: proxy_child_new() is the test's.
  */
-int otaclient_main(int argc, char **argv);
-#define main otaclient_main
-#include "otaclient/main.c" /* the decision is the program's own */
-#undef main
+#include "otaclient/own_proxy.h"
 
+#include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
-static struct daemon d; /* of the last choose() */
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+
+static struct own_proxy proxy; /* of the last choose(), with what it has read */
+static struct settings settings;
+static struct proxy_info info;
 static struct proxy_child_config told;
 static unsigned n_made;
 static char log_text[2048];
@@ -33,22 +38,23 @@ static void keep_log(void *ctx, const struct log_entry *entry)
 	snprintf(log_text, sizeof(log_text), "%s", entry->text);
 }
 
-/* Both texts may be NULL: there is no such file. */
-static const char *choose(const char *proxy_info, const char *settings)
+/* @info_text: NULL: there is no such file. */
+static const char *choose(const char *info_text, const char *settings_text)
 {
-	proxy_wishes_free(d.proxy_wishes);
-	d = (struct daemon){.lock_fd = -1};
+	own_proxy_done(&proxy);
+	proxy = (struct own_proxy){0};
 	told = (struct proxy_child_config){0};
 	n_made = 0;
 	log_text[0] = '\0';
-	settings_parse(settings, strlen(settings), "otaclient.yaml", NULL, NULL, &d.settings);
-	if (proxy_info)
+	settings_parse(
+		settings_text, strlen(settings_text), "otaclient.yaml", NULL, NULL, &settings);
+	if (info_text)
 		proxy_info_parse(
-			proxy_info, strlen(proxy_info), "proxy_info.yaml", NULL, NULL, &d.proxy);
+			info_text, strlen(info_text), "proxy_info.yaml", NULL, NULL, &info);
 	else
-		proxy_info_load("/nowhere/proxy_info.yaml", NULL, NULL, &d.proxy);
-	choose_proxy(&d);
-	return d.proxy_url;
+		proxy_info_load("/nowhere/proxy_info.yaml", NULL, NULL, &info);
+	own_proxy_choose(&proxy, &info, &settings, settings.log_level);
+	return proxy.url;
 }
 
 #define RUNS_ONE "{proxy_program: /bin/true, proxy_user: ''}"
@@ -106,7 +112,7 @@ static void the_proxy_is_told_what_the_files_say(void **state)
 		"{proxy_program: /bin/true, proxy_user: '', proxy_cache_dir: /data/cache, run_dir: "
 		"/run/x, tls_ca: /ca.pem, log_level: debug}");
 	assert_int_equal(n_made, 1);
-	assert_string_equal(d.proxy_url, "http://192.168.20.1:9000");
+	assert_string_equal(proxy.url, "http://192.168.20.1:9000");
 	assert_string_equal(told.program, "/bin/true");
 	assert_string_equal(told.listen_addr, "192.168.20.1");
 	assert_int_equal(told.port, 9000);
@@ -149,7 +155,7 @@ static void a_proxy_that_cannot_run_is_passed_by(void **state)
 
 static int forget(void **state)
 {
-	proxy_wishes_free(d.proxy_wishes);
+	own_proxy_done(&proxy);
 	return 0;
 }
 

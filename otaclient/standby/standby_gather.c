@@ -70,6 +70,9 @@ static void note_place(void *ctx, uint32_t content, const struct ext4_inode_seen
 static int copy_item(void *ctx, const struct disk_item *item, const void *data, struct ota_err *err)
 {
 	struct gathering *g = ctx;
+	const struct writer_config *c = &g->w->c;
+	char buf[PATH_MAX];
+	struct standby_origin from = {.data = data};
 	struct digest have;
 
 	if (standby_stopped(g->w))
@@ -77,9 +80,10 @@ static int copy_item(void *ctx, const struct disk_item *item, const void *data, 
 	if (!data)
 		return 0;
 	digest_of(data, item->len_bytes, &have);
-	if (!digest_equal(&have, &g->w->c.table->contents[item->id].digest))
+	if (!digest_equal(&have, &c->table->contents[item->id].digest))
 		return 0;
-	return standby_copy_bytes(g->w, item->id, g->file_of[item->id], data, err);
+	from.path = inventory_path(c->inv, c->table, item->id, buf);
+	return standby_put(g->w, item->id, g->file_of[item->id], &from, err);
 }
 
 static bool has_to_copy(const struct standby_writer *w)

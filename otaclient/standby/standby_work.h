@@ -3,7 +3,8 @@
  *
  *     standby_writer   the object, and the store
  *     standby_prune    what goes
- *     standby_copy     what comes from the active slot
+ *     standby_copy     what comes from the active slot: by its place (standby_gather), else by its name
+ *     standby_put      a content's way to its name, or to the store
  *     standby_place    what is made, and the attributes
  *
  * Threads: each phase is a parallel loop over contents, entries or directories and ends before the
@@ -69,7 +70,11 @@ int standby_apply_file(
 	struct standby_writer *w, uint32_t file, int fd, const char *path, struct ota_err *err);
 
 /* Has the plan a copy of this content made that has not been made yet? */
-bool standby_is_to_copy(const struct standby_writer *w, uint32_t content);
+static inline bool standby_is_to_copy(const struct standby_writer *w, uint32_t content)
+{
+	return w->c.plan->actions[content] == PLAN_COPY &&
+	       w->c.inv->sources[content].place != PLACE_STANDBY;
+}
 
 /*
  * Copy the small contents whose places on the active slot's device are known, in the order of these. What is not what
@@ -77,12 +82,19 @@ bool standby_is_to_copy(const struct standby_writer *w, uint32_t content);
  */
 int standby_gather(struct standby_writer *w, struct ota_err *err);
 
+/* Where a content's bytes come from: a file, which is hashed on the way, or memory, where they have been. */
+struct standby_origin {
+	const char *path; /* in sentences */
+	int fd;           /* read from where it stands */
+	const void *data; /* NULL: @fd */
+};
+
 /*
- * Make a copy of @content, whose bytes are @data, verified: under the name of @file, the only one that wants it, or in
- * the store if that is FILE_TABLE_NONE, or the name is not free.
+ * Make a copy of @content: under the name of @file, the only one that wants it, or in the store if that is
+ * FILE_TABLE_NONE, or the name is not free. 0, or -ENODATA without a sentence: what @from has is another.
  */
-int standby_copy_bytes(struct standby_writer *w, uint32_t content, uint32_t file, const void *data,
-	struct ota_err *err);
+int standby_put(struct standby_writer *w, uint32_t content, uint32_t file,
+	const struct standby_origin *from, struct ota_err *err);
 
 /* Nothing will be done any more to the file at @fd, at least under this name: it is placed, and noted as it is. */
 int standby_note_made(

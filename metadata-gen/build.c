@@ -105,13 +105,6 @@ static int check_all_apart(const struct build *b, struct ota_err *err)
 
 /* ---- the output folder ---- */
 
-int build_make_dir(int dir_fd, const char *name, int *ret_fd, struct ota_err *err)
-{
-	if (mkdirat(dir_fd, name, 0755) == 0)
-		*ret_fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return *ret_fd < 0 ? ota_err_wrap(err, -errno, "Cannot make %s in the image", name) : 0;
-}
-
 /* The image to reuse, and the one that is replaced, if they were made with the same settings. */
 static int add_sources(struct build *b, struct blob_config *config, struct ota_err *err)
 {
@@ -154,12 +147,12 @@ static int open_store(struct build *b, struct ota_err *err)
 		.level = (int)opt->level,
 		.n_jobs = (unsigned)opt->jobs,
 	};
-	int r = build_make_dir(b->folder.fd, IMAGE_PLAIN_DIR, &b->plain_fd, err);
+	int r = image_folder_make_dir(&b->folder, IMAGE_PLAIN_DIR, &b->plain_fd, err);
 
 	if (r == 0)
-		r = build_make_dir(b->folder.fd, BUILD_PLAIN_STORE, &b->store_fd, err);
+		r = image_folder_make_dir(&b->folder, BUILD_PLAIN_STORE, &b->store_fd, err);
 	if (r == 0 && !opt->no_compress)
-		r = build_make_dir(b->folder.fd, IMAGE_ZST_DIR, &b->zst_fd, err);
+		r = image_folder_make_dir(&b->folder, IMAGE_ZST_DIR, &b->zst_fd, err);
 	if (r < 0)
 		return r;
 	config.zst_fd = b->zst_fd;

@@ -66,9 +66,6 @@ void build_done(struct build *b);
 /* All of it, up to the published image. 0, or -errno with a sentence; then nothing is published. */
 int build_image(struct build *b, struct ota_err *err);
 
-/* A new folder of the image. */
-int build_make_dir(int dir_fd, const char *name, int *ret_fd, struct ota_err *err);
-
 /* Plain contents under the names that they are served by, once the lists are known. */
 int build_place_plain(struct build *b, struct ota_err *err);
 

@@ -74,7 +74,7 @@ int build_make_patches(struct build *b, struct ota_err *err)
 
 	if (opt->patch_from.n == 0)
 		return 0;
-	r = build_make_dir(b->folder.fd, PATCH_DIR, &b->patch_fd, err);
+	r = image_folder_make_dir(&b->folder, PATCH_DIR, &b->patch_fd, err);
 	if (r == 0)
 		r = image_reader_open_parts(b->folder.fd, IMAGE_PLAIN_DIR,
 			opt->no_compress ? NULL : IMAGE_ZST_DIR, &b->lists.regulars, &made, err);

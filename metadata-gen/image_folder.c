@@ -261,6 +261,15 @@ int image_folder_open(struct image_folder *f, struct ota_err *err)
 	return r < 0 ? r : lock_partial(f, err);
 }
 
+int image_folder_make_dir(
+	struct image_folder *f, const char *name, int *ret_fd, struct ota_err *err)
+{
+	*ret_fd = mkdirat(f->fd, name, 0755);
+	if (*ret_fd == 0)
+		*ret_fd = openat(f->fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *ret_fd < 0 ? ota_err_wrap(err, -errno, "Cannot make %s in the image", name) : 0;
+}
+
 int image_folder_publish(struct image_folder *f, struct ota_err *err)
 {
 	const char *from = last_name(f->partial), *to = last_name(f->path);

@@ -45,6 +45,10 @@ int image_folder_check_old(
  */
 int image_folder_open(struct image_folder *f, struct ota_err *err);
 
+/* A new folder in the one in the making, open. */
+int image_folder_make_dir(
+	struct image_folder *f, const char *name, int *ret_fd, struct ota_err *err);
+
 /* Make all that was written durable, put it in its place, remove the image of before. */
 int image_folder_publish(struct image_folder *f, struct ota_err *err);
 

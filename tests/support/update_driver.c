@@ -256,7 +256,6 @@ static int run_threaded(const struct update_env *env, const struct update_reques
 	updater_free(u);
 	status_get(env->status, &snap);
 	fprintf(stderr, "%s %s\n", ota_status_name(snap.ota_status), snap.failure_reason);
-	status_free(env->status);
 	return r;
 }
 
@@ -294,14 +293,80 @@ static int run_displacing(
 	if (r == 0)
 		r = await_update(env->status, err);
 	updater_free(u);
-	status_free(env->status);
 	return r > 0 ? ota_err_set(err, -EINVAL, OTA_E_UNSPECIFIC, "The log has not said it") : r;
+}
+
+/* In this thread, with what can be done to it and seen of it. */
+static int run_here(const struct update_env *env, const struct update_request *request, struct ota_err *err)
+{
+	AUTO_SESSION struct update_session *s = NULL;
+	struct update_request *copy = update_request_dup(request);
+	int r;
+
+	session = s = copy ? session_new(env, copy) : NULL;
+	if (!s) {
+		update_request_free(copy);
+		return ota_err_no_memory(err, "an update");
+	}
+	r = http_cookies_from_json(arg.cookies, strlen(arg.cookies), &s->cookie_header, err);
+	if (r == 0)
+		r = updater_run(env, s, err);
+	if (arg.stats)
+		print_stats(env->status);
+	return r;
+}
+
+static int run_update(struct update_env *env, struct ota_err *err)
+{
+	const struct update_request request = {
+		.version = (char *)(uintptr_t)arg.version,
+		.url = (char *)(uintptr_t)arg.url,
+		.cookies = (char *)(uintptr_t)arg.cookies,
+		.release_name = (char *)(uintptr_t)arg.release,
+		.release_id = (char *)(uintptr_t)arg.release,
+		.image_id = (char *)(uintptr_t)arg.release,
+		.request_id = (char *)(uintptr_t)"1700000000-0badcafe",
+	};
+	int r;
+
+	env->status = status_new();
+	if (!env->status)
+		return ota_err_no_memory(err, "the status");
+	if (arg.displace_at_line)
+		r = run_displacing(env, &request, err);
+	else if (arg.threaded)
+		r = run_threaded(env, &request, err);
+	else
+		r = run_here(env, &request, err);
+	status_free(env->status);
+	return r;
+}
+
+static void describe_slots(struct slot_pair *slots)
+{
+	snprintf(slots->active.id, BOOT_SLOT_ID_MAX, "a");
+	snprintf(slots->standby.id, BOOT_SLOT_ID_MAX, "b");
+	snprintf(slots->standby.device, PATH_MAX, "%s", arg.device);
+	snprintf(slots->standby.fs_uuid, BOOT_UUID_MAX, "%s", arg.uuid);
+	snprintf(slots->standby.fs_label, BOOT_UUID_MAX, "%s", arg.label);
+	snprintf(slots->active.status_dir, PATH_MAX, "%s/status-a", arg.work);
+	snprintf(slots->standby.status_dir, PATH_MAX, "%s/status-b", arg.work);
+}
+
+static int open_log(struct remote_log **ret_log, struct ota_err *err)
+{
+	const struct remote_log_config config = {
+		.server = arg.log_server, .server_grpc = arg.log_server_grpc, .ecu_id = "main"};
+	int r = remote_log_new(ret_log, err);
+
+	return r < 0 ? r : remote_log_start(*ret_log, &config, err);
 }
 
 static int run(struct ota_err *err)
 {
 	struct dir_boot boot = {.base.ops = &dir_ops};
 	AUTO_CERT_STORE struct cert_store *certs = NULL;
+	AUTO_REMOTE_LOG struct remote_log *remote_log = NULL;
 	struct update_env env = {
 		.boot = &boot.base,
 		.children = arg.children_until ? &simulated_children : NULL,
@@ -315,20 +380,6 @@ static int run(struct ota_err *err)
 		.ecu_id = "main",
 		.hooks = {.dir = arg.hooks, .timeout_ms = (uint32_t)arg.hook_timeout_ms},
 	};
-	const struct remote_log_config log_config = {
-		.server = arg.log_server, .server_grpc = arg.log_server_grpc, .ecu_id = "main"};
-	AUTO_REMOTE_LOG struct remote_log *remote_log = NULL;
-	struct update_request request = {
-		.version = (char *)(uintptr_t)arg.version,
-		.url = (char *)(uintptr_t)arg.url,
-		.cookies = (char *)(uintptr_t)arg.cookies,
-		.release_name = (char *)(uintptr_t)arg.release,
-		.release_id = (char *)(uintptr_t)arg.release,
-		.image_id = (char *)(uintptr_t)arg.release,
-		.request_id = (char *)(uintptr_t)"1700000000-0badcafe",
-	};
-	AUTO_SESSION struct update_session *s = NULL;
-	struct update_request *copy;
 	char jetson_run[PATH_MAX];
 	int r;
 
@@ -336,46 +387,18 @@ static int run(struct ota_err *err)
 	snprintf(jetson_run, sizeof(jetson_run), "%s/run/otaclient", arg.active);
 	if (arg.jetson)
 		env.run_dir = jetson_run;
-	snprintf(boot.slots.active.id, BOOT_SLOT_ID_MAX, "a");
-	snprintf(boot.slots.standby.id, BOOT_SLOT_ID_MAX, "b");
-	snprintf(boot.slots.standby.device, PATH_MAX, "%s", arg.device);
-	snprintf(boot.slots.standby.fs_uuid, BOOT_UUID_MAX, "%s", arg.uuid);
-	snprintf(boot.slots.standby.fs_label, BOOT_UUID_MAX, "%s", arg.label);
-	snprintf(boot.slots.active.status_dir, PATH_MAX, "%s/status-a", arg.work);
-	snprintf(boot.slots.standby.status_dir, PATH_MAX, "%s/status-b", arg.work);
+	describe_slots(&boot.slots);
 	r = arg.jetson ? open_jetson(&env.boot, err) : 0;
 	if (r == 0)
 		r = cert_store_open(arg.certs, NULL, NULL, &certs, err);
 	if (r == 0 && arg.log_server)
-		r = remote_log_new(&remote_log, err);
-	if (r == 0 && arg.log_server)
-		r = remote_log_start(remote_log, &log_config, err);
+		r = open_log(&remote_log, err);
 	if (r < 0)
 		return r;
+	env.certs = certs;
 	env.report = remote_log ? send_record : NULL;
 	env.report_ctx = remote_log;
-	env.certs = certs;
-	env.status = status_new();
-	if (!env.status)
-		return ota_err_no_memory(err, "the status");
-	if (arg.displace_at_line)
-		return run_displacing(&env, &request, err);
-	if (arg.threaded)
-		return run_threaded(&env, &request, err);
-	copy = update_request_dup(&request);
-	session = s = copy ? session_new(&env, copy) : NULL;
-	if (!s) {
-		update_request_free(copy);
-		status_free(env.status);
-		return ota_err_no_memory(err, "an update");
-	}
-	r = http_cookies_from_json(arg.cookies, strlen(arg.cookies), &s->cookie_header, err);
-	if (r == 0)
-		r = updater_run(&env, s, err);
-	if (arg.stats)
-		print_stats(env.status);
-	session_free(TAKE_PTR(s));
-	status_free(env.status);
+	r = run_update(&env, err);
 	if (arg.jetson)
 		env.boot->ops->close(env.boot);
 	return r;

@@ -79,13 +79,10 @@ static bool is_settled(const struct inode_note *n, const struct timespec *now)
 	       (n->ctime_s == (uint32_t)now->tv_sec && n->ctime_ns < (uint32_t)now->tv_nsec);
 }
 
-struct numbered {
-	uint32_t ino, file;
-};
-
-static int compare_numbered(const void *a, const void *b)
+static int compare_files(const void *a, const void *b, void *notes)
 {
-	uint32_t x = ((const struct numbered *)a)->ino, y = ((const struct numbered *)b)->ino;
+	uint32_t x = ((const struct inode_note *)notes)[*(const uint32_t *)a].ino,
+		 y = ((const struct inode_note *)notes)[*(const uint32_t *)b].ino;
 
 	return x < y ? -1 : x > y;
 }
@@ -122,7 +119,7 @@ static int put_row(struct sink *s, const struct inode_note *note, const struct d
 }
 
 static int write_rows(int fd, const struct file_table *t, const struct inode_note *notes,
-	const struct numbered *order, uint32_t n)
+	const uint32_t *order, uint32_t n)
 {
 	AUTO_FREE struct sink *s = malloc(sizeof(*s));
 	AUTO_DIGEST_CTX struct digest_ctx *hash = digest_ctx_new();
@@ -138,8 +135,7 @@ static int write_rows(int fd, const struct file_table *t, const struct inode_not
 	put_u32(s->data + sizeof(magic), n);
 	s->len = HEAD_BYTES;
 	for (uint32_t i = 0; r == 0 && i < n; i++)
-		r = put_row(s, &notes[order[i].file],
-			&t->contents[t->files[order[i].file].content].digest);
+		r = put_row(s, &notes[order[i]], &t->contents[t->files[order[i]].content].digest);
 	if (r == 0)
 		r = flush(s);
 	digest_final(hash, &sum);
@@ -149,15 +145,15 @@ static int write_rows(int fd, const struct file_table *t, const struct inode_not
 static int save_at(int fd, const struct file_table *table, const struct inode_note *notes,
 	const struct timespec *now)
 {
-	AUTO_FREE struct numbered *order = malloc(((size_t)table->n_files + 1) * sizeof(*order));
+	AUTO_FREE uint32_t *order = malloc(((size_t)table->n_files + 1) * sizeof(*order));
 	uint32_t n = 0;
 
 	if (!order)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < table->n_files; i++)
 		if (is_settled(&notes[i], now))
-			order[n++] = (struct numbered){.ino = notes[i].ino, .file = i};
-	qsort(order, n, sizeof(*order), compare_numbered);
+			order[n++] = i;
+	qsort_r(order, n, sizeof(*order), compare_files, (void *)(uintptr_t)notes);
 	return write_rows(fd, table, notes, order, n);
 }
 
@@ -313,6 +309,13 @@ static const struct row *find_row(const struct inode_index *index, uint64_t inod
 uint32_t inode_index_count(const struct inode_index *index)
 {
 	return index->n_rows;
+}
+
+uint32_t inode_index_number(const struct inode_index *index, uint64_t ino)
+{
+	const struct row *row = find_row(index, ino);
+
+	return row ? (uint32_t)(row - index->rows) : FILE_TABLE_NONE;
 }
 
 const struct inode_note *inode_index_note(const struct inode_index *index, uint64_t ino)

@@ -63,6 +63,9 @@ uint32_t inode_index_find(const struct inode_index *index, const struct stat *st
 /* How many inodes it has. */
 uint32_t inode_index_count(const struct inode_index *index);
 
+/* Which of these is it, from 0? FILE_TABLE_NONE: none. */
+uint32_t inode_index_number(const struct inode_index *index, uint64_t ino);
+
 /* What was noted of an inode, whatever it is now; NULL: nothing. Borrowed. */
 const struct inode_note *inode_index_note(const struct inode_index *index, uint64_t ino);
 

@@ -452,6 +452,15 @@ int step_fetch_contents(struct update_session *s, struct ota_err *err)
 	return r;
 }
 
+/* All is at its place: what told where to take it from goes, since the notes want room to be sorted. */
+static void forget_sources(struct update_session *s)
+{
+	session_publish(s);
+	s->has_believed = s->inventory->n_known_names > 0;
+	standby_writer_free(TAKE_PTR(s->writer));
+	inventory_free(TAKE_PTR(s->inventory));
+}
+
 static int prune_and_place(struct update_session *s, struct ota_err *err)
 {
 	int r = s->pruned ? 0 : prune(s, err);
@@ -468,9 +477,10 @@ static int prune_and_place(struct update_session *s, struct ota_err *err)
 		r = standby_check_note(s->image.table, s->inventory,
 			standby_writer_take_notes(s->writer), s->mount.standby_fd, session_poll, s,
 			&s->check, err);
-	if (r == 0)
-		r = standby_check_save(s->check, s->mount.standby_fd, err);
-	return r;
+	if (r < 0)
+		return r;
+	forget_sources(s);
+	return standby_check_save(s->check, s->mount.standby_fd, err);
 }
 
 int step_prune_and_place(struct update_session *s, struct ota_err *err)
@@ -540,7 +550,6 @@ static void log_contents(struct update_session *s)
 	struct status_snapshot now;
 	const struct update_stats *u = &now.update;
 
-	session_publish(s);
 	status_get(s->env->status, &now);
 	log_info("Contents: kept %" PRIu64 " files %" PRIu64 " bytes, moved %" PRIu64
 		 " files %" PRIu64 " bytes, copied %" PRIu64 " files %" PRIu64
@@ -615,11 +624,6 @@ int step_close_standby(struct update_session *s, struct ota_err *err)
 	int settled, r;
 
 	log_contents(s);
-	standby_writer_free(s->writer);
-	s->writer = NULL;
-	s->has_believed = s->inventory->n_known_names > 0;
-	inventory_free(s->inventory);
-	s->inventory = NULL;
 	settled = standby_check_settle(
 		s->check, s->mount.standby_fd, s->mount.standby.device, session_poll, s, &why);
 	r = slot_mount_close_standby(&s->mount, err);

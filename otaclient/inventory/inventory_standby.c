@@ -65,12 +65,13 @@ static int note_candidate(struct search *s, const struct stat *st, const char *p
 		.size_bytes = (uint64_t)st->st_size,
 		.path = file,
 		.content = known_content(s, st),
-		.base = FILE_TABLE_NONE,
 		.n_links = (uint32_t)st->st_nlink,
 		.disk_kib = (uint32_t)(st->st_blocks / 2),
 	};
 
-	c.is_as_wanted = is_as_wanted(s, st, file, c.content);
+	/* Each file of the image has one path, and so one candidate. Counts once the name is kept. */
+	if (is_as_wanted(s, st, file, c.content))
+		s->inv->whole[file] = true;
 	if (c.content != FILE_TABLE_NONE)
 		__atomic_fetch_add(&s->inv->n_known_names, 1, __ATOMIC_RELAXED);
 	return search_add(s, c, path);
@@ -145,16 +146,18 @@ static void keep_names_of_inode(const struct search *s, const struct candidate *
 		if (owner != f->group)
 			continue;
 		inv->kept_ino[c[i].path] = c[i].ino;
-		inv->whole[c[i].path] = c[i].is_as_wanted;
 	}
 }
 
-/* The further names that a file is to get change its inode. */
-static void take_groups_out(struct inventory *inv, const struct file_table *t)
+/* Nor is whole what is not kept, and the further names that a file is to get change its inode. */
+static void settle_whole(struct inventory *inv, const struct file_table *t)
 {
-	for (uint32_t i = 0; i < t->n_files; i++)
+	for (uint32_t i = 0; i < t->n_files; i++) {
+		if (inv->kept_ino[i] == 0)
+			inv->whole[i] = false;
 		if (t->files[i].group != i)
 			inv->whole[t->files[i].group] = false;
+	}
 }
 
 /* Is one of the inode's names kept? */
@@ -207,7 +210,7 @@ static void settle_standby(struct search *s)
 		n = same_inode(s, i);
 		keep_names_of_inode(s, &s->candidates[i], n);
 	}
-	take_groups_out(inv, s->table);
+	settle_whole(inv, s->table);
 	for (size_t i = 0; i < s->n_candidates; i += n) {
 		struct candidate *c = &s->candidates[i];
 		bool kept;
@@ -256,6 +259,9 @@ int inventory_scan_standby(struct inventory *inv, const struct file_table *table
 		r = search_collect_sizes(&s);
 	if (r == 0)
 		r = tree_walk(standby_fd, WORKERS_FOR_DISK, false, note_entry, &s, err);
+	/* Their room is wanted by what follows. */
+	s.inodes = NULL;
+	standby_inodes_free(TAKE_PTR(inodes));
 	search_sort(&s);
 	if (r == 0)
 		r = check_names(&s, err);

@@ -19,19 +19,21 @@
 /* For a candidate's content: it was hashed, and nobody wants what it holds. */
 #define CONTENT_UNWANTED (FILE_TABLE_NONE - 1)
 
-/* A name of a file that may hold a wanted content. */
+/* A name of a file that may hold a wanted content. There may be a million of them. */
 struct candidate {
 	uint64_t ino;
 	uint64_t size_bytes;
 	uint32_t path; /* as in struct content_source */
 	uint32_t
 		content; /* what hashing found; FILE_TABLE_NONE = not hashed, or CONTENT_UNWANTED */
-	uint32_t base;   /* that it is, or FILE_TABLE_NONE */
-	uint32_t n_links;
+	union {
+		uint32_t n_links; /* on standby: as many names the inode says it has */
+		uint32_t base;    /* on the active slot: that it is, or FILE_TABLE_NONE */
+	};
 	uint32_t
 		disk_kib; /* what it takes on the disk: a file with holes takes less than its size */
-	bool is_as_wanted;
 };
+_Static_assert(sizeof(struct candidate) == 32, "no padding");
 
 struct standby_inodes;
 

@@ -1,5 +1,5 @@
 /*
- * standby_inodes: a sorted row for each inode that is known. Contract: standby_inodes.h.
+ * standby_inodes: a row beside each of the index's. Contract: standby_inodes.h.
  */
 #include "otaclient/inventory/standby_inodes.h"
 
@@ -9,41 +9,48 @@
 
 #include "otaclient/slot/ext4_inodes.h"
 
-/* Without what the index has, and what is the same of all. */
+/* As many bits as ext4 has for a time: seconds from its first one on, in 1901, and their parts. */
+enum {
+	TIME_S_BITS = 34,
+	TIME_NS_BITS = 30,
+};
+#define TIME_FIRST_S INT64_C(-0x80000000)
+#define BITS(n)      ((UINT64_C(1) << (n)) - 1)
+
+/* Without what the index has, and what is the same of all. There may be a million of them. */
 struct known_inode {
-	uint32_t ino, uid, gid, blocks;
-	uint16_t mode, nlink;
-	uint32_t mtime_ns;
-	int64_t mtime_s;
+	uint32_t uid, gid, blocks;
+	uint16_t mode, nlink; /* mode 0: it is not as it was noted */
+	uint64_t mtime_s : TIME_S_BITS;
+	uint64_t mtime_ns : TIME_NS_BITS;
 	uint64_t size_bytes;
 };
+_Static_assert(sizeof(struct known_inode) == 32, "no padding");
 
 struct standby_inodes {
 	const struct inode_index *known;
-	struct known_inode *rows; /* by their numbers */
-	size_t n_rows, n_max;
+	struct known_inode *rows; /* one for each row of it */
 };
 
 static bool take_known(void *ctx, const struct ext4_inode_seen *inode)
 {
 	struct standby_inodes *s = ctx;
 	const struct stat *st = &inode->st;
-
-	if (s->n_rows == s->n_max)
-		return false;
-	if (inode_index_find(s->known, st) == FILE_TABLE_NONE || st->st_blocks > UINT32_MAX)
-		return true;
-	s->rows[s->n_rows++] = (struct known_inode){
-		.ino = (uint32_t)st->st_ino,
+	uint32_t number = inode_index_number(s->known, st->st_ino);
+	struct known_inode row = {
 		.uid = st->st_uid,
 		.gid = st->st_gid,
 		.blocks = (uint32_t)st->st_blocks,
 		.mode = (uint16_t)st->st_mode,
 		.nlink = (uint16_t)st->st_nlink,
-		.mtime_ns = (uint32_t)st->st_mtim.tv_nsec,
-		.mtime_s = st->st_mtim.tv_sec,
+		.mtime_s = (uint64_t)(st->st_mtim.tv_sec - TIME_FIRST_S) & BITS(TIME_S_BITS),
+		.mtime_ns = (uint64_t)st->st_mtim.tv_nsec & BITS(TIME_NS_BITS),
 		.size_bytes = (uint64_t)st->st_size,
 	};
+
+	if (number != FILE_TABLE_NONE && inode_index_find(s->known, st) != FILE_TABLE_NONE &&
+		row.blocks == (uint64_t)st->st_blocks)
+		s->rows[number] = row;
 	return true;
 }
 
@@ -61,8 +68,7 @@ int standby_inodes_read(const char *device, int slot_fd, const struct inode_inde
 	if (!s)
 		return -ENOMEM;
 	s->known = known;
-	s->n_max = inode_index_count(known);
-	s->rows = calloc(s->n_max + 1, sizeof(*s->rows));
+	s->rows = calloc((size_t)inode_index_count(known) + 1, sizeof(*s->rows));
 	if (!s->rows)
 		return -ENOMEM;
 	r = ext4_inodes_read(device, take_known, stop, stop_ctx, s);
@@ -71,21 +77,16 @@ int standby_inodes_read(const char *device, int slot_fd, const struct inode_inde
 	return r == -EIO ? 0 : r;
 }
 
-static int compare_ino(const void *key, const void *row)
-{
-	uint64_t x = *(const uint64_t *)key, y = ((const struct known_inode *)row)->ino;
-
-	return x < y ? -1 : x > y;
-}
-
 bool standby_inodes_find(const struct standby_inodes *s, uint64_t ino, struct stat *ret_st)
 {
-	const struct known_inode *i =
-		s ? bsearch(&ino, s->rows, s->n_rows, sizeof(*s->rows), compare_ino) : NULL;
-	const struct inode_note *note = i ? inode_index_note(s->known, ino) : NULL;
+	uint32_t number = s ? inode_index_number(s->known, ino) : FILE_TABLE_NONE;
+	const struct known_inode *i;
+	const struct inode_note *note;
 
-	if (!note)
+	if (number == FILE_TABLE_NONE || s->rows[number].mode == 0)
 		return false;
+	i = &s->rows[number];
+	note = inode_index_note(s->known, ino);
 	/* The time of its change is the noted one, or it would not be here. */
 	*ret_st = (struct stat){
 		.st_ino = ino,
@@ -94,9 +95,9 @@ bool standby_inodes_find(const struct standby_inodes *s, uint64_t ino, struct st
 		.st_blocks = i->blocks,
 		.st_mode = i->mode,
 		.st_nlink = i->nlink,
-		.st_mtim = {.tv_sec = i->mtime_s,             .tv_nsec = i->mtime_ns   },
+		.st_mtim = {.tv_sec = (int64_t)i->mtime_s + TIME_FIRST_S, .tv_nsec = i->mtime_ns   },
 		.st_size = (off_t)i->size_bytes,
-		.st_ctim = {.tv_sec = (int32_t)note->ctime_s, .tv_nsec = note->ctime_ns},
+		.st_ctim = {.tv_sec = (int32_t)note->ctime_s,             .tv_nsec = note->ctime_ns},
 	};
 	return true;
 }

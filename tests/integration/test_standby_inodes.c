@@ -37,15 +37,24 @@ static struct stat stat_of(struct bench *b, const char *name)
 	return st;
 }
 
+/* The first and the last time that ext4 has, and any. */
+static const struct timespec mtimes[] = {
+	{.tv_sec = -(INT64_C(1) << 31)},
+	{ .tv_sec = (INT64_C(1) << 34) - (INT64_C(1) << 31) - 1,         .tv_nsec = 999999999},
+	{ .tv_sec = 1700000000,                 .tv_nsec = 1},
+};
+
 static void make_files(struct bench *b)
 {
 	for (size_t i = 0; i < 3; i++) {
+		const struct timespec times[] = {{.tv_nsec = UTIME_OMIT}, mtimes[i]};
 		AUTO_CLOSE int fd =
 			openat(b->disk.root_fd, names[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
 		assert_int_equal(write(fd, "bytes", 5), 5);
 		assert_int_equal(fchmod(fd, (mode_t)(0640 + i)), 0);
 		assert_int_equal(fchown(fd, (uid_t)(70000 + i), (gid_t)(80000 + i)), 0);
+		assert_int_equal(futimens(fd, times), 0);
 	}
 	assert_int_equal(linkat(b->disk.root_fd, "a", b->disk.root_fd, "a-too", 0), 0);
 }
@@ -147,7 +156,9 @@ static void what_the_update_left_is_found(void **state)
 	assert_non_null(b->inodes);
 	assert_true(is_found(b, "a"));
 	assert_int_equal(stat_of(b, "a").st_nlink, 2);
+	assert_int_equal(stat_of(b, "a").st_mtim.tv_sec, mtimes[0].tv_sec);
 	assert_true(is_found(b, "b"));
+	assert_int_equal(stat_of(b, "b").st_mtim.tv_sec, mtimes[1].tv_sec);
 	assert_false(is_found(b, "c"));
 }
 

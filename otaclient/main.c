@@ -12,7 +12,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +21,7 @@
 
 #include "boot-controllers/boot_controller.h"
 #include "common/base/cleanup.h"
+#include "common/base/heap.h"
 #include "common/base/log.h"
 #include "common/base/mount.h"
 #include "common/crypto/cert_store.h"
@@ -50,7 +50,6 @@
 
 enum {
 	EXIT_USAGE = 2,
-	MALLOC_ARENAS = 2, /* as many as have shown to be enough */
 	OPEN_FILES = 65536,
 };
 
@@ -578,8 +577,7 @@ int main(int argc, char **argv)
 			strerror(errno));
 		return 1;
 	}
-	/* Workers come and go, and what each arena keeps for the next is little, but there would be sixteen. */
-	mallopt(M_ARENA_MAX, MALLOC_ARENAS);
+	heap_keep_small();
 	signal(SIGPIPE, SIG_IGN);
 	umask(022);
 	journal_use();

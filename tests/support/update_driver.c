@@ -23,7 +23,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -36,6 +35,7 @@
 #include "boot-controllers/cboot/cboot.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/base/heap.h"
 #include "common/base/io.h"
 #include "common/base/log.h"
 #include "common/base/mount.h"
@@ -45,7 +45,6 @@
 
 enum {
 	EXIT_STOPPED = 77,
-	MALLOC_ARENAS = 2, /* as the daemon has them, for those who measure */
 };
 
 static struct driver {
@@ -496,7 +495,7 @@ int main(int argc, char **argv)
 	struct ota_err err = {0};
 	int r;
 
-	mallopt(M_ARENA_MAX, MALLOC_ARENAS);
+	heap_keep_small(); /* as the daemon does, for those who measure */
 	parse(argc, argv);
 	if (chdir(arg.work) < 0) {
 		perror(arg.work);

@@ -177,14 +177,15 @@ class Watch:
         self.thread.start()
 
     def processes(self):
-        todo = [pid for pid in children_of(os.getpid()) if pid not in self.others]
+        todo = [(pid, self.own_command) for pid in children_of(os.getpid()) if pid not in self.others]
         found = []
         while todo:
-            pid = todo.pop()
-            if command_of(pid) == self.own_command:  # it is still this program, with its memory, and about to become another
+            pid, parent_command = todo.pop()
+            command = command_of(pid)
+            if command == parent_command:  # it is still its parent's program, with its memory, and about to become another
                 continue
             found.append(pid)
-            todo += children_of(pid)
+            todo += [(child, command) for child in children_of(pid)]
         return found
 
     def run(self):

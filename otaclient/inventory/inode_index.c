@@ -87,6 +87,11 @@ static int compare_files(const void *a, const void *b, void *notes)
 	return x < y ? -1 : x > y;
 }
 
+void inode_notes_sort(const struct inode_note *notes, uint32_t *files, size_t n)
+{
+	qsort_r(files, n, sizeof(*files), compare_files, (void *)(uintptr_t)notes);
+}
+
 /* Buffered, and hashed on its way. */
 struct sink {
 	int fd;
@@ -153,7 +158,7 @@ static int save_at(int fd, const struct file_table *table, const struct inode_no
 	for (uint32_t i = 0; i < table->n_files; i++)
 		if (is_settled(&notes[i], now))
 			order[n++] = i;
-	qsort_r(order, n, sizeof(*order), compare_files, (void *)(uintptr_t)notes);
+	inode_notes_sort(notes, order, n);
 	return write_rows(fd, table, notes, order, n);
 }
 

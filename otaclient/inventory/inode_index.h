@@ -15,6 +15,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -35,6 +36,9 @@ struct inode_note inode_note_of(const struct stat *st, bool is_plain);
 
 /* Does @st say what was noted? An inode of 128 bytes has forgotten the nanoseconds. */
 bool inode_note_holds(const struct inode_note *note, const struct stat *st);
+
+/* Order @files, numbers into @notes, by their inodes. */
+void inode_notes_sort(const struct inode_note *notes, uint32_t *files, size_t n);
 
 /*
  * Write @notes, one per file of @table, below @meta_fd. Left out is what could change once more

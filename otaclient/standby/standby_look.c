@@ -132,14 +132,6 @@ static int look_at_inodes(struct standby_look *l, const char *device)
 /* ---- both ---- */
 
 /* Inodes in their order lie near each other, as a rule. */
-static int compare_inodes(const void *a, const void *b, void *notes)
-{
-	uint32_t x = ((const struct inode_note *)notes)[*(const uint32_t *)a].ino,
-		 y = ((const struct inode_note *)notes)[*(const uint32_t *)b].ino;
-
-	return x < y ? -1 : x > y;
-}
-
 static void order_files(struct standby_look *l)
 {
 	const struct standby_check *c = l->check;
@@ -147,7 +139,7 @@ static void order_files(struct standby_look *l)
 	for (uint32_t i = 0; i < c->table->n_files; i++)
 		if (standby_looks_at(c->table, i) && c->notes[i].ino != 0)
 			l->order[l->n_order++] = i;
-	qsort_r(l->order, l->n_order, sizeof(*l->order), compare_inodes, c->notes);
+	inode_notes_sort(c->notes, l->order, l->n_order);
 }
 
 int standby_look_run(struct standby_look *l, const char *device, struct ota_err *err)

@@ -264,10 +264,14 @@ int image_folder_open(struct image_folder *f, struct ota_err *err)
 int image_folder_make_dir(
 	struct image_folder *f, const char *name, int *ret_fd, struct ota_err *err)
 {
-	*ret_fd = mkdirat(f->fd, name, 0755);
-	if (*ret_fd == 0)
-		*ret_fd = openat(f->fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return *ret_fd < 0 ? ota_err_wrap(err, -errno, "Cannot make %s in the image", name) : 0;
+	int fd = -1;
+
+	if (mkdirat(f->fd, name, 0755) == 0)
+		fd = openat(f->fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return ota_err_wrap(err, -errno, "Cannot make %s in the image", name);
+	*ret_fd = fd;
+	return 0;
 }
 
 int image_folder_publish(struct image_folder *f, struct ota_err *err)

@@ -89,11 +89,6 @@ static void on_signal(int signo)
 		api_service_stop(api_to_stop);
 }
 
-static const char *or_null(const char *text)
-{
-	return text[0] ? text : NULL;
-}
-
 static void log_cert_note(void *ctx, const char *sentence)
 {
 	log_warning("%s", sentence);
@@ -115,7 +110,7 @@ static void start_remote_log(struct daemon *d)
 		.server = d->conf.proxy.logging_server,
 		.server_grpc = d->conf.proxy.logging_server_grpc,
 		.ecu_id = d->conf.ecu.ecu_id,
-		.tls_ca = or_null(d->conf.settings.tls_ca),
+		.tls_ca = conf_text_or_null(d->conf.settings.tls_ca),
 	};
 	struct ota_err err = {0};
 
@@ -358,12 +353,12 @@ static void fill_env(struct daemon *d)
 		.boot = d->boot,
 		.certs = d->certs,
 		.recorder = d->recorder,
-		.proxy = or_null(d->proxy.url),
+		.proxy = conf_text_or_null(d->proxy.url),
 		.proxy_child = d->proxy.child,
 		.proxy_wishes = d->proxy.wishes,
 		.children = d->tree ? &d->children : NULL,
-		.past_proxy = or_null(d->conf.proxy.upper_ota_proxy),
-		.tls_ca = or_null(d->conf.settings.tls_ca),
+		.past_proxy = conf_text_or_null(d->conf.proxy.upper_ota_proxy),
+		.tls_ca = conf_text_or_null(d->conf.settings.tls_ca),
 		.run_dir = d->conf.settings.run_dir,
 		.scratch_dir = d->conf.settings.scratch_dir,
 		.active_root = "/",

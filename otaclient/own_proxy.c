@@ -13,11 +13,6 @@
 #include "common/base/sandbox.h"
 #include "common/net/http_url.h"
 
-static const char *or_null(const char *text)
-{
-	return text[0] ? text : NULL;
-}
-
 static void log_note(void *ctx, bool trouble, const char *sentence)
 {
 	if (trouble)
@@ -58,15 +53,16 @@ static int make(struct own_proxy *p, const struct proxy_info *info, const struct
 		.listen_addr = info->local_ota_proxy_listen_addr,
 		.port = (uint16_t)info->local_ota_proxy_listen_port,
 		.cache_dir = s->proxy_cache_dir,
-		.upper_proxy = or_null(info->upper_ota_proxy),
-		.tls_ca = or_null(s->tls_ca),
+		.upper_proxy = conf_text_or_null(info->upper_ota_proxy),
+		.tls_ca = conf_text_or_null(s->tls_ca),
 		/* The one above knows what may be asked for. */
 		.use_origins = !info->upper_ota_proxy[0],
 		.no_cache = !use_cache,
 		/* Files are copied from there into the cache before they are served. */
 		.external_disk = use_cache && s->proxy_external_disk,
-		.external_folder = use_cache ? or_null(info->external_nfs_cache_mnt_point) : NULL,
-		.user = or_null(s->proxy_user),
+		.external_folder =
+			use_cache ? conf_text_or_null(info->external_nfs_cache_mnt_point) : NULL,
+		.user = conf_text_or_null(s->proxy_user),
 		.run_dir = s->run_dir,
 		.log_level = log_level,
 		.note = log_note,

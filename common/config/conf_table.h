@@ -55,6 +55,12 @@ enum conf_type {
 	CONF_TYPE_UNUSED, /* known from other versions, ignored with a notice */
 };
 
+/* NULL for the "" of those that may be none. */
+static inline const char *conf_text_or_null(const char *text)
+{
+	return text[0] ? text : NULL;
+}
+
 struct conf_key {
 	const char *name;
 	enum conf_type type;

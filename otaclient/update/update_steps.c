@@ -545,7 +545,7 @@ int step_stage_boot(struct update_session *s, struct ota_err *err)
 }
 
 /* The demo and whoever measures an update read this line. */
-static void log_contents(struct update_session *s)
+static void log_contents(const struct update_session *s)
 {
 	struct status_snapshot now;
 	const struct update_stats *u = &now.update;
